@@ -1,0 +1,64 @@
+"""The device side: pictures in, expressions out, with numpy, Pillow and onnxruntime alone.
+
+>>> from emotion_runtime import EmotionClassifier
+>>> classifier = EmotionClassifier()
+>>> classifier.predict("samples/happy_01.png").label
+'happy'
+
+Importing this package is instant: numpy, Pillow and onnxruntime are loaded when first needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from emotion_runtime.classifier import EmotionClassifier as EmotionClassifier
+    from emotion_runtime.contract import Contract as Contract
+    from emotion_runtime.errors import EmotionEdgeError as EmotionEdgeError
+    from emotion_runtime.errors import ModelFileError as ModelFileError
+    from emotion_runtime.errors import PictureError as PictureError
+    from emotion_runtime.errors import SourceError as SourceError
+    from emotion_runtime.prediction import Prediction as Prediction
+    from emotion_runtime.preprocessing import read_face as read_face
+
+_HOME = {
+    "Contract": "contract",
+    "EmotionClassifier": "classifier",
+    "EmotionEdgeError": "errors",
+    "ModelFileError": "errors",
+    "PictureError": "errors",
+    "Prediction": "prediction",
+    "SourceError": "errors",
+    "read_face": "preprocessing",
+}
+
+__all__ = [
+    "Contract",
+    "EmotionClassifier",
+    "EmotionEdgeError",
+    "ModelFileError",
+    "PictureError",
+    "Prediction",
+    "SourceError",
+    "__version__",
+    "read_face",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use (PEP 562), so that ``--help`` need not wait for numpy."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the names not yet loaded too."""
+    return sorted(set(globals()) | set(_HOME))

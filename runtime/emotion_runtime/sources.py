@@ -1,0 +1,83 @@
+"""What to classify: files, folders and lists of paths become one stream of paths, in order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+
+from emotion_runtime.errors import SourceError
+
+# Looked for in folders; a file named outright is tried whatever it is called. Asking Pillow for
+# its list would load all of its decoders at start-up.
+PICTURE_SUFFIXES = frozenset(
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".apng",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".webp",
+        ".avif",
+        ".tif",
+        ".tiff",
+        ".pgm",
+        ".ppm",
+        ".pbm",
+        ".pnm",
+        ".jp2",
+        ".j2k",
+        ".ico",
+        ".tga",
+        ".pcx",
+    ]
+)
+
+
+def is_picture_name(name: str) -> bool:
+    """Say whether a file in a folder counts as a picture: by its suffix, and not hidden."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
+
+
+def find_pictures(paths: Iterable[str]) -> Iterator[str]:
+    """Stream the pictures of `paths` in order; folders are gone through sorted and recursively.
+
+    A file named outright is given as it is, also where it does not exist: that is an answer of
+    its own later on.
+
+    Raises:
+        SourceError: A folder holds no picture, or cannot be listed.
+    """
+    for path in paths:
+        if os.path.isdir(path):
+            empty = True
+            for found in _walk(path, frozenset()):
+                empty = False
+                yield found
+            if empty:
+                raise SourceError(f"{path}: no pictures in this folder.")
+        else:
+            yield path
+
+
+def _walk(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+    """Go through one folder; a link back to a folder above it ends there."""
+    try:
+        status = os.stat(folder)
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:
+            return
+        with os.scandir(folder) as entries:
+            names = sorted((entry.name, entry.is_dir()) for entry in entries)
+    except OSError as error:
+        raise SourceError(f"{folder}: cannot be listed ({error.strerror}).") from error
+    for name, is_folder in names:
+        path = os.path.join(folder, name)
+        if is_folder:
+            if not name.startswith("."):
+                yield from _walk(path, above | {identity})
+        elif is_picture_name(name):
+            yield path

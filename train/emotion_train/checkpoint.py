@@ -1,0 +1,114 @@
+"""Checkpoints: what a run leaves behind, whole or not at all, and never a pickle that runs code."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from emotion_runtime.atomic import replacing
+from emotion_train.errors import CheckpointError
+from emotion_train.networks import NETWORKS, FaceNetwork, build_network
+
+FORMAT = "emotion-edge checkpoint"
+VERSION = 1
+BEST = "best.pt"
+LAST = "last.pt"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network and what is known of it.
+
+    Attributes:
+        network: A name in `emotion_train.networks.NETWORKS`.
+        labels: Class names in the order of the logits.
+        weights: The state dict that evaluates best (averaged, where the recipe averages).
+        temperature: Logits are divided by it before softmax; 1 until fitted.
+        metrics: The report's figures with the data they were measured on; empty until measured.
+        training: Recipe, seed, epochs, data digest, tool versions: plain JSON values.
+        average_faces: uint8 (k, 1, 48, 48): averages of training faces, no person's picture.
+        resume: The state of the loop; in ``last.pt`` alone.
+    """
+
+    network: str
+    labels: tuple[str, ...]
+    weights: dict[str, Tensor]
+    temperature: float = 1.0
+    metrics: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    average_faces: Tensor = field(
+        default_factory=lambda: torch.empty(0, 1, 48, 48, dtype=torch.uint8)
+    )
+    resume: dict[str, Any] | None = None
+
+    def build(self) -> FaceNetwork:
+        """Build the network with these weights, in evaluation mode on the CPU.
+
+        Raises:
+            CheckpointError: The weights do not fit the network.
+        """
+        network = build_network(self.network, len(self.labels))
+        try:
+            network.load_state_dict(self.weights)
+        except (RuntimeError, AttributeError) as error:
+            first = str(error).splitlines()[-1].strip()
+            raise CheckpointError(
+                f"the checkpoint's weights do not fit the network {self.network} ({first})"
+            ) from error
+        return network.eval()
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint; an earlier file at `path` stays until the new one is whole."""
+        values = {
+            "format": FORMAT,
+            "version": VERSION,
+            **self.__dict__,
+            "labels": list(self.labels),
+        }
+        with replacing(path) as temporary:
+            torch.save(values, temporary)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint, or the ``best.pt`` of a run folder; no code in the file is ever run.
+
+    Raises:
+        CheckpointError: The file is missing, no checkpoint, of another version, or holds code.
+    """
+    if path.is_dir():
+        path = path / BEST
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such checkpoint.") from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}).") from error
+    except pickle.UnpicklingError as error:
+        if "GLOBAL" in str(error) or "global" in str(error):
+            raise CheckpointError(
+                f"{path}: holds Python objects that could run code; refused, nothing was run."
+            ) from error
+        raise CheckpointError(f"{path}: not a checkpoint.") from error
+    except Exception as error:
+        raise CheckpointError(f"{path}: not a checkpoint, or damaged.") from error
+    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+        raise CheckpointError(f"{path}: not a checkpoint of emotion-train.")
+    version = values.pop("version", None)
+    if version != VERSION:
+        raise CheckpointError(
+            f"{path}: a checkpoint of version {version}; this emotion-edge reads version {VERSION}."
+        )
+    if values.get("network") not in NETWORKS:
+        raise CheckpointError(
+            f"{path}: of the network {values.get('network')!r}, unknown here "
+            f"(known: {', '.join(NETWORKS)})."
+        )
+    try:
+        return Checkpoint(**{**values, "labels": tuple(values["labels"])})
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: a checkpoint that lacks {error}.") from error

@@ -1,0 +1,67 @@
+"""One process or many: what ``torchrun`` started, seen from inside one of its processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class Place:
+    """This process among all that train together; rank 0 alone writes and speaks."""
+
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def is_first(self) -> bool:
+        """Say whether this process writes files and progress."""
+        return self.rank == 0
+
+    @property
+    def is_distributed(self) -> bool:
+        """Say whether gradients are exchanged."""
+        return self.world_size > 1
+
+
+@contextmanager
+def joined(device: str = "auto") -> Iterator[Place]:
+    """Join the processes that ``torchrun`` started (gloo on CPUs, nccl on GPUs), or stand alone.
+
+    Args:
+        device: ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``.
+
+    Raises:
+        ValueError: ``cuda`` was asked for and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("no CUDA device was found; use --device cpu")
+    cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    local = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else None
+    if local is not None:
+        torch.cuda.set_device(local)
+    here = local or torch.device("cpu")
+    if world_size == 1:
+        yield Place(0, 1, here)
+        return
+    dist.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield Place(dist.get_rank(), dist.get_world_size(), here)
+    finally:
+        dist.destroy_process_group()
+
+
+def sum_over_processes(value: float, place: Place) -> float:
+    """Add a number up over all processes."""
+    if not place.is_distributed:
+        return value
+    total = torch.tensor([value], dtype=torch.float64, device=place.device)
+    dist.all_reduce(total)
+    return float(total.item())
