@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from emotion_runtime.errors import SourceError
 
@@ -42,28 +42,42 @@ def is_picture_name(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
 
 
-def find_pictures(paths: Iterable[str]) -> Iterator[str]:
+def find_pictures(
+    paths: Iterable[str], *, on_error: Callable[[SourceError], None] | None = None
+) -> Iterator[str]:
     """Stream the pictures of `paths` in order; folders are gone through sorted and recursively.
 
     A file named outright is given as it is, also where it does not exist: that is an answer of
     its own later on.
 
+    Args:
+        paths: Files and folders.
+        on_error: Told of a folder that gives nothing, and the stream goes on; None raises.
+
     Raises:
         SourceError: A folder holds no picture, or cannot be listed.
     """
+
+    def refuse(error: SourceError) -> None:
+        if on_error is None:
+            raise error
+        on_error(error)
+
     for path in paths:
-        if os.path.isdir(path):
-            empty = True
-            for found in _walk(path, frozenset()):
-                empty = False
-                yield found
-            if empty:
-                raise SourceError(f"{path}: no pictures in this folder.")
-        else:
+        if not os.path.isdir(path):
             yield path
+            continue
+        empty = True
+        for found in _walk(path, frozenset(), refuse):
+            empty = False
+            yield found
+        if empty:
+            refuse(SourceError(f"{path}: no pictures in this folder."))
 
 
-def _walk(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+def _walk(
+    folder: str, above: frozenset[tuple[int, int]], refuse: Callable[[SourceError], None]
+) -> Iterator[str]:
     """Go through one folder; a link back to a folder above it ends there."""
     try:
         status = os.stat(folder)
@@ -73,11 +87,12 @@ def _walk(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
         with os.scandir(folder) as entries:
             names = sorted((entry.name, entry.is_dir()) for entry in entries)
     except OSError as error:
-        raise SourceError(f"{folder}: cannot be listed ({error.strerror}).") from error
+        refuse(SourceError(f"{folder}: cannot be listed ({error.strerror})."))
+        return
     for name, is_folder in names:
         path = os.path.join(folder, name)
         if is_folder:
             if not name.startswith("."):
-                yield from _walk(path, above | {identity})
+                yield from _walk(path, above | {identity}, refuse)
         elif is_picture_name(name):
             yield path

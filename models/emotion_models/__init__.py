@@ -1,0 +1,32 @@
+"""The released models: names, files, and their SHA-256 in ``SHA256SUMS``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+DEFAULT_MODEL = "baseline"
+
+_HERE = Path(__file__).parent
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the released models, sorted."""
+    return tuple(sorted(checksums()))
+
+
+def model_path(name: str = DEFAULT_MODEL) -> Path:
+    """Return the file of a released model.
+
+    Raises:
+        KeyError: No released model has that name.
+    """
+    if name not in checksums():
+        raise KeyError(f"no released model {name!r}; there are {', '.join(names())}")
+    return _HERE / f"{name}.onnx"
+
+
+def checksums() -> dict[str, str]:
+    """Return name → hexadecimal SHA-256, from the file that ``sha256sum -c`` reads too."""
+    lines = (_HERE / "SHA256SUMS").read_text(encoding="ascii").splitlines()
+    pairs = (line.split() for line in lines)
+    return {file.removesuffix(".onnx"): digest for digest, file in pairs}

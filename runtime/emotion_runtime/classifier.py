@@ -1,0 +1,212 @@
+"""The classifier: a proven model file, opened once, that turns pictures into predictions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import emotion_models
+from emotion_runtime.contract import INPUT_NAME, OUTPUT_NAMES, Contract
+from emotion_runtime.errors import ModelFileError, SourceError
+from emotion_runtime.prediction import UNCERTAIN, Prediction
+from emotion_runtime.preprocessing import Picture, Pixels, read_face
+from emotion_runtime.sources import find_pictures
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """How this machine's answers to the golden inputs compare with PyTorch's.
+
+    Attributes:
+        inputs: Number of golden inputs.
+        max_difference: Largest absolute difference of a logit.
+        tolerance: What the file allows.
+        label_flips: Inputs whose label differs.
+    """
+
+    inputs: int
+    max_difference: float
+    tolerance: float
+    label_flips: int
+
+    @property
+    def passed(self) -> bool:
+        """Say whether the file is proven on this machine."""
+        return self.label_flips == 0 and self.max_difference <= self.tolerance
+
+
+class EmotionClassifier:
+    """Opens a model file once and classifies pictures; its methods may be called from threads.
+
+    Args:
+        model: A file that `emotion-export` wrote, or the name of a released model; None for the
+            default one.
+        threads: Threads of onnxruntime; None for all CPUs that this process may use.
+        min_confidence: Below it the label is ``"uncertain"``; None for the file's own floor.
+
+    Raises:
+        ModelFileError: The file is missing, no ONNX, or does not keep the contract.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        threads: int | None = None,
+        min_confidence: float | None = None,
+    ) -> None:
+        self.model_path = resolve_model(model)
+        self._session = _open_session(self.model_path, threads)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self.contract = Contract.from_metadata(metadata, str(self.model_path))
+        self.labels = self.contract.labels
+        _check_graph(self._session, self.contract, self.model_path)
+        floor = self.contract.min_confidence if min_confidence is None else min_confidence
+        self.min_confidence = floor
+
+    def read(self, picture: Picture) -> Pixels:
+        """Read a picture as this model wants it: uint8 (size, size).
+
+        Raises:
+            PictureError: The picture cannot be read.
+        """
+        return read_face(picture, self.contract.input.size)
+
+    def infer(self, pixels: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run the network on faces that are read already.
+
+        Args:
+            pixels: uint8, shape (n, 1, size, size) or (n, size, size).
+
+        Returns:
+            Logits and probabilities, float32, each of shape (n, classes).
+        """
+        if pixels.ndim == 3:
+            pixels = pixels[:, np.newaxis]
+        logits, probabilities = self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: pixels})
+        return logits, probabilities
+
+    def predict(self, picture: Picture) -> Prediction:
+        """Classify one picture: a path, encoded bytes, a PIL image or a uint8 array.
+
+        Raises:
+            PictureError: The picture cannot be read.
+        """
+        face = self.read(picture)
+        _, probabilities = self.infer(face[np.newaxis])
+        return self.interpret(probabilities[0], path_of(picture))
+
+    def predict_many(
+        self, pictures: Iterable[Picture], *, batch_size: int = 32
+    ) -> Iterator[Prediction]:
+        """Classify a stream of pictures in order; a bad one is a `Prediction` with an error."""
+        from emotion_runtime.pipeline import predict_stream
+
+        return predict_stream(self, pictures, batch_size=batch_size)
+
+    def predict_folder(
+        self, folder: str | os.PathLike[str], *, batch_size: int = 32
+    ) -> Iterator[Prediction]:
+        """Classify the pictures of a folder, recursively and sorted.
+
+        Raises:
+            SourceError: The folder is missing, holds no picture, or cannot be listed.
+        """
+        if not Path(folder).is_dir():
+            raise SourceError(f"{folder}: no such folder.")
+        return self.predict_many(find_pictures([os.fspath(folder)]), batch_size=batch_size)
+
+    def interpret(self, probabilities: NDArray[np.float32], path: str | None = None) -> Prediction:
+        """Turn one row of probabilities, shape (classes,), into a `Prediction`."""
+        values = [float(value) for value in probabilities]
+        confidence = max(values)
+        label = self.labels[values.index(confidence)]
+        return Prediction(
+            label=label if confidence >= self.min_confidence else UNCERTAIN,
+            confidence=confidence,
+            probabilities=dict(zip(self.labels, values, strict=True)),
+            path=path,
+        )
+
+    def self_test(self) -> SelfTest:
+        """Run the file's golden inputs on this machine and compare with what PyTorch gave."""
+        golden = self.contract.golden
+        logits, _ = self.infer(golden.pixels)
+        return SelfTest(
+            inputs=len(golden.pixels),
+            max_difference=float(np.abs(logits - golden.logits).max()),
+            tolerance=golden.tolerance,
+            label_flips=int((logits.argmax(axis=1) != golden.logits.argmax(axis=1)).sum()),
+        )
+
+
+def resolve_model(model: str | os.PathLike[str] | None) -> Path:
+    """Find the file of a model given by path or by the name of a released one.
+
+    Raises:
+        ModelFileError: Neither a file nor a released name.
+    """
+    name = emotion_models.DEFAULT_MODEL if model is None else os.fspath(model)
+    if name in emotion_models.names():
+        return emotion_models.model_path(name)
+    path = Path(name)
+    if not path.is_file():
+        known = ", ".join(emotion_models.names())
+        raise ModelFileError(f"{name}: no such model file, nor a released model ({known}).")
+    return path
+
+
+def path_of(picture: Picture) -> str | None:
+    """Return the path of a picture that was given as one."""
+    return os.fspath(picture) if isinstance(picture, (str, os.PathLike)) else None
+
+
+def usable_cpus() -> int:
+    """Count the CPUs this process may run on; a container may have fewer than the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _open_session(path: Path, threads: int | None) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # Stated, not left to onnxruntime: it counts the machine's cores, not the container's.
+    options.intra_op_num_threads = threads or usable_cpus()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(
+            path, sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime's errors share no public base
+        reason = " ".join(str(error).split())
+        raise ModelFileError(
+            f"{path}: not a model that onnxruntime {onnxruntime.__version__} can open ({reason})"
+        ) from error
+
+
+def _check_graph(session: Any, contract: Contract, path: Path) -> None:
+    """Hold the graph itself against what the contract says of it."""
+    size, classes = contract.input.size, len(contract.labels)
+    inputs = {i.name: (i.type, i.shape[1:]) for i in session.get_inputs()}
+    outputs = {o.name: (o.type, o.shape[1:]) for o in session.get_outputs()}
+    if inputs != {INPUT_NAME: ("tensor(uint8)", [1, size, size])}:
+        raise ModelFileError(
+            f"{path}: its input is {inputs}, not {INPUT_NAME} uint8 (batch, 1, {size}, {size})."
+        )
+    wanted = dict.fromkeys(OUTPUT_NAMES, ("tensor(float)", [classes]))
+    if outputs != wanted:
+        raise ModelFileError(
+            f"{path}: its outputs are {outputs}, not {' and '.join(OUTPUT_NAMES)} "
+            f"float32 (batch, {classes})."
+        )
+    if not isinstance(session.get_inputs()[0].shape[0], str):
+        raise ModelFileError(f"{path}: its batch size is fixed; the contract wants a dynamic one.")
