@@ -1,74 +1,55 @@
-"""Augmentation on the fly: torchvision's v2 transforms on uint8 faces of shape (1, 48, 48)."""
+"""Augmentation on the fly: torchvision's v2 transforms on uint8 faces of shape (1, 48, 48).
+
+The strengths are plain numbers, so that ``--help`` can list them; torchvision is imported when
+one is built.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Augmentation = Callable[[Tensor], Tensor]
+    Augmentation = Callable[[Tensor], Tensor]
 
 # Room around the face, so that a turned or shifted one is completed by its mirror, not by black.
 _MARGIN = 12
+_SIZE = 48
 
 
-def _none() -> Augmentation:
-    return v2.Identity()  # type: ignore[no-any-return]
+@dataclass(frozen=True)
+class Strength:
+    """How far each transform may go; a flip is always among them.
+
+    Attributes:
+        degrees: Largest turn either way.
+        shift: Largest shift either way, as part of the face's side.
+        scale: Smallest and largest scale.
+        shear: Largest shear either way, in degrees.
+        light: Largest change of brightness and of contrast, as a factor around 1.
+        blur: Probability of a Gaussian blur of up to one pixel.
+        erasing: Probability that a rectangle is painted over.
+        erased: Smallest and largest part of the face painted over.
+    """
+
+    degrees: float
+    shift: float
+    scale: tuple[float, float]
+    shear: float
+    light: float
+    blur: float = 0.0
+    erasing: float = 0.0
+    erased: tuple[float, float] = (0.02, 0.2)
 
 
-def _moved(
-    degrees: float, shift: float, scale: tuple[float, float], shear: float
-) -> list[v2.Transform]:
-    """Turn, shift, scale and shear within mirrored margins."""
-    padded = 48 + 2 * _MARGIN
-    return [
-        v2.Pad(_MARGIN, padding_mode="reflect"),
-        v2.RandomAffine(
-            degrees,
-            translate=(shift * 48 / padded, shift * 48 / padded),
-            scale=scale,
-            shear=shear,
-            interpolation=InterpolationMode.BILINEAR,
-        ),
-        v2.CenterCrop(48),
-    ]
-
-
-def _light() -> Augmentation:
-    return v2.Compose(  # type: ignore[no-any-return]
-        [v2.RandomHorizontalFlip(), *_moved(8, 0.05, (0.95, 1.05), 0), v2.ColorJitter(0.15, 0.15)]
-    )
-
-
-def _standard() -> Augmentation:
-    return v2.Compose(  # type: ignore[no-any-return]
-        [
-            v2.RandomHorizontalFlip(),
-            *_moved(12, 0.08, (0.88, 1.15), 4),
-            v2.ColorJitter(0.3, 0.3),
-            v2.RandomErasing(0.25, scale=(0.02, 0.12), value=127),
-        ]
-    )
-
-
-def _strong() -> Augmentation:
-    return v2.Compose(  # type: ignore[no-any-return]
-        [
-            v2.RandomHorizontalFlip(),
-            *_moved(20, 0.12, (0.8, 1.25), 8),
-            v2.ColorJitter(0.5, 0.5),
-            v2.RandomApply([v2.GaussianBlur(3, (0.1, 1.0))], 0.2),
-            v2.RandomErasing(0.5, scale=(0.02, 0.2), value=127),
-        ]
-    )
-
-
-AUGMENTATIONS: dict[str, Callable[[], Augmentation]] = {
-    "none": _none,
-    "light": _light,
-    "standard": _standard,
-    "strong": _strong,
+AUGMENTATIONS: dict[str, Strength | None] = {
+    "none": None,
+    "light": Strength(8, 0.05, (0.95, 1.05), 0, 0.15),
+    "standard": Strength(12, 0.08, (0.88, 1.15), 4, 0.3, erasing=0.25, erased=(0.02, 0.12)),
+    "strong": Strength(20, 0.12, (0.8, 1.25), 8, 0.5, blur=0.2, erasing=0.5),
 }
 
 
@@ -78,7 +59,30 @@ def build_augmentation(name: str) -> Augmentation:
     It takes uint8 of shape (1, 48, 48), draws from torch's global generator, and gives the same
     shape and dtype.
     """
-    return AUGMENTATIONS[name]()
+    from torchvision.transforms import InterpolationMode, v2
+
+    strength = AUGMENTATIONS[name]
+    if strength is None:
+        return v2.Identity()  # type: ignore[no-any-return]
+    shift = strength.shift * _SIZE / (_SIZE + 2 * _MARGIN)
+    steps: list[Any] = [
+        v2.RandomHorizontalFlip(),
+        v2.Pad(_MARGIN, padding_mode="reflect"),
+        v2.RandomAffine(
+            strength.degrees,
+            translate=(shift, shift),
+            scale=strength.scale,
+            shear=strength.shear,
+            interpolation=InterpolationMode.BILINEAR,
+        ),
+        v2.CenterCrop(_SIZE),
+        v2.ColorJitter(strength.light, strength.light),
+    ]
+    if strength.blur:
+        steps.append(v2.RandomApply([v2.GaussianBlur(3, (0.1, 1.0))], strength.blur))
+    if strength.erasing:
+        steps.append(v2.RandomErasing(strength.erasing, scale=strength.erased, value=127))
+    return v2.Compose(steps)  # type: ignore[no-any-return]
 
 
 def build_copy_augmentation(name: str) -> Augmentation:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from emotion_runtime.atomic import replacing
 from emotion_train.errors import CheckpointError
-from emotion_train.networks import NETWORKS, FaceNetwork, build_network
+from emotion_train.networks import NETWORKS, build_network
+from emotion_train.networks.face_network import FaceNetwork
 
 FORMAT = "emotion-edge checkpoint"
 VERSION = 1

@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 from emotion_train.errors import DataError
 from emotion_train.faces import Faces
 from emotion_train.readers import read_source
-
-DEFAULT_CLASSES = ("happy", "sad", "surprise")
-VALIDATION_PER_CLASS = 46
+from emotion_train.recipe import DEFAULT_CLASSES, VALIDATION_PER_CLASS
 
 
 @dataclass(frozen=True)

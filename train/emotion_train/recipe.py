@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from emotion_train.dataset import DEFAULT_CLASSES, VALIDATION_PER_CLASS
+DEFAULT_CLASSES = ("happy", "sad", "surprise")
+VALIDATION_PER_CLASS = 46
+
+OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("cosine", "constant")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)

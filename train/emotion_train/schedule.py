@@ -10,9 +10,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from emotion_train.recipe import Recipe
 
-OPTIMIZERS = ("adamw", "sgd")
-SCHEDULES = ("cosine", "constant")
-
 
 def build_optimizer(network: nn.Module, recipe: Recipe) -> Optimizer:
     """Build the recipe's optimiser; biases and normalisation are not decayed."""

@@ -24,7 +24,8 @@ from emotion_train.distributed import Place, sum_over_processes
 from emotion_train.errors import RunError
 from emotion_train.evaluation import measure, predict_logits
 from emotion_train.faces import Faces
-from emotion_train.networks import FaceNetwork, build_network
+from emotion_train.networks import build_network
+from emotion_train.networks.face_network import FaceNetwork
 from emotion_train.recipe import Recipe
 from emotion_train.schedule import build_optimizer, build_schedule
 

@@ -1,0 +1,1 @@
+"""Training: labelled faces in, a network, its checkpoint and its report out."""

@@ -1,0 +1,188 @@
+"""``emotion-train``: a folder of faces in, a trained checkpoint and its report out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from emotion_runtime.commands import (
+    CONTEXT,
+    guarded,
+    quiet_option,
+    say,
+    verbose_option,
+    version_option,
+)
+from emotion_train.augmentation import AUGMENTATIONS
+from emotion_train.networks import NETWORKS
+from emotion_train.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES, Recipe
+
+_DEFAULTS = Recipe()
+
+# Options that belong to the recipe, by the name of its field.
+_NETWORKS = "; ".join(f"{name}: {text}" for name, text in NETWORKS.items())
+_CHANCE = click.FloatRange(0.0, 1.0)
+_RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
+    "network": ("--network", click.Choice(tuple(NETWORKS)), f"Network to train ({_NETWORKS})."),
+    "epochs": ("--epochs", click.IntRange(min=1), "Times through the balanced training set."),
+    "batch_size": ("--batch-size", click.IntRange(min=1), "Faces a step, over all processes."),
+    "learning_rate": ("--learning-rate", click.FloatRange(0, min_open=True), "Highest rate."),
+    "optimizer": ("--optimizer", click.Choice(OPTIMIZERS), "Optimiser."),
+    "schedule": ("--schedule", click.Choice(SCHEDULES), "Course of the rate after warm-up."),
+    "warmup": ("--warmup", _CHANCE, "Part of all steps over which the rate rises."),
+    "weight_decay": ("--weight-decay", click.FloatRange(min=0.0), "Decoupled weight decay."),
+    "label_smoothing": ("--label-smoothing", _CHANCE, "Part of each target spread evenly."),
+    "averaging": (
+        "--averaging",
+        click.FloatRange(0.0, 1.0, max_open=True),
+        "Decay of the weights' moving average; 0 turns it off.",
+    ),
+    "augmentation": ("--augmentation", click.Choice(tuple(AUGMENTATIONS)), "Augmentation."),
+    "seed": ("--seed", click.IntRange(min=0), "Draws splits, weights, order and augmentation."),
+    "validation_per_class": (
+        "--validation",
+        click.IntRange(min=1),
+        "Pictures of each class held out for validation.",
+    ),
+    "holdout": (
+        "--holdout",
+        click.FloatRange(0.0, 0.9),
+        "Fraction of the rest held out as well, to choose the epoch on.",
+    ),
+    "precision": (
+        "--precision",
+        click.Choice(PRECISIONS),
+        "Arithmetic; auto is fp32 on the CPU, bf16 or fp16 on CUDA.",
+    ),
+}
+
+
+def _recipe_options(command: Any) -> Any:
+    for field, (flag, kind, text) in reversed(_RECIPE_OPTIONS.items()):
+        default = getattr(_DEFAULTS, field)
+        option = click.option(flag, field, type=kind, default=default, show_default=True, help=text)
+        command = option(command)
+    return command
+
+
+@click.command(context_settings=CONTEXT)
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="RUN_DIR",
+    help="Folder of the run.  [default: runs/NETWORK]",
+)
+@click.option(
+    "--classes",
+    default=",".join(_DEFAULTS.classes),
+    show_default=True,
+    help="Class names in label order, or all.",
+)
+@_recipe_options
+@click.option(
+    "--drop-duplicates",
+    is_flag=True,
+    help="Leave out of train what also stands in validation, hold-out or test.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(("auto", "cpu", "cuda")),
+    default="auto",
+    show_default=True,
+    help="Where to train.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Processes that augment.  [default: half of the CPUs, at most 8]",
+)
+@click.option(
+    "--votes",
+    type=click.Path(path_type=Path),
+    help="CSV of annotators' votes (FER+): the report adds the accuracy where they agree.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in RUN_DIR after its last epoch.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in RUN_DIR.")
+@version_option("emotion-train")
+@quiet_option
+@verbose_option
+@click.pass_context
+@guarded(extra="train")
+def main(
+    context: click.Context,
+    /,
+    data: Path,
+    output: Path | None,
+    classes: str,
+    drop_duplicates: bool,
+    device: str,
+    workers: int | None,
+    votes: Path | None,
+    resume: bool,
+    overwrite: bool,
+    quiet: bool,
+    verbose: bool,
+    **choices: Any,
+) -> None:
+    """Train a network on faces and report how good it is.
+
+    DATA is a folder DATA/{train,test}/<class>/* or the FER2013 challenge's CSV, plain or gzip.
+    RUN_DIR gets best.pt, last.pt, history.csv and report/. An interrupted run goes on with
+    --resume and reaches what it would have reached. Under torchrun, several processes train
+    together.
+    """
+    if resume and overwrite:
+        raise click.UsageError("--resume goes on with a run, --overwrite replaces it: choose one.")
+    names = tuple(name.strip() for name in classes.split(",") if name.strip())
+    if not names:
+        raise click.UsageError("--classes names no class.")
+    recipe = Recipe(classes=names, drop_duplicates=drop_duplicates, **choices)
+    folder = output or Path("runs") / recipe.network
+    from emotion_train.distributed import joined
+    from emotion_train.run import Run, prepare_folder
+
+    try:
+        with joined(device) as place:
+            if recipe.batch_size < place.world_size:
+                raise click.UsageError(
+                    f"--batch-size {recipe.batch_size} is smaller than the "
+                    f"{place.world_size} processes that share it."
+                )
+            if place.is_first or resume:
+                stored = prepare_folder(folder, resume=resume, overwrite=overwrite)
+                if stored is not None:
+                    _refuse_changes(context, recipe, stored)
+                    recipe = stored
+            Run(
+                data=data,
+                folder=folder,
+                place=place,
+                say=(lambda _: None) if quiet else say,
+                show=(lambda _: None) if quiet else click.echo,
+                workers=workers,
+                votes=votes,
+                progress=not quiet,
+            ).train(recipe, resume=resume)
+    except ValueError as error:
+        if verbose:
+            raise
+        raise click.UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        say(f"interrupted; go on with: emotion-train {data} -o {folder} --resume")
+        context.exit(1)
+
+
+def _refuse_changes(context: click.Context, asked: Recipe, stored: Recipe) -> None:
+    """A resumed run keeps its recipe; an option that asks for another one is wrong usage."""
+    for field, value in stored.to_dict().items():
+        given = context.get_parameter_source(field) is ParameterSource.COMMANDLINE
+        wanted = asked.to_dict()[field]
+        if given and wanted != value:
+            raise click.UsageError(
+                f"the run to resume has {field} {value}, not {wanted}; begin a new run instead."
+            )

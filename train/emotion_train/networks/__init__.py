@@ -1,0 +1,30 @@
+"""The networks, by name. A further one is a module here with ``build(classes)`` and one entry.
+
+This file is read for ``--help`` too: torch is imported when a network is built.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from emotion_train.networks.face_network import FaceNetwork
+
+NETWORKS: dict[str, str] = {
+    "baseline": "six 3×3 convolutions and three linear layers, 1.49 M parameters",
+}
+
+
+def build_network(name: str, classes: int) -> FaceNetwork:
+    """Build a registered network with fresh weights from torch's global generator.
+
+    Raises:
+        KeyError: No network has that name.
+    """
+    from importlib import import_module
+
+    from emotion_train.networks.face_network import FaceNetwork
+
+    if name not in NETWORKS:
+        raise KeyError(f"no network {name!r}; there are {', '.join(NETWORKS)}")
+    return FaceNetwork(name, import_module(f"{__name__}.{name}").build(classes))

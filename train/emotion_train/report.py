@@ -1,0 +1,177 @@
+"""The report of a run: ``metrics.json`` for machines, ``report.md`` and pictures for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from emotion_runtime.atomic import replacing
+from emotion_train import plots
+from emotion_train.balance import balance_table
+from emotion_train.dataset import Dataset
+from emotion_train.evaluation import Metrics, measure
+from emotion_train.faces import Faces
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """A network's answers on one split.
+
+    Attributes:
+        split: The split's name in the report.
+        faces: The faces, n of them.
+        logits: float32, shape (n, classes).
+        majority: What most annotators named, int64 (n,), -1 for no class; None without votes.
+    """
+
+    split: str
+    faces: Faces
+    logits: NDArray[np.float32]
+    majority: NDArray[np.int64] | None = None
+
+    def metrics(self, temperature: float) -> Metrics:
+        """Measure against the data's own labels."""
+        return measure(self.logits, self.faces.labels, temperature)
+
+    def agreed(self, classes: Sequence[str]) -> dict[str, Any] | None:
+        """Measure on the pictures whose annotators agree, against what they say."""
+        if self.majority is None:
+            return None
+        kept = self.majority >= 0
+        if not kept.any():
+            return None
+        truth = self.majority[kept]
+        right = self.logits[kept].argmax(axis=1) == truth
+        return {
+            "pictures": int(kept.sum()),
+            "accuracy": round(float(right.mean()), 6),
+            "original_labels": round(float((self.faces.labels[kept] == truth).mean()), 6),
+            "recall": {
+                name: round(float(right[truth == label].mean()), 6)
+                for label, name in enumerate(classes)
+                if (truth == label).any()
+            },
+        }
+
+
+def write_report(
+    folder: Path,
+    dataset: Dataset,
+    history: Sequence[dict[str, float]],
+    best_epoch: int,
+    temperature: float,
+    evaluated: Sequence[Evaluated],
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    """Write the report.
+
+    Args:
+        folder: Where to; it is made.
+        dataset: What was trained on.
+        history: One row an epoch, as in ``history.csv``.
+        best_epoch: The epoch whose weights were kept.
+        temperature: Fitted on held-out faces.
+        evaluated: Answers on each split; the first is the one reported on in full.
+        facts: Further lines of the report, name → value.
+
+    Returns:
+        What stands in ``metrics.json``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    classes = dataset.classes
+    figures: dict[str, Any] = {"classes": list(classes), "temperature": round(temperature, 6)}
+    for one in evaluated:
+        figures[one.split] = one.metrics(temperature).to_dict(classes)
+        if agreed := one.agreed(classes):
+            figures[one.split]["annotators_agree"] = agreed
+    main = evaluated[0]
+    metrics = main.metrics(temperature)
+    chances = softmax(main.logits.astype(np.float64) / temperature, axis=1)
+    plots.plot_loss(history, best_epoch, folder / "loss.png")
+    plots.plot_accuracy(history, best_epoch, folder / "accuracy.png")
+    plots.plot_metrics(metrics, classes, main.split, folder / "metrics.png")
+    plots.plot_predictions(main.faces, chances, classes, folder / "predictions.png")
+    table = balance_table(dataset.train, len(classes))
+    plots.plot_classes(table, classes, folder / "classes.png")
+    _write(folder / "metrics.json", json.dumps(figures, indent=2) + "\n")
+    _write(folder / "report.md", _markdown(dataset, figures, main.split, facts))
+    return figures
+
+
+def _markdown(dataset: Dataset, figures: dict[str, Any], split: str, facts: dict[str, Any]) -> str:
+    main = figures[split]
+    lines = [
+        "# Report",
+        "",
+        f"**{main['accuracy']:.2%}** accuracy on {main['pictures']:,} {split} pictures "
+        f"(balanced {main['balanced_accuracy']:.2%}, "
+        f"expected calibration error {main['calibration_error']:.2%}).",
+        "",
+    ]
+    if agreed := main.get("annotators_agree"):
+        lines += [
+            f"**{agreed['accuracy']:.2%}** on the {agreed['pictures']:,} pictures where a strict "
+            f"majority of annotators names one of the classes, against that vote "
+            f"(the data's own labels: {agreed['original_labels']:.2%}).",
+            "",
+        ]
+    lines += [
+        "| class | precision | recall | F1 | pictures |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, row in main["classes"].items():
+        lines.append(
+            f"| {name} | {row['precision']:.2%} | {row['recall']:.2%} | {row['f1']:.2%} "
+            f"| {row['support']:,} |"
+        )
+    lines += ["", "Confusion matrix (rows true, columns predicted):", ""]
+    lines.append("| | " + " | ".join(dataset.classes) + " |")
+    lines.append("| --- |" + " ---: |" * len(dataset.classes))
+    for name, counts in zip(dataset.classes, main["confusion_matrix"], strict=True):
+        lines.append(f"| **{name}** | " + " | ".join(f"{n:,}" for n in counts) + " |")
+    lines += ["", "## The run", ""]
+    lines += [f"- {name}: {value}" for name, value in facts.items()]
+    lines += ["", "```", class_table(dataset), "```", "", str(dataset.audit) + ".", ""]
+    if dataset.skipped:
+        lines += [f"{len(dataset.skipped):,} pictures could not be read and were left out.", ""]
+    for name in ("metrics", "loss", "accuracy", "predictions", "classes"):
+        lines += [f"![{name}]({name}.png)", ""]
+    return "\n".join(lines)
+
+
+def class_table(dataset: Dataset) -> str:
+    """Lay out the faces of every split by class, as printed before training."""
+    classes = len(dataset.classes)
+    balance = balance_table(dataset.train, classes)
+    rows: list[tuple[str, NDArray[np.int64]]] = [
+        ("train", balance.total),
+        ("  augmented", balance.augmented),
+        ("validation", dataset.validation.counts(classes)),
+    ]
+    if len(dataset.holdout):
+        rows.append(("hold-out", dataset.holdout.counts(classes)))
+    if dataset.test is not None:
+        rows.append(("test", dataset.test.counts(classes)))
+    widths = [max(8, len(name) + 2) for name in (*dataset.classes, "total")]
+    lines = [
+        " " * 11
+        + "".join(f"{n:>{w}}" for n, w in zip((*dataset.classes, "total"), widths, strict=True))
+    ]
+    for name, counts in rows:
+        values = [*counts, counts.sum()]
+        lines.append(
+            f"{name:<11}" + "".join(f"{v:>{w},}" for v, w in zip(values, widths, strict=True))
+        )
+    return "\n".join(lines)
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
