@@ -75,4 +75,5 @@ def _stretched(face: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Spread the middle 98 % of the values over the whole range."""
     low, high = np.percentile(face, (1, 99))
     scaled = (face - low) / max(float(high - low), 1e-6) * 255.0
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    stretched: NDArray[np.uint8] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return stretched

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from emotion_train.augmentation import build_augmentation, build_copy_augmentation
 from emotion_train.balance import balance_table, draw_copies
+from emotion_train.errors import RunError
 from emotion_train.faces import Faces
 
 
@@ -58,7 +59,9 @@ class EpochBatches(Sampler[Batch]):
         # Sizes are evened out (64, 65, 64, …): a last batch of three would be a step of noise.
         self._count = max(1, self.faces_per_epoch // batch_size)
         if self.faces_per_epoch // self._count < world_size:
-            raise ValueError(f"batches of {batch_size} are too small for {world_size} processes")
+            raise RunError(
+                f"batches of {batch_size} faces are too small for {world_size} processes."
+            )
 
     def __len__(self) -> int:
         return self._count

@@ -168,10 +168,6 @@ def main(
                 votes=votes,
                 progress=not quiet,
             ).train(recipe, resume=resume)
-    except ValueError as error:
-        if verbose:
-            raise
-        raise click.UsageError(str(error)) from error
     except KeyboardInterrupt:
         say(f"interrupted; go on with: emotion-train {data} -o {folder} --resume")
         context.exit(1)

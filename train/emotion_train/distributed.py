@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import torch
 import torch.distributed as dist
 
+from emotion_train.errors import RunError
+
 
 @dataclass(frozen=True)
 class Place:
@@ -38,10 +40,10 @@ def joined(device: str = "auto") -> Iterator[Place]:
         device: ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``.
 
     Raises:
-        ValueError: ``cuda`` was asked for and there is none.
+        RunError: ``cuda`` was asked for and there is none.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("no CUDA device was found; use --device cpu")
+        raise RunError("no CUDA device was found here; train with --device cpu.")
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     local = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else None

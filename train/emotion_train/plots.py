@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from emotion_runtime.atomic import replacing
@@ -48,7 +49,7 @@ def plot_loss(history: Sequence[dict[str, float]], best_epoch: int, path: Path) 
         0.01, 0.01, "train: augmented faces, with label smoothing", transform=axes.transAxes,
         fontsize=8, color="gray",
     )  # fmt: skip
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
     _plain(axes)
     _save(figure, path)
@@ -66,7 +67,7 @@ def plot_accuracy(history: Sequence[dict[str, float]], best_epoch: int, path: Pa
             axes.plot(epochs, values, color=colour, marker=marker, label=name)
     axes.axvline(best_epoch, color="gray", linestyle=":", label=f"chosen epoch ({best_epoch})")
     axes.set(xlabel="epoch", ylabel="accuracy (%)", title="Validation accuracy per epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, loc="lower right")
     _plain(axes)
     _save(figure, path)

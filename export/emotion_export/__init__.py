@@ -1,0 +1,1 @@
+"""Export: a checkpoint in, an ONNX file out that was proven against PyTorch before it exists."""

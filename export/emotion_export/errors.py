@@ -1,0 +1,43 @@
+"""What can go wrong while exporting, as one sentence for a person.
+
+emotion_runtime.errors.EmotionEdgeError
+└── ExportError            no model file was written
+    ├── ConversionError    a network, or an opset, that the exporter cannot give
+    ├── ParityDataError    no faces to prove the file on
+    └── ParityError        the file does not answer as PyTorch does
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emotion_runtime.errors import EmotionEdgeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from emotion_export.parity import Comparison
+
+
+class ExportError(EmotionEdgeError):
+    """No model file was written."""
+
+
+class ConversionError(ExportError):
+    """The network, or the opset asked for, is one that the exporter cannot give."""
+
+
+class ParityDataError(ExportError):
+    """There are no faces to prove the file on."""
+
+
+class ParityError(ExportError):
+    """The file does not answer as PyTorch does.
+
+    Attributes:
+        comparisons: Every figure taken until the file was refused.
+    """
+
+    def __init__(self, message: str, comparisons: Sequence[Comparison] = ()) -> None:
+        super().__init__(message)
+        self.comparisons = tuple(comparisons)
