@@ -175,8 +175,7 @@ def _classify(
                 else:
                     counts[prediction.label] += 1
     except BrokenPipeError:
-        # The reader has seen enough (``| head``). Python would complain again at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_stdout()  # the reader has seen enough (``| head``)
         return True
     if not quiet:
         parts = [f"{label} {counts[label]:,}" for label in (*classifier.labels, "uncertain")]
@@ -206,8 +205,14 @@ def _opened(output: str | None) -> Iterator[TextIO]:
         # newline="" leaves line ends to the writers, on Windows too.
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")
-        yield sys.stdout
-        sys.stdout.flush()  # here, where a closed pipe is expected
+        try:
+            yield sys.stdout
+            sys.stdout.flush()  # here, where a closed pipe is expected
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _abandon_stdout()
+            raise OutputError(f"standard output: cannot be written ({error.strerror}).") from error
         return
     from emotion_runtime.atomic import replacing
 
@@ -217,6 +222,11 @@ def _opened(output: str | None) -> Iterator[TextIO]:
                 yield stream
         except OSError as error:
             raise OutputError(f"{output}: cannot be written ({error.strerror}).") from error
+
+
+def _abandon_stdout() -> None:
+    """Send what is still buffered nowhere; Python would complain again at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _with_progress(predictions: Iterable[Prediction], quiet: bool) -> Iterator[Prediction]:

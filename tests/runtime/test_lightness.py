@@ -1,0 +1,44 @@
+"""What the device side drags along: nothing heavy, and nothing before it is needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = (
+    "torch",
+    "torchvision",
+    "onnx",
+    "onnxsim",
+    "matplotlib",
+    "sklearn",
+    "scipy",
+    "tqdm",
+    "click",
+)
+
+
+def modules_after(code: str) -> set[str]:
+    probe = f"import sys\n{code}\nprint(*sys.modules, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    return {line.partition(".")[0] for line in done.stdout.splitlines()}
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    loaded = modules_after("import emotion_runtime")
+    assert not loaded & {*HEAVY, "numpy", "PIL", "onnxruntime"}
+
+
+def test_classifying_needs_no_training_package() -> None:
+    loaded = modules_after("from emotion_runtime import EmotionClassifier")
+    assert not loaded & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    "module", ["emotion_runtime.cli", "emotion_train.cli", "emotion_export.cli"]
+)
+def test_help_waits_for_nothing_heavy(module: str) -> None:
+    loaded = modules_after(f"import {module}")
+    assert not loaded & {*HEAVY, "onnxruntime"} - {"click"}

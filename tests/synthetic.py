@@ -1,0 +1,130 @@
+"""Faces and model files that tests make for themselves: a bright band says the class.
+
+A bright upper third is the first class, middle the second, lower the third. `band_model` knows
+this rule, so that the runtime is tested without a trained network.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from emotion_runtime.contract import PREFIX, Contract, Golden
+
+CLASSES = ("happy", "sad", "surprise")
+SIZE = 48
+
+
+def band_face(label: int, seed: int = 0, size: int = SIZE) -> NDArray[np.uint8]:
+    """Draw one face of a class; another seed, another face."""
+    face = np.random.default_rng([seed, label]).integers(0, 90, (size, size))
+    third = size // 3
+    face[label * third : (label + 1) * third] += 150
+    return face.astype(np.uint8)
+
+
+def save_face(path: Path, label: int, seed: int = 0, size: int = SIZE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(band_face(label, seed, size)).save(path)
+    return path
+
+
+def write_data(
+    folder: Path,
+    train: Sequence[int] = (60, 60, 60),
+    test: int = 8,
+    classes: Sequence[str] = CLASSES,
+) -> Path:
+    """Write a data folder as emotion-train reads it; `train` gives the pictures of each class."""
+    for label, (name, count) in enumerate(zip(classes, train, strict=True)):
+        for number in range(count):
+            save_face(folder / "train" / name / f"{number:03}.png", label, number)
+        for number in range(test):
+            save_face(folder / "test" / name / f"{number:03}.png", label, 10_000 + number)
+    return folder
+
+
+def write_csv(path: Path, rows: Sequence[tuple[str, str, str]]) -> Path:
+    """Write a challenge CSV of (emotion, pixels, Usage)."""
+    lines = ["emotion,pixels,Usage", *(",".join(row) for row in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def pixels_text(face: NDArray[np.uint8]) -> str:
+    return " ".join(str(value) for value in face.ravel())
+
+
+def band_logits(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What `band_model` answers: the mean of each third, over 10; (n, 1, 48, 48) → (n, 3)."""
+    thirds = pixels.reshape(len(pixels), 3, -1).astype(np.float32)
+    return thirds.mean(axis=2) / 10
+
+
+def band_model(
+    path: Path,
+    *,
+    min_confidence: float = 0.0,
+    golden_offset: float = 0.0,
+    metadata: dict[str, str | None] | None = None,
+    input_name: str = "pixels",
+    batch: str | int = "batch",
+) -> Path:
+    """Write a model file that knows the bands.
+
+    Args:
+        path: Where to.
+        min_confidence: The contract's floor.
+        golden_offset: Added to the golden logits, to make a self-test fail.
+        metadata: Contract entries to replace, or to remove (None), by name without prefix.
+        input_name: The graph's input.
+        batch: The graph's batch dimension.
+    """
+    pixels = np.stack([band_face(label)[np.newaxis] for label in range(3)])
+    contract = Contract(
+        labels=CLASSES,
+        network="bands",
+        golden=Golden(pixels, band_logits(pixels) + np.float32(golden_offset), 1e-3),
+        min_confidence=min_confidence,
+    )
+    weights = np.zeros((3, SIZE * SIZE), np.float32)
+    for label, row in enumerate(weights.reshape(3, 3, -1)):
+        row[label] = 30 / (SIZE * SIZE) / 100
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", [input_name], ["light"], to=TensorProto.FLOAT),
+            helper.make_node("Flatten", ["light"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "weights"], ["logits"], transB=1),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        ],
+        "bands",
+        [helper.make_tensor_value_info(input_name, TensorProto.UINT8, [batch, 1, SIZE, SIZE])],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, 3])
+            for name in ("logits", "probabilities")
+        ],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    opsets = [helper.make_opsetid("", 18)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    entries = contract.to_metadata()
+    for name, value in (metadata or {}).items():
+        if value is None:
+            del entries[PREFIX + name]
+        else:
+            entries[PREFIX + name] = value
+    helper.set_model_props(model, entries)
+    onnx.save(model, path)
+    return path
+
+
+def read_lines(text: str) -> list[dict[str, object]]:
+    """Parse JSON lines."""
+    return [json.loads(line) for line in text.splitlines()]

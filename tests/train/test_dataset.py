@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emotion_train.balance import balance_table, draw_copies
+from emotion_train.dataset import load_dataset
+from emotion_train.errors import DataError
+from synthetic import write_data
+
+
+def test_splits_are_disjoint_and_drawn_by_seed(data_folder: Path) -> None:
+    dataset = load_dataset(data_folder, holdout=0.25)
+    assert dataset.validation.counts(3).tolist() == [46, 46, 46]
+    assert dataset.holdout.counts(3).tolist() == [6, 4, 3]
+    assert dataset.train.counts(3).tolist() == [18, 10, 9]
+    names = [*dataset.train.names, *dataset.validation.names, *dataset.holdout.names]
+    assert len(set(names)) == len(names) == 188
+    assert load_dataset(data_folder, holdout=0.25).digest() == dataset.digest()
+    assert load_dataset(data_folder, holdout=0.25, seed=1).digest() != dataset.digest()
+
+
+def test_every_class_is_brought_to_the_size_of_the_largest(data_folder: Path) -> None:
+    train = load_dataset(data_folder).train
+    table = balance_table(train, 3)
+    assert table.total.tolist() == [24, 24, 24]
+    assert table.augmented.tolist() == [0, 10, 12]
+    copies = draw_copies(train.labels, table, np.random.default_rng(0))
+    assert np.bincount(train.labels[copies], minlength=3).tolist() == [0, 10, 12]
+    # 14 sad faces, 10 copies: none is copied twice before all were copied once
+    assert len(set(copies[train.labels[copies] == 1])) == 10
+
+
+def test_the_audit_finds_identical_pictures(tmp_path: Path) -> None:
+    folder = write_data(tmp_path, train=(50, 50, 50), test=4)
+    shutil.copy(folder / "train/happy/000.png", folder / "test/happy/copy.png")
+    shutil.copy(folder / "train/sad/000.png", folder / "train/surprise/copy.png")
+    audit = load_dataset(folder).audit
+    assert audit.identical_groups == 2
+    assert audit.contradictory_groups == 1
+    assert audit.test_in_train == 1
+
+
+def test_drop_duplicates_takes_from_train_alone(tmp_path: Path) -> None:
+    folder = write_data(tmp_path, train=(50, 50, 50), test=4)
+    for number in range(50):
+        shutil.copy(folder / f"train/happy/{number:03}.png", folder / f"test/happy/c{number}.png")
+    with pytest.raises(DataError, match="nothing is left after --drop-duplicates"):
+        load_dataset(folder, drop_duplicates=True)
+    for number in range(2, 50):
+        (folder / f"test/happy/c{number}.png").unlink()
+    whole, dropped = load_dataset(folder), load_dataset(folder, drop_duplicates=True)
+    assert len(whole.train) - len(dropped.train) == dropped.audit.dropped
+    assert dropped.audit.dropped <= 2
+    assert whole.test is not None
+    assert dropped.test is not None
+    assert len(dropped.test) == len(whole.test)
+
+
+def test_too_few_pictures_of_a_class_are_refused(tmp_path: Path) -> None:
+    folder = write_data(tmp_path, train=(60, 46, 60))
+    with pytest.raises(DataError, match="the class sad has 46 training pictures; more than 46"):
+        load_dataset(folder)
+    assert len(load_dataset(folder, validation_per_class=10).validation) == 30
+
+
+def test_one_class_or_one_twice_is_refused(data_folder: Path) -> None:
+    with pytest.raises(DataError, match="nothing to tell apart"):
+        load_dataset(data_folder, classes=("happy",))
+    with pytest.raises(DataError, match="twice"):
+        load_dataset(data_folder, classes=("happy", "happy"))

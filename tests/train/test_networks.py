@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from emotion_train.networks import NETWORKS, build_network
+from emotion_train.networks.face_network import parameter_count
+
+
+def test_the_reference_network_has_1494851_parameters_for_three_classes() -> None:
+    assert parameter_count(build_network("baseline", 3)) == 1_494_851
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("classes", [2, 7])
+def test_every_network_maps_pixels_to_logits(name: str, classes: int) -> None:
+    network = build_network(name, classes).eval()
+    pixels = torch.randint(0, 256, (3, 1, 48, 48), dtype=torch.uint8)
+    logits = network(pixels)
+    assert logits.shape == (3, classes)
+    assert logits.dtype == torch.float32
+
+
+def test_scaling_is_fitted_to_the_training_pixels() -> None:
+    network = build_network("baseline", 3)
+    pixels = torch.randint(0, 256, (20, 48, 48), dtype=torch.uint8)
+    network.scaling.fit(pixels)
+    scaled = network.scaling(pixels)
+    assert scaled.mean().item() == pytest.approx(0, abs=1e-4)
+    assert scaled.std().item() == pytest.approx(1, abs=1e-3)
+
+
+def test_an_unknown_network_is_named() -> None:
+    with pytest.raises(KeyError, match="no network 'vast'"):
+        build_network("vast", 3)
