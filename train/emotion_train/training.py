@@ -80,11 +80,7 @@ class Trainer:
             started = time.perf_counter()
             loss = self._train_epoch(step_network, epoch, progress and self.place.is_first)
             seconds = time.perf_counter() - started
-            if not np.isfinite(loss):
-                raise RunError(
-                    f"the loss became {loss} in epoch {epoch + 1}: the learning rate "
-                    f"{self.recipe.learning_rate:g} is too high for this network; lower it."
-                )
+            self._refuse_divergence(epoch + 1, np.isfinite(loss))
             row: Row = {
                 "epoch": epoch + 1,
                 "learning_rate": float(self.schedule.get_last_lr()[0]),
@@ -150,7 +146,9 @@ class Trainer:
         if len(self.dataset.holdout):
             held_out["holdout"] = self.dataset.holdout
         for name, faces in held_out.items():
-            metrics = measure(predict_logits(network, faces.pixels), faces.labels)
+            logits = predict_logits(network, faces.pixels)
+            self._refuse_divergence(int(row["epoch"]), np.isfinite(logits).all())
+            metrics = measure(logits, faces.labels)
             row |= {f"{name}_loss": metrics.loss, f"{name}_accuracy": metrics.accuracy}
         chosen = "holdout" if "holdout" in held_out else "validation"
         row |= {f"selection_{what}": row[f"{chosen}_{what}"] for what in ("loss", "accuracy")}
@@ -164,6 +162,13 @@ class Trainer:
         if self.best is row:
             checkpoint.save(run_dir / BEST)
         Checkpoint(**{**checkpoint.__dict__, "resume": self._state()}).save(run_dir / LAST)
+
+    def _refuse_divergence(self, epoch: int, finite: bool | np.bool_) -> None:
+        if not finite:
+            raise RunError(
+                f"the training diverged in epoch {epoch}: the learning rate "
+                f"{self.recipe.learning_rate:g} is too high for this network; lower it."
+            )
 
     def _evaluated(self) -> nn.Module:
         """Return the network that is measured and released: the average, where there is one."""

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import Result
+from onnx import numpy_helper
+
+import emotion_export.export as stages
+from emotion_export.parity import Comparison, Gate, require
+from emotion_runtime import EmotionClassifier
+from emotion_train.checkpoint import load_checkpoint
+from synthetic import band_face
+
+Export = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """One export, looked at from several sides."""
+    from click.testing import CliRunner
+
+    from emotion_export.cli import main
+
+    path = tmp_path_factory.mktemp("export") / "model.onnx"
+    return path, CliRunner().invoke(main, [str(path), "-c", str(run_dir)])
+
+
+def test_the_file_and_its_proof_are_written(exported: tuple[Path, Result]) -> None:
+    path, result = exported
+    assert result.exit_code == 0, result.output
+    assert sorted(p.name for p in path.parent.iterdir()) == ["model.onnx", "model.parity.json"]
+    assert "every label agrees" in result.stdout
+    report = json.loads(path.with_suffix(".parity.json").read_text())
+    ways = {(c["stage"], c["optimisation"], c["batch_size"]) for c in report["comparisons"]}
+    assert ways == {
+        *(
+            (s, o, b)
+            for s in ("converted", "simplified")
+            for o in ("off", "full")
+            for b in (1, 7, 64)
+        ),
+        ("file", "full", 64),
+    }
+    assert all(c["label_agreement"] == 1 for c in report["comparisons"])
+    assert all(c["max_logit_difference"] <= 1e-4 for c in report["comparisons"])
+    assert report["faces"]["count"] == 188  # the run's own training faces
+    assert report["faces"]["real"]
+    assert report["bytes"] == path.stat().st_size
+
+
+def test_the_file_answers_as_pytorch_does(exported: tuple[Path, Result], run_dir: Path) -> None:
+    checkpoint = load_checkpoint(run_dir)
+    faces = np.stack([band_face(n % 3, 777 + n) for n in range(9)])[:, np.newaxis]
+    with torch.inference_mode():
+        expected = checkpoint.build()(torch.from_numpy(faces))
+        chances = torch.softmax(expected / checkpoint.temperature, dim=1)
+    logits, probabilities = EmotionClassifier(exported[0]).infer(faces)
+    np.testing.assert_allclose(logits, expected.numpy(), atol=1e-4)
+    np.testing.assert_allclose(probabilities, chances.numpy(), atol=1e-5)
+
+
+def test_the_file_tells_all_about_itself(exported: tuple[Path, Result], run_dir: Path) -> None:
+    classifier = EmotionClassifier(exported[0])
+    contract, checkpoint = classifier.contract, load_checkpoint(run_dir)
+    assert contract.labels == checkpoint.labels
+    assert contract.temperature == checkpoint.temperature
+    assert contract.metrics == checkpoint.metrics
+    assert contract.training["recipe"]["epochs"] == 6
+    assert contract.parity["label_agreement"] == 1
+    assert {"torch", "onnx", "onnxruntime"} <= set(contract.tool_versions)
+    assert classifier.self_test().passed
+
+
+def test_old_runtimes_can_read_it(exported: tuple[Path, Result]) -> None:
+    model = onnx.load(exported[0])
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 18)]
+    assert model.ir_version == 8
+
+
+def test_nothing_of_this_machine_is_in_the_file(
+    exported: tuple[Path, Result], run_dir: Path
+) -> None:
+    for path in (exported[0], exported[0].with_suffix(".parity.json")):
+        for place in (run_dir, exported[0].parent, Path(stages.__file__).parent, Path.home()):
+            assert str(place).encode() not in path.read_bytes()
+
+
+def test_an_existing_file_is_not_replaced_unasked(
+    export: Export, exported: tuple[Path, Result], run_dir: Path
+) -> None:
+    before = exported[0].read_bytes()
+    result = export(exported[0], "-c", run_dir)
+    assert result.exit_code == 1
+    assert "--overwrite replaces it" in result.stderr
+    assert exported[0].read_bytes() == before
+
+
+def one_weight_changed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Move one weight of the last layer a little, as a bad conversion might."""
+    model = copy.deepcopy(model)
+    last = next(node for node in reversed(model.graph.node) if node.op_type == "Gemm")
+    tensor = next(t for t in model.graph.initializer if t.name == last.input[1])
+    values = numpy_helper.to_array(tensor).copy()
+    values[0, np.abs(values[0]).argmax()] += 0.05
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    return model
+
+
+def labels_swapped(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Exchange two outputs."""
+    model = copy.deepcopy(model)
+    last = next(node for node in reversed(model.graph.node) if node.op_type == "Gemm")
+    for tensor in model.graph.initializer:
+        if tensor.name in last.input:
+            values = numpy_helper.to_array(tensor)[[1, 0, 2]]
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    return model
+
+
+@pytest.mark.parametrize("damage", [one_weight_changed, labels_swapped])
+def test_a_broken_conversion_is_refused_and_leaves_no_file(
+    export: Export,
+    run_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[onnx.ModelProto], onnx.ModelProto],
+) -> None:
+    monkeypatch.setattr(stages, "simplify", damage)
+    result = export(tmp_path / "m.onnx", "-c", run_dir)
+    assert result.exit_code == 1
+    assert "does not answer as PyTorch does" in result.stderr
+    assert "the simplified graph" in result.stderr
+    assert result.stderr.count("logits max") == 12, "the figures are shown"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_earlier_file_outlives_a_failed_export(
+    export: Export, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"earlier")
+    monkeypatch.setattr(stages, "simplify", labels_swapped)
+    assert export(tmp_path / "m.onnx", "-c", run_dir, "--overwrite").exit_code == 1
+    assert (tmp_path / "m.onnx").read_bytes() == b"earlier"
+
+
+def test_a_nan_never_passes_the_gate() -> None:
+    figures = ("file", "full", 1, 10, float("nan"), 0.0, 0.0, 0.0, 1.0)
+    with pytest.raises(stages.ParityError, match="nan"):
+        require([Comparison(*figures)], Gate())
+
+
+def test_without_data_the_average_faces_prove_it(
+    export: Export, run_dir: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "alone.pt"
+    copy.write_bytes((run_dir / "best.pt").read_bytes())
+    result = export(tmp_path / "m.onnx", "-c", copy)
+    assert result.exit_code == 0, result.output
+    assert "average faces" in result.stderr
+    assert not json.loads((tmp_path / "m.parity.json").read_text())["faces"]["real"]
+
+
+def test_no_simplify_and_other_opsets(export: Export, run_dir: Path, tmp_path: Path) -> None:
+    result = export(tmp_path / "m.onnx", "-c", run_dir, "--no-simplify", "--opset", "20", "-v")
+    assert result.exit_code == 0, result.output
+    assert onnx.load(tmp_path / "m.onnx").opset_import[0].version == 20
+    assert result.stderr.count("logits max") == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["m.txt", "-c", "RUN"], 2, "ends in .onnx"),
+        (["no/m.onnx", "-c", "RUN"], 1, "no such folder"),
+        (["m.onnx"], 2, "no run in runs/"),
+        (["m.onnx", "-c", "gone.pt"], 1, "no such checkpoint"),
+        (["m.onnx", "-c", "text.pt"], 1, "not a checkpoint"),
+        (["m.onnx", "-c", "RUN", "--parity-data", "gone"], 1, "no such folder or file"),
+        (["m.onnx", "-c", "RUN", "--parity-data", "empty"], 1, "no pictures"),
+        (["m.onnx", "-c", "RUN", "--opset", "8"], 1, "cannot be"),
+        (["m.onnx", "-c", "RUN", "--opset", "x"], 2, "--opset"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(
+    export: Export,
+    run_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("text.pt").write_text("hello")
+    result = export(*[str(run_dir) if a == "RUN" else a for a in arguments])
+    assert result.exit_code == code, result.output
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "text.pt"]

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+from PIL import Image
+
+from emotion_train.checkpoint import load_checkpoint
+from synthetic import write_data
+
+Train = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def run(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """One small run, looked at from several sides."""
+    from click.testing import CliRunner
+
+    from emotion_train.cli import main
+
+    folder = tmp_path_factory.mktemp("run") / "out"
+    votes = folder.parent / "votes.csv"
+    votes.write_text(
+        "path,happiness,sadness,surprise\n"
+        + "".join(f"test/happy/{n:03}.png,10,0,0\n" for n in range(8))
+    )
+    arguments = [str(data_folder), "-o", str(folder), "--epochs", "3", "--holdout", "0.2"]
+    arguments += ["--batch-size", "8", "--workers", "0", "--votes", str(votes)]
+    return folder, CliRunner().invoke(main, arguments)
+
+
+def test_the_table_of_the_classes_is_printed(run: tuple[Path, Result]) -> None:
+    _, result = run
+    assert result.exit_code == 0, result.output
+    table = [line.split() for line in result.stdout.splitlines()[:6]]
+    assert table[0] == ["happy", "sad", "surprise", "total"]
+    assert table[1] == ["train", "19", "19", "19", "57"]
+    assert table[2] == ["augmented", "0", "8", "9", "17"]
+    assert table[3] == ["validation", "46", "46", "46", "138"]
+    assert table[4] == ["hold-out", "5", "3", "2", "10"]
+    assert table[5] == ["test", "8", "8", "8", "24"]
+    assert "audit: 0 groups of identical pictures" in result.stdout
+
+
+def test_history_has_a_row_for_each_epoch(run: tuple[Path, Result]) -> None:
+    folder, _ = run
+    with (folder / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    for column in ("train_loss", "validation_loss", "validation_accuracy", "holdout_accuracy"):
+        assert all(np.isfinite(float(row[column])) for row in rows)
+
+
+def test_the_report_is_complete_and_consistent(run: tuple[Path, Result]) -> None:
+    folder, _ = run
+    figures = json.loads((folder / "report" / "metrics.json").read_text())
+    test = figures["test"]
+    assert test["pictures"] == 24
+    assert sum(map(sum, test["confusion_matrix"])) == 24
+    right = sum(test["confusion_matrix"][i][i] for i in range(3))
+    assert test["accuracy"] == pytest.approx(right / 24, abs=1e-6)
+    assert test["classes"]["sad"]["support"] == 8
+    assert test["annotators_agree"]["pictures"] == 8
+    assert 0 <= test["calibration_error"] <= 1
+    text = (folder / "report" / "report.md").read_text()
+    assert "| class | precision | recall | F1 | pictures |" in text
+    for name in ("loss", "accuracy", "metrics", "predictions", "classes"):
+        assert f"({name}.png)" in text
+        with Image.open(folder / "report" / f"{name}.png") as picture:
+            assert min(picture.size) >= 300
+
+
+def test_the_checkpoint_knows_what_it_was_trained_on(run: tuple[Path, Result]) -> None:
+    best = load_checkpoint(run[0])
+    assert best.labels == ("happy", "sad", "surprise")
+    assert best.metrics["test"]["pictures"] == 24
+    assert best.training["recipe"]["epochs"] == 3
+    assert best.training["seed"] == 0
+    assert len(best.training["data_digest"]) == 64
+    assert best.temperature > 0
+
+
+def test_a_run_folder_is_not_overwritten_unasked(
+    run: tuple[Path, Result], train: Train, data_folder: Path
+) -> None:
+    before = (run[0] / "best.pt").read_bytes()
+    result = train(data_folder, "-o", run[0], "--epochs", "1")
+    assert result.exit_code == 1
+    assert "not empty" in result.stderr
+    assert (run[0] / "best.pt").read_bytes() == before
+
+
+def test_overwrite_replaces_a_run(train: Train, data_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "history.csv").write_text("old")
+    common = (data_folder, "-o", tmp_path, "--epochs", "1", "--workers", "0", "-q")
+    assert train(*common).exit_code == 1
+    result = train(*common, "--overwrite")
+    assert result.exit_code == 0, result.output
+    assert result.output == ""
+    assert "old" not in (tmp_path / "history.csv").read_text()
+
+
+def test_all_classes_and_any_order(train: Train, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "d", (50, 50, 50), 2, ("b", "a", "c"))
+    arguments = ["--epochs", "1", "--workers", "0", "--classes"]
+    result = train(data, "-o", tmp_path / "all", *arguments, "all")
+    assert result.exit_code == 0, result.output
+    assert load_checkpoint(tmp_path / "all").labels == ("a", "b", "c")
+    result = train(data, "-o", tmp_path / "two", *arguments, "c,a")
+    assert result.exit_code == 0, result.output
+    assert load_checkpoint(tmp_path / "two").labels == ("c", "a")
+
+
+def test_damaged_pictures_are_named_counted_and_left_out(train: Train, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "d", (50, 50, 50), 2)
+    (data / "train" / "sad" / "007.png").write_bytes(b"\x89PNG no")
+    result = train(data, "-o", tmp_path / "r", "--epochs", "1", "--workers", "0")
+    assert result.exit_code == 0, result.output
+    assert "007.png" in result.stderr
+    assert "skipped: 1 pictures" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nowhere"], 1, "no such folder or file"),
+        (["DATA", "--classes", "happy,bored"], 1, "no folder for the class bored"),
+        (["DATA", "--classes", ","], 2, "names no class"),
+        (["DATA", "--epochs", "0"], 2, "--epochs"),
+        (["DATA", "--network", "vast"], 2, "baseline"),
+        (["DATA", "--resume", "--overwrite"], 2, "choose one"),
+        (["DATA", "--resume"], 1, "no run to resume"),
+        (["DATA", "--votes", "gone.csv"], 1, "gone.csv"),
+        (["DATA", "--validation", "100"], 1, "more than 100 are needed"),
+        ([], 2, "DATA"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_the_right_code(
+    train: Train, data_folder: Path, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    filled = [str(data_folder) if a == "DATA" else a for a in arguments]
+    result = train(*filled, "-o", tmp_path / "run")
+    assert result.exit_code == code, result.output
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_rate_that_diverges_is_said_and_not_released(
+    train: Train, data_folder: Path, tmp_path: Path
+) -> None:
+    arguments = ["--epochs", "2", "--workers", "0", "--optimizer", "sgd", "--learning-rate", "1e9"]
+    result = train(data_folder, "-o", tmp_path / "r", *arguments)
+    assert result.exit_code == 1
+    assert "lower it" in result.stderr
