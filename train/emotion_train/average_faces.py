@@ -69,7 +69,8 @@ def _unlit(pixels: Images) -> Images:
     local = pixels - gaussian_filter(pixels, (0, 8, 8))
     axis = np.linspace(-1.0, 1.0, pixels.shape[1], dtype=np.float32)
     oval = np.exp(-1.5 * (axis[:, np.newaxis] ** 4 + axis[np.newaxis] ** 4))
-    return _standardised(local) * oval
+    unlit: Images = _standardised(local) * oval
+    return unlit
 
 
 def _standardised(images: Images) -> Images:

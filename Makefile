@@ -1,0 +1,62 @@
+# Two commands that do everything on a fresh machine:
+#   make infer   a virtual environment, the light install, and samples/ classified
+#   make test    a virtual environment, the full install, and every check
+
+PYTHON ?= python3
+DATA ?= ../shared/data/fer2013
+RUN ?= runs/baseline
+
+LIGHT := .venv-infer
+FULL := .venv
+SOURCES := $(shell find models runtime train export -name '*.py' -o -name '*.onnx' -o -name SHA256SUMS)
+
+.DEFAULT_GOAL := help
+.PHONY: help infer test lint types layers light pytest format train release clean
+
+help: ## Say what there is.
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+infer: $(LIGHT)/.done ## Light install (no PyTorch), then classify samples/.
+	$(LIGHT)/bin/emotion-infer samples
+
+test: lint types layers light pytest ## Full install, then lint, types, layers and all tests.
+
+lint: $(FULL)/.done ## ruff: rules and format.
+	$(FULL)/bin/ruff check .
+	$(FULL)/bin/ruff format --check .
+
+types: $(FULL)/.done ## mypy, strict.
+	$(FULL)/bin/mypy
+
+layers: $(FULL)/.done ## import-linter: imports run one way, the device side stays light.
+	$(FULL)/bin/lint-imports
+
+light: $(LIGHT)/.done ## The light install, where no development package can help.
+	$(LIGHT)/bin/python -m unittest discover --start-directory tests/light --pattern 'check_*.py'
+
+pytest: $(FULL)/.done ## All tests.
+	$(FULL)/bin/pytest
+
+format: $(FULL)/.done ## Put the code in order.
+	$(FULL)/bin/ruff check --fix .
+	$(FULL)/bin/ruff format .
+
+train: $(FULL)/.done ## Train the reference network on DATA into RUN (resumes what is there).
+	$(FULL)/bin/emotion-train $(DATA) -o $(RUN) --holdout 0.1 --drop-duplicates \
+		$(if $(wildcard $(RUN)/last.pt),--resume)
+
+clean: ## Remove the virtual environments and caches.
+	rm -rf $(FULL) $(LIGHT) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+# Not editable: what is tested is what a user gets.
+$(LIGHT)/.done: pyproject.toml README.md $(SOURCES)
+	$(PYTHON) -m venv $(LIGHT)
+	$(LIGHT)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall \
+		--no-deps .
+	$(LIGHT)/bin/python -m pip install --quiet --disable-pip-version-check .
+	@touch $@
+
+$(FULL)/.done: pyproject.toml
+	$(PYTHON) -m venv $(FULL)
+	$(FULL)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,160 @@
+"""Release a trained run: the proven ONNX file, its proof, its card, its checkpoint, its checksum.
+
+    python models/make_release.py RUN_DIR NAME DATA "the command that trained it"
+
+The figures of the card are read from the finished file, so that the two cannot differ.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from emotion_export.export import check_target, export_checkpoint
+from emotion_export.parity_faces import read_parity_faces
+from emotion_runtime import EmotionClassifier
+from emotion_runtime.atomic import replacing
+from emotion_runtime.contract import Contract
+from emotion_runtime.digest import sha256_of
+from emotion_train.checkpoint import BEST, load_checkpoint
+from emotion_train.networks import NETWORKS
+
+HERE = Path(__file__).parent
+PACKAGE = HERE / "emotion_models"
+
+
+def main(run: Path, name: str, data: Path, command: str) -> None:
+    """Write everything that belongs to the release `name`."""
+    checkpoint = HERE / "checkpoints" / f"{name}.pt"
+    checkpoint.parent.mkdir(exist_ok=True)
+    if run.resolve() != checkpoint.resolve():
+        shutil.copyfile(run / BEST, checkpoint)
+    model = PACKAGE / f"{name}.onnx"
+    check_target(model, overwrite=True)
+    done = export_checkpoint(
+        load_checkpoint(checkpoint), model, read_parity_faces(data), say=lambda m: print(m)
+    )
+    print(f"largest logit difference {done.max_logit_difference:.1e}")
+    contract = EmotionClassifier(model).contract
+    card = PACKAGE / "cards" / f"{name}.md"
+    with replacing(card) as path:
+        path.write_text(write_card(name, model, contract, command), encoding="utf-8")
+    lines = [f"{sha256_of(path)}  {path.name}\n" for path in sorted(PACKAGE.glob("*.onnx"))]
+    with replacing(PACKAGE / "SHA256SUMS") as path:
+        path.write_text("".join(lines), encoding="ascii")
+
+
+def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
+    """Write the card of a model from what its file says."""
+    test, labels = contract.metrics["test"], contract.labels
+    held_out = contract.metrics.get("hold-out") or contract.metrics["validation"]
+    recipe, parity = contract.training["recipe"], contract.parity
+    versions = {**contract.training.get("tool_versions", {}), **contract.tool_versions}
+    lines = [
+        f"# {name}",
+        "",
+        f"{NETWORKS[contract.network].capitalize()}. Tells {', '.join(labels[:-1])} and "
+        f"{labels[-1]} apart on gray faces of {contract.input.size}×{contract.input.size} pixels.",
+        "",
+        f"**{test['accuracy']:.2%}** accuracy on the {test['pictures']:,} test pictures of FER2013 "
+        f"(public and private test together; balanced {test['balanced_accuracy']:.2%}).",
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| file | `{name}.onnx`, {model.stat().st_size / 1e6:.2f} MB, {contract.precision}, "
+        f"sha256 `{sha256_of(model)[:16]}…` |",
+        f"| input | `pixels`, uint8, (batch, 1, {contract.input.size}, {contract.input.size}), "
+        "gray 0–255, batch dynamic |",
+        f"| outputs | `logits` and `probabilities`, float32, (batch, {len(labels)}) |",
+        f"| labels | {', '.join(f'{i} {label}' for i, label in enumerate(labels))} |",
+        f"| parity with PyTorch | {parity['label_agreement']:.0%} of the labels on "
+        f"{parity['faces']:,} real faces, largest logit difference "
+        f"{parity['max_logit_difference']:.1e} |",
+        f"| calibration | temperature {contract.temperature:.3f}, expected calibration error "
+        f"{test['calibration_error']:.2%} on test |",
+        f"| hold-out accuracy | {held_out['accuracy']:.2%} on {held_out['pictures']:,} pictures "
+        "(the epoch was chosen on them) |",
+    ]
+    lines += [*_agreed(test), "", *_tables(test, labels)]
+    lines += [
+        "",
+        "## How it was made",
+        "",
+        "Data: FER2013 (ICML 2013 challenge; research use), the classes "
+        f"{', '.join(labels)}; {' / '.join(f'{n:,}' for n in contract.training['faces'])} training "
+        "faces before balance. Training pictures that stand in the test set or the hold-out too "
+        f"were {'left out' if recipe['drop_duplicates'] else 'kept'}. "
+        "The test set was read once, for this card.",
+        "",
+        "Recipe: "
+        + ", ".join(f"{key} {_said(value)}" for key, value in recipe.items())
+        + f"; epoch "
+        f"{contract.training['epoch']} of {contract.training['epochs']} was kept.",
+        "",
+        "Tools: " + ", ".join(f"{key} {value}" for key, value in versions.items()) + ".",
+        "",
+        "```sh",
+        command,
+        f"emotion-export {name}.onnx --checkpoint runs/{name}",
+        "emotion-infer ../shared/data/fer2013/test/{happy,sad,surprise} -m "
+        f"{name} -f jsonl > answers.jsonl",
+        "```",
+        "",
+        "The same seed gives the same weights on the same machine and versions; elsewhere sums are "
+        "added in another order, and the accuracy differs by some tenths of a point. The "
+        f"checkpoint that this file was exported from is `models/checkpoints/{name}.pt`.",
+        "",
+        "## Limits",
+        "",
+        "- It reads expressions, not feelings: what a face shows is not what a person feels.",
+        f"- It knows {len(labels)} classes and must choose one: an angry or a neutral face gets "
+        "one of them too, often with confidence. `--min-confidence` answers `uncertain` below a "
+        "floor.",
+        "- It was trained on posed and web faces that fill the picture, of whom nobody knows how "
+        "they are spread over age, skin colour, sex or culture; expect other error rates on other "
+        "people. Do not use it to judge people, or where an error harms someone.",
+        "- FER2013's labels are noisy: ten annotators a picture would reach about 93 % on them.",
+        "- A photograph must be cropped to the face first.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _agreed(test: dict[str, Any]) -> list[str]:
+    agreed = test.get("annotators_agree")
+    if not agreed:
+        return []
+    return [
+        f"| where annotators agree | {agreed['accuracy']:.2%} on the {agreed['pictures']:,} test "
+        "pictures where a strict majority of ten FER+ votes names one of the classes, against that "
+        f"vote (FER2013's own labels: {agreed['original_labels']:.2%}) |"
+    ]
+
+
+def _tables(test: dict[str, Any], labels: tuple[str, ...]) -> list[str]:
+    lines = [
+        "| class | precision | recall | F1 | pictures |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for label, row in test["classes"].items():
+        lines.append(
+            f"| {label} | {row['precision']:.2%} | {row['recall']:.2%} | {row['f1']:.2%} | "
+            f"{row['support']:,} |"
+        )
+    lines += ["", "Confusion matrix (rows true, columns predicted):", ""]
+    lines += ["| | " + " | ".join(labels) + " |", "| --- |" + " ---: |" * len(labels)]
+    for label, counts in zip(labels, test["confusion_matrix"], strict=True):
+        lines.append(f"| **{label}** | " + " | ".join(f"{count:,}" for count in counts) + " |")
+    return lines
+
+
+def _said(value: Any) -> str:
+    return "/".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 5:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4])

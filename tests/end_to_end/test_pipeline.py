@@ -1,0 +1,45 @@
+"""Train, export, infer: the three commands one after the other, on made faces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from click.testing import Result
+
+from emotion_runtime import read_face
+from emotion_train.checkpoint import load_checkpoint
+from synthetic import read_lines, save_face, write_data
+
+
+def test_what_was_trained_is_what_the_device_says(
+    train: Callable[..., Result],
+    export: Callable[..., Result],
+    infer: Callable[..., Result],
+    tmp_path: Path,
+) -> None:
+    data = write_data(tmp_path / "data", (80, 80, 80), 10)
+    arguments = ["--epochs", "25", "--batch-size", "16", "--workers", "0", "--validation", "20"]
+    trained = train(data, "-o", tmp_path / "run", *arguments, "--augmentation", "light")
+    assert trained.exit_code == 0, trained.output
+    exported = export(tmp_path / "model.onnx", "-c", tmp_path / "run")
+    assert exported.exit_code == 0, exported.output
+
+    # Pictures as people have them: large, and of another shape than the network's.
+    for label in range(3):
+        save_face(data / "test" / "large" / f"{label}.png", label, size=300)
+    result = infer(data / "test", "-m", tmp_path / "model.onnx", "-f", "jsonl")
+    assert result.exit_code == 0, result.output
+    lines = read_lines(result.stdout)
+    assert len(lines) == 33
+
+    checkpoint = load_checkpoint(tmp_path / "run")
+    faces = np.stack([read_face(str(line["path"])) for line in lines])[:, np.newaxis]
+    with torch.inference_mode():
+        said = checkpoint.build()(torch.from_numpy(faces)).argmax(dim=1).tolist()
+    assert [line["label"] for line in lines] == [checkpoint.labels[label] for label in said]
+    named = [line for line in lines if Path(str(line["path"])).parent.name != "large"]
+    right = sum(line["label"] == Path(str(line["path"])).parent.name for line in named)
+    assert right / len(named) > 0.9, "the bands are easy to tell apart"

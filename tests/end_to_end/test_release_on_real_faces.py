@@ -1,0 +1,63 @@
+"""What the release's card claims, on the real data, through the public commands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+import emotion_models
+from emotion_runtime import EmotionClassifier
+from emotion_train.dataset import load_dataset
+from emotion_train.report import class_table
+from synthetic import read_lines
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_infer_reproduces_the_accuracy_of_the_card(
+    infer: Callable[..., Result], fer2013: Path
+) -> None:
+    metrics = EmotionClassifier().contract.metrics["test"]
+    folders = [fer2013 / "test" / name for name in metrics["classes"]]
+    lines = read_lines(infer(*folders, "-f", "jsonl").stdout)
+    assert len(lines) == metrics["pictures"] == 3852
+    right = sum(Path(str(line["path"])).parent.name == line["label"] for line in lines)
+    assert round(right / len(lines), 6) == metrics["accuracy"]
+
+
+def test_export_of_the_release_reproduces_its_proof(
+    export: Callable[..., Result], fer2013: Path, tmp_path: Path
+) -> None:
+    name = emotion_models.DEFAULT_MODEL
+    checkpoint = ROOT / "models" / "checkpoints" / f"{name}.pt"
+    target = tmp_path / f"{name}.onnx"
+    result = export(target, "-c", checkpoint, "--parity-data", fer2013)
+    assert result.exit_code == 0, result.output
+    released = emotion_models.model_path(name).with_suffix(".parity.json")
+    then, now = (
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in (released, target.with_suffix(".parity.json"))
+    )
+    assert now["faces"] == then["faces"], "the same faces"
+    assert now["operators"] == then["operators"]
+    for old, new in zip(then["comparisons"], now["comparisons"], strict=True):
+        assert new["label_agreement"] == old["label_agreement"] == 1
+        assert new["max_logit_difference"] == pytest.approx(old["max_logit_difference"], abs=1e-4)
+
+
+def test_the_classes_of_fer2013_are_counted_right(fer2013: Path) -> None:
+    dataset = load_dataset(fer2013)
+    rows = [line.split() for line in class_table(dataset).replace(",", "").splitlines()]
+    assert rows[1:] == [
+        ["train", "7169", "7169", "7169", "21507"],
+        ["augmented", "0", "2385", "4044", "6429"],
+        ["validation", "46", "46", "46", "138"],
+        ["test", "1774", "1247", "831", "3852"],
+    ]
+    assert dataset.audit.identical_groups == 903
+    assert dataset.audit.contradictory_groups == 5
+    assert dataset.audit.test_in_train == 327

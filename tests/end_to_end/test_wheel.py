@@ -1,0 +1,32 @@
+"""What is in the wheel: every package, the models, the commands; none of the tests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import emotion_models
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_wheel_holds_what_a_user_needs(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path)]
+    done = subprocess.run([*build, str(ROOT)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        names = set(wheel.namelist())
+        entry_points = next(n for n in names if n.endswith("entry_points.txt"))
+        commands = wheel.read(entry_points).decode()
+    for package in ("emotion_models", "emotion_runtime", "emotion_train", "emotion_export"):
+        assert f"{package}/__init__.py" in names
+        assert f"{package}/py.typed" in names
+    for name in emotion_models.names():
+        assert f"emotion_models/{name}.onnx" in names
+        assert f"emotion_models/cards/{name}.md" in names
+    assert "emotion_models/SHA256SUMS" in names
+    for command in ("emotion-train", "emotion-export", "emotion-infer"):
+        assert command in commands
+    assert not [name for name in names if name.endswith((".pt", ".png")) or "test" in name]

@@ -1,0 +1,54 @@
+"""The light install as a user has it: run with ``make light``, without pytest or any extra."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "samples"
+
+
+def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = Path(sys.executable).with_name(command)
+    return subprocess.run(
+        [script, *arguments], capture_output=True, text=True, check=False, cwd=ROOT.parent
+    )
+
+
+class LightInstall(unittest.TestCase):
+    def test_no_training_package_is_here(self) -> None:
+        for name in ("torch", "torchvision", "onnx", "onnxsim", "matplotlib", "sklearn", "scipy"):
+            self.assertIsNone(importlib.util.find_spec(name), name)
+
+    def test_the_package_is_the_installed_one(self) -> None:
+        import emotion_runtime
+
+        self.assertIn("site-packages", str(emotion_runtime.__file__))
+
+    def test_every_sample_gets_its_line_and_its_class(self) -> None:
+        done = run("emotion-infer", str(SAMPLES), "-f", "jsonl")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual(len(lines), len(list(SAMPLES.glob("*.png"))))
+        for line in lines:
+            self.assertEqual(line["label"], Path(line["path"]).name.partition("_")[0], line)
+
+    def test_the_release_proves_itself_here(self) -> None:
+        done = run("emotion-infer", "--self-test")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("self-test passed", done.stdout)
+
+    def test_the_other_commands_say_what_to_install(self) -> None:
+        for command, extra in (("emotion-train", "train"), ("emotion-export", "export")):
+            self.assertEqual(run(command, "--help").returncode, 0)
+            done = run(command, "model.onnx")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(f"pip install 'emotion-edge[{extra}]'", done.stderr)
+            self.assertNotIn("Traceback", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,71 @@
+"""The files that users get: whole, proven, self-describing, and free of this machine."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import onnx
+import pytest
+
+import emotion_models
+from emotion_runtime import EmotionClassifier
+from emotion_runtime.digest import sha256_of
+from emotion_train.checkpoint import load_checkpoint
+
+NAMES = emotion_models.names()
+CHECKPOINTS = Path(__file__).parents[2] / "models" / "checkpoints"
+
+
+def test_the_default_is_released() -> None:
+    assert emotion_models.DEFAULT_MODEL in NAMES
+    assert emotion_models.model_path() == emotion_models.model_path(emotion_models.DEFAULT_MODEL)
+    with pytest.raises(KeyError, match="no released model"):
+        emotion_models.model_path("vast")
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestRelease:
+    def test_the_checksum_holds(self, name: str) -> None:
+        assert sha256_of(emotion_models.model_path(name)) == emotion_models.checksums()[name]
+
+    def test_it_keeps_the_contract_and_proves_itself(self, name: str) -> None:
+        classifier = EmotionClassifier(name)
+        assert classifier.labels == ("happy", "sad", "surprise")
+        assert classifier.self_test().passed
+        assert classifier.contract.metrics["test"]["pictures"] == 3852
+
+    def test_old_runtimes_read_it(self, name: str) -> None:
+        model = onnx.load(emotion_models.model_path(name))
+        onnx.checker.check_model(model, full_check=True)
+        assert [(o.domain, o.version) for o in model.opset_import] == [("", 18)]
+        assert model.ir_version == 8
+        assert not any(t.external_data for t in model.graph.initializer)
+
+    def test_its_proof_is_of_this_very_file(self, name: str) -> None:
+        path = emotion_models.model_path(name)
+        report = json.loads(path.with_suffix(".parity.json").read_text(encoding="utf-8"))
+        assert report["sha256"] == emotion_models.checksums()[name]
+        assert report["passed"]
+        assert report["faces"]["real"]
+        assert report["faces"]["count"] >= 1000
+
+    def test_its_card_says_what_the_file_says(self, name: str) -> None:
+        card = (emotion_models.model_path(name).parent / "cards" / f"{name}.md").read_text("utf-8")
+        metrics = EmotionClassifier(name).contract.metrics["test"]
+        assert f"**{metrics['accuracy']:.2%}**" in card
+        for row in metrics["confusion_matrix"]:
+            assert " | ".join(f"{count:,}" for count in row) in card
+        assert "expressions, not feelings" in card
+
+    def test_no_path_of_a_machine_is_in_it(self, name: str) -> None:
+        content = emotion_models.model_path(name).read_bytes()
+        assert not re.search(rb"/(home|root|tmp|work|usr)/", content)
+
+    def test_its_checkpoint_is_the_one_it_was_made_of(self, name: str) -> None:
+        checkpoint = load_checkpoint(CHECKPOINTS / f"{name}.pt")
+        contract = EmotionClassifier(name).contract
+        assert checkpoint.metrics == contract.metrics
+        assert checkpoint.training == contract.training
+        assert checkpoint.temperature == contract.temperature
