@@ -1,6 +1,6 @@
 """Draw the README's picture: every sample with what the released model says of it.
 
-    python samples/make_picture.py docs/samples.png
+python samples/make_picture.py docs/samples.png
 """
 
 from __future__ import annotations

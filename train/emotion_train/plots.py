@@ -20,6 +20,7 @@ from emotion_train.faces import Faces
 # Blue and orange stay apart for colour-blind eyes and in print.
 BLUE, ORANGE, GREEN, RED = "#3b6ea8", "#e08a2e", "#3d8b54", "#c0392b"
 _DPI = 120
+_SPLITS = {"validation": "validation", "holdout": "hold-out"}
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -42,7 +43,7 @@ def plot_loss(history: Sequence[dict[str, float]], best_epoch: int, path: Path) 
     for name, colour in (("validation", ORANGE), ("holdout", GREEN)):
         if f"{name}_loss" in history[0]:
             values = [row[f"{name}_loss"] for row in history]
-            axes.plot(epochs, values, color=colour, marker=marker, label=name)
+            axes.plot(epochs, values, color=colour, marker=marker, label=_SPLITS[name])
     axes.axvline(best_epoch, color="gray", linestyle=":", label=f"chosen epoch ({best_epoch})")
     axes.set(xlabel="epoch", ylabel="loss (nats)", title="Loss per epoch")
     axes.text(
@@ -64,7 +65,7 @@ def plot_accuracy(history: Sequence[dict[str, float]], best_epoch: int, path: Pa
     for name, colour in (("validation", ORANGE), ("holdout", GREEN)):
         if f"{name}_accuracy" in history[0]:
             values = [100 * row[f"{name}_accuracy"] for row in history]
-            axes.plot(epochs, values, color=colour, marker=marker, label=name)
+            axes.plot(epochs, values, color=colour, marker=marker, label=_SPLITS[name])
     axes.axvline(best_epoch, color="gray", linestyle=":", label=f"chosen epoch ({best_epoch})")
     axes.set(xlabel="epoch", ylabel="accuracy (%)", title="Validation accuracy per epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -79,8 +80,8 @@ def plot_metrics(metrics: Metrics, classes: Sequence[str], split: str, path: Pat
     figure = Figure(figsize=(9 + 0.8 * count, 2.6 + 0.75 * count), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
     left.axis("off")
-    left.set_title(
-        f"{split}: {metrics.support.sum():,} pictures, accuracy {metrics.accuracy:.2%}\n"
+    figure.suptitle(
+        f"{split}: accuracy {metrics.accuracy:.2%} on {metrics.support.sum():,} pictures, "
         f"expected calibration error {metrics.calibration_error:.2%}"
     )
     rows = [
@@ -178,7 +179,7 @@ def plot_classes(table: BalanceTable, classes: Sequence[str], path: Path) -> Non
         for place, height in enumerate(heights):
             axes.text(place, height, f"{height:,}", ha="center", va="bottom", fontsize=9)
         axes.set_title(title)
-        axes.margins(y=0.12)
+        axes.set_ylim(0, 1.12 * table.total.max())  # room for the numbers
         axes.tick_params(axis="x", rotation=30 if len(classes) > 3 else 0)
         _plain(axes)
     before.set_ylabel("training faces")
