@@ -3,7 +3,7 @@
 #   make test    a virtual environment, the full install, and every check
 
 PYTHON ?= python3
-DATA ?= ../shared/data/fer2013
+DATA ?= fer2013
 RUN ?= runs/baseline
 
 LIGHT := .venv-infer
@@ -41,7 +41,7 @@ format: $(FULL)/.done ## Put the code in order.
 	$(FULL)/bin/ruff check --fix .
 	$(FULL)/bin/ruff format .
 
-train: $(FULL)/.done ## Train the reference network on DATA into RUN (resumes what is there).
+train: $(FULL)/.done ## Train the reference network: make train DATA=fer2013 (resumes what is there).
 	$(FULL)/bin/emotion-train $(DATA) -o $(RUN) --holdout 0.1 --drop-duplicates \
 		$(if $(wildcard $(RUN)/last.pt),--resume)
 

@@ -55,7 +55,7 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
     lines = [
         f"# {name}",
         "",
-        f"{NETWORKS[contract.network].capitalize()}. Tells {', '.join(labels[:-1])} and "
+        f"The network: {NETWORKS[contract.network]}. It tells {', '.join(labels[:-1])} and "
         f"{labels[-1]} apart on gray faces of {contract.input.size}×{contract.input.size} pixels.",
         "",
         f"**{test['accuracy']:.2%}** accuracy on the {test['pictures']:,} test pictures of FER2013 "
@@ -98,8 +98,7 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         "```sh",
         command,
         f"emotion-export {name}.onnx --checkpoint runs/{name}",
-        "emotion-infer ../shared/data/fer2013/test/{happy,sad,surprise} -m "
-        f"{name} -f jsonl > answers.jsonl",
+        f"emotion-infer fer2013/test/{{{','.join(labels)}}} -m {name} -f jsonl > answers.jsonl",
         "```",
         "",
         "The same seed gives the same weights on the same machine and versions; elsewhere sums are "

@@ -49,7 +49,7 @@ class Recipe:
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
     averaging: float = 0.999
-    augmentation: str = "standard"
+    augmentation: str = "strong"
     seed: int = 0
     validation_per_class: int = VALIDATION_PER_CLASS
     holdout: float = 0.0
