@@ -20,6 +20,7 @@ from emotion_runtime.contract import Contract
 from emotion_runtime.digest import sha256_of
 from emotion_train.checkpoint import BEST, load_checkpoint
 from emotion_train.networks import NETWORKS
+from emotion_train.report import metrics_tables
 
 HERE = Path(__file__).parent
 PACKAGE = HERE / "emotion_models"
@@ -77,7 +78,7 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         f"| hold-out accuracy | {held_out['accuracy']:.2%} on {held_out['pictures']:,} pictures "
         "(the epoch was chosen on them) |",
     ]
-    lines += [*_agreed(test), "", *_tables(test, labels)]
+    lines += [*_agreed(test), "", *metrics_tables(test)]
     lines += [
         "",
         "## How it was made",
@@ -130,23 +131,6 @@ def _agreed(test: dict[str, Any]) -> list[str]:
         "pictures where a strict majority of ten FER+ votes names one of the classes, against that "
         f"vote (FER2013's own labels: {agreed['original_labels']:.2%}) |"
     ]
-
-
-def _tables(test: dict[str, Any], labels: tuple[str, ...]) -> list[str]:
-    lines = [
-        "| class | precision | recall | F1 | pictures |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
-    for label, row in test["classes"].items():
-        lines.append(
-            f"| {label} | {row['precision']:.2%} | {row['recall']:.2%} | {row['f1']:.2%} | "
-            f"{row['support']:,} |"
-        )
-    lines += ["", "Confusion matrix (rows true, columns predicted):", ""]
-    lines += ["| | " + " | ".join(labels) + " |", "| --- |" + " ---: |" * len(labels)]
-    for label, counts in zip(labels, test["confusion_matrix"], strict=True):
-        lines.append(f"| **{label}** | " + " | ".join(f"{count:,}" for count in counts) + " |")
-    return lines
 
 
 def _said(value: Any) -> str:

@@ -122,20 +122,7 @@ def _markdown(dataset: Dataset, figures: dict[str, Any], split: str, facts: dict
             f"(the data's own labels: {agreed['original_labels']:.2%}).",
             "",
         ]
-    lines += [
-        "| class | precision | recall | F1 | pictures |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
-    for name, row in main["classes"].items():
-        lines.append(
-            f"| {name} | {row['precision']:.2%} | {row['recall']:.2%} | {row['f1']:.2%} "
-            f"| {row['support']:,} |"
-        )
-    lines += ["", "Confusion matrix (rows true, columns predicted):", ""]
-    lines.append("| | " + " | ".join(dataset.classes) + " |")
-    lines.append("| --- |" + " ---: |" * len(dataset.classes))
-    for name, counts in zip(dataset.classes, main["confusion_matrix"], strict=True):
-        lines.append(f"| **{name}** | " + " | ".join(f"{n:,}" for n in counts) + " |")
+    lines += metrics_tables(main)
     lines += ["", "## The run", ""]
     lines += [f"- {name}: {value}" for name, value in facts.items()]
     lines += ["", "```", class_table(dataset), "```", "", str(dataset.audit) + ".", ""]
@@ -144,6 +131,26 @@ def _markdown(dataset: Dataset, figures: dict[str, Any], split: str, facts: dict
     for name in ("metrics", "loss", "accuracy", "predictions", "classes"):
         lines += [f"![{name}]({name}.png)", ""]
     return "\n".join(lines)
+
+
+def metrics_tables(figures: dict[str, Any]) -> list[str]:
+    """Lay out one split's figures, as in ``metrics.json``, as Markdown tables."""
+    lines = [
+        "| class | precision | recall | F1 | pictures |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, row in figures["classes"].items():
+        lines.append(
+            f"| {name} | {row['precision']:.2%} | {row['recall']:.2%} | {row['f1']:.2%} "
+            f"| {row['support']:,} |"
+        )
+    classes = list(figures["classes"])
+    lines += ["", "Confusion matrix (rows true, columns predicted):", ""]
+    lines.append("| | " + " | ".join(classes) + " |")
+    lines.append("| --- |" + " ---: |" * len(classes))
+    for name, counts in zip(classes, figures["confusion_matrix"], strict=True):
+        lines.append(f"| **{name}** | " + " | ".join(f"{n:,}" for n in counts) + " |")
+    return lines
 
 
 def class_table(dataset: Dataset) -> str:
