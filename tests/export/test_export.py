@@ -14,8 +14,10 @@ from onnx import numpy_helper
 
 import emotion_export.export as stages
 from emotion_export.parity import Comparison, Gate, require
+from emotion_export.parity_faces import ParityFaces
 from emotion_runtime import EmotionClassifier
-from emotion_train.checkpoint import load_checkpoint
+from emotion_train.checkpoint import Checkpoint, load_checkpoint
+from emotion_train.networks import NETWORKS, build_network
 from synthetic import band_face
 
 Export = Callable[..., Result]
@@ -90,6 +92,18 @@ def test_nothing_of_this_machine_is_in_the_file(
     for path in (exported[0], exported[0].with_suffix(".parity.json")):
         for place in (run_dir, exported[0].parent, Path(stages.__file__).parent, Path.home()):
             assert str(place).encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_exports_and_is_proven(network: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    checkpoint = Checkpoint(network, ("a", "b"), build_network(network, 2).state_dict())
+    faces = np.stack([band_face(n % 3, n) for n in range(70)])
+    done = stages.export_checkpoint(
+        checkpoint, tmp_path / "m.onnx", ParityFaces(faces, "made", real=False)
+    )
+    assert done.max_logit_difference < 1e-4
+    assert EmotionClassifier(done.path).labels == ("a", "b")
 
 
 def test_an_existing_file_is_not_replaced_unasked(

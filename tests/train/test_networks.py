@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from emotion_train.networks import NETWORKS, build_network
-from emotion_train.networks.face_network import parameter_count
+from emotion_train.networks.face_network import multiply_adds, parameter_count
 
 
 def test_the_reference_network_has_1494851_parameters_for_three_classes() -> None:
@@ -19,6 +19,21 @@ def test_every_network_maps_pixels_to_logits(name: str, classes: int) -> None:
     logits = network(pixels)
     assert logits.shape == (3, classes)
     assert logits.dtype == torch.float32
+
+
+def test_the_edge_network_costs_a_tenth() -> None:
+    assert multiply_adds(build_network("baseline", 3)) == 75_862_400
+    edge = build_network("edge", 3)
+    assert multiply_adds(edge) <= 12e6
+    assert parameter_count(edge) <= 300_000
+
+
+def test_the_edge_network_does_not_see_the_light() -> None:
+    torch.manual_seed(0)
+    edge = build_network("edge", 3).eval()
+    face = torch.randint(60, 120, (1, 1, 48, 48)).float()
+    bright = edge(face * 1.5 + 40)
+    assert torch.allclose(edge(face), bright, atol=0.02)
 
 
 def test_scaling_is_fitted_to_the_training_pixels() -> None:

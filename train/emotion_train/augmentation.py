@@ -33,6 +33,8 @@ class Strength:
         blur: Probability of a Gaussian blur of up to one pixel.
         erasing: Probability that a rectangle is painted over.
         erased: Smallest and largest part of the face painted over.
+        compression: Probability of JPEG compression at quality 20 to 80.
+        noise: Probability of Gaussian noise, deviation 0.05 of the range.
     """
 
     degrees: float
@@ -43,6 +45,8 @@ class Strength:
     blur: float = 0.0
     erasing: float = 0.0
     erased: tuple[float, float] = (0.02, 0.2)
+    compression: float = 0.0
+    noise: float = 0.0
 
 
 AUGMENTATIONS: dict[str, Strength | None] = {
@@ -50,6 +54,9 @@ AUGMENTATIONS: dict[str, Strength | None] = {
     "light": Strength(8, 0.05, (0.95, 1.05), 0, 0.15),
     "standard": Strength(12, 0.08, (0.88, 1.15), 4, 0.3, erasing=0.25, erased=(0.02, 0.12)),
     "strong": Strength(20, 0.12, (0.8, 1.25), 8, 0.5, blur=0.2, erasing=0.5),
+    "web": Strength(
+        25, 0.14, (0.7, 1.3), 10, 0.6, blur=0.3, erasing=0.4, compression=0.3, noise=0.2
+    ),
 }
 
 
@@ -59,6 +66,7 @@ def build_augmentation(name: str) -> Augmentation:
     It takes uint8 of shape (1, 48, 48), draws from torch's global generator, and gives the same
     shape and dtype.
     """
+    import torch
     from torchvision.transforms import InterpolationMode, v2
 
     strength = AUGMENTATIONS[name]
@@ -80,6 +88,11 @@ def build_augmentation(name: str) -> Augmentation:
     ]
     if strength.blur:
         steps.append(v2.RandomApply([v2.GaussianBlur(3, (0.1, 1.0))], strength.blur))
+    if strength.compression:
+        steps.append(v2.RandomApply([v2.Lambda(_compressed)], strength.compression))
+    if strength.noise:
+        noise = [v2.ToDtype(torch.float32, scale=True), v2.GaussianNoise(sigma=0.05)]
+        steps.append(v2.RandomApply([*noise, v2.ToDtype(torch.uint8, scale=True)], strength.noise))
     if strength.erasing:
         steps.append(v2.RandomErasing(strength.erasing, scale=strength.erased, value=127))
     return v2.Compose(steps)  # type: ignore[no-any-return]
@@ -88,3 +101,18 @@ def build_augmentation(name: str) -> Augmentation:
 def build_copy_augmentation(name: str) -> Augmentation:
     """Build what makes a balancing copy differ from its original, also where `name` is none."""
     return build_augmentation("light" if name == "none" else name)
+
+
+def _compressed(pixels: Tensor) -> Tensor:
+    """Compress as JPEG at a quality of 20 to 80; torchvision's own way of it is deprecated."""
+    import io
+
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    quality = int(torch.randint(20, 81, ()))
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[0].numpy()).save(buffer, "JPEG", quality=quality)
+    with Image.open(buffer) as image:
+        return torch.from_numpy(np.array(image)).unsqueeze(0)

@@ -1,6 +1,8 @@
-"""The networks, by name. A further one is a module here with ``build(classes)`` and one entry.
+"""The networks, by name. A further one is a module here and one entry in `NETWORKS`.
 
-This file is read for ``--help`` too: torch is imported when a network is built.
+A module gives ``build(classes)``, the network behind the scaling, and may give ``Scaling``, where
+it wants another one than `PixelScaling`. This file is read for ``--help`` too: torch is imported
+when a network is built.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
 NETWORKS: dict[str, str] = {
     "baseline": "six 3×3 convolutions and three linear layers, 1.49 M parameters",
+    "edge": "eight 3×3 convolutions with shortcuts after an early stride, 0.2 M parameters",
 }
 
 
@@ -23,8 +26,10 @@ def build_network(name: str, classes: int) -> FaceNetwork:
     """
     from importlib import import_module
 
-    from emotion_train.networks.face_network import FaceNetwork
+    from emotion_train.networks.face_network import FaceNetwork, PixelScaling
 
     if name not in NETWORKS:
         raise KeyError(f"no network {name!r}; there are {', '.join(NETWORKS)}")
-    return FaceNetwork(name, import_module(f"{__name__}.{name}").build(classes))
+    module = import_module(f"{__name__}.{name}")
+    scaling = getattr(module, "Scaling", PixelScaling)()
+    return FaceNetwork(name, scaling, module.build(classes))

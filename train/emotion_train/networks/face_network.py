@@ -5,37 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from emotion_train.networks.scaling import PixelScaling, Scaling
 
-class PixelScaling(nn.Module):
-    """Scale pixels in 0…255 to zero mean and unit deviation over the training set."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(127.5))
-        self.register_buffer("std", torch.tensor(63.75))
-
-    def fit(self, pixels: Tensor) -> None:
-        """Set mean and deviation from uint8 training pixels of any shape."""
-        # float64: a float32 sum over 40 million pixels loses its last digits.
-        std, mean = torch.std_mean(pixels.to(torch.float64))
-        self.mean.fill_(mean.item())
-        self.std.fill_(max(std.item(), 1.0))
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return float32 of the same shape."""
-        return (pixels.to(torch.float32) - self.mean) / self.std
+__all__ = ["FaceNetwork", "PixelScaling", "multiply_adds", "parameter_count"]
 
 
 class FaceNetwork(nn.Module):
-    """A registered network with its pixel scaling in front, which travels with its weights."""
+    """A registered network with its scaling in front, which travels with its weights."""
 
-    def __init__(self, name: str, body: nn.Module) -> None:
+    def __init__(self, name: str, scaling: Scaling, body: nn.Module) -> None:
         super().__init__()
         self.name = name
-        self.scaling = PixelScaling()
+        self.scaling = scaling
         self.body = body
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -47,3 +28,17 @@ class FaceNetwork(nn.Module):
 def parameter_count(network: nn.Module) -> int:
     """Count the trainable numbers."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+@torch.inference_mode()
+def multiply_adds(network: nn.Module, size: int = 48) -> int:
+    """Count the multiply-adds of one face, by torch's own counter of floating-point operations."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    was_training = network.training
+    network.eval()
+    device = next(network.parameters()).device
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 1, size, size, dtype=torch.uint8, device=device))
+    network.train(was_training)
+    return int(counter.get_total_flops()) // 2
