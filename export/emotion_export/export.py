@@ -98,6 +98,7 @@ def export_checkpoint(
         network=checkpoint.network,
         golden=make_golden(network, checkpoint.average_faces[:, 0].numpy()),
         temperature=checkpoint.temperature,
+        min_confidence=checkpoint.min_confidence,
         metrics=checkpoint.metrics,
         parity=_worst(comparisons, faces),
         training=checkpoint.training,

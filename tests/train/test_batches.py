@@ -10,6 +10,7 @@ from emotion_train.augmentation import AUGMENTATIONS, build_augmentation
 from emotion_train.batches import EpochBatches, build_loader
 from emotion_train.dataset import load_dataset
 from emotion_train.faces import Faces
+from emotion_train.targets import label_targets
 from synthetic import band_face
 
 
@@ -21,7 +22,9 @@ def faces(data_folder: Path) -> Faces:
 def epoch(faces: Faces, workers: int, number: int = 0, **options: int) -> list[torch.Tensor]:
     batches = EpochBatches(faces, 3, 16, 5, **options)
     batches.set_epoch(number)
-    return [p for p, _, _ in build_loader(faces, "strong", batches, workers, pin_memory=False)]
+    targets = label_targets(faces, 3)
+    loader = build_loader(faces, targets, "strong", batches, workers, pin_memory=False)
+    return [pixels for pixels, _, _ in loader]
 
 
 def test_an_epoch_is_balanced_and_holds_every_original(faces: Faces) -> None:

@@ -67,9 +67,10 @@ def test_the_report_is_complete_and_consistent(run: tuple[Path, Result]) -> None
     assert test["classes"]["sad"]["support"] == 8
     assert test["annotators_agree"]["pictures"] == 8
     assert 0 <= test["calibration_error"] <= 1
+    assert figures["confidence"][0]["coverage"] == 1
     text = (folder / "report" / "report.md").read_text()
     assert "| class | precision | recall | F1 | pictures |" in text
-    for name in ("loss", "accuracy", "metrics", "predictions", "classes"):
+    for name in ("loss", "accuracy", "metrics", "predictions", "coverage", "classes"):
         assert f"({name}.png)" in text
         with Image.open(folder / "report" / f"{name}.png") as picture:
             assert min(picture.size) >= 300
@@ -83,6 +84,31 @@ def test_the_checkpoint_knows_what_it_was_trained_on(run: tuple[Path, Result]) -
     assert best.training["seed"] == 0
     assert len(best.training["data_digest"]) == 64
     assert best.temperature > 0
+
+
+def test_votes_a_teacher_and_a_floor(
+    run: tuple[Path, Result], train: Train, data_folder: Path, tmp_path: Path
+) -> None:
+    """Learn two of the classes from labels, votes and a teacher; the third is unknown."""
+    votes = tmp_path / "votes.csv"
+    rows = [f"train/happy/{n:03}.png,6,4,0" for n in range(69)] + ["train/happy/069.png,0,0,10"]
+    rows += [f"test/sad/{n:03}.png,0,10,0" for n in range(8)]
+    votes.write_text("\n".join(["path,happiness,sadness,not_a_face", *rows]) + "\n")
+    result = train(
+        *(data_folder, "-o", tmp_path / "run", "--network", "edge", "--classes", "happy,sad"),
+        *("--epochs", "2", "--batch-size", "8", "--workers", "0", "--answered", "0.9"),
+        *("--votes", votes, "--vote-weight", "0.5", "--teacher", run[0]),
+    )
+    assert result.exit_code == 0, result.output
+    assert "M multiply-adds a face" in result.stderr
+    checkpoint = load_checkpoint(tmp_path / "run")
+    assert checkpoint.training["recipe"]["vote_weight"] == 0.5
+    assert checkpoint.training["recipe"]["teacher_weight"] == 0.5
+    assert checkpoint.min_confidence >= 0.5
+    rows = checkpoint.metrics["confidence"]
+    assert set(rows[0]["others"]) == {"surprise"}
+    chosen = next(row for row in rows if row["floor"] == checkpoint.min_confidence)
+    assert chosen["coverage"] >= 0.9
 
 
 def test_a_run_folder_is_not_overwritten_unasked(
@@ -136,6 +162,9 @@ def test_damaged_pictures_are_named_counted_and_left_out(train: Train, tmp_path:
         (["DATA", "--resume", "--overwrite"], 2, "choose one"),
         (["DATA", "--resume"], 1, "no run to resume"),
         (["DATA", "--votes", "gone.csv"], 1, "gone.csv"),
+        (["DATA", "--vote-weight", "0.5"], 2, "--vote-weight needs --votes"),
+        (["DATA", "--teacher-weight", "0.5"], 2, "--teacher-weight needs --teacher"),
+        (["DATA", "--teacher", "gone.pt"], 1, "no such checkpoint"),
         (["DATA", "--validation", "100"], 1, "more than 100 are needed"),
         ([], 2, "DATA"),
     ],

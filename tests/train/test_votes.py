@@ -7,43 +7,64 @@ import pytest
 
 from emotion_train.errors import DataError
 from emotion_train.faces import Faces
-from emotion_train.votes import majority_labels
+from emotion_train.votes import Votes
 from synthetic import CLASSES, band_face
 
-HEADER = "path,neutral,happiness,surprise,sadness,unknown,ambiguous\n"
+HEADER = "path,neutral,happiness,surprise,sadness,unknown,not_a_face,ambiguous\n"
 
 
 def faces() -> Faces:
-    names = tuple(f"test/happy/{number}.jpg" for number in range(5))
-    return Faces(np.stack([band_face(0)] * 5), np.zeros(5, np.int64), names)
+    names = tuple(f"test/happy/{number}.jpg" for number in range(6))
+    return Faces(np.stack([band_face(0)] * 6), np.zeros(6, np.int64), names)
 
 
-def test_a_strict_majority_of_all_votes_decides(tmp_path: Path) -> None:
-    votes = tmp_path / "votes.csv"
-    votes.write_text(
+@pytest.fixture
+def votes(tmp_path: Path) -> Votes:
+    path = tmp_path / "votes.csv"
+    path.write_text(
         HEADER
-        + "test/happy/0.jpg,0,10,0,0,0,0\n"  # happy
-        + "test/happy/1.jpg,0,2,6,0,2,1\n"  # surprise; `ambiguous` is no vote
-        + "test/happy/2.jpg,0,5,5,0,0,0\n"  # a tie
-        + "test/happy/3.jpg,6,4,0,0,0,0\n"  # neutral is none of ours
+        + "test/happy/0.jpg,0,10,0,0,0,0,0\n"  # happy
+        + "test/happy/1.jpg,0,2,6,0,2,0,1\n"  # surprise; `ambiguous` is no vote
+        + "test/happy/2.jpg,0,5,5,0,0,0,0\n"  # a tie
+        + "test/happy/3.jpg,10,0,0,0,0,0,0\n"  # neutral is none of ours
+        + "test/happy/4.jpg,0,2,0,0,3,5,0\n"  # no face to most; 5 is not listed
     )
-    assert majority_labels(votes, faces(), CLASSES).tolist() == [0, 2, -1, -1, -1]
+    return Votes(path, CLASSES)
+
+
+def test_a_strict_majority_of_all_votes_decides(votes: Votes) -> None:
+    assert votes.majority(faces()).tolist() == [0, 2, -1, -1, -1, -1]
+
+
+def test_targets_are_the_shares_of_the_classes(votes: Votes) -> None:
+    targets = votes.targets(faces())
+    expected = [[1, 0, 0], [0.25, 0, 0.75], [0.5, 0, 0.5], [np.nan] * 3, [1, 0, 0], [np.nan] * 3]
+    np.testing.assert_allclose(targets, np.array(expected, np.float32))
+
+
+def test_what_most_could_not_use_is_no_face(votes: Votes) -> None:
+    assert votes.shows_face(faces()).tolist() == [True, True, True, True, False, True]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("a,b\n1,2\n", "lacks the column path, happy"),
-        (HEADER + "test/happy/0.jpg,x,1,1,1,1,0\n", "row 2: not all votes are numbers"),
-        (HEADER + "other/0.jpg,1,1,1,1,1,0\n", "lists none of the pictures"),
+        (HEADER + "test/happy/0.jpg,x,1,1,1,1,0,0\n", "row 2: not all votes are numbers"),
     ],
 )
 def test_a_bad_votes_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "votes.csv").write_text(text)
     with pytest.raises(DataError, match=message):
-        majority_labels(tmp_path / "votes.csv", faces(), CLASSES)
+        Votes(tmp_path / "votes.csv", CLASSES)
+
+
+def test_a_votes_file_of_other_pictures_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "votes.csv").write_text(HEADER + "other/0.jpg,1,1,1,1,1,0,0\n")
+    with pytest.raises(DataError, match="lists none of the pictures"):
+        Votes(tmp_path / "votes.csv", CLASSES).majority(faces())
 
 
 def test_a_missing_votes_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
-        majority_labels(tmp_path / "gone.csv", faces(), CLASSES)
+        Votes(tmp_path / "gone.csv", CLASSES)

@@ -19,6 +19,7 @@ from emotion_train.augmentation import build_augmentation, build_copy_augmentati
 from emotion_train.balance import balance_table, draw_copies
 from emotion_train.errors import RunError
 from emotion_train.faces import Faces
+from emotion_train.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,11 @@ class EpochBatches(Sampler[Batch]):
 
 
 class AugmentedFaces(Dataset[tuple[Tensor, Tensor, int]]):
-    """Gives a whole `Batch` at a time: pixels uint8 (n, 1, 48, 48), labels int64 (n,), total."""
+    """Gives a whole `Batch` at a time: pixels uint8 (n, 1, 48, 48), targets (n, classes), total."""
 
-    def __init__(self, faces: Faces, augmentation: str) -> None:
+    def __init__(self, faces: Faces, targets: Targets, augmentation: str) -> None:
         self._pixels = torch.from_numpy(faces.pixels).unsqueeze(1)
-        self._labels = torch.from_numpy(faces.labels)
+        self._targets = torch.from_numpy(targets)
         self._augment = build_augmentation(augmentation)
         self._augment_copy = build_copy_augmentation(augmentation)
 
@@ -99,15 +100,21 @@ class AugmentedFaces(Dataset[tuple[Tensor, Tensor, int]]):
                 (self._augment_copy if copy else self._augment)(self._pixels[index])
                 for index, copy in zip(batch.indices, batch.copies, strict=True)
             ]
-        return torch.stack(pixels), self._labels[torch.from_numpy(batch.indices)], batch.total
+        return torch.stack(pixels), self._targets[torch.from_numpy(batch.indices)], batch.total
 
 
 def build_loader(
-    faces: Faces, augmentation: str, batches: EpochBatches, workers: int, *, pin_memory: bool
+    faces: Faces,
+    targets: Targets,
+    augmentation: str,
+    batches: EpochBatches,
+    workers: int,
+    *,
+    pin_memory: bool,
 ) -> DataLoader[tuple[Tensor, Tensor, int]]:
     """Build the loader; `workers` 0 augments in the training process itself."""
     return DataLoader(
-        AugmentedFaces(faces, augmentation),
+        AugmentedFaces(faces, targets, augmentation),
         sampler=batches,
         batch_size=None,  # the sampler's items are whole batches
         num_workers=workers,

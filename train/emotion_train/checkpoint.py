@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class Checkpoint:
         labels: Class names in the order of the logits.
         weights: The state dict that evaluates best (averaged, where the recipe averages).
         temperature: Logits are divided by it before softmax; 1 until fitted.
+        min_confidence: The floor below which a device answers ``uncertain``; 0 never.
         metrics: The report's figures with the data they were measured on; empty until measured.
         training: Recipe, seed, epochs, data digest, tool versions: plain JSON values.
         average_faces: uint8 (k, 1, 48, 48): averages of training faces, no person's picture.
@@ -40,6 +42,7 @@ class Checkpoint:
     labels: tuple[str, ...]
     weights: dict[str, Tensor]
     temperature: float = 1.0
+    min_confidence: float = 0.0
     metrics: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     average_faces: Tensor = field(
@@ -84,7 +87,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if path.is_dir():
         path = path / BEST
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch talks of pickle protocols; what counts is below
+            values = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such checkpoint.") from error
     except OSError as error:

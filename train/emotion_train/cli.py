@@ -41,6 +41,12 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
         "Decay of the weights' moving average; 0 turns it off.",
     ),
     "augmentation": ("--augmentation", click.Choice(tuple(AUGMENTATIONS)), "Augmentation."),
+    "vote_weight": ("--vote-weight", _CHANCE, "Part of each target that --votes give."),
+    "teacher_weight": (
+        "--teacher-weight",
+        _CHANCE,
+        "Part of each target that --teacher gives.  [default: 0.5 with a teacher]",
+    ),
     "seed": ("--seed", click.IntRange(min=0), "Draws splits, weights, order and augmentation."),
     "validation_per_class": (
         "--validation",
@@ -63,7 +69,10 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
 def _recipe_options(command: Any) -> Any:
     for field, (flag, kind, text) in reversed(_RECIPE_OPTIONS.items()):
         default = getattr(_DEFAULTS, field)
-        option = click.option(flag, field, type=kind, default=default, show_default=True, help=text)
+        shown = "[default:" not in text
+        option = click.option(
+            flag, field, type=kind, default=default, show_default=shown, help=text
+        )
         command = option(command)
     return command
 
@@ -102,9 +111,40 @@ def _recipe_options(command: Any) -> Any:
     help="Processes that augment.  [default: half of the CPUs, at most 8]",
 )
 @click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads of the CPU's arithmetic.  [default: the CPUs that the workers leave]",
+)
+@click.option(
+    "--no-test",
+    is_flag=True,
+    help="A trial: leave the test set unmeasured (duplicates of it are still dropped).",
+)
+@click.option(
     "--votes",
     type=click.Path(path_type=Path),
-    help="CSV of annotators' votes (FER+): the report adds the accuracy where they agree.",
+    help="CSV of annotators' votes (FER+): the report adds the accuracy where they agree, and "
+    "--vote-weight trains towards them.",
+)
+@click.option(
+    "--teacher",
+    type=click.Path(path_type=Path),
+    metavar="RUN_DIR|FILE.pt",
+    help="A trained run whose answers join the targets (distillation).",
+)
+@click.option(
+    "--start-from",
+    type=click.Path(path_type=Path),
+    metavar="RUN_DIR|FILE.pt",
+    help="A run of the same network, perhaps of more classes, whose weights to start with.",
+)
+@click.option(
+    "--answered",
+    type=click.FloatRange(0.5, 1.0),
+    default=1.0,
+    show_default=True,
+    help="Part of the held-out faces that must get an answer; the model's confidence floor, under "
+    "which it says uncertain, follows. 1 sets no floor.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in RUN_DIR after its last epoch.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in RUN_DIR.")
@@ -122,7 +162,12 @@ def main(
     drop_duplicates: bool,
     device: str,
     workers: int | None,
+    threads: int | None,
+    no_test: bool,
     votes: Path | None,
+    teacher: Path | None,
+    start_from: Path | None,
+    answered: float,
     resume: bool,
     overwrite: bool,
     quiet: bool,
@@ -141,6 +186,14 @@ def main(
     names = tuple(name.strip() for name in classes.split(",") if name.strip())
     if not names:
         raise click.UsageError("--classes names no class.")
+    if teacher is not None and not _given(context, "teacher_weight"):
+        choices["teacher_weight"] = 0.5
+    for source, weight, flag in (
+        (votes, "vote_weight", "--votes"),
+        (teacher, "teacher_weight", "--teacher"),
+    ):
+        if choices[weight] and source is None and not resume:
+            raise click.UsageError(f"--{weight.replace('_', '-')} needs {flag}.")
     recipe = Recipe(classes=names, drop_duplicates=drop_duplicates, **choices)
     folder = output or Path("runs") / recipe.network
     from emotion_train.distributed import joined
@@ -165,7 +218,12 @@ def main(
                 say=(lambda _: None) if quiet else say,
                 show=(lambda _: None) if quiet else click.echo,
                 workers=workers,
+                threads=threads,
+                with_test=not no_test,
                 votes=votes,
+                teacher=teacher,
+                start_from=start_from,
+                answered=answered,
                 progress=not quiet,
             ).train(recipe, resume=resume)
     except KeyboardInterrupt:
@@ -176,9 +234,13 @@ def main(
 def _refuse_changes(context: click.Context, asked: Recipe, stored: Recipe) -> None:
     """A resumed run keeps its recipe; an option that asks for another one is wrong usage."""
     for field, value in stored.to_dict().items():
-        given = context.get_parameter_source(field) is ParameterSource.COMMANDLINE
         wanted = asked.to_dict()[field]
-        if given and wanted != value:
+        if _given(context, field) and wanted != value:
             raise click.UsageError(
                 f"the run to resume has {field} {value}, not {wanted}; begin a new run instead."
             )
+
+
+def _given(context: click.Context, parameter: str) -> bool:
+    """Say whether the user named a parameter."""
+    return context.get_parameter_source(parameter) is ParameterSource.COMMANDLINE

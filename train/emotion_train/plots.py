@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from emotion_runtime.atomic import replacing
 from emotion_train.balance import BalanceTable
+from emotion_train.confidence import Coverage
 from emotion_train.evaluation import Metrics
 from emotion_train.faces import Faces
 
@@ -187,4 +188,25 @@ def plot_classes(table: BalanceTable, classes: Sequence[str], path: Path) -> Non
     figure.legend(
         *after.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
     )
+    _save(figure, path)
+
+
+def plot_coverage(coverage: Sequence[Coverage], path: Path) -> None:
+    """Draw what a floor of confidence costs and buys."""
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    floors = [one.floor for one in coverage]
+    lines = [
+        ("known faces answered", [one.coverage for one in coverage], BLUE, "-"),
+        ("of these right", [one.accuracy for one in coverage], GREEN, "-"),
+    ]
+    for place, name in enumerate(coverage[0].others):
+        shade = str(0.35 + 0.12 * place)
+        lines.append((f"{name} answered", [one.others[name] for one in coverage], shade, "--"))
+    for name, values, colour, style in lines:
+        axes.plot(floors, [100 * v for v in values], style, color=colour, marker=".", label=name)
+    axes.set(xlabel="confidence floor", ylabel="%", title="What a confidence floor does")
+    axes.set_ylim(0, 102)
+    axes.legend(frameon=False, fontsize=8)
+    _plain(axes)
     _save(figure, path)

@@ -65,6 +65,26 @@ def read_source(data: Path, classes: Sequence[str], *, progress: bool = False) -
     return (_read_folders if data.is_dir() else _read_csv)(data, tuple(classes), progress)
 
 
+def read_other_classes(data: Path, classes: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
+    """Read the training faces of every class that is not among `classes`, by name.
+
+    Returns:
+        uint8, shape (n, 48, 48), for each other class that has a readable face.
+    """
+    if data.is_dir():
+        found = sorted(p.name for p in (data / "train").iterdir() if _is_class_folder(p))
+    else:
+        found = list(CSV_CLASSES)
+    others = [name for name in found if name not in classes]
+    faces = {}
+    for name in others:
+        try:
+            faces[name] = read_source(data, (name,)).splits["train"].pixels
+        except DataError:
+            continue  # a class without a readable picture
+    return faces
+
+
 def _read_folders(data: Path, classes: tuple[str, ...], progress: bool) -> Source:
     train = data / "train"
     if not train.is_dir():

@@ -30,6 +30,9 @@ class Recipe:
         label_smoothing: Part of each target spread over all classes, 0 to 1.
         averaging: Decay of the exponential moving average of the weights; 0 turns it off.
         augmentation: A name in `emotion_train.augmentation.AUGMENTATIONS`.
+        vote_weight: Part of each target that annotators' votes give, 0 to 1; pictures that most
+            of them could not use are left out.
+        teacher_weight: Part of what then is the target that a teacher gives, 0 to 1.
         seed: Draws the splits, the first weights, the order and the augmentation.
         validation_per_class: Pictures of each class held out for validation.
         holdout: Fraction of the rest held out to choose the epoch on.
@@ -50,6 +53,8 @@ class Recipe:
     label_smoothing: float = 0.1
     averaging: float = 0.999
     augmentation: str = "strong"
+    vote_weight: float = 0.0
+    teacher_weight: float = 0.0
     seed: int = 0
     validation_per_class: int = VALIDATION_PER_CLASS
     holdout: float = 0.0

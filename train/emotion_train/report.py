@@ -15,6 +15,7 @@ from scipy.special import softmax
 from emotion_runtime.atomic import replacing
 from emotion_train import plots
 from emotion_train.balance import balance_table
+from emotion_train.confidence import Coverage
 from emotion_train.dataset import Dataset
 from emotion_train.evaluation import Metrics, measure
 from emotion_train.faces import Faces
@@ -68,6 +69,7 @@ def write_report(
     best_epoch: int,
     temperature: float,
     evaluated: Sequence[Evaluated],
+    coverage: Sequence[Coverage],
     facts: dict[str, Any],
 ) -> dict[str, Any]:
     """Write the report.
@@ -79,6 +81,7 @@ def write_report(
         best_epoch: The epoch whose weights were kept.
         temperature: Fitted on held-out faces.
         evaluated: Answers on each split; the first is the one reported on in full.
+        coverage: What floors of confidence do, on held-out faces.
         facts: Further lines of the report, name → value.
 
     Returns:
@@ -91,6 +94,7 @@ def write_report(
         figures[one.split] = one.metrics(temperature).to_dict(classes)
         if agreed := one.agreed(classes):
             figures[one.split]["annotators_agree"] = agreed
+    figures["confidence"] = [one.to_dict() for one in coverage]
     main = evaluated[0]
     metrics = main.metrics(temperature)
     chances = softmax(main.logits.astype(np.float64) / temperature, axis=1)
@@ -100,6 +104,7 @@ def write_report(
     plots.plot_predictions(main.faces, chances, classes, folder / "predictions.png")
     table = balance_table(dataset.train, len(classes))
     plots.plot_classes(table, classes, folder / "classes.png")
+    plots.plot_coverage(coverage, folder / "coverage.png")
     _write(folder / "metrics.json", json.dumps(figures, indent=2) + "\n")
     _write(folder / "report.md", _markdown(dataset, figures, main.split, facts))
     return figures
@@ -123,14 +128,33 @@ def _markdown(dataset: Dataset, figures: dict[str, Any], split: str, facts: dict
             "",
         ]
     lines += metrics_tables(main)
+    lines += ["", "## Confidence", "", *confidence_table(figures["confidence"])]
     lines += ["", "## The run", ""]
     lines += [f"- {name}: {value}" for name, value in facts.items()]
     lines += ["", "```", class_table(dataset), "```", "", str(dataset.audit) + ".", ""]
     if dataset.skipped:
         lines += [f"{len(dataset.skipped):,} pictures could not be read and were left out.", ""]
-    for name in ("metrics", "loss", "accuracy", "predictions", "classes"):
+    for name in ("metrics", "loss", "accuracy", "predictions", "coverage", "classes"):
         lines += [f"![{name}]({name}.png)", ""]
     return "\n".join(lines)
+
+
+def confidence_table(rows: list[dict[str, Any]]) -> list[str]:
+    """Lay out what floors of confidence do, as in ``metrics.json``, as a Markdown table."""
+    others = list(rows[0]["others"])
+    unknown = f", and on {', '.join(others)}, which the network does not know" if others else ""
+    lines = [
+        "Below a floor of confidence the answer is `uncertain`. Measured on held-out training "
+        f"faces{unknown}.",
+        "",
+        "| floor | answered | right of these | " + "".join(f"{n} answered | " for n in others),
+        "| ---: | ---: | ---: |" + " ---: |" * len(others),
+    ]
+    for row in rows:
+        right = "" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
+        shares = "".join(f" {share:.1%} |" for share in row["others"].values())
+        lines.append(f"| {row['floor']:.2f} | {row['coverage']:.1%} | {right} |{shares}")
+    return lines
 
 
 def metrics_tables(figures: dict[str, Any]) -> list[str]:

@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import json
-import platform
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from emotion_runtime import __version__
 from emotion_runtime.atomic import replacing
 from emotion_runtime.classifier import usable_cpus
-from emotion_train.average_faces import average_faces
 from emotion_train.checkpoint import BEST, LAST, load_checkpoint
 from emotion_train.dataset import Dataset, load_dataset
 from emotion_train.distributed import Place
 from emotion_train.errors import RunError
-from emotion_train.evaluation import fit_temperature, predict_logits
-from emotion_train.faces import Faces
-from emotion_train.networks.face_network import parameter_count
+from emotion_train.networks.face_network import multiply_adds, parameter_count
+from emotion_train.outcome import REPORT, Outcome
+from emotion_train.readers import read_other_classes
 from emotion_train.recipe import Recipe
-from emotion_train.report import Evaluated, class_table, write_report
+from emotion_train.report import class_table
+from emotion_train.targets import Targets, label_targets, mix, teacher_targets
 from emotion_train.training import HISTORY, Trainer
-from emotion_train.votes import majority_labels
+from emotion_train.votes import Votes
 
 RUN = "run.json"
-REPORT = "report"
-_AVERAGES_PER_CLASS = 12
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,12 @@ class Run:
         folder: The run folder.
         place: This process among all.
         workers: Loader processes; None picks half of the CPUs, at most eight.
-        votes: A votes file for the report.
+        votes: A votes file, for the report and, where the recipe says so, for the targets.
+        teacher: A checkpoint, or a run folder, whose answers join the targets.
+        start_from: A checkpoint, or a run folder, whose weights the run starts with.
+        answered: Part of the held-out faces that the confidence floor must let through.
+        with_test: Measure on the test set at the end; trials leave it alone.
+        threads: Threads of the CPU's arithmetic; None leaves one CPU to each worker.
         say: Takes messages for a person.
         show: Takes results: the table of the classes, the closing figures.
         progress: Show bars on a terminal.
@@ -57,6 +58,11 @@ class Run:
     show: Callable[[str], None]
     workers: int | None = None
     votes: Path | None = None
+    teacher: Path | None = None
+    start_from: Path | None = None
+    answered: float = 1.0
+    with_test: bool = True
+    threads: int | None = None
     progress: bool = True
 
     def train(self, recipe: Recipe, *, resume: bool = False) -> dict[str, Any]:
@@ -79,13 +85,27 @@ class Run:
             drop_duplicates=recipe.drop_duplicates,
             progress=self.progress and self.place.is_first,
         )
+        votes = None if self.votes is None else Votes(self.votes, dataset.classes)
+        if votes is not None and recipe.vote_weight:
+            faces = np.flatnonzero(votes.shows_face(dataset.train))
+            if self.place.is_first:
+                self.say(f"left out by votes: {len(dataset.train) - len(faces):,} pictures")
+            dataset = replace(dataset, train=dataset.train.take(faces))
         if self.place.is_first:
             self._introduce(dataset)
             self._remember(recipe)
-        if self.votes is not None and dataset.test is not None:
-            majority_labels(self.votes, dataset.test, dataset.classes)  # fail now, not in hours
+        if votes is not None and dataset.test is not None:
+            votes.majority(dataset.test)  # fail now, not in hours
         workers = min(8, usable_cpus() // 2) if self.workers is None else self.workers
-        trainer = Trainer(dataset, recipe, self.place, workers)
+        self._share_cpus(workers)
+        targets = self._targets(dataset, recipe, votes)
+        initial = None if self.start_from is None else load_checkpoint(self.start_from)
+        trainer = Trainer(dataset, recipe, self.place, workers, targets, initial)
+        if self.place.is_first:
+            self.say(
+                f"network {recipe.network}: {parameter_count(trainer.network):,} parameters, "
+                f"{multiply_adds(trainer.network) / 1e6:.2f} M multiply-adds a face"
+            )
         if resume and (self.folder / LAST).exists():
             trainer.restore(load_checkpoint(self.folder / LAST))
             if self.place.is_first:
@@ -93,7 +113,35 @@ class Run:
         trainer.train(self.folder, self.say, progress=self.progress)
         if not self.place.is_first:
             return {}
-        return self._report(dataset, recipe, trainer)
+        others = read_other_classes(self.data, dataset.classes)
+        outcome = Outcome(dataset, trainer, votes, others, self.answered, self.with_test)
+        figures = outcome.complete(self.folder)
+        self.show(f"{outcome.summary(figures)}; report in {self.folder / REPORT}")
+        return figures
+
+    def _share_cpus(self, workers: int) -> None:
+        """Leave a CPU to each worker: more threads than CPUs cost a third of the speed."""
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        elif "OMP_NUM_THREADS" not in os.environ and self.place.device.type == "cpu":
+            torch.set_num_threads(max(1, usable_cpus() - workers))
+
+    def _targets(self, dataset: Dataset, recipe: Recipe, votes: Votes | None) -> Targets | None:
+        """Mix labels, votes and a teacher's answers; None where labels alone are taught."""
+        if not recipe.vote_weight and not recipe.teacher_weight:
+            return None
+        targets = label_targets(dataset.train, len(dataset.classes))
+        if recipe.vote_weight:
+            if votes is None:
+                raise RunError("the recipe learns from votes; name their file with --votes.")
+            targets = mix(targets, votes.targets(dataset.train), recipe.vote_weight)
+        if recipe.teacher_weight:
+            if self.teacher is None:
+                raise RunError("the recipe learns from a teacher; name it with --teacher.")
+            teacher = load_checkpoint(self.teacher)
+            answers = teacher_targets(teacher, dataset.train, dataset.classes, self.place.device)
+            targets = mix(targets, answers, recipe.teacher_weight)
+        return targets
 
     def _introduce(self, dataset: Dataset) -> None:
         for line in dataset.skipped[:10]:
@@ -110,59 +158,6 @@ class Run:
         values = {"data": str(self.data.absolute()), "recipe": recipe.to_dict()}
         with replacing(self.folder / RUN) as path:
             path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-    def _report(self, dataset: Dataset, recipe: Recipe, trainer: Trainer) -> dict[str, Any]:
-        """Calibrate the chosen epoch, measure it, and complete ``best.pt`` with the figures."""
-        best = load_checkpoint(self.folder / BEST)
-        network = best.build().to(self.place.device)
-        held_out = [dataset.validation, *([dataset.holdout] if len(dataset.holdout) else [])]
-        logits = [predict_logits(network, faces.pixels) for faces in held_out]
-        temperature = fit_temperature(
-            np.concatenate(logits), np.concatenate([faces.labels for faces in held_out])
-        )
-        evaluated = [
-            Evaluated(name, faces, part)
-            for name, faces, part in zip(("validation", "hold-out"), held_out, logits, strict=False)
-        ]
-        if dataset.test is not None:
-            evaluated.insert(0, self._evaluate_test(network, dataset.test, dataset.classes))
-        elif len(evaluated) == 2:
-            evaluated.reverse()
-        figures = write_report(
-            self.folder / REPORT,
-            dataset,
-            trainer.history,
-            int(trainer.best["epoch"]),
-            temperature,
-            evaluated,
-            {
-                "network": f"{recipe.network}, {parameter_count(network):,} parameters",
-                "recipe": ", ".join(f"{k} {v}" for k, v in recipe.to_dict().items()),
-                "epoch kept": f"{trainer.best['epoch']:.0f} of {recipe.epochs}",
-                "temperature": f"{temperature:.3f}",
-                "tools": ", ".join(f"{k} {v}" for k, v in tool_versions().items()),
-            },
-        )
-        replace(
-            best,
-            temperature=temperature,
-            metrics=figures,
-            training={**best.training, "tool_versions": tool_versions()},
-            average_faces=_averages(dataset),
-        ).save(self.folder / BEST)
-        main = figures[evaluated[0].split]
-        self.show(
-            f"{evaluated[0].split}: accuracy {main['accuracy']:.2%}, balanced "
-            f"{main['balanced_accuracy']:.2%} on {main['pictures']:,} pictures; "
-            f"report in {self.folder / REPORT}"
-        )
-        return figures
-
-    def _evaluate_test(
-        self, network: torch.nn.Module, test: Faces, classes: tuple[str, ...]
-    ) -> Evaluated:
-        majority = None if self.votes is None else majority_labels(self.votes, test, classes)
-        return Evaluated("test", test, predict_logits(network, test.pixels), majority)
 
 
 def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> Recipe | None:
@@ -191,21 +186,3 @@ def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> Recipe | N
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / REPORT, ignore_errors=True)
     return None
-
-
-def tool_versions() -> dict[str, str]:
-    """Name the packages that decide what a run learns, with their versions."""
-    found = {"emotion-edge": __version__, "python": platform.python_version()}
-    for name in ("torch", "torchvision", "numpy", "Pillow"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
-
-
-def _averages(dataset: Dataset) -> torch.Tensor:
-    """Make the average faces that travel with the checkpoint; uint8 (k, 1, 48, 48)."""
-    classes = range(len(dataset.classes))
-    made = [average_faces(dataset.train, label, _AVERAGES_PER_CLASS) for label in classes]
-    return torch.from_numpy(np.concatenate(made)).unsqueeze(1)

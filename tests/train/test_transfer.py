@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from emotion_train.checkpoint import Checkpoint
+from emotion_train.errors import RunError
+from emotion_train.networks import build_network
+from emotion_train.transfer import transfer
+
+SEVEN = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+
+
+def make_checkpoint(network: str, labels: tuple[str, ...]) -> Checkpoint:
+    torch.manual_seed(0)
+    return Checkpoint(network, labels, build_network(network, len(labels)).state_dict())
+
+
+@pytest.mark.parametrize("network", ["baseline", "edge"])
+@pytest.mark.parametrize("classes", [("happy", "sad", "surprise"), SEVEN[::-1]])
+def test_the_classes_that_both_know_are_answered_as_before(
+    network: str, classes: tuple[str, ...]
+) -> None:
+    seven = make_checkpoint(network, SEVEN)
+    fresh = build_network(network, len(classes))
+    transfer(seven, fresh, classes)
+    pixels = torch.randint(0, 256, (4, 1, 48, 48), dtype=torch.uint8)
+    columns = [SEVEN.index(name) for name in classes]
+    expected = seven.build()(pixels)[:, columns]
+    assert torch.allclose(fresh.eval()(pixels), expected, atol=1e-5)
+
+
+def test_a_class_that_is_new_starts_afresh() -> None:
+    three = make_checkpoint("edge", ("happy", "sad", "surprise"))
+    fresh = build_network("edge", 2)
+    before = fresh.state_dict()
+    last = [name for name in before if name.endswith("weight")][-1]
+    new_row = before[last][1].clone()
+    transfer(three, fresh, ("sad", "bored"))
+    assert torch.equal(fresh.state_dict()[last][0], three.weights[last][1])
+    assert torch.equal(fresh.state_dict()[last][1], new_row)
+
+
+def test_another_network_is_refused() -> None:
+    with pytest.raises(RunError, match="of the network baseline, the run trains edge"):
+        transfer(make_checkpoint("baseline", SEVEN), build_network("edge", 3), SEVEN[:3])

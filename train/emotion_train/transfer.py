@@ -1,0 +1,43 @@
+"""Start from what another run has learned, also where it knew other classes."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from emotion_train.checkpoint import Checkpoint
+from emotion_train.errors import RunError
+from emotion_train.networks.face_network import FaceNetwork
+
+
+def transfer(initial: Checkpoint, network: FaceNetwork, classes: tuple[str, ...]) -> None:
+    """Copy the weights of `initial` into `network`, in place.
+
+    A layer with one row for each class gets the rows of the classes that both know; the others
+    keep their fresh weights.
+
+    Args:
+        initial: A checkpoint of the same architecture.
+        network: What is about to be trained.
+        classes: Its classes, in label order.
+
+    Raises:
+        RunError: The architectures differ.
+    """
+    if initial.network != network.name:
+        raise RunError(
+            f"the checkpoint to start from is of the network {initial.network}, "
+            f"the run trains {network.name}."
+        )
+    shared = [
+        (new, initial.labels.index(c)) for new, c in enumerate(classes) if c in initial.labels
+    ]
+    last = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
+    weights = network.state_dict()
+    for name, fresh in weights.items():
+        old = initial.weights[name].to(fresh.device)
+        if name not in (f"{last}.weight", f"{last}.bias"):
+            weights[name] = old
+            continue
+        for new_row, old_row in shared:
+            fresh[new_row] = old[old_row]
+    network.load_state_dict(weights)
