@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import sys
 from collections import Counter
@@ -104,6 +105,8 @@ def main(
         return
     if not paths and not (self_test or describe):
         raise click.UsageError("name a picture, a folder, or - for paths on standard input.")
+    # Pillow logs what it finds odd in a damaged picture; the picture's own answer says it.
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     # After the checks above: onnxruntime takes most of the start-up.
     from emotion_runtime.classifier import EmotionClassifier
 
