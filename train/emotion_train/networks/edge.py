@@ -36,19 +36,25 @@ class Residual(nn.Module):
         return torch.relu(x + self.body(x))
 
 
-def build(classes: int) -> nn.Module:
-    """Build it for float32 (batch, 1, 48, 48)."""
+def build(classes: int, width: int = 1) -> nn.Module:
+    """Build it for float32 (batch, 1, 48, 48).
+
+    Args:
+        classes: Logits.
+        width: Times the channels; `wide` takes more.
+    """
+    first, second, third, last = (width * channels for channels in (16, 32, 64, 128))
     return nn.Sequential(
-        *_conv(1, 16, stride=2), nn.ReLU(),  # 24×24
-        *_conv(16, 32, stride=2), nn.ReLU(),  # 12×12
-        Residual(32),
-        *_conv(32, 64, stride=2), nn.ReLU(),  # 6×6
-        Residual(64),
-        Residual(64),
-        *_conv(64, 128, size=1), nn.ReLU(),
+        *_conv(1, first, stride=2), nn.ReLU(),  # 24×24
+        *_conv(first, second, stride=2), nn.ReLU(),  # 12×12
+        Residual(second),
+        *_conv(second, third, stride=2), nn.ReLU(),  # 6×6
+        Residual(third),
+        Residual(third),
+        *_conv(third, last, size=1), nn.ReLU(),
         # A weight for each place instead of an average: faces are aligned, a mouth is below.
-        *_conv(128, 128, size=6, groups=128),  # 1×1
+        *_conv(last, last, size=6, groups=last),  # 1×1
         nn.Flatten(),
         nn.Dropout(0.2),
-        nn.Linear(128, classes),
+        nn.Linear(last, classes),
     )  # fmt: skip

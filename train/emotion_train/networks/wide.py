@@ -1,0 +1,15 @@
+"""The edge network with twice the channels: a teacher for it, not for a device."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from emotion_train.networks import edge
+from emotion_train.networks.edge import Scaling
+
+__all__ = ["Scaling", "build"]
+
+
+def build(classes: int) -> nn.Module:
+    """Build it for float32 (batch, 1, 48, 48)."""
+    return edge.build(classes, width=2)
