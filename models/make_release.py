@@ -20,7 +20,7 @@ from emotion_runtime.contract import Contract
 from emotion_runtime.digest import sha256_of
 from emotion_train.checkpoint import BEST, load_checkpoint
 from emotion_train.networks import NETWORKS
-from emotion_train.report import metrics_tables
+from emotion_train.report import confidence_table, metrics_tables
 
 HERE = Path(__file__).parent
 PACKAGE = HERE / "emotion_models"
@@ -79,6 +79,9 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         "(the epoch was chosen on them) |",
     ]
     lines += [*_agreed(test), "", *metrics_tables(test)]
+    if rows := contract.metrics.get("confidence"):
+        floor = f"The file's own floor is {contract.min_confidence:.2f}."
+        lines += ["", "## Confidence", "", *confidence_table(rows), "", floor]
     lines += [
         "",
         "## How it was made",

@@ -69,3 +69,4 @@ class TestRelease:
         assert checkpoint.metrics == contract.metrics
         assert checkpoint.training == contract.training
         assert checkpoint.temperature == contract.temperature
+        assert checkpoint.min_confidence == contract.min_confidence

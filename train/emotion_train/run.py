@@ -15,7 +15,7 @@ import torch
 
 from emotion_runtime.atomic import replacing
 from emotion_runtime.classifier import usable_cpus
-from emotion_train.checkpoint import BEST, LAST, load_checkpoint
+from emotion_train.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
 from emotion_train.dataset import Dataset, load_dataset
 from emotion_train.distributed import Place
 from emotion_train.errors import RunError
@@ -99,7 +99,7 @@ class Run:
         workers = min(8, usable_cpus() // 2) if self.workers is None else self.workers
         self._share_cpus(workers)
         targets = self._targets(dataset, recipe, votes)
-        initial = None if self.start_from is None else load_checkpoint(self.start_from)
+        initial = None if self.start_from is None else self._load(self.start_from, dataset, recipe)
         trainer = Trainer(dataset, recipe, self.place, workers, targets, initial)
         if self.place.is_first:
             self.say(
@@ -138,10 +138,30 @@ class Run:
         if recipe.teacher_weight:
             if self.teacher is None:
                 raise RunError("the recipe learns from a teacher; name it with --teacher.")
-            teacher = load_checkpoint(self.teacher)
+            teacher = self._load(self.teacher, dataset, recipe)
             answers = teacher_targets(teacher, dataset.train, dataset.classes, self.place.device)
             targets = mix(targets, answers, recipe.teacher_weight)
         return targets
+
+    def _load(self, path: Path, dataset: Dataset, recipe: Recipe) -> Checkpoint:
+        """Read another run's checkpoint, and warn where it may have seen what is held out here.
+
+        The draw depends on a class's place in the list, so that a teacher of more classes must
+        name this run's classes first.
+        """
+        other = load_checkpoint(path)
+        theirs = other.training.get("recipe", {})
+        same = other.labels[: len(dataset.classes)] == dataset.classes and all(
+            theirs.get(name) == getattr(recipe, name)
+            for name in ("seed", "holdout", "validation_per_class")
+        )
+        if self.place.is_first and not same:
+            self.say(
+                f"warning: {path} was trained with another draw of held-out faces (its classes "
+                f"{', '.join(other.labels)}; seed, hold-out or validation may differ too): it may "
+                f"know faces that are held out here, and the held-out figures be too good."
+            )
+        return other
 
     def _introduce(self, dataset: Dataset) -> None:
         for line in dataset.skipped[:10]:
