@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
-import os
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,13 +17,13 @@ from emotion_runtime.commands import (
     say,
     verbose_option,
 )
-from emotion_runtime.errors import OutputError, SourceError
 
 if TYPE_CHECKING:
     from emotion_runtime.classifier import EmotionClassifier
-    from emotion_runtime.prediction import Prediction
+    from emotion_runtime.job import Sink
 
 FORMATS = ("table", "csv", "json", "jsonl")
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(context_settings=CONTEXT)
@@ -50,8 +46,27 @@ FORMATS = ("table", "csv", "json", "jsonl")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False),
+    type=_FILE,
     help="Write results to this file, whole or not at all.  [default: standard output]",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="With -f jsonl -o FILE: keep each line in FILE.partial, and go on with what an "
+    "interrupted run left there.",
+)
+@click.option(
+    "--sort-into",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Copy each picture to DIR/LABEL/, under its relative path.",
+)
+@click.option("--link", is_flag=True, help="With --sort-into: make links instead of copies.")
+@click.option(
+    "--contact-sheet",
+    type=_FILE,
+    metavar="FILE.png",
+    help="Draw pictures with their labels, to look at; of many, a sample.",
 )
 @click.option(
     "-b",
@@ -71,6 +86,8 @@ FORMATS = ("table", "csv", "json", "jsonl")
     type=click.FloatRange(0.0, 1.0),
     help='Below it the label is "uncertain".  [default: the model\'s own floor]',
 )
+@click.option("--strict", is_flag=True, help="End at the first picture that cannot be read.")
+@click.option("-0", "--null", is_flag=True, help="Paths on standard input end with a null byte.")
 @click.option(
     "--self-test", is_flag=True, help="Prove the model on this machine by its golden inputs."
 )
@@ -83,10 +100,16 @@ def main(
     paths: tuple[str, ...],
     model: str | None,
     format_name: str,
-    output: str | None,
+    output: Path | None,
+    resume: bool,
+    sort_into: Path | None,
+    link: bool,
+    contact_sheet: Path | None,
     batch_size: int,
     threads: int | None,
     min_confidence: float | None,
+    strict: bool,
+    null: bool,
     self_test: bool,
     describe: bool,
     version: bool,
@@ -105,6 +128,15 @@ def main(
         return
     if not paths and not (self_test or describe):
         raise click.UsageError("name a picture, a folder, or - for paths on standard input.")
+    if resume and (output is None or format_name != "jsonl"):
+        raise click.UsageError("--resume needs -f jsonl and -o FILE.")
+    if link and sort_into is None:
+        raise click.UsageError("--link needs --sort-into DIR.")
+    if contact_sheet is not None:
+        if contact_sheet.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+            raise click.UsageError(f"{contact_sheet}: name the contact sheet .png, .jpg or .webp.")
+        if not contact_sheet.parent.is_dir():
+            fail(f"{contact_sheet.parent}: no such folder.")
     # Pillow logs what it finds odd in a damaged picture; the picture's own answer says it.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     # After the checks above: onnxruntime takes most of the start-up.
@@ -119,7 +151,36 @@ def main(
         click.echo(json.dumps(classifier.contract.describe(), indent=2, ensure_ascii=False))
     if self_test:
         _print_self_test(classifier)
-    if paths and not _classify(classifier, paths, format_name, output, batch_size, quiet):
+    if not paths:
+        return
+    from emotion_runtime.job import Job
+
+    sinks: list[Sink] = []
+    if sort_into is not None:
+        from emotion_runtime.sorting import SortedFolders
+
+        sinks.append(SortedFolders(sort_into, paths, link=link))
+    if contact_sheet is not None:
+        from emotion_runtime.contact_sheet import ContactSheet
+
+        sheet = ContactSheet(contact_sheet)
+        sinks.append(sheet)
+    good = Job(
+        classifier,
+        paths,
+        say,
+        format_name=format_name,
+        output=output,
+        batch_size=batch_size,
+        resume=resume,
+        strict=strict,
+        null=null,
+        quiet=quiet,
+        sinks=sinks,
+    ).run()
+    if contact_sheet is not None:
+        sheet.save()
+    if not good:
         sys.exit(1)
 
 
@@ -141,113 +202,3 @@ def _print_self_test(classifier: EmotionClassifier) -> None:
     if not test.passed:
         fail(f"{classifier.model_path}: self-test failed on this machine: {figures}.")
     click.echo(f"self-test passed: {figures}")
-
-
-def _classify(
-    classifier: EmotionClassifier,
-    paths: tuple[str, ...],
-    format_name: str,
-    output: str | None,
-    batch_size: int,
-    quiet: bool,
-) -> bool:
-    """Write a result for each picture; say whether all went well."""
-    from emotion_runtime.sources import find_pictures
-    from emotion_runtime.writers import WRITERS
-
-    failures: list[str] = []
-
-    def note_failure(error: SourceError) -> None:
-        failures.append(str(error))
-        say(f"error: {error}")
-
-    counts: Counter[str] = Counter()
-    unreadable = 0
-    predictions = classifier.predict_many(
-        find_pictures(_expanded(paths), on_error=note_failure), batch_size=batch_size
-    )
-    try:
-        with (
-            _opened(output) as stream,
-            WRITERS[format_name](stream, classifier.labels) as writer,
-        ):
-            for prediction in _with_progress(predictions, quiet):
-                writer.write(prediction)
-                if prediction.label is None:
-                    unreadable += 1
-                else:
-                    counts[prediction.label] += 1
-    except BrokenPipeError:
-        _abandon_stdout()  # the reader has seen enough (``| head``)
-        return True
-    if not quiet:
-        parts = [f"{label} {counts[label]:,}" for label in (*classifier.labels, "uncertain")]
-        if not counts["uncertain"]:
-            parts.pop()
-        total = counts.total() + unreadable
-        summary = f"{total:,} picture{'s' if total != 1 else ''}: {', '.join(parts)}"
-        say(summary + (f"; {unreadable:,} could not be read" if unreadable else ""))
-    return not failures and not unreadable
-
-
-def _expanded(paths: tuple[str, ...]) -> Iterator[str]:
-    """Replace ``-`` by the paths on standard input; bytes that are no UTF-8 stay intact."""
-    for path in paths:
-        if path != "-":
-            yield path
-            continue
-        for line in sys.stdin.buffer:
-            if name := line.rstrip(b"\r\n"):
-                yield os.fsdecode(name)
-
-
-@contextlib.contextmanager
-def _opened(output: str | None) -> Iterator[TextIO]:
-    """Open where results go, as UTF-8 whatever the locale."""
-    if output is None:
-        # newline="" leaves line ends to the writers, on Windows too.
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")
-        try:
-            yield sys.stdout
-            sys.stdout.flush()  # here, where a closed pipe is expected
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            _abandon_stdout()
-            raise OutputError(f"standard output: cannot be written ({error.strerror}).") from error
-        return
-    from emotion_runtime.atomic import replacing
-
-    with replacing(output) as path:
-        try:
-            with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-                yield stream
-        except OSError as error:
-            raise OutputError(f"{output}: cannot be written ({error.strerror}).") from error
-
-
-def _abandon_stdout() -> None:
-    """Send what is still buffered nowhere; Python would complain again at its exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _with_progress(predictions: Iterable[Prediction], quiet: bool) -> Iterator[Prediction]:
-    """Count along on a terminal, where results do not scroll by already."""
-    show = not quiet and sys.stderr.isatty() and not sys.stdout.isatty()
-    if not show:
-        yield from predictions
-        return
-    import time
-
-    started = shown = time.monotonic()
-    number = 0
-    for number, prediction in enumerate(predictions, start=1):
-        yield prediction
-        now = time.monotonic()
-        if now - shown >= 0.5:
-            shown = now
-            rate = number / (now - started)
-            click.echo(f"\r{number:,} pictures, {rate:,.0f} a second", err=True, nl=False)
-    if number:
-        click.echo("\r" + " " * 50 + "\r", err=True, nl=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO
 
 from emotion_runtime.errors import SourceError
 
@@ -43,7 +45,10 @@ def is_picture_name(name: str) -> bool:
 
 
 def find_pictures(
-    paths: Iterable[str], *, on_error: Callable[[SourceError], None] | None = None
+    paths: Iterable[str],
+    *,
+    on_error: Callable[[SourceError], None] | None = None,
+    on_other: Callable[[str], None] = lambda _: None,
 ) -> Iterator[str]:
     """Stream the pictures of `paths` in order; folders are gone through sorted and recursively.
 
@@ -53,6 +58,7 @@ def find_pictures(
     Args:
         paths: Files and folders.
         on_error: Told of a folder that gives nothing, and the stream goes on; None raises.
+        on_other: Told of each file in a folder that is passed over: hidden, or no picture by name.
 
     Raises:
         SourceError: A folder holds no picture, or cannot be listed.
@@ -68,7 +74,7 @@ def find_pictures(
             yield path
             continue
         empty = True
-        for found in _walk(path, frozenset(), refuse):
+        for found in _walk(path, frozenset(), refuse, on_other):
             empty = False
             yield found
         if empty:
@@ -76,7 +82,10 @@ def find_pictures(
 
 
 def _walk(
-    folder: str, above: frozenset[tuple[int, int]], refuse: Callable[[SourceError], None]
+    folder: str,
+    above: frozenset[tuple[int, int]],
+    refuse: Callable[[SourceError], None],
+    on_other: Callable[[str], None],
 ) -> Iterator[str]:
     """Go through one folder; a link back to a folder above it ends there."""
     try:
@@ -93,6 +102,42 @@ def _walk(
         path = os.path.join(folder, name)
         if is_folder:
             if not name.startswith("."):
-                yield from _walk(path, above | {identity}, refuse)
+                yield from _walk(path, above | {identity}, refuse, on_other)
         elif is_picture_name(name):
             yield path
+        else:
+            on_other(path)
+
+
+def expand(paths: Iterable[str], stdin: BinaryIO, *, null: bool = False) -> Iterator[str]:
+    """Replace ``-`` by the paths on standard input, and patterns by what they match.
+
+    Args:
+        paths: As a user named them. A pattern that the shell did not expand (``*.jpg``) is
+            expanded here, sorted, unless a file has that very name.
+        stdin: Where ``-`` reads from; bytes that are no UTF-8 stay intact.
+        null: Paths on standard input end with a null byte, not with a line.
+    """
+    for path in paths:
+        if path == "-":
+            yield from map(os.fsdecode, _split(stdin, b"\0" if null else b"\n"))
+        elif glob.has_magic(path) and not os.path.lexists(path):
+            yield from sorted(glob.glob(path, recursive=True)) or [path]
+        else:
+            yield path
+
+
+def _split(stream: BinaryIO, end: bytes) -> Iterator[bytes]:
+    """Give what stands between the ends, as soon as it is there; empty parts are left out."""
+    if end == b"\n":
+        for line in stream:
+            if name := line.rstrip(b"\r\n"):
+                yield name
+        return
+    rest = b""
+    # read1 gives what has arrived; read would wait for a full block.
+    while block := getattr(stream, "read1", stream.read)(65536):
+        *whole, rest = (rest + block).split(end)
+        yield from filter(None, whole)
+    if rest:
+        yield rest

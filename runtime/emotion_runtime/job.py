@@ -1,0 +1,188 @@
+"""One run of ``emotion-infer``: from the paths a user named to results and a summary."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TextIO
+
+from emotion_runtime.atomic import replacing
+from emotion_runtime.classifier import EmotionClassifier
+from emotion_runtime.errors import EmotionEdgeError, OutputError, PictureError
+from emotion_runtime.prediction import UNCERTAIN, Prediction
+from emotion_runtime.resumption import ResumableOutput
+from emotion_runtime.sources import expand, find_pictures
+from emotion_runtime.writers import WRITERS
+
+
+class Sink(Protocol):
+    """What else is done with each prediction."""
+
+    def add(self, prediction: Prediction) -> None:
+        """Take one prediction."""
+
+
+@dataclass
+class Job:
+    """What to classify, and where the answers go.
+
+    Attributes:
+        classifier: The model.
+        paths: Files, folders, patterns, and ``-`` for paths on standard input.
+        say: Takes messages for a person.
+        format_name: A name in `emotion_runtime.writers.WRITERS`.
+        output: The file to write; None for standard output.
+        batch_size: Pictures classified at a time.
+        resume: Go on with an interrupted `output` of JSON lines.
+        strict: The first picture that cannot be read ends the run.
+        null: Paths on standard input end with a null byte.
+        quiet: No progress, no summary.
+        sinks: What else is done with each prediction.
+    """
+
+    classifier: EmotionClassifier
+    paths: tuple[str, ...]
+    say: Callable[[str], None]
+    format_name: str = "table"
+    output: Path | None = None
+    batch_size: int = 32
+    resume: bool = False
+    strict: bool = False
+    null: bool = False
+    quiet: bool = False
+    sinks: list[Sink] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._counts: Counter[str | None] = Counter()
+        self._failures = 0
+        self._passed_over = 0
+
+    def run(self) -> bool:
+        """Write a result for each picture; say whether all went well.
+
+        Raises:
+            OutputError: A result cannot be written.
+            PictureError: A picture cannot be read, and `strict` was asked for.
+        """
+        pictures = find_pictures(
+            expand(self.paths, sys.stdin.buffer, null=self.null),
+            on_error=self._note_failure,
+            on_other=self._note_other,
+        )
+        try:
+            with self._opened() as (stream, skip):
+                predictions = self.classifier.predict_many(
+                    skip(pictures), batch_size=self.batch_size
+                )
+                with WRITERS[self.format_name](stream, self.classifier.labels) as writer:
+                    for prediction in self._with_progress(predictions):
+                        if self.strict and prediction.error is not None:
+                            raise PictureError(prediction.error)
+                        writer.write(prediction)
+                        for sink in self.sinks:
+                            sink.add(prediction)
+                        self._counts[prediction.label] += 1
+        except BrokenPipeError:
+            _abandon_stdout()  # the reader has seen enough (``| head``)
+            return True
+        if not self.quiet:
+            self.say(self._summary())
+        return not self._failures and not self._counts[None]
+
+    def _note_failure(self, error: EmotionEdgeError) -> None:
+        self._failures += 1
+        self.say(f"error: {error}")
+
+    def _note_other(self, _path: str) -> None:
+        self._passed_over += 1
+
+    def _summary(self) -> str:
+        total = self._counts.total()
+        names = [*self.classifier.labels, *([UNCERTAIN] if self._counts[UNCERTAIN] else [])]
+        text = f"{total:,} picture{'s' if total != 1 else ''}: "
+        text += ", ".join(f"{name} {self._counts[name]:,}" for name in names)
+        if self._counts[None]:
+            text += f"; {self._counts[None]:,} could not be read"
+        if self._passed_over:
+            text += f"; {self._passed_over:,} other files passed over"
+        return text
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[tuple[TextIO, Callable[[Iterator[str]], Iterator[str]]]]:
+        """Open where results go, with what leaves out the pictures that have theirs already."""
+        if self.output is None:
+            with _standard_output() as stream:
+                yield stream, _all
+        elif self.resume:
+            resumable = ResumableOutput(self.output)
+            if resumable.done and not self.quiet:
+                self.say(f"going on after {resumable.done:,} pictures")
+            with _failing_as(self.output), resumable.open() as stream:
+                yield stream, resumable.skip_done
+            resumable.finish()
+        else:
+            with (
+                replacing(self.output) as path,
+                _failing_as(self.output),
+                path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+            ):
+                yield stream, _all
+
+    def _with_progress(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+        """Count along on a terminal, where results do not scroll by already."""
+        scrolls = self.output is None and sys.stdout.isatty()
+        if self.quiet or scrolls or not sys.stderr.isatty():
+            yield from predictions
+            return
+        started = shown = time.monotonic()
+        for number, prediction in enumerate(predictions, start=1):
+            yield prediction
+            now = time.monotonic()
+            if now - shown >= 0.5:
+                shown = now
+                rate = number / (now - started)
+                print(f"\r{number:,} pictures, {rate:,.0f} a second", end="", file=sys.stderr)
+        if shown != started:
+            print("\r" + " " * 50 + "\r", end="", file=sys.stderr)
+
+
+def _all(paths: Iterator[str]) -> Iterator[str]:
+    """Leave nothing out."""
+    return paths
+
+
+@contextlib.contextmanager
+def _standard_output() -> Iterator[TextIO]:
+    """Give standard output, as UTF-8 whatever the locale."""
+    # newline="" leaves line ends to the writers, on Windows too.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")
+    try:
+        yield sys.stdout
+        sys.stdout.flush()  # here, where a closed pipe is expected
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _abandon_stdout()
+        raise OutputError(f"standard output: cannot be written ({error.strerror}).") from error
+
+
+@contextlib.contextmanager
+def _failing_as(output: Path) -> Iterator[None]:
+    """Name the file that a person asked for when a write fails."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written ({error.strerror}).") from error
+
+
+def _abandon_stdout() -> None:
+    """Send what is still buffered nowhere; Python would complain again at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,64 @@
+"""Sort pictures into folders by what the network says of them."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from emotion_runtime.atomic import replacing
+from emotion_runtime.errors import OutputError
+from emotion_runtime.prediction import Prediction
+
+
+class SortedFolders:
+    """Copies or links each picture to ``FOLDER/<label>/<its path under the folder named>``.
+
+    Args:
+        folder: Where the class folders are made.
+        roots: The files and folders that were asked for; what lies under a folder keeps its
+            relative path.
+        link: Make symbolic links instead of copies.
+
+    Raises:
+        OutputError: `folder` lies in a folder that is classified: it would be found in turn.
+    """
+
+    def __init__(self, folder: Path, roots: Sequence[str], *, link: bool = False) -> None:
+        self._folder, self._link = folder, link
+        self._roots = [root for root in roots if os.path.isdir(root)]
+        for root in self._roots:
+            if folder.resolve().is_relative_to(Path(root).resolve()):
+                raise OutputError(f"{folder}: lies in {root}, which is classified; name another.")
+
+    def add(self, prediction: Prediction) -> None:
+        """Place one picture; one that could not be read has no class and is left where it is.
+
+        Raises:
+            OutputError: The place is taken by another file, or cannot be written.
+        """
+        if prediction.label is None or prediction.path is None:
+            return
+        target = self._folder / prediction.label / self._relative(prediction.path)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(target):
+                if filecmp.cmp(prediction.path, target, shallow=False):
+                    return  # an earlier run's, or the same picture named twice
+                raise OutputError(f"{target}: is another picture already; choose an empty folder.")
+            if self._link:
+                target.symlink_to(Path(prediction.path).resolve())
+                return
+            with replacing(target) as temporary:
+                shutil.copyfile(prediction.path, temporary)
+        except OSError as error:
+            raise OutputError(f"{target}: cannot be written ({error.strerror}).") from error
+
+    def _relative(self, path: str) -> str:
+        for root in self._roots:
+            inside = os.path.relpath(path, root)
+            if not inside.startswith(os.pardir):
+                return inside
+        return os.path.basename(path)

@@ -1,0 +1,200 @@
+"""What else becomes of the answers: sorted folders, contact sheets, runs that go on."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+from PIL import Image
+
+from synthetic import CLASSES, read_lines, save_face
+
+Infer = Callable[..., Result]
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    """Two pictures of each class in folders of their own, and one that is damaged."""
+    folder = tmp_path / "faces"
+    for label in range(3):
+        for number in range(2):
+            save_face(folder / f"album {number}" / f"{label}.png", label, number)
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+def relative(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir())
+
+
+EXPECTED = sorted(f"{CLASSES[n]}/album {a}/{n}.png" for n in range(3) for a in range(2))
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_pictures_are_sorted_into_class_folders(
+    infer: Infer, model_file: Path, faces: Path, tmp_path: Path, link: bool
+) -> None:
+    target = tmp_path / "sorted"
+    arguments = [faces, "-m", model_file, "--sort-into", target, *(["--link"] if link else [])]
+    for _ in range(2):  # doing it again changes nothing
+        assert infer(*arguments).exit_code == 1  # one picture is damaged
+        assert relative(target) == EXPECTED
+    for name in EXPECTED:
+        assert (target / name).is_symlink() == link
+        source = faces / name.partition("/")[2]
+        assert (target / name).read_bytes() == source.read_bytes()
+
+
+def test_sorting_replaces_no_other_picture(
+    infer: Infer, model_file: Path, faces: Path, tmp_path: Path
+) -> None:
+    other = save_face(tmp_path / "sorted" / "happy" / "album 0" / "0.png", 2)
+    before = other.read_bytes()
+    result = infer(faces, "-m", model_file, "--sort-into", tmp_path / "sorted")
+    assert result.exit_code == 1
+    assert "is another picture already" in result.stderr
+    assert other.read_bytes() == before
+
+
+def test_sorting_into_what_is_classified_is_refused(
+    infer: Infer, model_file: Path, faces: Path
+) -> None:
+    result = infer(faces, "-m", model_file, "--sort-into", faces / "sorted")
+    assert result.exit_code == 1
+    assert "lies in" in result.stderr
+    assert not (faces / "sorted").exists()
+
+
+def test_a_contact_sheet_is_drawn(
+    infer: Infer, model_file: Path, faces: Path, tmp_path: Path
+) -> None:
+    infer(faces, "-m", model_file, "--contact-sheet", tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size[0] > 600
+        assert len(np.unique(np.asarray(sheet.convert("L")))) > 50
+
+
+def test_a_contact_sheet_of_many_is_a_sample(
+    infer: Infer, model_file: Path, faces: Path, tmp_path: Path
+) -> None:
+    paths = [faces / "album 0" / "0.png"] * 300
+    sizes = []
+    for count in (120, 300):
+        result = infer(*paths[:count], "-m", model_file, "--contact-sheet", tmp_path / "s.png")
+        assert result.exit_code == 0
+        with Image.open(tmp_path / "s.png") as sheet:
+            sizes.append(sheet.size)
+    assert sizes[0] == sizes[1]
+
+
+def test_strict_ends_at_the_first_bad_picture(infer: Infer, model_file: Path, faces: Path) -> None:
+    arguments = [faces / "album 0", faces / "broken.png", faces / "album 1", "-m", model_file]
+    result = infer(*arguments, "--strict", "-f", "jsonl", "-b", "2")
+    assert result.exit_code == 1
+    assert "broken.png" in result.stderr
+    assert len(result.stdout.splitlines()) == 3
+
+
+def test_null_ended_paths_may_hold_line_breaks(
+    infer: Infer, model_file: Path, tmp_path: Path
+) -> None:
+    path = save_face(tmp_path / "a\nb.png", 1)
+    result = infer("-", "-0", "-m", model_file, "-f", "jsonl", input=f"{path}\0{path}\0")
+    assert [line["path"] for line in read_lines(result.stdout)] == [str(path)] * 2
+
+
+def test_a_pattern_that_the_shell_left_is_expanded(
+    infer: Infer, model_file: Path, faces: Path
+) -> None:
+    result = infer(faces / "album*" / "1.png", "-m", model_file, "-f", "jsonl")
+    assert [line["label"] for line in read_lines(result.stdout)] == ["sad", "sad"]
+    nothing = infer(faces / "no*.png", "-m", model_file, "-f", "jsonl")
+    assert nothing.exit_code == 1
+    assert "No such file" in nothing.stdout
+
+
+def test_files_that_are_no_pictures_are_counted(
+    infer: Infer, model_file: Path, faces: Path
+) -> None:
+    (faces / "notes.txt").write_text("hello")
+    save_face(faces / ".hidden.png", 0)
+    result = infer(faces, "-m", model_file)
+    assert "2 other files passed over" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--resume"], "--resume needs -f jsonl and -o"),
+        (["--resume", "-f", "csv", "-o", "x.csv"], "--resume needs -f jsonl and -o"),
+        (["--link"], "--link needs --sort-into"),
+        (["--contact-sheet", "x.txt"], ".png, .jpg or .webp"),
+    ],
+)
+def test_options_that_need_others_say_so(infer: Infer, arguments: list[str], message: str) -> None:
+    result = infer("x.png", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+class TestResume:
+    """A run that was killed goes on without repeating or losing a picture."""
+
+    def command(self, model: Path, faces: Path, output: Path) -> list[str]:
+        arguments = [faces, "-m", model, "-f", "jsonl", "-o", output, "--resume", "-b", "3", "-q"]
+        return [sys.executable, "-m", "emotion_runtime", *map(str, arguments)]
+
+    def test_killed_at_random_moments(self, model_file: Path, tmp_path: Path) -> None:
+        faces, output = tmp_path / "faces", tmp_path / "answers.jsonl"
+        first = save_face(faces / "00000.png", 1)
+        for number in range(1, 4000):
+            (faces / f"{number:05}.png").hardlink_to(first)
+        partial = output.with_name("answers.jsonl.partial")
+        moments, kills = random.Random(0), 0
+        for _ in range(4):
+            process = subprocess.Popen(self.command(model_file, faces, output))
+            begun = partial.stat().st_size if partial.exists() else 0
+            while process.poll() is None:
+                if partial.exists() and partial.stat().st_size > begun:
+                    time.sleep(moments.uniform(0, 0.05))
+                    process.kill()
+                    kills += process.wait() != 0
+                    break
+                time.sleep(0.002)
+        assert kills, "every run ended before it could be killed"
+        subprocess.run(self.command(model_file, faces, output), check=True)
+        lines = read_lines(output.read_text())
+        assert [line["path"] for line in lines] == [str(faces / f"{n:05}.png") for n in range(4000)]
+        assert not partial.exists()
+
+    def test_a_broken_last_line_is_done_again(
+        self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path
+    ) -> None:
+        output = tmp_path / "a.jsonl"
+        arguments = [faces, "-m", model_file, "-f", "jsonl", "-o", output, "--resume"]
+        infer(*arguments)
+        whole = output.read_bytes()
+        output.unlink()
+        (tmp_path / "a.jsonl.partial").write_bytes(whole[: len(whole) // 2])
+        result = infer(*arguments)
+        assert "going on after" in result.stderr
+        assert output.read_bytes() == whole
+
+    def test_other_pictures_are_refused(
+        self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path
+    ) -> None:
+        line = json.dumps({"path": "other.png"}) + "\n"
+        (tmp_path / "a.jsonl.partial").write_text(line)
+        output = tmp_path / "a.jsonl"
+        result = infer(faces, "-m", model_file, "-f", "jsonl", "-o", output, "--resume")
+        assert result.exit_code == 1
+        assert "not those of the interrupted run" in result.stderr
+        assert (tmp_path / "a.jsonl.partial").read_text() == line
