@@ -54,9 +54,31 @@ def test_processes_share_a_batch_without_overlap(faces: Faces) -> None:
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_augmentation_keeps_shape_and_type(name: str) -> None:
-    face = torch.from_numpy(band_face(1)).unsqueeze(0)
+    faces = torch.from_numpy(np.stack([band_face(1), band_face(2)])).unsqueeze(1)
+    augment = build_augmentation(name)
     torch.manual_seed(0)
-    changed = build_augmentation(name)(face)
-    assert changed.shape == face.shape
-    assert changed.dtype == torch.uint8
-    assert torch.equal(changed, face) == (name == "none")
+    for _ in range(20):
+        changed = augment(faces)
+        assert changed.shape == faces.shape
+        assert changed.dtype == torch.uint8
+    assert torch.equal(changed, faces) == (name == "none")
+
+
+def test_without_augmentation_copies_alone_are_changed(faces: Faces) -> None:
+    batches = EpochBatches(faces, 3, 16, 5)
+    loader = build_loader(faces, label_targets(faces, 3), "none", batches, 0, pin_memory=False)
+    for batch, (pixels, _, _) in zip(batches, loader, strict=True):
+        originals = torch.from_numpy(faces.pixels[batch.indices])
+        same = (pixels[:, 0] == originals).all(dim=(1, 2))
+        assert same[~batch.copies].all()
+        assert not same[batch.copies].any()
+
+
+def test_faces_of_a_group_share_a_draw(faces: Faces) -> None:
+    one = Faces(np.repeat(faces.pixels[:1], 12, axis=0), np.arange(12) % 3, ("",) * 12)
+    batches = EpochBatches(one, 3, 12, 0)
+    targets = label_targets(one, 3)
+    for group, different in ((1, 12), (4, 3)):
+        loader = build_loader(one, targets, "strong", batches, 0, group=group, pin_memory=False)
+        ((pixels, _, _),) = loader
+        assert len(torch.unique(pixels, dim=0)) == different

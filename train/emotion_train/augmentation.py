@@ -1,4 +1,4 @@
-"""Augmentation on the fly: torchvision's v2 transforms on uint8 faces of shape (1, 48, 48).
+"""Augmentation on the fly: torchvision's v2 transforms on uint8 faces of shape (n, 1, 48, 48).
 
 The strengths are plain numbers, so that ``--help`` can list them; torchvision is imported when
 one is built.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Augmentation = Callable[[Tensor], Tensor]
+Augmentation: TypeAlias = "Callable[[Tensor], Tensor]"
 
 # Room around the face, so that a turned or shifted one is completed by its mirror, not by black.
 _MARGIN = 12
@@ -63,8 +63,8 @@ AUGMENTATIONS: dict[str, Strength | None] = {
 def build_augmentation(name: str) -> Augmentation:
     """Build a registered augmentation.
 
-    It takes uint8 of shape (1, 48, 48), draws from torch's global generator, and gives the same
-    shape and dtype.
+    It takes uint8 of shape (n, 1, 48, 48), draws once for all of them from torch's global
+    generator, and gives the same shape and dtype.
     """
     import torch
     from torchvision.transforms import InterpolationMode, v2
@@ -112,7 +112,10 @@ def _compressed(pixels: Tensor) -> Tensor:
     from PIL import Image
 
     quality = int(torch.randint(20, 81, ()))
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[0].numpy()).save(buffer, "JPEG", quality=quality)
-    with Image.open(buffer) as image:
-        return torch.from_numpy(np.array(image)).unsqueeze(0)
+    compressed = torch.empty_like(pixels)
+    for face, target in zip(pixels, compressed, strict=True):
+        buffer = io.BytesIO()
+        Image.fromarray(face[0].numpy()).save(buffer, "JPEG", quality=quality)
+        with Image.open(buffer) as image:
+            target[0] = torch.from_numpy(np.array(image))
+    return compressed

@@ -15,7 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from emotion_train.augmentation import build_augmentation, build_copy_augmentation
+from emotion_train.augmentation import (
+    Augmentation,
+    build_augmentation,
+    build_copy_augmentation,
+)
 from emotion_train.balance import balance_table, draw_copies
 from emotion_train.errors import RunError
 from emotion_train.faces import Faces
@@ -87,20 +91,28 @@ class EpochBatches(Sampler[Batch]):
 class AugmentedFaces(Dataset[tuple[Tensor, Tensor, int]]):
     """Gives a whole `Batch` at a time: pixels uint8 (n, 1, 48, 48), targets (n, classes), total."""
 
-    def __init__(self, faces: Faces, targets: Targets, augmentation: str) -> None:
+    def __init__(self, faces: Faces, targets: Targets, augmentation: str, group: int) -> None:
         self._pixels = torch.from_numpy(faces.pixels).unsqueeze(1)
         self._targets = torch.from_numpy(targets)
-        self._augment = build_augmentation(augmentation)
+        self._group = group
+        self._augment = None if augmentation == "none" else build_augmentation(augmentation)
         self._augment_copy = build_copy_augmentation(augmentation)
 
     def __getitem__(self, batch: Batch) -> tuple[Tensor, Tensor, int]:
+        indices = torch.from_numpy(batch.indices)
+        pixels = self._pixels[indices]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(batch.seed)
-            pixels = [
-                (self._augment_copy if copy else self._augment)(self._pixels[index])
-                for index, copy in zip(batch.indices, batch.copies, strict=True)
-            ]
-        return torch.stack(pixels), self._targets[torch.from_numpy(batch.indices)], batch.total
+            if self._augment is not None:
+                pixels = self._in_groups(self._augment, pixels)
+            elif batch.copies.any():  # the originals stay as they are
+                copies = torch.from_numpy(batch.copies)
+                pixels[copies] = self._in_groups(self._augment_copy, pixels[copies])
+        return pixels, self._targets[indices], batch.total
+
+    def _in_groups(self, augment: Augmentation, pixels: Tensor) -> Tensor:
+        """Draw once for each group: torchvision's calls cost more than what they compute."""
+        return torch.cat([augment(part) for part in torch.split(pixels, self._group)])
 
 
 def build_loader(
@@ -110,11 +122,22 @@ def build_loader(
     batches: EpochBatches,
     workers: int,
     *,
+    group: int = 1,
     pin_memory: bool,
 ) -> DataLoader[tuple[Tensor, Tensor, int]]:
-    """Build the loader; `workers` 0 augments in the training process itself."""
+    """Build the loader.
+
+    Args:
+        faces: What is trained on.
+        targets: Float32, shape (n, classes).
+        augmentation: A name in `emotion_train.augmentation.AUGMENTATIONS`.
+        batches: The sampler.
+        workers: Processes that augment; 0 augments in the training process itself.
+        group: Faces that share one draw of the augmentation.
+        pin_memory: For copies to a GPU.
+    """
     return DataLoader(
-        AugmentedFaces(faces, targets, augmentation),
+        AugmentedFaces(faces, targets, augmentation, group),
         sampler=batches,
         batch_size=None,  # the sampler's items are whole batches
         num_workers=workers,

@@ -65,7 +65,13 @@ class Trainer:
         )
         cuda = place.device.type == "cuda"
         self.loader = build_loader(
-            dataset.train, targets, recipe.augmentation, self.batches, workers, pin_memory=cuda
+            dataset.train,
+            targets,
+            recipe.augmentation,
+            self.batches,
+            workers,
+            group=recipe.augmentation_group,
+            pin_memory=cuda,
         )
         torch.manual_seed(recipe.seed)
         network = build_network(recipe.network, len(dataset.classes))
