@@ -105,8 +105,8 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         f"emotion-infer fer2013/test/{{{','.join(labels)}}} -m {name} -f jsonl > answers.jsonl",
         "```",
         "",
-        "The same seed gives the same weights on the same machine, code and versions; else sums are "
-        "added in another order, and the accuracy differs by some tenths of a point. The "
+        "The same seed gives the same weights on the same machine, code and versions; else sums "
+        "are added in another order, and the accuracy differs by some tenths of a point. The "
         f"checkpoint that this file was exported from is `models/checkpoints/{name}.pt`.",
         "",
         "## Limits",
