@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections import Counter
 from pathlib import Path
@@ -73,18 +74,20 @@ def _draw_face(
     sheet: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, int], prediction: Prediction
 ) -> None:
     left, top = corner
-    colour, text = _INK, f"{prediction.label} {prediction.confidence or 0:.0%}"
+    face = None
+    if prediction.label is not None and prediction.path is not None:
+        # The gray central square that the network sees, at a size that a person sees.
+        with contextlib.suppress(PictureError):  # gone since it was classified
+            face = read_face(prediction.path, _FACE)
+    if face is None:
+        draw.rectangle((left, top, left + _FACE - 1, top + _FACE - 1), outline=_RED)
+    else:
+        sheet.paste(Image.fromarray(face), corner)
     if prediction.label is None or prediction.path is None:
         colour, text = _RED, "unreadable"
-    elif prediction.label == UNCERTAIN:
-        colour = _AMBER
-    try:
-        if prediction.label is None or prediction.path is None:
-            raise PictureError(text)
-        # The gray central square that the network sees, at a size that a person sees.
-        sheet.paste(Image.fromarray(read_face(prediction.path, _FACE)), corner)
-    except PictureError:
-        draw.rectangle((left, top, left + _FACE - 1, top + _FACE - 1), outline=_RED)
+    else:
+        colour = _AMBER if prediction.label == UNCERTAIN else _INK
+        text = f"{prediction.label} {prediction.confidence or 0:.0%}"
     draw.text((left, top + _FACE + 2), text, colour, ImageFont.load_default(12))
     name = Path(prediction.path or "").name.encode("ascii", "replace").decode()
     draw.text((left, top + _FACE + 16), _shortened(name), _FAINT, ImageFont.load_default(10))

@@ -27,7 +27,8 @@ def build_network(name: str, classes: int) -> FaceNetwork:
     """
     from importlib import import_module
 
-    from emotion_train.networks.face_network import FaceNetwork, PixelScaling
+    from emotion_train.networks.face_network import FaceNetwork
+    from emotion_train.networks.scaling import PixelScaling
 
     if name not in NETWORKS:
         raise KeyError(f"no network {name!r}; there are {', '.join(NETWORKS)}")

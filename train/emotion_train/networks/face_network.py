@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from emotion_train.networks.scaling import PixelScaling, Scaling
-
-__all__ = ["FaceNetwork", "PixelScaling", "multiply_adds", "parameter_count"]
+from emotion_train.networks.scaling import Scaling
 
 
 class FaceNetwork(nn.Module):
