@@ -47,22 +47,27 @@ class EmotionClassifier:
     Args:
         model: A file that `emotion-export` wrote, or the name of a released model; None for the
             default one.
-        threads: Threads of onnxruntime; None for all CPUs that this process may use.
+        threads: Threads of onnxruntime for one call. One is the fastest for many pictures, which
+            `predict_many` spreads over its workers, and no thread ever spins for work.
+        provider: Where onnxruntime runs it, such as ``"CUDAExecutionProvider"``; what it cannot
+            run there runs on the CPU.
         min_confidence: Below it the label is ``"uncertain"``; None for the file's own floor.
 
     Raises:
-        ModelFileError: The file is missing, no ONNX, or does not keep the contract.
+        ModelFileError: The file is missing, no ONNX, or does not keep the contract, or this
+            onnxruntime lacks the provider.
     """
 
     def __init__(
         self,
         model: str | os.PathLike[str] | None = None,
         *,
-        threads: int | None = None,
+        threads: int = 1,
+        provider: str = "CPUExecutionProvider",
         min_confidence: float | None = None,
     ) -> None:
         self.model_path = resolve_model(model)
-        self._session = _open_session(self.model_path, threads)
+        self._session = _open_session(self.model_path, threads, provider)
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.contract = Contract.from_metadata(metadata, str(self.model_path))
         self.labels = self.contract.labels
@@ -103,24 +108,39 @@ class EmotionClassifier:
         return self.interpret(probabilities[0], path_of(picture))
 
     def predict_many(
-        self, pictures: Iterable[Picture], *, batch_size: int = 32
+        self, pictures: Iterable[Picture], *, batch_size: int = 32, workers: int | None = None
     ) -> Iterator[Prediction]:
-        """Classify a stream of pictures in order; a bad one is a `Prediction` with an error."""
+        """Classify a stream of pictures in order; a bad one is a `Prediction` with an error.
+
+        Args:
+            pictures: Whatever `predict` takes, mixed as you like; a generator is taken from only
+                some batches ahead.
+            batch_size: Most pictures of one call of the network.
+            workers: Threads that read and infer; None for the CPUs that this process may use.
+        """
+        from emotion_runtime.cpus import usable_cpus
         from emotion_runtime.pipeline import predict_stream
 
-        return predict_stream(self, pictures, batch_size=batch_size)
+        return predict_stream(
+            self, pictures, batch_size=batch_size, workers=workers or usable_cpus()
+        )
 
     def predict_folder(
-        self, folder: str | os.PathLike[str], *, batch_size: int = 32
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        batch_size: int = 32,
+        workers: int | None = None,
     ) -> Iterator[Prediction]:
-        """Classify the pictures of a folder, recursively and sorted.
+        """Classify the pictures of a folder, recursively and sorted, as `predict_many` does.
 
         Raises:
             SourceError: The folder is missing, holds no picture, or cannot be listed.
         """
         if not Path(folder).is_dir():
             raise SourceError(f"{folder}: no such folder.")
-        return self.predict_many(find_pictures([os.fspath(folder)]), batch_size=batch_size)
+        pictures = find_pictures([os.fspath(folder)])
+        return self.predict_many(pictures, batch_size=batch_size, workers=workers)
 
     def interpret(self, probabilities: NDArray[np.float32], path: str | None = None) -> Prediction:
         """Turn one row of probabilities, shape (classes,), into a `Prediction`."""
@@ -167,25 +187,24 @@ def path_of(picture: Picture) -> str | None:
     return os.fspath(picture) if isinstance(picture, (str, os.PathLike)) else None
 
 
-def usable_cpus() -> int:
-    """Count the CPUs this process may run on; a container may have fewer than the machine."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _open_session(path: Path, threads: int | None) -> Any:
+def _open_session(path: Path, threads: int, provider: str) -> Any:
     import onnxruntime
 
+    available = onnxruntime.get_available_providers()
+    if provider not in available:
+        raise ModelFileError(
+            f"this onnxruntime has no provider {provider}; it has {', '.join(available)}."
+        )
     options = onnxruntime.SessionOptions()
     # Stated, not left to onnxruntime: it counts the machine's cores, not the container's.
-    options.intra_op_num_threads = threads or usable_cpus()
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # A pool that spins between calls burns a device's battery and the decoder's CPU.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
+    providers = list(dict.fromkeys([provider, "CPUExecutionProvider"]))
     try:
-        return onnxruntime.InferenceSession(
-            path, sess_options=options, providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(path, sess_options=options, providers=providers)
     except Exception as error:  # onnxruntime's errors share no public base
         reason = " ".join(str(error).split())
         raise ModelFileError(

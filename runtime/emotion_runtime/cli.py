@@ -77,9 +77,24 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Pictures classified at a time.",
 )
 @click.option(
+    "-j",
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Batches read and classified at the same time.  [default: the CPUs this process may use]",
+)
+@click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="Threads of the network.  [default: the CPUs this process may use]",
+    default=1,
+    show_default=True,
+    help="Threads of the network within one batch.",
+)
+@click.option(
+    "--provider",
+    metavar="NAME",
+    default="CPUExecutionProvider",
+    show_default=True,
+    help="The execution provider of onnxruntime.",
 )
 @click.option(
     "--min-confidence",
@@ -106,7 +121,9 @@ def main(
     link: bool,
     contact_sheet: Path | None,
     batch_size: int,
-    threads: int | None,
+    workers: int | None,
+    threads: int,
+    provider: str,
     min_confidence: float | None,
     strict: bool,
     null: bool,
@@ -142,7 +159,9 @@ def main(
     # After the checks above: onnxruntime takes most of the start-up.
     from emotion_runtime.classifier import EmotionClassifier
 
-    classifier = EmotionClassifier(model, threads=threads, min_confidence=min_confidence)
+    classifier = EmotionClassifier(
+        model, threads=threads, provider=provider, min_confidence=min_confidence
+    )
     if verbose:
         say(f"model {classifier.model_path}, labels {', '.join(classifier.labels)}")
     if describe:
@@ -172,6 +191,7 @@ def main(
         format_name=format_name,
         output=output,
         batch_size=batch_size,
+        workers=workers,
         resume=resume,
         strict=strict,
         null=null,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -50,6 +51,8 @@ def guarded(extra: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
     def decorate(command: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(command)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            # Pillow warns of odd metadata; the pixels decide, and damage is an answer of its own.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
             try:
                 return command(*args, **kwargs)
             except EmotionEdgeError as error:

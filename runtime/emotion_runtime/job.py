@@ -40,6 +40,7 @@ class Job:
         format_name: A name in `emotion_runtime.writers.WRITERS`.
         output: The file to write; None for standard output.
         batch_size: Pictures classified at a time.
+        workers: Threads that read and infer; None for the CPUs that this process may use.
         resume: Go on with an interrupted `output` of JSON lines.
         strict: The first picture that cannot be read ends the run.
         null: Paths on standard input end with a null byte.
@@ -53,6 +54,7 @@ class Job:
     format_name: str = "table"
     output: Path | None = None
     batch_size: int = 32
+    workers: int | None = None
     resume: bool = False
     strict: bool = False
     null: bool = False
@@ -79,7 +81,7 @@ class Job:
         try:
             with self._opened() as (stream, skip):
                 predictions = self.classifier.predict_many(
-                    skip(pictures), batch_size=self.batch_size
+                    skip(pictures), batch_size=self.batch_size, workers=self.workers
                 )
                 with WRITERS[self.format_name](stream, self.classifier.labels) as writer:
                     for prediction in self._with_progress(predictions):

@@ -1,8 +1,17 @@
-"""Many pictures, one network: read, batch, infer, and give the answers in the order asked."""
+"""Many pictures, one network: read, batch, infer, and give the answers in the order asked.
+
+Each worker is a thread that takes a whole batch from reading to probabilities. Decoders and
+onnxruntime let go of Python's interpreter lock while they work, so one worker's Python runs
+beside another's arithmetic, and nothing is copied between processes. What is ahead is bounded: a
+million pictures take no more memory than a thousand.
+"""
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
@@ -14,23 +23,63 @@ from emotion_runtime.preprocessing import Picture, Pixels
 
 
 def predict_stream(
-    classifier: EmotionClassifier, pictures: Iterable[Picture], *, batch_size: int
+    classifier: EmotionClassifier, pictures: Iterable[Picture], *, batch_size: int, workers: int = 1
 ) -> Iterator[Prediction]:
-    """Classify pictures batch by batch, in constant memory; a bad picture is an answer too."""
-    stream = iter(pictures)
-    while batch := list(islice(stream, batch_size)):
-        faces: list[Pixels] = []
-        errors: list[str | None] = []
-        for picture in batch:
-            try:
-                faces.append(classifier.read(picture))
-                errors.append(None)
-            except PictureError as error:
-                errors.append(str(error))
-        answers = iter(classifier.infer(np.stack(faces))[1] if faces else ())
-        for picture, reason in zip(batch, errors, strict=True):
-            path = path_of(picture)
-            if reason is None:
-                yield classifier.interpret(next(answers), path)
-            else:
-                yield Prediction(None, None, None, path, reason)
+    """Classify pictures in constant memory; a bad picture is an answer too.
+
+    Args:
+        classifier: The model; its session is shared by the workers.
+        pictures: Whatever `EmotionClassifier.read` takes; taken from as they are needed.
+        batch_size: Most pictures of a batch. The first ones are small, so that the first answers
+            come at once.
+        workers: Threads that read and infer; with one, all happens in the calling thread.
+    """
+    batches = _growing_batches(iter(pictures), batch_size)
+    if workers == 1:
+        for batch in batches:
+            yield from _classify(classifier, batch)
+        return
+    ahead: deque[Future[list[Prediction]]] = deque()
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="emotion")
+    try:
+        for batch in batches:
+            ahead.append(pool.submit(_classify, classifier, batch, stop))
+            while ahead and (len(ahead) > 2 * workers or ahead[0].done()):
+                yield from ahead.popleft().result()
+        while ahead:
+            yield from ahead.popleft().result()
+    finally:  # also where the caller has seen enough, or Ctrl-C came
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _growing_batches(pictures: Iterator[Picture], batch_size: int) -> Iterator[list[Picture]]:
+    """Cut into batches of 1, 2, 4, … pictures up to `batch_size`."""
+    size = 1
+    while batch := list(islice(pictures, size)):
+        yield batch
+        size = min(2 * size, batch_size)
+
+
+def _classify(
+    classifier: EmotionClassifier, batch: list[Picture], stop: threading.Event | None = None
+) -> list[Prediction]:
+    """Answer a batch; what is left of it is given up once `stop` is set."""
+    faces: list[Pixels] = []
+    errors: list[str | None] = []
+    for picture in batch:
+        if stop is not None and stop.is_set():
+            return []
+        try:
+            faces.append(classifier.read(picture))
+            errors.append(None)
+        except PictureError as error:
+            errors.append(str(error))
+    answers = iter(classifier.infer(np.stack(faces))[1] if faces else ())
+    return [
+        classifier.interpret(next(answers), path_of(picture))
+        if reason is None
+        else Prediction(None, None, None, path_of(picture), reason)
+        for picture, reason in zip(batch, errors, strict=True)
+    ]

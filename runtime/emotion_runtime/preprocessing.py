@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import io
 import os
-import warnings
-from pathlib import Path
-from typing import IO, TypeAlias
+import stat
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from emotion_runtime.errors import PictureError
+from emotion_runtime.jpeg import decode_small_jpeg
 
 FACE_SIZE = 48
+
+_SMALL_FILE = 1 << 16  # bytes
 
 # What a model file must name to be fed by this module (see contract.InputSpec).
 COLOUR = "gray-itu-r-601-2"
@@ -48,19 +50,41 @@ def read_face(picture: Picture, size: int = FACE_SIZE) -> Pixels:
         return _guarded(picture, size, "the image")
     if isinstance(picture, np.ndarray):
         return _guarded(_from_array(picture), size, "the array")
-    source: str | IO[bytes]
     if isinstance(picture, (bytes, bytearray, memoryview)):
         if not len(picture):
             raise PictureError("the bytes are empty.")
-        source, name = io.BytesIO(picture), "the bytes"
-    else:
-        source = name = os.fspath(picture)
-        _check_file(Path(source))
+        return _from_encoded(bytes(picture), size, "the bytes")
+    name = os.fsdecode(picture)
+    return _from_encoded(_contents(name), size, name)
+
+
+def _contents(name: str) -> bytes | None:
+    """Read a small file at once; a large one is left to Pillow, which may refuse it unread."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels decide
-            with Image.open(source) as image:
-                return _face(image, size)
+        status = os.stat(name)
+        if stat.S_ISDIR(status.st_mode):
+            raise PictureError(f"{name}: a folder, not a picture.")
+        if not stat.S_ISREG(status.st_mode):
+            # A pipe that nobody writes to would be waited for for ever.
+            raise PictureError(f"{name}: not a regular file.")
+        if status.st_size == 0:
+            raise PictureError(f"{name}: the file is empty.")
+        if status.st_size > _SMALL_FILE and os.access(name, os.R_OK):
+            return None
+        with open(name, "rb", buffering=0) as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PictureError(f"{name}: cannot be opened ({reason}).") from error
+
+
+def _from_encoded(data: bytes | None, size: int, name: str) -> Pixels:
+    """Decode `data`, or the file `name` where there are none."""
+    if data is not None and (pixels := decode_small_jpeg(data, size)) is not None:
+        return pixels if pixels.shape == (size, size) else _fitted(Image.fromarray(pixels), size)
+    try:
+        with Image.open(name if data is None else io.BytesIO(data)) as image:
+            return _face(image, size)
     except Image.DecompressionBombError as error:
         raise PictureError(
             f"{name}: more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, refused."
@@ -69,19 +93,6 @@ def read_face(picture: Picture, size: int = FACE_SIZE) -> Pixels:
         raise PictureError(f"{name}: not a picture that Pillow can read.") from error
     except Exception as error:
         raise PictureError(f"{name}: damaged picture ({_reason(error)}).") from error
-
-
-def _check_file(path: Path) -> None:
-    """Name the plain reasons before a decoder can hide them."""
-    try:
-        length = path.stat().st_size
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise PictureError(f"{path}: cannot be opened ({reason}).") from error
-    if path.is_dir():
-        raise PictureError(f"{path}: a folder, not a picture.")
-    if length == 0:
-        raise PictureError(f"{path}: the file is empty.")
 
 
 def _reason(error: Exception) -> str:
@@ -117,14 +128,18 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
 
 def _face(image: Image.Image, size: int) -> Pixels:
     """Apply the steps at the top of this file to an opened image."""
-    if image.format == "JPEG":
+    if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with more pictures behind it, as phones write
         # Decoding at 1/2, 1/4 or 1/8 scale and straight to luminance is many times faster on
         # photographs; twice the size wanted is left to the antialiased resize below.
         image.draft("L", (2 * size, 2 * size))
     image.load()
     if image.getexif().get(0x0112, 1) != 1:
         image = ImageOps.exif_transpose(image)
-    gray = _gray(image)
+    return _fitted(_gray(image), size)
+
+
+def _fitted(gray: Image.Image, size: int) -> Pixels:
+    """Crop the central square and resize it."""
     width, height = gray.size
     if (width, height) != (size, size):
         side = min(width, height)

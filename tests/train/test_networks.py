@@ -21,11 +21,11 @@ def test_every_network_maps_pixels_to_logits(name: str, classes: int) -> None:
     assert logits.dtype == torch.float32
 
 
-def test_the_edge_network_costs_a_tenth() -> None:
+def test_the_edge_network_costs_a_sixth() -> None:
     assert multiply_adds(build_network("baseline", 3)) == 75_862_400
     edge = build_network("edge", 3)
     assert multiply_adds(edge) <= 12e6
-    assert parameter_count(edge) <= 300_000
+    assert parameter_count(edge) <= 600_000
 
 
 def test_the_edge_network_does_not_see_the_light() -> None:

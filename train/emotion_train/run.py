@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from emotion_runtime.atomic import replacing
-from emotion_runtime.classifier import usable_cpus
+from emotion_runtime.cpus import usable_cpus
 from emotion_train.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
 from emotion_train.dataset import Dataset, load_dataset
 from emotion_train.distributed import Place

@@ -1,0 +1,183 @@
+"""Many pictures at once: order, completeness and bounds, whatever the pictures are."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from emotion_runtime import EmotionClassifier
+from emotion_runtime.cpus import _quota, usable_cpus
+from synthetic import CLASSES, band_face
+
+Infer = Callable[..., Result]
+
+
+def encoded(label: int, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(band_face(label)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def classifier(model_file: Path) -> EmotionClassifier:
+    return EmotionClassifier(model_file)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_order_is_kept_among_mixed_pictures(
+    classifier: EmotionClassifier, workers: int, batch_size: int
+) -> None:
+    pictures = []
+    for number in range(60):
+        face = band_face(number % 3, number)
+        pictures.append([face, Image.fromarray(face), encoded(number % 3, "PNG")][number % 4 % 3])
+    pictures[7] = b"no picture"
+    answers = list(classifier.predict_many(pictures, batch_size=batch_size, workers=workers))
+    assert answers[7].error is not None
+    assert [a.label for i, a in enumerate(answers) if i != 7] == [
+        CLASSES[i % 3] for i in range(60) if i != 7
+    ]
+
+
+def test_the_first_answer_comes_after_one_picture(classifier: EmotionClassifier) -> None:
+    taken = 0
+
+    def pictures() -> Iterator[object]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield band_face(0)
+
+    stream = classifier.predict_many(pictures(), workers=1)
+    next(stream)
+    assert taken == 1
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_stream_given_up_leaves_no_thread(classifier: EmotionClassifier, workers: int) -> None:
+    before = threading.active_count()
+    stream = classifier.predict_many((band_face(0) for _ in range(10_000)), workers=workers)
+    next(stream)
+    stream.close()
+    assert threading.active_count() == before
+
+
+def test_an_error_of_the_source_reaches_the_caller(classifier: EmotionClassifier) -> None:
+    def pictures() -> Iterator[object]:
+        yield band_face(0)
+        raise RuntimeError("the disk is gone")
+
+    with pytest.raises(RuntimeError, match="disk is gone"):
+        list(classifier.predict_many(pictures(), workers=2))
+
+
+# Real headers with anything behind them get further into the decoders than noise does.
+HEADS = [b"", *(encoded(0, kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"))]
+DAMAGED = st.builds(
+    lambda head, cut, tail: head[: int(cut * len(head))] + tail,
+    st.sampled_from(HEADS),
+    st.floats(0, 1),
+    st.binary(max_size=200),
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(DAMAGED, max_size=12))
+def test_any_bytes_get_an_answer_each(classifier: EmotionClassifier, pictures: list[bytes]) -> None:
+    answers = list(classifier.predict_many(pictures, batch_size=4, workers=2))
+    assert len(answers) == len(pictures)
+    for answer in answers:
+        assert (answer.label is None) == (answer.error is not None)
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(pictures=st.lists(DAMAGED, min_size=1, max_size=8))
+def test_any_file_gets_a_line(
+    tmp_path: Path, infer: Infer, model_file: Path, pictures: list[bytes]
+) -> None:
+    paths = [tmp_path / f"{number}.jpg" for number in range(len(pictures))]
+    for path, picture in zip(paths, pictures, strict=True):
+        path.write_bytes(picture)
+    done = infer("-m", model_file, "-f", "jsonl", "-q", *paths)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["path"] for line in lines] == [str(path) for path in paths]
+    assert done.exit_code == int(any(line["error"] for line in lines))
+
+
+def test_a_pipe_in_the_folder_is_not_waited_for(
+    tmp_path: Path, infer: Infer, model_file: Path
+) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no named pipes here")
+    os.mkfifo(tmp_path / "a.jpg")
+    done = infer("-m", model_file, "-f", "jsonl", tmp_path)
+    assert "not a regular file" in json.loads(done.stdout)["error"]
+
+
+def test_workers_and_batches_change_no_byte_of_the_output(
+    tmp_path: Path, infer: Infer, model_file: Path
+) -> None:
+    for number in range(20):
+        Image.fromarray(band_face(number % 3, number)).save(tmp_path / f"{number:02}.png")
+    outputs = {
+        infer("-m", model_file, "-f", "csv", "-j", workers, "-b", batch, tmp_path).stdout
+        for workers in (1, 3)
+        for batch in (1, 7)
+    }
+    assert len(outputs) == 1
+
+
+def test_an_unknown_provider_is_answered_with_those_there_are(
+    infer: Infer, model_file: Path
+) -> None:
+    done = infer("-m", model_file, "--self-test", "--provider", "AbacusExecutionProvider")
+    assert done.exit_code == 1
+    assert "CPUExecutionProvider" in done.stderr
+
+
+def test_cpus_are_those_that_the_process_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert usable_cpus() == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")  # a list, as OpenMP allows: left alone
+    assert usable_cpus() >= 1
+    for text, expected in {"150000 100000": 2, "50000 100000": 0, "max 100000": None}.items():
+        (tmp_path / "cpu.max").write_text(text)
+        assert _quota(tmp_path / "cpu.max") == expected
+    assert _quota(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("shape", [(48, 48), (47, 61), (150, 191), (192, 300), (8, 9)])
+@pytest.mark.parametrize("quality", [30, 95])
+def test_the_fast_decoder_gives_the_same_pixels(
+    monkeypatch: pytest.MonkeyPatch, mode: str, shape: tuple[int, int], quality: int
+) -> None:
+    pytest.importorskip("simplejpeg")
+    from emotion_runtime import jpeg, read_face
+
+    rng = np.random.default_rng(shape[0])
+    small = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    buffer = io.BytesIO()
+    small.resize(shape[::-1]).convert(mode).save(buffer, "JPEG", quality=quality)
+    fast = read_face(buffer.getvalue())
+    monkeypatch.setattr(jpeg, "simplejpeg", None)
+    np.testing.assert_array_equal(read_face(buffer.getvalue()), fast)
