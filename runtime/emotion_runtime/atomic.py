@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         OutputError: The folder is missing or cannot be written.
     """
+    import tempfile  # a thousandth of a second that only runs with an output need
+
     target = Path(path)
     try:
         # mkstemp makes the file at once, so that two runs never share a name.

@@ -93,14 +93,20 @@ def _walk(
         identity = (status.st_dev, status.st_ino)
         if identity in above:
             return
+        names: list[str] = []  # and nothing more of each: there may be a million
+        folders: set[str] = set()
         with os.scandir(folder) as entries:
-            names = sorted((entry.name, entry.is_dir()) for entry in entries)
+            for entry in entries:
+                names.append(entry.name)
+                if entry.is_dir():
+                    folders.add(entry.name)
+        names.sort()
     except OSError as error:
         refuse(SourceError(f"{folder}: cannot be listed ({error.strerror})."))
         return
-    for name, is_folder in names:
+    for name in names:
         path = os.path.join(folder, name)
-        if is_folder:
+        if name in folders:
             if not name.startswith("."):
                 yield from _walk(path, above | {identity}, refuse, on_other)
         elif is_picture_name(name):
