@@ -19,6 +19,7 @@ from emotion_runtime.commands import (
 )
 
 if TYPE_CHECKING:
+    from emotion_export.labelled_faces import LabelledFaces
     from emotion_export.parity_faces import ParityFaces
     from emotion_train.checkpoint import Checkpoint
 
@@ -49,6 +50,41 @@ _RUNS = Path("runs")  # where emotion-train writes when not told otherwise
     help="How many of them.",
 )
 @click.option(
+    "-p",
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="Bits of weights and activations; inputs and outputs stay as they are.",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    metavar="DATA",
+    help="The data of the training, for int8: its ranges come from training faces, its loss is "
+    "judged on those held out.  [default: the run's own]",
+)
+@click.option(
+    "--allow-label-agreement",
+    type=click.FloatRange(0, 1),
+    metavar="PART",
+    help="Loosen the gate of fp16 (0.999) or int8 (0.99); the file records it, as with the next.",
+)
+@click.option(
+    "--allow-accuracy-loss",
+    type=click.FloatRange(0, 1),
+    default=0.003,
+    show_default=True,
+    help="What int8 may lose of accuracy on held-out faces.",
+)
+@click.option(
+    "--allow-recall-loss",
+    type=click.FloatRange(0, 1),
+    default=0.005,
+    show_default=True,
+    help="What int8 may lose of a class's recall.",
+)
+@click.option(
     "--opset",
     type=click.IntRange(min=7),
     default=18,
@@ -66,6 +102,11 @@ def main(
     checkpoint: Path | None,
     parity_data: Path | None,
     parity_faces: int,
+    precision: str,
+    calibration: Path | None,
+    allow_label_agreement: float | None,
+    allow_accuracy_loss: float,
+    allow_recall_loss: float,
     opset: int,
     simplify: bool,
     overwrite: bool,
@@ -78,14 +119,26 @@ def main(
     The answers of onnxruntime must equal those of PyTorch (logits within 1e-4, every label) at
     batch 1, 7 and 64, with graph optimisation off and on, before and after simplification. Then
     MODEL.onnx and MODEL.parity.json are written; else neither, and the exit code is 1.
+
+    fp16 must keep 99.9 % of the labels. int8 must keep 99 %, lose no more than 0.3 points of
+    accuracy and 0.5 of any class's recall on faces held out of training, and weigh less than a
+    third; whether it is faster on this machine is measured and said.
     """
     if model.suffix != ".onnx":
         raise click.UsageError(f"{model}: a model file's name ends in .onnx.")
+    if precision == "fp32" and (calibration or allow_label_agreement is not None):
+        raise click.UsageError("--calibration and --allow-… are for --precision fp16 or int8.")
     tell = (lambda _: None) if quiet else say
     from tqdm import tqdm
 
     from emotion_export.errors import ParityError
-    from emotion_export.export import COMPARISONS_PER_GRAPH, check_target, export_checkpoint
+    from emotion_export.export import (
+        COMPARISONS_PER_GRAPH,
+        Plan,
+        check_target,
+        export_checkpoint,
+    )
+    from emotion_export.precision import Loss
     from emotion_train.checkpoint import load_checkpoint
 
     check_target(model, overwrite=overwrite)
@@ -97,15 +150,23 @@ def main(
     tell(f"proving on {len(faces.pixels):,} faces ({faces.source})")
     if faces.real and len(faces.pixels) < min(parity_faces, 1000):
         tell("warning: fewer than 1,000 faces; a rare label flip may go unseen.")
-    steps = COMPARISONS_PER_GRAPH * (2 if simplify else 1) + 1
+    plan = Plan(
+        precision=precision,
+        opset=opset,
+        simplified=simplify,
+        label_agreement=allow_label_agreement,
+        loss=Loss(allow_accuracy_loss, allow_recall_loss),
+    )
+    labelled = _labelled_faces(calibration, source, trained) if precision == "int8" else None
+    steps = COMPARISONS_PER_GRAPH * (1 + simplify + (precision != "fp32")) + 1
     try:
         with tqdm(total=steps, desc="parity", leave=False, disable=quiet or None) as bar:
             done = export_checkpoint(
                 trained,
                 model,
                 faces,
-                opset=opset,
-                simplified=simplify,
+                plan,
+                labelled,
                 say=tell,
                 on_step=bar.update,
             )
@@ -116,9 +177,11 @@ def main(
     if verbose:
         for comparison in done.comparisons:
             say(str(comparison))
+    agreed = min(one.label_agreement for one in done.comparisons)
+    labels = "every label agrees" if agreed == 1 else f"{agreed:.2%} of the labels agree"
     click.echo(
         f"{done.path}: proven in {len(done.comparisons)} ways on {len(faces.pixels):,} faces; "
-        f"largest logit difference {done.max_logit_difference:.1e}, every label agrees"
+        f"largest logit difference {done.max_logit_difference:.1e}, {labels}"
     )
 
 
@@ -140,11 +203,31 @@ def _parity_faces(
 
     if data is not None:
         return read_parity_faces(data, wanted)
-    run = (source if source.is_dir() else source.parent) / "run.json"
-    try:
-        trained_on = Path(json.loads(run.read_text(encoding="utf-8"))["data"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return average_parity_faces(checkpoint)
-    if not trained_on.exists():
+    trained_on = _training_data(source)
+    if trained_on is None:
         return average_parity_faces(checkpoint)
     return read_parity_faces(trained_on, wanted)
+
+
+def _labelled_faces(data: Path | None, source: Path, checkpoint: Checkpoint) -> LabelledFaces:
+    """Take the training data named, else the run's own."""
+    from emotion_export.errors import ParityDataError
+    from emotion_export.labelled_faces import read_labelled_faces
+
+    data = data or _training_data(source)
+    if data is None:
+        raise ParityDataError(
+            "int8 takes its ranges from real faces; name the training data with --calibration "
+            "DATA. Random pixels would give ranges that fit no face."
+        )
+    return read_labelled_faces(data, checkpoint)
+
+
+def _training_data(source: Path) -> Path | None:
+    """Return where a run's data were, if they still are there."""
+    run = (source if source.is_dir() else source.parent) / "run.json"
+    try:
+        data = Path(json.loads(run.read_text(encoding="utf-8"))["data"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return data if data.exists() else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,28 @@ from typing import Any
 import onnx
 
 from emotion_export.convert import DEFAULT_OPSET, convert, opset_of
-from emotion_export.errors import ExportError, ParityError
-from emotion_export.golden import make_golden
-from emotion_export.parity import BATCH_SIZES, OPTIMISATIONS, Comparison, Gate, Reference, require
+from emotion_export.errors import ExportError, ParityDataError, ParityError
+from emotion_export.golden import make_golden, with_answers_of
+from emotion_export.half import to_half
+from emotion_export.labelled_faces import LabelledFaces
+from emotion_export.parity import (
+    BATCH_SIZES,
+    GATES,
+    OPTIMISATIONS,
+    Comparison,
+    Gate,
+    Reference,
+    require,
+    session_of,
+)
 from emotion_export.parity_faces import ParityFaces
+from emotion_export.precision import (
+    Loss,
+    best_int8,
+    loosened,
+    require_known_faces,
+    speed_ratio,
+)
 from emotion_export.simplify import count_operators, simplify
 from emotion_runtime import __version__
 from emotion_runtime.atomic import replacing
@@ -50,14 +68,41 @@ class Exported:
         return max(one.max_logit_difference for one in self.comparisons)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What kind of file is wanted, and what it must keep to.
+
+    Attributes:
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        opset: ONNX's operator set.
+        simplified: Let onnxsim fold constants.
+        label_agreement: Smallest part of the labels that are as PyTorch's; None for the
+            precision's own gate.
+        loss: What int8 may lose on held-out faces.
+    """
+
+    precision: str = "fp32"
+    opset: int = DEFAULT_OPSET
+    simplified: bool = True
+    label_agreement: float | None = None
+    loss: Loss = Loss()  # noqa: RUF009  frozen
+
+    @property
+    def gate(self) -> Gate:
+        """What the finished graph must keep to."""
+        gate = GATES[self.precision]
+        if self.label_agreement is None:
+            return gate
+        return replace(gate, label_agreement=self.label_agreement)
+
+
 def export_checkpoint(
     checkpoint: Checkpoint,
     path: Path,
     faces: ParityFaces,
+    plan: Plan = Plan(),
+    labelled: LabelledFaces | None = None,
     *,
-    opset: int = DEFAULT_OPSET,
-    simplified: bool = True,
-    gate: Gate = Gate(),  # noqa: B008  frozen
     say: Callable[[str], None] = lambda _: None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Exported:
@@ -67,23 +112,22 @@ def export_checkpoint(
         checkpoint: What `emotion-train` wrote.
         path: The file to write, ``*.onnx``; its proof goes beside it, ``*.parity.json``.
         faces: What the file is proven on.
-        opset: ONNX's operator set.
-        simplified: Let onnxsim fold constants.
-        gate: What the file must keep to.
+        plan: What kind of file.
+        labelled: For int8: what to calibrate and to judge it on.
         say: Takes a line for each stage.
         on_step: Called after each comparison, for a progress bar.
 
     Raises:
         ConversionError: The network or the opset is one that cannot be exported.
-        ParityError: The file does not answer as PyTorch does.
+        ParityError: The file does not answer as PyTorch does, or loses too much.
         OutputError: The files cannot be written.
     """
     network = checkpoint.build()
     reference = Reference(network, checkpoint.temperature, faces.pixels)
-    graph = convert(network, checkpoint.temperature, opset=opset)
+    graph = convert(network, checkpoint.temperature, opset=plan.opset)
     say(f"converted: {_summary(graph)}")
     stages = {"converted": graph}
-    if simplified:
+    if plan.simplified:
         graph = simplify(graph)
         say(f"simplified: {_summary(graph)}")
         stages["simplified"] = graph
@@ -91,16 +135,35 @@ def export_checkpoint(
     comparisons: list[Comparison] = []
     for stage, model in stages.items():
         comparisons += reference.compare_graph(model.SerializeToString(), stage, on_step)
-        require(comparisons, gate)
+        require(comparisons, GATES["fp32"])
 
+    smaller: dict[str, Any] = {}
+    judged = comparisons
+    if plan.precision != "fp32":
+        in_float = graph
+        graph, smaller = _with_fewer_bits(graph, checkpoint, plan, labelled, say)
+        say(f"{plan.precision}: {_summary(graph)}")
+        stages[plan.precision] = graph
+        judged = reference.compare_graph(graph.SerializeToString(), plan.precision, on_step)
+        comparisons += judged
+        require(judged, plan.gate)
+        ratio = speed_ratio(in_float, graph)
+        smaller["times_as_fast_as_fp32"] = round(ratio, 2)
+        word = "faster than" if ratio > 1.05 else "no faster than"
+        say(f"{plan.precision}: {word} fp32 on this machine ({ratio:.2f} times as fast, batch 1)")
+
+    golden = make_golden(network, checkpoint.average_faces[:, 0].numpy())
+    if plan.precision != "fp32":
+        golden = with_answers_of(golden, session_of(graph.SerializeToString(), "full"))
     contract = Contract(
         labels=checkpoint.labels,
         network=checkpoint.network,
-        golden=make_golden(network, checkpoint.average_faces[:, 0].numpy()),
+        golden=golden,
+        precision=plan.precision,
         temperature=checkpoint.temperature,
         min_confidence=checkpoint.min_confidence,
         metrics=checkpoint.metrics,
-        parity=_worst(comparisons, faces),
+        parity={**_worst(judged, faces), **smaller},
         training=checkpoint.training,
         tool_versions=_tool_versions(),
     )
@@ -112,7 +175,7 @@ def export_checkpoint(
         onnx.save(graph, temporary)
         comparisons.append(_prove_file(temporary, reference))
         on_step()
-        require(comparisons, gate)
+        require(comparisons[-1:], plan.gate)
         report = {
             "model": path.name,
             "sha256": sha256_of(temporary),
@@ -124,13 +187,38 @@ def export_checkpoint(
             "ir_version": graph.ir_version,
             "operators": {stage: count_operators(model) for stage, model in stages.items()},
             "faces": faces.describe(),
-            "gate": asdict(gate),
+            "gate": asdict(plan.gate),
+            plan.precision: smaller,
             "comparisons": [one.to_dict() for one in comparisons],
             "tool_versions": contract.tool_versions,
             "passed": True,
         }
+        if not smaller:
+            del report[plan.precision]
         temporary_report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return Exported(path, report_path, tuple(comparisons))
+
+
+def _with_fewer_bits(
+    graph: onnx.ModelProto,
+    checkpoint: Checkpoint,
+    plan: Plan,
+    labelled: LabelledFaces | None,
+    say: Callable[[str], None],
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Turn the proven graph to fp16 or int8; returns it with the figures of what that costs."""
+    wider = loosened(plan.gate.label_agreement, GATES[plan.precision].label_agreement, plan.loss)
+    record: dict[str, Any] = {"loosened": wider} if wider else {}
+    if plan.precision == "fp16":
+        return to_half(graph), record
+    if labelled is None:
+        raise ParityDataError("int8 needs labelled faces to take its ranges from.")
+    known = checkpoint.metrics.get("hold-out") or checkpoint.metrics.get("validation")
+    if known is not None:
+        require_known_faces(graph, labelled, known["accuracy"])
+    best = best_int8(graph, labelled, plan.gate.label_agreement, plan.loss, say)
+    say(f"int8: {best.method} ranges kept")
+    return best.graph, {**best.to_dict(), **record}
 
 
 def _prove_file(path: Path, reference: Reference) -> Comparison:

@@ -40,7 +40,10 @@ class InputSpec:
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """Inputs with the logits that PyTorch gave, so that a device can prove the file on its chip.
+    """Inputs with the logits of a proven machine, so that a device can prove the file on its chip.
+
+    Of an fp32 file the logits are PyTorch's; one of fewer bits is off those by design, and has the
+    ones it gave itself when it passed its gates.
 
     Attributes:
         pixels: uint8, shape (k, 1, size, size).

@@ -1,0 +1,69 @@
+"""Labelled faces for int8: some to take ranges from, others, held out of training, to judge on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from emotion_export.errors import ParityDataError
+from emotion_runtime.preprocessing import Pixels
+from emotion_train.checkpoint import Checkpoint
+from emotion_train.dataset import load_dataset
+from emotion_train.faces import Faces
+from emotion_train.recipe import Recipe
+
+PER_CLASS = 170
+FEWEST = 20  # of a class; the range of fewer says little
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledFaces:
+    """What quantisation works with.
+
+    Attributes:
+        calibration: uint8 (n, 48, 48), training faces, the same number of each class.
+        held_out: Validation and hold-out faces of the run; never trained nor calibrated on.
+    """
+
+    calibration: Pixels
+    held_out: Faces
+
+
+def read_labelled_faces(data: Path, checkpoint: Checkpoint) -> LabelledFaces:
+    """Read the data that the checkpoint was trained on, in the splits of its run.
+
+    Raises:
+        ParityDataError: A class has too few faces.
+        DataError: The data cannot be read.
+    """
+    recipe = Recipe.from_dict(checkpoint.training["recipe"])
+    dataset = load_dataset(
+        data,
+        classes=checkpoint.labels,
+        seed=recipe.seed,
+        validation_per_class=recipe.validation_per_class,
+        holdout=recipe.holdout,
+        drop_duplicates=recipe.drop_duplicates,
+    )
+    train = dataset.train
+    chosen = []
+    for label, name in enumerate(checkpoint.labels):
+        members = np.flatnonzero(train.labels == label)
+        if len(members) < FEWEST:
+            raise ParityDataError(
+                f"{data}: {len(members)} training faces of {name} are too few to take the ranges "
+                f"of int8 from; at least {FEWEST} are needed."
+            )
+        spread = np.linspace(0, len(members) - 1, min(PER_CLASS, len(members)))
+        chosen.append(members[np.rint(spread).astype(np.int64)])
+    held_out = (dataset.validation, dataset.holdout)
+    return LabelledFaces(
+        train.pixels[np.concatenate(chosen)],
+        Faces(
+            np.concatenate([faces.pixels for faces in held_out]),
+            np.concatenate([faces.labels for faces in held_out]),
+            tuple(name for faces in held_out for name in faces.names),
+        ),
+    )

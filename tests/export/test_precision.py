@@ -1,0 +1,153 @@
+"""Files of fewer bits: each written only where its own gates open."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import Result
+from onnx import numpy_helper
+from PIL import Image
+
+import emotion_export.export as stages
+from emotion_runtime import EmotionClassifier
+from synthetic import CLASSES, band_face
+
+Export = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def small_files(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same network in every precision."""
+    from click.testing import CliRunner
+
+    from emotion_export.cli import main
+
+    folder = tmp_path_factory.mktemp("precision")
+    files = {}
+    for precision in ("fp32", "fp16", "int8"):
+        files[precision] = folder / f"{precision}.onnx"
+        arguments = [str(files[precision]), "-c", str(run_dir), "-p", precision]
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0, result.output
+    return files
+
+
+@pytest.mark.parametrize(("precision", "size"), [("fp16", 0.55), ("int8", 1 / 3)])
+def test_smaller_files_keep_the_contract(
+    small_files: dict[str, Path], precision: str, size: float
+) -> None:
+    path, whole = small_files[precision], small_files["fp32"]
+    assert path.stat().st_size < size * whole.stat().st_size
+    classifier = EmotionClassifier(path)
+    assert classifier.contract.precision == precision
+    assert classifier.self_test().passed
+    faces = np.stack([band_face(n % 3, 5_000 + n) for n in range(60)])
+    _, expected = EmotionClassifier(whole).infer(faces)
+    _, chances = classifier.infer(faces)
+    assert (chances.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.98
+
+
+def test_the_report_has_what_int8_cost(small_files: dict[str, Path]) -> None:
+    report = json.loads(small_files["int8"].with_suffix(".parity.json").read_text())
+    figures = report["int8"]
+    assert figures["method"] in ("minmax", "entropy", "percentile")
+    assert figures["label_agreement"] >= 0.99
+    assert figures["faces"] == 60  # validation, held out of training and of calibration
+    assert figures["times_as_fast_as_fp32"] > 0
+    assert {c["stage"] for c in report["comparisons"]} == {
+        "converted",
+        "simplified",
+        "int8",
+        "file",
+    }
+
+
+def test_no_sum_of_two_products_leaves_sixteen_bits(small_files: dict[str, Path]) -> None:
+    model = onnx.load(small_files["int8"])
+    weights = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in model.graph.initializer
+        if tensor.name.endswith("_quantized") and "bias" not in tensor.name
+    }
+    kinds = {array.dtype for array in weights.values()}
+    assert np.dtype(np.int8) in kinds
+    for array in weights.values():
+        if array.dtype == np.int8:
+            assert np.abs(array.astype(int)).max() <= 64
+
+
+def test_noise_is_refused_as_calibration(export: Export, run_dir: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in CLASSES:
+        (tmp_path / "noise" / "train" / name).mkdir(parents=True)
+        for number in range(50):
+            noise = rng.integers(0, 256, (48, 48), dtype=np.uint8)
+            Image.fromarray(noise).save(tmp_path / "noise" / "train" / name / f"{number}.png")
+    result = export(
+        tmp_path / "m.onnx", "-c", run_dir, "-p", "int8", "--calibration", tmp_path / "noise"
+    )
+    assert result.exit_code == 1
+    assert "not what the network was trained on" in result.stderr
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_without_real_faces_int8_says_why(export: Export, run_dir: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone.pt"
+    alone.write_bytes((run_dir / "best.pt").read_bytes())
+    result = export(tmp_path / "m.onnx", "-c", alone, "-p", "int8")
+    assert result.exit_code == 1
+    assert "Random pixels would give ranges that fit no face" in result.stderr
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_lossy_conversion_is_refused_and_a_loosened_gate_recorded(
+    export: Export,
+    run_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+) -> None:
+    def lossy(graph: onnx.ModelProto) -> onnx.ModelProto:
+        """Turn a part of the answers round by a bias on one class."""
+        last = next(node for node in reversed(graph.graph.node) if node.op_type == "Gemm")
+        for tensor in graph.graph.initializer:
+            if tensor.name == last.input[2]:
+                values = numpy_helper.to_array(tensor).copy()
+                values[0] += 100
+                tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+        return graph
+
+    if precision == "fp16":
+        convert = stages.to_half
+        monkeypatch.setattr(stages, "to_half", lambda graph: convert(lossy(graph)))
+    else:
+        from emotion_export import precision as choice
+
+        quantise = choice.quantise
+        monkeypatch.setattr(
+            choice,
+            "quantise",
+            lambda graph, *rest, **more: quantise(lossy(_copy(graph)), *rest, **more),
+        )
+    result = export(tmp_path / "m.onnx", "-c", run_dir, "-p", precision)
+    assert result.exit_code == 1
+    assert "label agreement" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+    loose = ["--allow-label-agreement", "0", "--allow-accuracy-loss", "1"]
+    loose += ["--allow-recall-loss", "1"]
+    done = export(tmp_path / "m.onnx", "-c", run_dir, "-p", precision, *loose)
+    if precision == "int8":
+        assert done.exit_code == 0, done.output
+        parity = EmotionClassifier(tmp_path / "m.onnx").contract.parity
+        assert parity["loosened"] == {"accuracy": 1.0, "recall": 1.0, "label_agreement": 0.0}
+
+
+def _copy(graph: onnx.ModelProto) -> onnx.ModelProto:
+    copied = onnx.ModelProto()
+    copied.CopyFrom(graph)
+    return copied
