@@ -19,6 +19,8 @@ from emotion_runtime.commands import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from emotion_export.labelled_faces import LabelledFaces
     from emotion_export.parity_faces import ParityFaces
     from emotion_train.checkpoint import Checkpoint
@@ -92,6 +94,11 @@ _RUNS = Path("runs")  # where emotion-train writes when not told otherwise
     help="ONNX operator set; the lowest IR version that serves it is written.",
 )
 @click.option("--simplify/--no-simplify", default=True, show_default=True, help="Run onnxsim.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Write nothing: repeat the proof of a MODEL.onnx that is there, on this machine.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace MODEL.onnx and its parity.json.")
 @version_option("emotion-export")
 @quiet_option
@@ -109,6 +116,7 @@ def main(
     allow_recall_loss: float,
     opset: int,
     simplify: bool,
+    check: bool,
     overwrite: bool,
     quiet: bool,
     verbose: bool,
@@ -141,7 +149,11 @@ def main(
     from emotion_export.precision import Loss
     from emotion_train.checkpoint import load_checkpoint
 
-    check_target(model, overwrite=overwrite)
+    if check:
+        if not model.is_file():
+            raise click.UsageError(f"{model}: no such file to check.")
+    else:
+        check_target(model, overwrite=overwrite)
     source = checkpoint or _newest_run()
     if checkpoint is None:
         tell(f"checkpoint: {source}")
@@ -150,6 +162,9 @@ def main(
     tell(f"proving on {len(faces.pixels):,} faces ({faces.source})")
     if faces.real and len(faces.pixels) < min(parity_faces, 1000):
         tell("warning: fewer than 1,000 faces; a rare label flip may go unseen.")
+    if check:
+        _check(model, trained, faces, tell, quiet=quiet)
+        return
     plan = Plan(
         precision=precision,
         opset=opset,
@@ -183,6 +198,35 @@ def main(
         f"{done.path}: proven in {len(done.comparisons)} ways on {len(faces.pixels):,} faces; "
         f"largest logit difference {done.max_logit_difference:.1e}, {labels}"
     )
+
+
+def _check(
+    model: Path,
+    checkpoint: Checkpoint,
+    faces: ParityFaces,
+    tell: Callable[[str], None],
+    *,
+    quiet: bool,
+) -> None:
+    """Repeat the proof of a file, and say what came of it."""
+    from tqdm import tqdm
+
+    from emotion_export.check import check_file
+    from emotion_export.errors import ParityError
+    from emotion_export.export import COMPARISONS_PER_GRAPH
+
+    try:
+        with tqdm(
+            total=COMPARISONS_PER_GRAPH + 1, desc="parity", leave=False, disable=quiet or None
+        ) as bar:
+            comparisons = check_file(model, checkpoint, faces, bar.update)
+    except ParityError as error:
+        for comparison in error.comparisons:
+            say(str(comparison))
+        fail(f"{model}: {error}")
+    for comparison in comparisons:
+        tell(str(comparison))
+    click.echo(f"{model}: still proven, in {len(comparisons)} ways on {len(faces.pixels):,} faces")
 
 
 def _newest_run() -> Path:

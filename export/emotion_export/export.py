@@ -12,10 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 from emotion_export.convert import DEFAULT_OPSET, convert, opset_of
-from emotion_export.errors import ExportError, ParityDataError, ParityError
+from emotion_export.errors import ExportError, ParityDataError
+from emotion_export.export_report import write_export_report
 from emotion_export.golden import make_golden, with_answers_of
 from emotion_export.half import to_half
 from emotion_export.labelled_faces import LabelledFaces
@@ -37,10 +39,10 @@ from emotion_export.precision import (
     require_known_faces,
     speed_ratio,
 )
+from emotion_export.proof import prove_file, require_same_reader
 from emotion_export.simplify import count_operators, simplify
 from emotion_runtime import __version__
 from emotion_runtime.atomic import replacing
-from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.contract import Contract
 from emotion_runtime.digest import sha256_of
 from emotion_train.checkpoint import Checkpoint
@@ -79,6 +81,7 @@ class Plan:
         label_agreement: Smallest part of the labels that are as PyTorch's; None for the
             precision's own gate.
         loss: What int8 may lose on held-out faces.
+        report: Write ``*.export.md`` with a picture too.
     """
 
     precision: str = "fp32"
@@ -86,6 +89,7 @@ class Plan:
     simplified: bool = True
     label_agreement: float | None = None
     loss: Loss = Loss()  # noqa: RUF009  frozen
+    report: bool = True
 
     @property
     def gate(self) -> Gate:
@@ -122,6 +126,7 @@ def export_checkpoint(
         ParityError: The file does not answer as PyTorch does, or loses too much.
         OutputError: The files cannot be written.
     """
+    require_same_reader(checkpoint)
     network = checkpoint.build()
     reference = Reference(network, checkpoint.temperature, faces.pixels)
     graph = convert(network, checkpoint.temperature, opset=plan.opset)
@@ -173,9 +178,8 @@ def export_checkpoint(
     report_path = path.with_suffix(".parity.json")
     with replacing(path) as temporary, replacing(report_path) as temporary_report:
         onnx.save(graph, temporary)
-        comparisons.append(_prove_file(temporary, reference))
+        comparisons += prove_file(temporary, reference, faces, plan.gate)
         on_step()
-        require(comparisons[-1:], plan.gate)
         report = {
             "model": path.name,
             "sha256": sha256_of(temporary),
@@ -196,6 +200,9 @@ def export_checkpoint(
         if not smaller:
             del report[plan.precision]
         temporary_report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        logits, _ = session_of(graph.SerializeToString(), "full")(faces.pixels[:, np.newaxis])
+    if plan.report:
+        write_export_report(path, report, reference.logits, logits)
     return Exported(path, report_path, tuple(comparisons))
 
 
@@ -219,19 +226,6 @@ def _with_fewer_bits(
     best = best_int8(graph, labelled, plan.gate.label_agreement, plan.loss, say)
     say(f"int8: {best.method} ranges kept")
     return best.graph, {**best.to_dict(), **record}
-
-
-def _prove_file(path: Path, reference: Reference) -> Comparison:
-    """Open the finished file as a device does: contract, golden inputs, every face."""
-    classifier = EmotionClassifier(path)
-    test = classifier.self_test()
-    if not test.passed:
-        raise ParityError(
-            f"the file fails its own golden inputs: largest logit difference "
-            f"{test.max_difference:.2e} (allowed {test.tolerance:.0e}), "
-            f"{test.label_flips} of {test.inputs} labels differ."
-        )
-    return reference.compare(classifier.infer, "file", "full", max(BATCH_SIZES))
 
 
 def _worst(comparisons: list[Comparison], faces: ParityFaces) -> dict[str, Any]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from emotion_export.errors import ParityError
 from emotion_export.parity import Infer
 from emotion_runtime.contract import Golden
-from emotion_runtime.preprocessing import FACE_SIZE, Pixels
+from emotion_runtime.preprocessing import FACE_SIZE, Pixels, read_face
+from emotion_runtime.probe import draw_probe
 from emotion_train.evaluation import predict_logits
 
 COUNT = 6
@@ -35,7 +38,8 @@ def make_golden(network: torch.nn.Module, average_faces: Pixels) -> Golden:
     else:
         pixels = _patterns()
     logits = predict_logits(network, pixels)
-    return Golden(np.ascontiguousarray(pixels[:, np.newaxis]), logits, TOLERANCE)
+    probe = read_face(draw_probe())
+    return Golden(np.ascontiguousarray(pixels[:, np.newaxis]), logits, TOLERANCE, probe)
 
 
 def with_answers_of(golden: Golden, infer: Infer) -> Golden:
@@ -51,7 +55,7 @@ def with_answers_of(golden: Golden, infer: Infer) -> Golden:
     logits, _ = infer(golden.pixels)
     if (logits.argmax(axis=1) != golden.logits.argmax(axis=1)).any():
         raise ParityError("the file gives one of its golden inputs another label than PyTorch.")
-    return Golden(golden.pixels, logits, float(np.ptp(logits)) * FEWER_BITS_TOLERANCE)
+    return replace(golden, logits=logits, tolerance=float(np.ptp(logits)) * FEWER_BITS_TOLERANCE)
 
 
 def _patterns() -> Pixels:

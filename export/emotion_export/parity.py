@@ -51,8 +51,8 @@ class Comparison:
     """One way to run a graph, compared with PyTorch.
 
     Attributes:
-        stage: Which graph: ``converted``, ``simplified``, ``fp16``, ``int8``, or the ``file`` as
-            the device opens it.
+        stage: Which graph: ``converted``, ``simplified``, ``fp16``, ``int8``, the ``file`` as
+            the device opens it, or the ``pictures`` as the device reads them.
         optimisation: onnxruntime's graph optimisation: ``off`` or ``full``.
         batch_size: Faces at a time.
         faces: Faces compared.

@@ -27,11 +27,13 @@ class ParityFaces:
         pixels: uint8, shape (n, 48, 48).
         source: Where they come from, for a person; no path.
         real: False where they are average faces.
+        paths: The picture file of each, where there are files; never written anywhere.
     """
 
     pixels: Pixels
     source: str
     real: bool
+    paths: tuple[str, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """Return JSON values that name the faces without giving them away."""
@@ -68,15 +70,16 @@ def read_parity_faces(data: Path, wanted: int = WANTED) -> ParityFaces:
         paths = list(find_pictures([str(folder)]))
     except SourceError as error:
         raise ParityDataError(str(error)) from error
-    faces = []
+    faces, read = [], []
     for index in _spread(len(paths), wanted):
         try:
             faces.append(read_face(paths[index]))
+            read.append(paths[index])
         except PictureError:
             continue  # a bad picture is the training's to name
     if not faces:
         raise ParityDataError(f"{folder}: no picture that can be read.")
-    return ParityFaces(np.stack(faces), name, True)
+    return ParityFaces(np.stack(faces), name, True, tuple(read))
 
 
 def average_parity_faces(checkpoint: Checkpoint) -> ParityFaces:

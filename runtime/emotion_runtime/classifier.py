@@ -16,29 +16,51 @@ from emotion_runtime.contract import INPUT_NAME, OUTPUT_NAMES, Contract
 from emotion_runtime.errors import ModelFileError, SourceError
 from emotion_runtime.prediction import UNCERTAIN, Prediction
 from emotion_runtime.preprocessing import Picture, Pixels, read_face
+from emotion_runtime.probe import TOLERANCE as PROBE_TOLERANCE
+from emotion_runtime.probe import draw_probe, pixel_difference
 from emotion_runtime.sources import find_pictures
 
 
 @dataclass(frozen=True)
 class SelfTest:
-    """How this machine's answers to the golden inputs compare with PyTorch's.
+    """How this machine's answers to the golden inputs compare with those of the proof.
 
     Attributes:
         inputs: Number of golden inputs.
         max_difference: Largest absolute difference of a logit.
         tolerance: What the file allows.
         label_flips: Inputs whose label differs.
+        pixel_difference: Largest difference, of 255, between the probe picture as this machine
+            reads it and as the training read it; None where the file has no probe.
     """
 
     inputs: int
     max_difference: float
     tolerance: float
     label_flips: int
+    pixel_difference: int | None = None
 
     @property
     def passed(self) -> bool:
         """Say whether the file is proven on this machine."""
-        return self.label_flips == 0 and self.max_difference <= self.tolerance
+        return not self.failures()
+
+    def failures(self) -> list[str]:
+        """Say what does not hold, each with its figures."""
+        found = []
+        if self.label_flips:
+            found.append(f"{self.label_flips} of {self.inputs} golden inputs get another label")
+        if not self.max_difference <= self.tolerance:  # a NaN too
+            found.append(
+                f"the largest logit difference is {self.max_difference:.2g} (allowed "
+                f"{self.tolerance:.2g}): this onnxruntime or chip computes otherwise"
+            )
+        if self.pixel_difference is not None and self.pixel_difference > PROBE_TOLERANCE:
+            found.append(
+                f"a picture is read {self.pixel_difference} of 255 off what the training read: "
+                f"this Pillow decodes or resizes otherwise"
+            )
+        return found
 
 
 class EmotionClassifier:
@@ -155,7 +177,7 @@ class EmotionClassifier:
         )
 
     def self_test(self) -> SelfTest:
-        """Run the file's golden inputs on this machine and compare with what PyTorch gave."""
+        """Run the file's golden inputs on this machine and compare with the proof's answers."""
         golden = self.contract.golden
         logits, _ = self.infer(golden.pixels)
         return SelfTest(
@@ -163,6 +185,9 @@ class EmotionClassifier:
             max_difference=float(np.abs(logits - golden.logits).max()),
             tolerance=golden.tolerance,
             label_flips=int((logits.argmax(axis=1) != golden.logits.argmax(axis=1)).sum()),
+            pixel_difference=None
+            if golden.probe is None
+            else pixel_difference(self.read(draw_probe()), golden.probe),
         )
 
 

@@ -215,10 +215,13 @@ def _print_version(model: str | None) -> None:
 
 def _print_self_test(classifier: EmotionClassifier) -> None:
     test = classifier.self_test()
+    if not test.passed:
+        reasons = "; ".join(test.failures())
+        fail(f"{classifier.model_path}: self-test failed on this machine: {reasons}.")
     figures = (
         f"{test.inputs} golden inputs, largest logit difference {test.max_difference:.2g} "
-        f"(allowed {test.tolerance:.2g}), {test.label_flips} labels differ"
+        f"(allowed {test.tolerance:.2g}), every label the same"
     )
-    if not test.passed:
-        fail(f"{classifier.model_path}: self-test failed on this machine: {figures}.")
+    if test.pixel_difference is not None:
+        figures += f"; a picture is read as in training (pixels within {test.pixel_difference})"
     click.echo(f"self-test passed: {figures}")

@@ -49,11 +49,14 @@ class Golden:
         pixels: uint8, shape (k, 1, size, size).
         logits: float32, shape (k, classes).
         tolerance: Largest absolute difference of a logit that passes.
+        probe: What `probe.draw_probe` becomes as input, uint8 (size, size); None in files of
+            before there was one.
     """
 
     pixels: NDArray[np.uint8]
     logits: NDArray[np.float32]
     tolerance: float
+    probe: NDArray[np.uint8] | None = None
 
     def to_json(self) -> str:
         """Encode as JSON; pixels as base64 of their bytes in row-major order."""
@@ -63,6 +66,8 @@ class Golden:
             "logits": [[float(f"{value:.9g}") for value in row] for row in self.logits],
             "tolerance": self.tolerance,
         }
+        if self.probe is not None:
+            values["probe"] = base64.b64encode(self.probe.tobytes()).decode("ascii")
         return json.dumps(values)
 
     @classmethod
@@ -74,7 +79,11 @@ class Golden:
         logits = np.array(values["logits"], np.float32)
         if pixels.ndim != 4 or logits.ndim != 2 or len(pixels) != len(logits):
             raise ValueError("golden inputs and logits do not match")
-        return cls(pixels, logits, float(values["tolerance"]))
+        probe = None
+        if "probe" in values:
+            data = base64.b64decode(values["probe"], validate=True)
+            probe = np.frombuffer(data, np.uint8).reshape(pixels.shape[2:])
+        return cls(pixels, logits, float(values["tolerance"]), probe)
 
 
 @dataclass(frozen=True, eq=False)

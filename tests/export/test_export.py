@@ -37,7 +37,12 @@ def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 def test_the_file_and_its_proof_are_written(exported: tuple[Path, Result]) -> None:
     path, result = exported
     assert result.exit_code == 0, result.output
-    assert sorted(p.name for p in path.parent.iterdir()) == ["model.onnx", "model.parity.json"]
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        "model.export.md",
+        "model.export.png",
+        "model.onnx",
+        "model.parity.json",
+    ]
     assert "every label agrees" in result.stdout
     report = json.loads(path.with_suffix(".parity.json").read_text())
     ways = {(c["stage"], c["optimisation"], c["batch_size"]) for c in report["comparisons"]}
@@ -49,6 +54,7 @@ def test_the_file_and_its_proof_are_written(exported: tuple[Path, Result]) -> No
             for b in (1, 7, 64)
         ),
         ("file", "full", 64),
+        ("pictures", "full", 64),
     }
     assert all(c["label_agreement"] == 1 for c in report["comparisons"])
     assert all(c["max_logit_difference"] <= 1e-4 for c in report["comparisons"])
@@ -185,7 +191,7 @@ def test_no_simplify_and_other_opsets(export: Export, run_dir: Path, tmp_path: P
     result = export(tmp_path / "m.onnx", "-c", run_dir, "--no-simplify", "--opset", "20", "-v")
     assert result.exit_code == 0, result.output
     assert onnx.load(tmp_path / "m.onnx").opset_import[0].version == 20
-    assert result.stderr.count("logits max") == 7
+    assert result.stderr.count("logits max") == 8
 
 
 @pytest.mark.parametrize(

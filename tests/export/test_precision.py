@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 
 import emotion_export.export as stages
 from emotion_runtime import EmotionClassifier
+from emotion_train.checkpoint import load_checkpoint
 from synthetic import CLASSES, band_face
 
 Export = Callable[..., Result]
@@ -64,6 +66,7 @@ def test_the_report_has_what_int8_cost(small_files: dict[str, Path]) -> None:
         "simplified",
         "int8",
         "file",
+        "pictures",
     }
 
 
@@ -147,7 +150,46 @@ def test_a_lossy_conversion_is_refused_and_a_loosened_gate_recorded(
         assert parity["loosened"] == {"accuracy": 1.0, "recall": 1.0, "label_agreement": 0.0}
 
 
+def test_another_resize_filter_than_in_training_is_refused(
+    export: Export, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from emotion_runtime import preprocessing
+
+    resize = Image.Image.resize
+    monkeypatch.setattr(
+        preprocessing.Image.Image,
+        "resize",
+        lambda image, size, _filter, **more: resize(image, size, Image.Resampling.NEAREST, **more),
+    )
+    result = export(tmp_path / "m.onnx", "-c", run_dir)
+    assert result.exit_code == 1
+    assert "read otherwise than in training" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def _copy(graph: onnx.ModelProto) -> onnx.ModelProto:
     copied = onnx.ModelProto()
     copied.CopyFrom(graph)
     return copied
+
+
+def test_check_repeats_the_proof_and_finds_another_checkpoint(
+    export: Export,
+    run_dir: Path,
+    small_files: dict[str, Path],
+    data_folder: Path,
+    tmp_path: Path,
+) -> None:
+    for path in small_files.values():
+        again = export(path, "--check", "-c", run_dir)
+        assert again.exit_code == 0, again.output
+        assert "still proven" in again.stdout
+    other = load_checkpoint(run_dir)
+    weights = {name: value * 0.9 for name, value in other.weights.items()}
+    replace(other, weights=weights).save(tmp_path / "other.pt")
+    failed = export(
+        small_files["fp32"], "--check", "-c", tmp_path / "other.pt", "--parity-data", data_folder
+    )
+    assert failed.exit_code == 1
+    assert "does not answer as PyTorch does" in failed.stderr
+    assert small_files["fp32"].exists()

@@ -35,6 +35,8 @@ class Checkpoint:
         metrics: The report's figures with the data they were measured on; empty until measured.
         training: Recipe, seed, epochs, data digest, tool versions: plain JSON values.
         average_faces: uint8 (k, 1, 48, 48): averages of training faces, no person's picture.
+        probe: What `emotion_runtime.probe` becomes when the training reads it, uint8 (48, 48);
+            empty until measured.
         resume: The state of the loop; in ``last.pt`` alone.
     """
 
@@ -48,6 +50,7 @@ class Checkpoint:
     average_faces: Tensor = field(
         default_factory=lambda: torch.empty(0, 1, 48, 48, dtype=torch.uint8)
     )
+    probe: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.uint8))
     resume: dict[str, Any] | None = None
 
     def build(self) -> FaceNetwork:

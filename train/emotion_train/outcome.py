@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from emotion_runtime import __version__
+from emotion_runtime.preprocessing import read_face
+from emotion_runtime.probe import draw_probe
 from emotion_train.average_faces import average_faces
 from emotion_train.checkpoint import BEST, load_checkpoint
 from emotion_train.confidence import FLOORS, Coverage, choose_floor, cover
@@ -94,6 +96,7 @@ class Outcome:
             metrics=figures,
             training={**best.training, "tool_versions": tool_versions()},
             average_faces=self._average_faces(),
+            probe=torch.from_numpy(read_face(draw_probe())),
         ).save(folder / BEST)
         return figures
 

@@ -1,0 +1,44 @@
+"""Repeat the proof on a file that exists: is it still that checkpoint, on this machine?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from emotion_export.errors import ParityError
+from emotion_export.parity import GATES, Comparison, Reference, require
+from emotion_export.parity_faces import ParityFaces
+from emotion_export.proof import prove_file, require_same_reader
+from emotion_runtime.classifier import EmotionClassifier
+from emotion_train.checkpoint import Checkpoint
+
+
+def check_file(
+    path: Path,
+    checkpoint: Checkpoint,
+    faces: ParityFaces,
+    on_step: Callable[[], None] = lambda: None,
+) -> list[Comparison]:
+    """Compare a file with the checkpoint it is said to come from, by the gates of its precision.
+
+    Raises:
+        ModelFileError: It is no file of this toolkit.
+        ParityError: It does not answer as the checkpoint does, or has other labels.
+    """
+    require_same_reader(checkpoint)
+    contract = EmotionClassifier(path).contract
+    if contract.labels != checkpoint.labels:
+        raise ParityError(
+            f"its labels are {', '.join(contract.labels)}, those of the checkpoint "
+            f"{', '.join(checkpoint.labels)}."
+        )
+    gate = GATES[contract.precision]
+    loosened = contract.parity.get("loosened", {})
+    gate = replace(gate, label_agreement=loosened.get("label_agreement", gate.label_agreement))
+    reference = Reference(checkpoint.build(), checkpoint.temperature, faces.pixels)
+    comparisons = reference.compare_graph(path.read_bytes(), contract.precision, on_step)
+    require(comparisons, gate)
+    comparisons += prove_file(path, reference, faces, gate)
+    on_step()
+    return comparisons

@@ -1,0 +1,109 @@
+"""What an export found, for a person: ``MODEL.export.md`` with a histogram beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotion_runtime.atomic import replacing
+
+_FLIPS_SHOWN = 20
+
+
+def write_export_report(
+    path: Path, report: dict[str, Any], expected: NDArray[np.float32], found: NDArray[np.float32]
+) -> None:
+    """Write the report of a model file and its picture.
+
+    Args:
+        path: The model file; ``.export.md`` and ``.export.png`` go beside it.
+        report: What ``.parity.json`` holds.
+        expected: Logits of PyTorch, shape (n, classes).
+        found: Logits of the file on the same faces.
+    """
+    picture = path.with_suffix(".export.png")
+    _draw_histogram(picture, np.abs(found.astype(np.float64) - expected).max(axis=1))
+    lines = [
+        f"# {path.name}",
+        "",
+        f"The network `{report['network']}` in {report['precision']}, {report['bytes']:,} bytes, "
+        f"opset {report['opset']}, IR version {report['ir_version']}, sha256 `{report['sha256']}`. "
+        f"Labels: {', '.join(report['labels'])}.",
+        "",
+        "## Stages",
+        "",
+        "| stage | operators | which |",
+        "| --- | ---: | --- |",
+    ]
+    for stage, operators in report["operators"].items():
+        which = ", ".join(f"{count} {name}" for name, count in operators.items())
+        lines.append(f"| {stage} | {sum(operators.values())} | {which} |")
+    faces = report["faces"]
+    kind = "real faces" if faces["real"] else "faces that are no real ones"
+    lines += [
+        "",
+        "## Parity with PyTorch",
+        "",
+        f"On {faces['count']:,} {kind} ({faces['source']}).",
+        "",
+        "| graph | optimisation | batch | largest logit difference | mean | labels the same |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    lines += [
+        f"| {one['stage']} | {one['optimisation']} | {one['batch_size']} | "
+        f"{one['max_logit_difference']:.1e} | {one['mean_logit_difference']:.1e} | "
+        f"{one['label_agreement']:.2%} |"
+        for one in report["comparisons"]
+    ]
+    lines += ["", f"![Largest logit difference of each face]({picture.name})", ""]
+    lines += _flips(expected, found, report["labels"])
+    gate = report["gate"]
+    allowed = gate["logit_difference"]
+    lines += [
+        "## Gates",
+        "",
+        f"- label agreement at least {gate['label_agreement']:.2%}",
+        f"- logit difference {'any' if allowed is None else f'at most {allowed:.0e}'}",
+    ]
+    for name, value in report.get(report["precision"], {}).items():
+        lines.append(f"- {name.replace('_', ' ')}: {value}")
+    versions = ", ".join(f"{name} {version}" for name, version in report["tool_versions"].items())
+    lines += ["", f"Tools: {versions}.", ""]
+    with replacing(path.with_suffix(".export.md")) as temporary:
+        temporary.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _flips(
+    expected: NDArray[np.float32], found: NDArray[np.float32], labels: list[str]
+) -> list[str]:
+    """List the faces whose label changed, and by how little PyTorch had preferred the other."""
+    before, after = expected.argmax(axis=1), found.argmax(axis=1)
+    changed = np.flatnonzero(before != after)
+    if not len(changed):
+        return ["No label changed.", ""]
+    margins = {int(i): float(expected[i, before[i]] - expected[i, after[i]]) for i in changed}
+    lines = ["| face | label | becomes | margin of its logits |", "| ---: | --- | --- | ---: |"]
+    for index in sorted(margins, key=margins.__getitem__, reverse=True)[:_FLIPS_SHOWN]:
+        was, now = labels[before[index]], labels[after[index]]
+        lines.append(f"| {index} | {was} | {now} | {margins[index]:.3f} |")
+    more = len(changed) - _FLIPS_SHOWN
+    return [*lines, *([f"\nand {more} more with smaller margins"] if more > 0 else []), ""]
+
+
+def _draw_histogram(path: Path, differences: NDArray[np.float64]) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.subplots()
+    # The differences span decades; a zero is shown at the left end.
+    logs = np.log10(np.maximum(differences, 1e-9))
+    axes.hist(logs, bins=40, color="#4477aa")
+    axes.set_xlabel("largest logit difference of a face, power of ten")
+    axes.set_ylabel("faces")
+    axes.set_title(f"{len(differences):,} faces: file against PyTorch")
+    axes.spines[["top", "right"]].set_visible(False)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)
