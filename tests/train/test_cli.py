@@ -98,6 +98,7 @@ def test_votes_a_teacher_and_a_floor(
         *(data_folder, "-o", tmp_path / "run", "--network", "edge", "--classes", "happy,sad"),
         *("--epochs", "2", "--batch-size", "8", "--workers", "0", "--answered", "0.9"),
         *("--votes", votes, "--vote-weight", "0.5", "--teacher", run[0]),
+        *("--teacher", run[0] / "best.pt"),
     )
     assert result.exit_code == 0, result.output
     assert "M multiply-adds a face" in result.stderr

@@ -134,8 +134,9 @@ def _recipe_options(command: Any) -> Any:
 @click.option(
     "--teacher",
     type=click.Path(path_type=Path),
+    multiple=True,
     metavar="RUN_DIR|FILE.pt",
-    help="A trained run whose answers join the targets (distillation).",
+    help="A trained run whose answers join the targets (distillation); of several, their mean.",
 )
 @click.option(
     "--start-from",
@@ -170,7 +171,7 @@ def main(
     threads: int | None,
     no_test: bool,
     votes: Path | None,
-    teacher: Path | None,
+    teacher: tuple[Path, ...],
     start_from: Path | None,
     answered: float,
     resume: bool,
@@ -191,13 +192,13 @@ def main(
     names = tuple(name.strip() for name in classes.split(",") if name.strip())
     if not names:
         raise click.UsageError("--classes names no class.")
-    if teacher is not None and not _given(context, "teacher_weight"):
+    if teacher and not _given(context, "teacher_weight"):
         choices["teacher_weight"] = 0.5
     for source, weight, flag in (
         (votes, "vote_weight", "--votes"),
         (teacher, "teacher_weight", "--teacher"),
     ):
-        if choices[weight] and source is None and not resume:
+        if choices[weight] and not source and not resume:
             raise click.UsageError(f"--{weight.replace('_', '-')} needs {flag}.")
     recipe = Recipe(classes=names, drop_duplicates=drop_duplicates, **choices)
     folder = output or Path("runs") / recipe.network
@@ -226,7 +227,7 @@ def main(
                 threads=threads,
                 with_test=not no_test,
                 votes=votes,
-                teacher=teacher,
+                teachers=teacher,
                 start_from=start_from,
                 answered=answered,
                 progress=not quiet,

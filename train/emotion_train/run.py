@@ -41,7 +41,7 @@ class Run:
         place: This process among all.
         workers: Loader processes; None picks half of the CPUs, at most eight.
         votes: A votes file, for the report and, where the recipe says so, for the targets.
-        teacher: A checkpoint, or a run folder, whose answers join the targets.
+        teachers: Checkpoints or run folders; the mean of their answers joins the targets.
         start_from: A checkpoint, or a run folder, whose weights the run starts with.
         answered: Part of the held-out faces that the confidence floor must let through.
         with_test: Measure on the test set at the end; trials leave it alone.
@@ -58,7 +58,7 @@ class Run:
     show: Callable[[str], None]
     workers: int | None = None
     votes: Path | None = None
-    teacher: Path | None = None
+    teachers: tuple[Path, ...] = ()
     start_from: Path | None = None
     answered: float = 1.0
     with_test: bool = True
@@ -127,7 +127,7 @@ class Run:
             torch.set_num_threads(max(1, usable_cpus() - workers))
 
     def _targets(self, dataset: Dataset, recipe: Recipe, votes: Votes | None) -> Targets | None:
-        """Mix labels, votes and a teacher's answers; None where labels alone are taught."""
+        """Mix labels, votes and the teachers' answers; None where labels alone are taught."""
         if not recipe.vote_weight and not recipe.teacher_weight:
             return None
         targets = label_targets(dataset.train, len(dataset.classes))
@@ -136,11 +136,12 @@ class Run:
                 raise RunError("the recipe learns from votes; name their file with --votes.")
             targets = mix(targets, votes.targets(dataset.train), recipe.vote_weight)
         if recipe.teacher_weight:
-            if self.teacher is None:
+            if not self.teachers:
                 raise RunError("the recipe learns from a teacher; name it with --teacher.")
-            teacher = self._load(self.teacher, dataset, recipe)
-            answers = teacher_targets(teacher, dataset.train, dataset.classes, self.place.device)
-            targets = mix(targets, answers, recipe.teacher_weight)
+            loaded = [self._load(path, dataset, recipe) for path in self.teachers]
+            device = self.place.device
+            answers = [teacher_targets(t, dataset.train, dataset.classes, device) for t in loaded]
+            targets = mix(targets, np.mean(answers, axis=0), recipe.teacher_weight)
         return targets
 
     def _load(self, path: Path, dataset: Dataset, recipe: Recipe) -> Checkpoint:
