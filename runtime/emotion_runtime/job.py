@@ -17,7 +17,6 @@ from emotion_runtime.atomic import replacing
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.errors import EmotionEdgeError, OutputError, PictureError
 from emotion_runtime.prediction import UNCERTAIN, Prediction
-from emotion_runtime.resumption import ResumableOutput
 from emotion_runtime.sources import expand, find_pictures
 from emotion_runtime.writers import WRITERS
 
@@ -123,6 +122,8 @@ class Job:
             with _standard_output() as stream:
                 yield stream, _all
         elif self.resume:
+            from emotion_runtime.resumption import ResumableOutput
+
             resumable = ResumableOutput(self.output)
             if resumable.done and not self.quiet:
                 self.say(f"going on after {resumable.done:,} pictures")

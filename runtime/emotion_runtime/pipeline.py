@@ -11,8 +11,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from emotion_runtime.classifier import EmotionClassifier, path_of
 from emotion_runtime.errors import PictureError
 from emotion_runtime.prediction import Prediction
 from emotion_runtime.preprocessing import Picture, Pixels
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 
 def predict_stream(
@@ -35,15 +38,18 @@ def predict_stream(
         workers: Threads that read and infer; with one, all happens in the calling thread.
     """
     batches = _growing_batches(iter(pictures), batch_size)
-    if workers == 1:
-        for batch in batches:
-            yield from _classify(classifier, batch)
+    # The first batch is one picture: no thread is started for it, nor for a run of one.
+    for batch in batches if workers == 1 else islice(batches, 1):
+        yield from _classify(classifier, batch)
+    if (second := next(batches, None)) is None:
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     ahead: deque[Future[list[Prediction]]] = deque()
     stop = threading.Event()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="emotion")
     try:
-        for batch in batches:
+        for batch in chain([second], batches):
             ahead.append(pool.submit(_classify, classifier, batch, stop))
             while ahead and (len(ahead) > 2 * workers or ahead[0].done()):
                 yield from ahead.popleft().result()

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from emotion_runtime import jpeg
 from emotion_runtime.errors import PictureError
-from emotion_runtime.jpeg import decode_small_jpeg
 
 FACE_SIZE = 48
 
@@ -53,13 +53,19 @@ def read_face(picture: Picture, size: int = FACE_SIZE) -> Pixels:
     if isinstance(picture, (bytes, bytearray, memoryview)):
         if not len(picture):
             raise PictureError("the bytes are empty.")
-        return _from_encoded(bytes(picture), size, "the bytes")
-    name = os.fsdecode(picture)
-    return _from_encoded(_contents(name), size, name)
+        data: bytes | None = bytes(picture)
+        source: str | io.BytesIO = io.BytesIO(picture)
+        name = "the bytes"
+    else:
+        source = name = os.fsdecode(picture)
+        data = _small_file(name)
+    if data is not None and (pixels := jpeg.decode_small_jpeg(data, size)) is not None:
+        return pixels if pixels.shape == (size, size) else _fitted(Image.fromarray(pixels), size)
+    return _opened(source, size, name)
 
 
-def _contents(name: str) -> bytes | None:
-    """Read a small file at once; a large one is left to Pillow, which may refuse it unread."""
+def _small_file(name: str) -> bytes | None:
+    """Read a small file for the fast decoder; any other is left to Pillow, which may refuse it."""
     try:
         status = os.stat(name)
         if stat.S_ISDIR(status.st_mode):
@@ -69,7 +75,9 @@ def _contents(name: str) -> bytes | None:
             raise PictureError(f"{name}: not a regular file.")
         if status.st_size == 0:
             raise PictureError(f"{name}: the file is empty.")
-        if status.st_size > _SMALL_FILE and os.access(name, os.R_OK):
+        fast = jpeg.simplejpeg is not None and status.st_size <= _SMALL_FILE
+        # By its path, Pillow loads the one plugin that the suffix names: quicker to start.
+        if not fast and os.access(name, os.R_OK):
             return None
         with open(name, "rb", buffering=0) as file:
             return file.read()
@@ -78,12 +86,10 @@ def _contents(name: str) -> bytes | None:
         raise PictureError(f"{name}: cannot be opened ({reason}).") from error
 
 
-def _from_encoded(data: bytes | None, size: int, name: str) -> Pixels:
-    """Decode `data`, or the file `name` where there are none."""
-    if data is not None and (pixels := decode_small_jpeg(data, size)) is not None:
-        return pixels if pixels.shape == (size, size) else _fitted(Image.fromarray(pixels), size)
+def _opened(source: str | io.BytesIO, size: int, name: str) -> Pixels:
+    """Decode with Pillow."""
     try:
-        with Image.open(name if data is None else io.BytesIO(data)) as image:
+        with Image.open(source) as image:
             return _face(image, size)
     except Image.DecompressionBombError as error:
         raise PictureError(
