@@ -21,6 +21,11 @@ except ImportError:  # the extra is not installed
 _GRAY = ("Gray", "YCbCr")  # luminance is there as it is
 
 
+def is_available() -> bool:
+    """Say whether the extra is installed."""
+    return simplejpeg is not None
+
+
 def decode_small_jpeg(data: bytes, size: int) -> NDArray[np.uint8] | None:
     """Decode to gray as Pillow would.
 

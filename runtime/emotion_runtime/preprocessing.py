@@ -75,7 +75,7 @@ def _small_file(name: str) -> bytes | None:
             raise PictureError(f"{name}: not a regular file.")
         if status.st_size == 0:
             raise PictureError(f"{name}: the file is empty.")
-        fast = jpeg.simplejpeg is not None and status.st_size <= _SMALL_FILE
+        fast = jpeg.is_available() and status.st_size <= _SMALL_FILE
         # By its path, Pillow loads the one plugin that the suffix names: quicker to start.
         if not fast and os.access(name, os.R_OK):
             return None
