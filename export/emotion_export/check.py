@@ -34,7 +34,7 @@ def check_file(
             f"{', '.join(checkpoint.labels)}."
         )
     gate = GATES[contract.precision]
-    loosened = contract.parity.get("loosened", {})
+    loosened = contract.parity.get(contract.precision, {}).get("loosened", {})
     gate = replace(gate, label_agreement=loosened.get("label_agreement", gate.label_agreement))
     reference = Reference(checkpoint.build(), checkpoint.temperature, faces.pixels)
     comparisons = reference.compare_graph(path.read_bytes(), contract.precision, on_step)

@@ -35,6 +35,7 @@ from emotion_export.parity_faces import ParityFaces
 from emotion_export.precision import (
     Loss,
     best_int8,
+    logits_of,
     loosened,
     require_known_faces,
     speed_ratio,
@@ -46,6 +47,8 @@ from emotion_runtime.atomic import replacing
 from emotion_runtime.contract import Contract
 from emotion_runtime.digest import sha256_of
 from emotion_train.checkpoint import Checkpoint
+from emotion_train.evaluation import measure
+from emotion_train.faces import Faces
 
 COMPARISONS_PER_GRAPH = len(BATCH_SIZES) * len(OPTIMISATIONS)
 
@@ -107,6 +110,7 @@ def export_checkpoint(
     plan: Plan = Plan(),
     labelled: LabelledFaces | None = None,
     *,
+    test: Faces | None = None,
     say: Callable[[str], None] = lambda _: None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Exported:
@@ -118,6 +122,7 @@ def export_checkpoint(
         faces: What the file is proven on.
         plan: What kind of file.
         labelled: For int8: what to calibrate and to judge it on.
+        test: For a release of fewer bits: what the file itself is measured on, as the network was.
         say: Takes a line for each stage.
         on_step: Called after each comparison, for a progress bar.
 
@@ -167,8 +172,8 @@ def export_checkpoint(
         precision=plan.precision,
         temperature=checkpoint.temperature,
         min_confidence=checkpoint.min_confidence,
-        metrics=checkpoint.metrics,
-        parity={**_worst(judged, faces), **smaller},
+        metrics=_metrics(checkpoint, graph, plan, labelled, test),
+        parity=_worst(judged, faces) | ({plan.precision: smaller} if smaller else {}),
         training=checkpoint.training,
         tool_versions=_tool_versions(),
     )
@@ -226,6 +231,27 @@ def _with_fewer_bits(
     best = best_int8(graph, labelled, plan.gate.label_agreement, plan.loss, say)
     say(f"int8: {best.method} ranges kept")
     return best.graph, {**best.to_dict(), **record}
+
+
+def _metrics(
+    checkpoint: Checkpoint,
+    graph: onnx.ModelProto,
+    plan: Plan,
+    labelled: LabelledFaces | None,
+    test: Faces | None,
+) -> dict[str, Any]:
+    """Give the figures of this very file: the network's own, or measured where bits are fewer."""
+    if plan.precision == "fp32":
+        return checkpoint.metrics
+    infer = session_of(graph.SerializeToString(), "full")
+    held_out = None if labelled is None else labelled.held_out
+    measured: dict[str, Any] = {"float_network": checkpoint.metrics}
+    for name, faces in (("test", test), ("held-out", held_out)):
+        if faces is not None:
+            logits = logits_of(infer, faces.pixels)
+            figures = measure(logits, faces.labels, checkpoint.temperature)
+            measured[name] = figures.to_dict(checkpoint.labels)
+    return measured
 
 
 def _worst(comparisons: list[Comparison], faces: ParityFaces) -> dict[str, Any]:

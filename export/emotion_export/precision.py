@@ -20,6 +20,7 @@ from emotion_export.errors import ParityError
 from emotion_export.labelled_faces import LabelledFaces
 from emotion_export.parity import Infer, session_of
 from emotion_export.quantise import METHODS, hardest_nodes, quantise
+from emotion_runtime.preprocessing import Pixels
 from emotion_train.evaluation import measure
 
 MOST_IN_FLOAT = 3  # layers; with more of them one had better take fp32
@@ -143,12 +144,12 @@ class _Judge:
     def __init__(self, model: onnx.ModelProto, faces: LabelledFaces) -> None:
         self._model, self._faces = model, faces
         self._bytes = model.SerializeToString()
-        self._logits = _logits(session_of(self._bytes, "full"), faces)
+        self._logits = logits_of(session_of(self._bytes, "full"), faces.held_out.pixels)
 
     def quantised(self, method: str, in_float: tuple[str, ...] = ()) -> Quantised:
         graph = quantise(self._model, self._faces.calibration, method, in_float=in_float)
         data = graph.SerializeToString()
-        logits = _logits(session_of(data, "full"), self._faces)
+        logits = logits_of(session_of(data, "full"), self._faces.held_out.pixels)
         labels = self._faces.held_out.labels
         before, after = measure(self._logits, labels), measure(logits, labels)
         return Quantised(
@@ -174,7 +175,7 @@ def require_known_faces(model: onnx.ModelProto, faces: LabelledFaces, recorded: 
     Raises:
         ParityError: It is right on far fewer of these.
     """
-    logits = _logits(session_of(model.SerializeToString(), "full"), faces)
+    logits = logits_of(session_of(model.SerializeToString(), "full"), faces.held_out.pixels)
     accuracy = float((logits.argmax(axis=1) == faces.held_out.labels).mean())
     if accuracy < recorded - 0.05:
         raise ParityError(
@@ -208,7 +209,9 @@ def loosened(label_agreement: float, required: float, allowed: Loss) -> dict[str
     return wider | ({"label_agreement": label_agreement} if label_agreement < required else {})
 
 
-def _logits(infer: Infer, faces: LabelledFaces) -> NDArray[np.float32]:
-    pixels = faces.held_out.pixels[:, np.newaxis]
-    parts = [infer(pixels[start : start + 64])[0] for start in range(0, len(pixels), 64)]
+def logits_of(infer: Infer, pixels: Pixels) -> NDArray[np.float32]:
+    """Run faces uint8 (n, 48, 48), 64 at a time; returns logits (n, classes)."""
+    parts = [
+        infer(pixels[start : start + 64, np.newaxis])[0] for start in range(0, len(pixels), 64)
+    ]
     return np.concatenate(parts)

@@ -82,6 +82,11 @@ def quantise(
             raise ConversionError(f"the graph cannot be quantised ({reason}).") from error
         quantised = onnx.load(target)
     quantised.ir_version = model.ir_version
+    used = {node.domain or "" for node in quantised.graph.node}
+    for entry in [entry for entry in quantised.opset_import if entry.domain not in used]:
+        quantised.opset_import.remove(entry)  # declared, but not needed: an old runtime may lack it
+    quantised.doc_string = ""
+    del quantised.metadata_props[:]
     return quantised
 
 

@@ -33,9 +33,13 @@ def test_export_of_the_release_reproduces_its_proof(
     export: Callable[..., Result], fer2013: Path, tmp_path: Path
 ) -> None:
     name = emotion_models.DEFAULT_MODEL
-    checkpoint = ROOT / "models" / "checkpoints" / f"{name}.pt"
+    contract = EmotionClassifier(name).contract
+    checkpoint = ROOT / "models" / "checkpoints" / f"{contract.network}.pt"
     target = tmp_path / f"{name}.onnx"
-    result = export(target, "-c", checkpoint, "--parity-data", fer2013)
+    result = export(
+        *(target, "-c", checkpoint, "-p", contract.precision, "--parity-data", fer2013),
+        *(("--calibration", fer2013) if contract.precision == "int8" else ()),
+    )
     assert result.exit_code == 0, result.output
     released = emotion_models.model_path(name).with_suffix(".parity.json")
     then, now = (
@@ -45,7 +49,7 @@ def test_export_of_the_release_reproduces_its_proof(
     assert now["faces"] == then["faces"], "the same faces"
     assert now["operators"] == then["operators"]
     for old, new in zip(then["comparisons"], now["comparisons"], strict=True):
-        assert new["label_agreement"] == old["label_agreement"] == 1
+        assert new["label_agreement"] == old["label_agreement"]
         assert new["max_logit_difference"] == pytest.approx(old["max_logit_difference"], abs=1e-4)
 
 
