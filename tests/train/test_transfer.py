@@ -6,7 +6,7 @@ import torch
 from emotion_train.checkpoint import Checkpoint
 from emotion_train.errors import RunError
 from emotion_train.networks import build_network
-from emotion_train.transfer import transfer
+from emotion_train.transfer import blend, transfer
 
 SEVEN = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 
@@ -44,3 +44,13 @@ def test_a_class_that_is_new_starts_afresh() -> None:
 def test_another_network_is_refused() -> None:
     with pytest.raises(RunError, match="of the network baseline, the run trains edge"):
         transfer(make_checkpoint("baseline", SEVEN), build_network("edge", 3), SEVEN[:3])
+
+
+def test_several_starts_are_averaged() -> None:
+    first = make_checkpoint("edge", SEVEN)
+    second = Checkpoint("edge", SEVEN, {n: 3 * v for n, v in first.weights.items()})
+    for name, value in blend([first, second]).weights.items():
+        assert value.dtype == first.weights[name].dtype
+        assert torch.allclose(value.float(), 2 * first.weights[name].float())
+    with pytest.raises(RunError, match="one network and its classes"):
+        blend([first, make_checkpoint("edge", SEVEN[:3])])

@@ -141,8 +141,10 @@ def _recipe_options(command: Any) -> Any:
 @click.option(
     "--start-from",
     type=click.Path(path_type=Path),
+    multiple=True,
     metavar="RUN_DIR|FILE.pt",
-    help="A run of the same network, perhaps of more classes, whose weights to start with.",
+    help="A run of the same network, perhaps of more classes, whose weights to start with; of "
+    "several that began alike, the mean of their weights.",
 )
 @click.option(
     "--answered",
@@ -172,7 +174,7 @@ def main(
     no_test: bool,
     votes: Path | None,
     teacher: tuple[Path, ...],
-    start_from: Path | None,
+    start_from: tuple[Path, ...],
     answered: float,
     resume: bool,
     overwrite: bool,

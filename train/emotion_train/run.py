@@ -26,6 +26,7 @@ from emotion_train.recipe import Recipe
 from emotion_train.report import class_table
 from emotion_train.targets import Targets, label_targets, mix, teacher_targets
 from emotion_train.training import HISTORY, Trainer
+from emotion_train.transfer import blend
 from emotion_train.votes import Votes
 
 RUN = "run.json"
@@ -42,7 +43,7 @@ class Run:
         workers: Loader processes; None picks half of the CPUs, at most eight.
         votes: A votes file, for the report and, where the recipe says so, for the targets.
         teachers: Checkpoints or run folders; the mean of their answers joins the targets.
-        start_from: A checkpoint, or a run folder, whose weights the run starts with.
+        start_from: Checkpoints or run folders; the run starts with the mean of their weights.
         answered: Part of the held-out faces that the confidence floor must let through.
         with_test: Measure on the test set at the end; trials leave it alone.
         threads: Threads of the CPU's arithmetic; None leaves one CPU to each worker.
@@ -59,7 +60,7 @@ class Run:
     workers: int | None = None
     votes: Path | None = None
     teachers: tuple[Path, ...] = ()
-    start_from: Path | None = None
+    start_from: tuple[Path, ...] = ()
     answered: float = 1.0
     with_test: bool = True
     threads: int | None = None
@@ -99,7 +100,8 @@ class Run:
         workers = min(8, usable_cpus() // 2) if self.workers is None else self.workers
         self._share_cpus(workers)
         targets = self._targets(dataset, recipe, votes)
-        initial = None if self.start_from is None else self._load(self.start_from, dataset, recipe)
+        starts = [self._load(path, dataset, recipe) for path in self.start_from]
+        initial = blend(starts) if starts else None
         trainer = Trainer(dataset, recipe, self.place, workers, targets, initial)
         if self.place.is_first:
             self.say(

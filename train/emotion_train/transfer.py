@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
 from torch import nn
 
 from emotion_train.checkpoint import Checkpoint
 from emotion_train.errors import RunError
 from emotion_train.networks.face_network import FaceNetwork
+
+
+def blend(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
+    """Average the weights of runs that began alike: a "model soup" (Wortsman et al., 2022).
+
+    Runs of one network that started from the same weights lie in one valley, and the mean of
+    their weights is often better than each of them.
+
+    Raises:
+        RunError: They are of different networks or classes.
+    """
+    first = checkpoints[0]
+    for other in checkpoints[1:]:
+        if (other.network, other.labels) != (first.network, first.labels):
+            raise RunError("runs to start from together must be of one network and its classes.")
+    mean = {
+        name: torch.stack([one.weights[name].float() for one in checkpoints]).mean(0).to(value)
+        for name, value in first.weights.items()
+    }
+    return replace(first, weights=mean)
 
 
 def transfer(initial: Checkpoint, network: FaceNetwork, classes: tuple[str, ...]) -> None:
