@@ -6,11 +6,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import Result
 
 import emotion_models
-from emotion_runtime import EmotionClassifier
+from emotion_runtime import EmotionClassifier, jpeg, read_face
+from emotion_runtime.sources import find_pictures
 from emotion_train.dataset import load_dataset
 from emotion_train.report import class_table
 from synthetic import read_lines
@@ -65,3 +67,13 @@ def test_the_classes_of_fer2013_are_counted_right(fer2013: Path) -> None:
     assert dataset.audit.identical_groups == 903
     assert dataset.audit.contradictory_groups == 5
     assert dataset.audit.test_in_train == 327
+
+
+def test_the_fast_decoder_reads_fer2013_as_pillow_does(
+    fer2013: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("simplejpeg")
+    paths = list(find_pictures([str(fer2013 / "test")]))[::5]
+    fast = [read_face(path) for path in paths]
+    monkeypatch.setattr(jpeg, "simplejpeg", None)
+    assert all(np.array_equal(read_face(p), face) for p, face in zip(paths, fast, strict=True))

@@ -5,7 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -129,6 +133,52 @@ def test_a_pipe_in_the_folder_is_not_waited_for(
     os.mkfifo(tmp_path / "a.jpg")
     done = infer("-m", model_file, "-f", "jsonl", tmp_path)
     assert "not a regular file" in json.loads(done.stdout)["error"]
+
+
+def test_a_picture_that_vanishes_is_an_answer(
+    classifier: EmotionClassifier, tmp_path: Path
+) -> None:
+    def paths() -> Iterator[Path]:
+        for number in range(30):
+            path = tmp_path / f"{number}.png"
+            Image.fromarray(band_face(number % 3)).save(path)
+            if number == 20:
+                path.unlink()
+            yield path
+
+    answers = list(classifier.predict_many(paths(), workers=2, batch_size=4))
+    assert [number for number, answer in enumerate(answers) if answer.error] == [20]
+    assert "No such file" in str(answers[20].error)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent as on POSIX")
+def test_ctrl_c_keeps_whole_lines_and_ends_in_one_sentence(
+    tmp_path: Path, model_file: Path
+) -> None:
+    picture = tmp_path / "a.png"
+    Image.fromarray(band_face(0)).save(picture)
+    command = [sys.executable, "-m", "emotion_runtime", "-m", str(model_file), "-f", "jsonl"]
+    command += ["-o", str(tmp_path / "out.jsonl"), "--resume", "-j", "3", "-"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process.stdin.write(f"{picture}\n".encode() * 200)
+    process.stdin.flush()  # and left open: the run waits for more
+    partial = tmp_path / "out.jsonl.partial"
+    for _ in range(600):
+        if partial.exists() and partial.stat().st_size:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    message = process.stderr.read().decode()
+    process.stdin.close()
+    assert process.wait(timeout=30) == 1
+    assert "interrupted" in message
+    assert "Traceback" not in message
+    lines = partial.read_text().splitlines()
+    assert lines
+    assert all(json.loads(line)["label"] == "happy" for line in lines)
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_workers_and_batches_change_no_byte_of_the_output(
