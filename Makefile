@@ -7,11 +7,12 @@ DATA ?= fer2013
 RUN ?= runs/baseline
 
 LIGHT := .venv-infer
+OLD := .venv-old
 FULL := .venv
 SOURCES := $(shell find models runtime train export -name '*.py' -o -name '*.onnx' -o -name SHA256SUMS)
 
 .DEFAULT_GOAL := help
-.PHONY: help infer test lint types layers light pytest format train release clean
+.PHONY: help infer test lint types layers light old pytest format train release clean
 
 help: ## Say what there is.
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -19,7 +20,7 @@ help: ## Say what there is.
 infer: $(LIGHT)/.done ## Light install (no PyTorch), then classify samples/.
 	$(LIGHT)/bin/emotion-infer samples
 
-test: lint types layers light pytest ## Full install, then lint, types, layers and all tests.
+test: lint types layers light old pytest ## Full install, then lint, types, layers and all tests.
 
 lint: $(FULL)/.done ## ruff: rules and format.
 	$(FULL)/bin/ruff check .
@@ -34,6 +35,10 @@ layers: $(FULL)/.done ## import-linter: imports run one way, the device side sta
 light: $(LIGHT)/.done ## The light install, where no development package can help.
 	$(LIGHT)/bin/python -m unittest discover --start-directory tests/light --pattern 'check_*.py'
 
+old: $(OLD)/.done ## The same with the oldest onnxruntime that this Python can install.
+	$(OLD)/bin/python -c "import onnxruntime; print('onnxruntime', onnxruntime.__version__)"
+	$(OLD)/bin/python -m unittest discover --start-directory tests/light --pattern 'check_*.py'
+
 pytest: $(FULL)/.done ## All tests.
 	$(FULL)/bin/pytest
 
@@ -46,7 +51,7 @@ train: $(FULL)/.done ## Train the reference network: make train DATA=fer2013 (re
 		$(if $(wildcard $(RUN)/last.pt),--resume)
 
 clean: ## Remove the virtual environments and caches.
-	rm -rf $(FULL) $(LIGHT) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(FULL) $(LIGHT) $(OLD) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 # Not editable: what is tested is what a user gets.
 $(LIGHT)/.done: pyproject.toml README.md $(SOURCES)
@@ -54,6 +59,20 @@ $(LIGHT)/.done: pyproject.toml README.md $(SOURCES)
 	$(LIGHT)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall \
 		--no-deps .
 	$(LIGHT)/bin/python -m pip install --quiet --disable-pip-version-check .
+	@touch $@
+
+# The first that has a wheel for this Python; up to 1.18 they were built for numpy 1.
+OLDEST := "1.17.0 numpy<2" "1.18.0 numpy<2" "1.19.2" "1.20.1" "1.22.0" "1.23.2" "1.24.0"
+
+$(OLD)/.done: pyproject.toml README.md $(SOURCES)
+	$(PYTHON) -m venv $(OLD)
+	for version in $(OLDEST); do \
+		$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check \
+			onnxruntime==$$version 2>/dev/null && break; \
+	done
+	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall \
+		--no-deps .
+	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check .
 	@touch $@
 
 $(FULL)/.done: pyproject.toml

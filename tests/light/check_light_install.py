@@ -7,6 +7,8 @@ import sys
 import unittest
 from pathlib import Path
 
+import emotion_models
+
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "samples"
 
@@ -29,17 +31,21 @@ class LightInstall(unittest.TestCase):
         self.assertIn("site-packages", str(emotion_runtime.__file__))
 
     def test_every_sample_gets_its_line_and_its_class(self) -> None:
-        done = run("emotion-infer", str(SAMPLES), "-f", "jsonl")
-        self.assertEqual(done.returncode, 0, done.stderr)
-        lines = [json.loads(line) for line in done.stdout.splitlines()]
-        self.assertEqual(len(lines), len(list(SAMPLES.glob("*.png"))))
-        for line in lines:
-            self.assertEqual(line["label"], Path(line["path"]).name.partition("_")[0], line)
+        for name in emotion_models.names():
+            with self.subTest(name):
+                done = run("emotion-infer", str(SAMPLES), "-f", "jsonl", "-m", name)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                lines = [json.loads(line) for line in done.stdout.splitlines()]
+                self.assertEqual(len(lines), len(list(SAMPLES.glob("*.png"))))
+                for line in lines:
+                    self.assertEqual(line["label"], Path(line["path"]).name.partition("_")[0], line)
 
-    def test_the_release_proves_itself_here(self) -> None:
-        done = run("emotion-infer", "--self-test")
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("self-test passed", done.stdout)
+    def test_every_release_proves_itself_here(self) -> None:
+        for name in emotion_models.names():
+            with self.subTest(name):
+                done = run("emotion-infer", "--self-test", "-m", name)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertIn("self-test passed", done.stdout)
 
     def test_the_other_commands_say_what_to_install(self) -> None:
         for command, extra in (("emotion-train", "train"), ("emotion-export", "export")):
