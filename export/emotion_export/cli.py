@@ -60,6 +60,15 @@ _RUNS = Path("runs")  # where emotion-train writes when not told otherwise
     help="Bits of weights and activations; inputs and outputs stay as they are.",
 )
 @click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["onnx", "ort"]),
+    default="onnx",
+    show_default=True,
+    help="ort: write MODEL.ort too, and MODEL.required_operators.config for a reduced build of "
+    "onnxruntime.",
+)
+@click.option(
     "--calibration",
     type=click.Path(path_type=Path),
     metavar="DATA",
@@ -110,6 +119,7 @@ def main(
     parity_data: Path | None,
     parity_faces: int,
     precision: str,
+    format_name: str,
     calibration: Path | None,
     allow_label_agreement: float | None,
     allow_accuracy_loss: float,
@@ -171,6 +181,7 @@ def main(
         simplified=simplify,
         label_agreement=allow_label_agreement,
         loss=Loss(allow_accuracy_loss, allow_recall_loss),
+        ort=format_name == "ort",
     )
     labelled = _labelled_faces(calibration, source, trained) if precision == "int8" else None
     steps = COMPARISONS_PER_GRAPH * (1 + simplify + (precision != "fp32")) + 1

@@ -21,6 +21,7 @@ from emotion_export.export_report import write_export_report
 from emotion_export.golden import make_golden, with_answers_of
 from emotion_export.half import to_half
 from emotion_export.labelled_faces import LabelledFaces
+from emotion_export.ort_format import write_ort
 from emotion_export.parity import (
     BATCH_SIZES,
     GATES,
@@ -85,6 +86,7 @@ class Plan:
             precision's own gate.
         loss: What int8 may lose on held-out faces.
         report: Write ``*.export.md`` with a picture too.
+        ort: Write ``*.ort`` too, and the list of the operators it needs.
     """
 
     precision: str = "fp32"
@@ -93,6 +95,7 @@ class Plan:
     label_agreement: float | None = None
     loss: Loss = Loss()  # noqa: RUF009  frozen
     report: bool = True
+    ort: bool = False
 
     @property
     def gate(self) -> Gate:
@@ -212,6 +215,10 @@ def export_checkpoint(
         logits, _ = session_of(graph.SerializeToString(), "full")(faces.pixels[:, np.newaxis])
     if plan.report:
         write_export_report(path, report, reference.logits, logits)
+    if plan.ort:
+        target, proof = write_ort(path, reference, faces, plan.gate)
+        say(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB, proven as well")
+        comparisons += proof
     return Exported(path, report_path, tuple(comparisons))
 
 

@@ -197,3 +197,15 @@ def test_check_repeats_the_proof_and_finds_another_checkpoint(
     assert failed.exit_code == 1
     assert "does not answer as PyTorch does" in failed.stderr
     assert small_files["fp32"].exists()
+
+
+def test_ort_format_is_proven_too(export: Export, run_dir: Path, tmp_path: Path) -> None:
+    done = export(tmp_path / "m.onnx", "-c", run_dir, "--format", "ort", "-v")
+    assert done.exit_code == 0, done.output
+    classifier = EmotionClassifier(tmp_path / "m.ort")
+    assert classifier.labels == CLASSES
+    assert classifier.self_test().passed
+    operators = (tmp_path / "m.required_operators.config").read_text()
+    assert "FusedConv" in operators
+    assert str(tmp_path) not in operators
+    assert "/" not in operators
