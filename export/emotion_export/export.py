@@ -6,7 +6,7 @@ The file appears under its name only after the last stage; whatever fails before
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from torch import nn
 
 from emotion_export.convert import DEFAULT_OPSET, convert, opset_of
 from emotion_export.errors import ExportError, ParityDataError
@@ -32,7 +33,7 @@ from emotion_export.parity import (
     require,
     session_of,
 )
-from emotion_export.parity_faces import ParityFaces
+from emotion_export.parity_faces import ParityFaces, read_parity_faces
 from emotion_export.precision import (
     Loss,
     best_int8,
@@ -113,6 +114,7 @@ def export_checkpoint(
     plan: Plan = Plan(),
     labelled: LabelledFaces | None = None,
     *,
+    network: nn.Module | None = None,
     test: Faces | None = None,
     say: Callable[[str], None] = lambda _: None,
     on_step: Callable[[], None] = lambda: None,
@@ -125,6 +127,7 @@ def export_checkpoint(
         faces: What the file is proven on.
         plan: What kind of file.
         labelled: For int8: what to calibrate and to judge it on.
+        network: The network itself, where it is none of the registered ones.
         test: For a release of fewer bits: what the file itself is measured on, as the network was.
         say: Takes a line for each stage.
         on_step: Called after each comparison, for a progress bar.
@@ -135,7 +138,7 @@ def export_checkpoint(
         OutputError: The files cannot be written.
     """
     require_same_reader(checkpoint)
-    network = checkpoint.build()
+    network = checkpoint.build() if network is None else network.eval()
     reference = Reference(network, checkpoint.temperature, faces.pixels)
     graph = convert(network, checkpoint.temperature, opset=plan.opset)
     say(f"converted: {_summary(graph)}")
@@ -220,6 +223,36 @@ def export_checkpoint(
         say(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB, proven as well")
         comparisons += proof
     return Exported(path, report_path, tuple(comparisons))
+
+
+def export_module(
+    network: nn.Module,
+    labels: Sequence[str],
+    path: Path,
+    faces: Path,
+    plan: Plan = Plan(),
+    *,
+    temperature: float = 1.0,
+) -> Exported:
+    """Export a network of your own, with the same proof.
+
+    >>> export_module(MyNetwork(), ("cat", "dog"), Path("pets.onnx"), Path("pictures"))
+
+    Args:
+        network: Takes pixels uint8 (batch, 1, 48, 48), 0 to 255, and gives logits float32
+            (batch, len(labels)); its scaling is a part of it.
+        labels: Class names in the order of the logits.
+        path: The file to write, ``*.onnx``.
+        faces: A folder of pictures to prove it on.
+        plan: ``fp32`` or ``fp16``; int8 needs a checkpoint, whose splits it is judged on.
+        temperature: Logits are divided by it before softmax.
+
+    Raises:
+        ExportError: As `export_checkpoint`.
+    """
+    check_target(path, overwrite=True)
+    described = Checkpoint(type(network).__name__, tuple(labels), {}, temperature)
+    return export_checkpoint(described, path, read_parity_faces(faces), plan, network=network)
 
 
 def _with_fewer_bits(

@@ -18,7 +18,7 @@ from emotion_export.parity_faces import ParityFaces
 from emotion_runtime import EmotionClassifier
 from emotion_train.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.networks import NETWORKS, build_network
-from synthetic import band_face
+from synthetic import band_face, save_face
 
 Export = Callable[..., Result]
 
@@ -110,6 +110,25 @@ def test_every_network_exports_and_is_proven(network: str, tmp_path: Path) -> No
     )
     assert done.max_logit_difference < 1e-4
     assert EmotionClassifier(done.path).labels == ("a", "b")
+
+
+def test_a_network_of_ones_own_is_exported(tmp_path: Path) -> None:
+    class Mine(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(48 * 48, 2)
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return self.layer(pixels.float().flatten(1) / 255)
+
+    for number in range(6):
+        save_face(tmp_path / "faces" / f"{number}.png", number % 3, number)
+    torch.manual_seed(0)
+    done = stages.export_module(Mine(), ["up", "down"], tmp_path / "m.onnx", tmp_path / "faces")
+    classifier = EmotionClassifier(done.path)
+    assert classifier.labels == ("up", "down")
+    assert classifier.contract.network == "Mine"
+    assert classifier.self_test().passed
 
 
 def test_an_existing_file_is_not_replaced_unasked(
