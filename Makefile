@@ -12,7 +12,7 @@ FULL := .venv
 SOURCES := $(shell find models runtime train export -name '*.py' -o -name '*.onnx' -o -name SHA256SUMS)
 
 .DEFAULT_GOAL := help
-.PHONY: help infer test lint types layers light old pytest format train release clean
+.PHONY: help infer test lint types layers light old pytest format train bench clean
 
 help: ## Say what there is.
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -49,6 +49,13 @@ format: $(FULL)/.done ## Put the code in order.
 train: $(FULL)/.done ## Train the reference network: make train DATA=fer2013 (resumes what is there).
 	$(FULL)/bin/emotion-train $(DATA) -o $(RUN) --holdout 0.1 --drop-duplicates \
 		$(if $(wildcard $(RUN)/last.pt),--resume)
+
+bench: $(FULL)/.done ## The benchmarks, one after the other: make bench DATA=fer2013 (minutes, on an idle machine).
+	$(FULL)/bin/python benchmarks/latency.py
+	$(FULL)/bin/python benchmarks/cold_start.py
+	$(FULL)/bin/python benchmarks/photos.py
+	$(FULL)/bin/python benchmarks/folder.py $(wildcard $(DATA)/test/happy $(DATA)/test/sad $(DATA)/test/surprise)
+	$(FULL)/bin/python benchmarks/footprint.py
 
 clean: ## Remove the virtual environments and caches.
 	rm -rf $(FULL) $(LIGHT) $(OLD) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,10 +1,9 @@
-"""The network for small devices: five 3×3 convolutions, with a pooling after nearly each.
+"""The network for small devices: one early stride, then 3×3 convolutions between poolings.
 
 Depthwise convolutions are cheap on paper, but bound by memory: at these sizes onnxruntime runs a
 3×3 convolution of 16 to 128 channels near the machine's full rate. All channels are multiples of
-16, the block of its kernels. Pooling instead of strides, and no shortcuts: both learned faster in
-the trials (EXPERIMENTS.md). One convolution of 16 channels at full size is cheap, since it has
-one channel to read.
+16, the block of its kernels. Pooling instead of further strides, and no shortcuts: both learned
+faster in the trials (EXPERIMENTS.md).
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from emotion_train.networks.scaling import ContrastNormalisation as Scaling
 __all__ = ["Scaling", "build"]
 
 
-def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
+def _convolution(inputs: int, outputs: int, *, stride: int = 1) -> list[nn.Module]:
     """A 3×3 convolution with its normalisation, which export folds into it."""
-    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
@@ -31,8 +30,7 @@ def build(classes: int, width: int = 1) -> nn.Module:
     """
     channels = [width * count for count in (16, 32, 64, 96, 128)]
     return nn.Sequential(
-        *_convolution(1, channels[0]),
-        nn.MaxPool2d(2),  # 24×24
+        *_convolution(1, channels[0], stride=2),  # 24×24
         *_convolution(channels[0], channels[1]),
         nn.MaxPool2d(2),  # 12×12
         *_convolution(channels[1], channels[2]),
