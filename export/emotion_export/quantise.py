@@ -125,9 +125,12 @@ class _Faces(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is unt
     """Gives faces batch by batch, as onnxruntime's calibration asks for them."""
 
     def __init__(self, faces: Pixels) -> None:
-        parts = range(0, len(faces), _BATCH)
+        size = min(_BATCH, len(faces))
+        # Whole batches alone, since the histograms want them alike; mixed, so that the few faces
+        # left over are not all of one class.
+        order = np.random.default_rng(0).permutation(len(faces))[: len(faces) // size * size]
         self._batches = iter(
-            [{INPUT_NAME: faces[start : start + _BATCH, np.newaxis]} for start in parts]
+            [{INPUT_NAME: faces[part, np.newaxis]} for part in order.reshape(-1, size)]
         )
 
     def get_next(self) -> dict[str, Pixels] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-DEFAULT_MODEL = "baseline"
+DEFAULT_MODEL = "edge-int8"
 
 _HERE = Path(__file__).parent
 
