@@ -18,6 +18,7 @@ try:
 except ImportError:  # the extra is not installed
     simplejpeg = None
 
+SMALL = 1 << 16  # bytes
 _GRAY = ("Gray", "YCbCr")  # luminance is there as it is
 
 
@@ -37,7 +38,7 @@ def decode_small_jpeg(data: bytes, size: int) -> NDArray[np.uint8] | None:
     Returns:
         uint8, shape (height, width), or None where Pillow should do it.
     """
-    if simplejpeg is None or data[:3] != b"\xff\xd8\xff" or b"Exif\0" in data:
+    if simplejpeg is None or len(data) > SMALL or data[:3] != b"\xff\xd8\xff" or b"Exif\0" in data:
         return None
     try:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(data)

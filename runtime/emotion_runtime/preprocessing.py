@@ -10,6 +10,8 @@ from __future__ import annotations
 import io
 import os
 import stat
+import threading
+from contextlib import nullcontext
 from typing import TypeAlias
 
 import numpy as np
@@ -21,7 +23,7 @@ from emotion_runtime.errors import PictureError
 
 FACE_SIZE = 48
 
-_SMALL_FILE = 1 << 16  # bytes
+_ONE_SMALL_AT_A_TIME = threading.Lock()
 
 # What a model file must name to be fed by this module (see contract.InputSpec).
 COLOUR = "gray-itu-r-601-2"
@@ -55,17 +57,20 @@ def read_face(picture: Picture, size: int = FACE_SIZE) -> Pixels:
             raise PictureError("the bytes are empty.")
         data: bytes | None = bytes(picture)
         source: str | io.BytesIO = io.BytesIO(picture)
-        name = "the bytes"
+        name, small = "the bytes", len(picture) <= jpeg.SMALL
     else:
         source = name = os.fsdecode(picture)
-        data = _small_file(name)
+        data, small = _small_file(name)
     if data is not None and (pixels := jpeg.decode_small_jpeg(data, size)) is not None:
         return pixels if pixels.shape == (size, size) else _fitted(Image.fromarray(pixels), size)
-    return _opened(source, size, name)
+    # Decoding a small picture is mostly Python: two threads at it hand the interpreter lock to and
+    # fro and take longer than one. The other one had better run the network meanwhile.
+    with _ONE_SMALL_AT_A_TIME if small else nullcontext():
+        return _opened(source, size, name)
 
 
-def _small_file(name: str) -> bytes | None:
-    """Read a small file for the fast decoder; any other is left to Pillow, which may refuse it."""
+def _small_file(name: str) -> tuple[bytes | None, bool]:
+    """Read a small file where there is a fast decoder for it, and say whether it is a small one."""
     try:
         status = os.stat(name)
         if stat.S_ISDIR(status.st_mode):
@@ -75,12 +80,12 @@ def _small_file(name: str) -> bytes | None:
             raise PictureError(f"{name}: not a regular file.")
         if status.st_size == 0:
             raise PictureError(f"{name}: the file is empty.")
-        fast = jpeg.is_available() and status.st_size <= _SMALL_FILE
+        small = status.st_size <= jpeg.SMALL
         # By its path, Pillow loads the one plugin that the suffix names: quicker to start.
-        if not fast and os.access(name, os.R_OK):
-            return None
+        if not (small and jpeg.is_available()) and os.access(name, os.R_OK):
+            return None, small
         with open(name, "rb", buffering=0) as file:
-            return file.read()
+            return file.read(), small
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise PictureError(f"{name}: cannot be opened ({reason}).") from error

@@ -93,26 +93,41 @@ def _walk(
         identity = (status.st_dev, status.st_ino)
         if identity in above:
             return
-        names: list[str] = []  # and nothing more of each: there may be a million
-        folders: set[str] = set()
-        with os.scandir(folder) as entries:
+        # Names alone, and as bytes, which are smaller: there may be a million.
+        names: list[bytes] = []
+        folders: set[bytes] = set()
+        with os.scandir(os.fsencode(folder)) as entries:
             for entry in entries:
                 names.append(entry.name)
                 if entry.is_dir():
                     folders.add(entry.name)
         names.sort()
+        # One string: as many objects would stay in memory until the last picture is done.
+        packed = b"/".join(names)
+        del names
     except OSError as error:
         refuse(SourceError(f"{folder}: cannot be listed ({error.strerror})."))
         return
-    for name in names:
+    for raw in _unpacked(packed):
+        name = os.fsdecode(raw)
         path = os.path.join(folder, name)
-        if name in folders:
+        if raw in folders:
             if not name.startswith("."):
                 yield from _walk(path, above | {identity}, refuse, on_other)
         elif is_picture_name(name):
             yield path
         else:
             on_other(path)
+
+
+def _unpacked(packed: bytes) -> Iterator[bytes]:
+    """Give the names that stand between slashes, one at a time."""
+    start = 0
+    while start < len(packed):
+        end = packed.find(b"/", start)
+        end = len(packed) if end < 0 else end
+        yield packed[start:end]
+        start = end + 1
 
 
 def expand(paths: Iterable[str], stdin: BinaryIO, *, null: bool = False) -> Iterator[str]:
