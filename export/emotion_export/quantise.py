@@ -41,8 +41,8 @@ METHODS = {
     "percentile": CalibrationMethod.Percentile,
 }
 
-# What carries the arithmetic, and the pooling between; scaling and softmax stay in float.
-_OPERATORS = ["Conv", "Gemm", "MatMul", "MaxPool"]
+# What carries the arithmetic, and what stands between; scaling and softmax stay in float.
+_OPERATORS = ["Conv", "Gemm", "MatMul", "Relu", "MaxPool"]
 _BATCH = 64
 
 
@@ -63,14 +63,15 @@ def quantise(
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         try:
-            onnx.save(prepared(model), source)
+            whole = prepared(model)
+            onnx.save(whole, source)
             quantize_static(
                 source,
                 target,
                 _Faces(faces),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=_OPERATORS,
-                nodes_to_exclude=list(in_float),
+                nodes_to_exclude=[*in_float, *_first_layers(whole)],
                 per_channel=True,
                 reduce_range=True,
                 activation_type=QuantType.QUInt8,
@@ -97,6 +98,16 @@ def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
         onnx.save(model, source)
         quant_pre_process(source, target, skip_symbolic_shape=True)
         return onnx.load(target)
+
+
+def _first_layers(model: onnx.ModelProto) -> list[str]:
+    """Name the convolutions of one channel: integer kernels are many times slower on them."""
+    weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Conv" and weights.get(node.input[1], (0, 0))[1] == 1
+    ]
 
 
 def hardest_nodes(model: onnx.ModelProto, quantised: onnx.ModelProto, faces: Pixels) -> list[str]:
