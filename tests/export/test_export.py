@@ -13,6 +13,7 @@ from click.testing import Result
 from onnx import numpy_helper
 
 import emotion_export.export as stages
+from emotion_export.errors import ParityError
 from emotion_export.parity import Comparison, Gate, require
 from emotion_export.parity_faces import ParityFaces
 from emotion_runtime import EmotionClassifier
@@ -191,7 +192,7 @@ def test_an_earlier_file_outlives_a_failed_export(
 
 def test_a_nan_never_passes_the_gate() -> None:
     figures = ("file", "full", 1, 10, float("nan"), 0.0, 0.0, 0.0, 1.0)
-    with pytest.raises(stages.ParityError, match="nan"):
+    with pytest.raises(ParityError, match="nan"):
         require([Comparison(*figures)], Gate())
 
 
