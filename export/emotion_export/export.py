@@ -45,7 +45,7 @@ from emotion_export.precision import (
 from emotion_export.proof import prove_file, require_same_reader
 from emotion_export.simplify import count_operators, simplify
 from emotion_runtime import __version__
-from emotion_runtime.atomic import replacing
+from emotion_runtime.atomic import naming, replacing
 from emotion_runtime.contract import Contract
 from emotion_runtime.digest import sha256_of
 from emotion_train.checkpoint import Checkpoint
@@ -192,7 +192,8 @@ def export_checkpoint(
 
     report_path = path.with_suffix(".parity.json")
     with replacing(path) as temporary, replacing(report_path) as temporary_report:
-        onnx.save(graph, temporary)
+        with naming(path):
+            onnx.save(graph, temporary)
         comparisons += prove_file(temporary, reference, faces, plan.gate)
         on_step()
         report = {

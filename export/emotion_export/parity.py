@@ -52,7 +52,8 @@ class Comparison:
 
     Attributes:
         stage: Which graph: ``converted``, ``simplified``, ``fp16``, ``int8``, the ``file`` as
-            the device opens it, or the ``pictures`` as the device reads them.
+            the device opens it, the same with two ``threads``, or the ``pictures`` as the device
+            reads them.
         optimisation: onnxruntime's graph optimisation: ``off`` or ``full``.
         batch_size: Faces at a time.
         faces: Faces compared.

@@ -21,8 +21,8 @@ def prove_file(
     """Open a file through its contract; golden inputs, every face, every picture.
 
     Returns:
-        A comparison on the pixels, and one on the picture files where there are some, read again
-        by the runtime with whatever decoder it has.
+        A comparison on the pixels with one thread and with two, and one on the picture files
+        where there are some, read again by the runtime with whatever decoder it has.
 
     Raises:
         ParityError: Something does not hold.
@@ -32,6 +32,8 @@ def prove_file(
     if not test.passed:
         raise ParityError(f"the file fails its own self-test: {'; '.join(test.failures())}.")
     found = [reference.compare(classifier.infer, "file", "full", max(BATCH_SIZES))]
+    several = EmotionClassifier(path, threads=2)
+    found.append(reference.compare(several.infer, "threads", "full", max(BATCH_SIZES)))
     if faces.paths:
         read = _rereading(classifier, faces.paths)
         found.append(reference.compare(read, "pictures", "full", max(BATCH_SIZES)))

@@ -46,3 +46,17 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@contextmanager
+def naming(output: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the file that a person asked for when a write within the block fails.
+
+    Raises:
+        OutputError: The disk is full, or whatever else the system said.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"{os.fspath(output)}: cannot be written ({reason}).") from error

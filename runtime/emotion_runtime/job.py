@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TextIO
 
-from emotion_runtime.atomic import replacing
+from emotion_runtime.atomic import naming, replacing
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.errors import EmotionEdgeError, OutputError, PictureError
 from emotion_runtime.prediction import UNCERTAIN, Prediction
@@ -127,13 +127,13 @@ class Job:
             resumable = ResumableOutput(self.output)
             if resumable.done and not self.quiet:
                 self.say(f"going on after {resumable.done:,} pictures")
-            with _failing_as(self.output), resumable.open() as stream:
+            with naming(self.output), resumable.open() as stream:
                 yield stream, resumable.skip_done
             resumable.finish()
         else:
             with (
                 replacing(self.output) as path,
-                _failing_as(self.output),
+                naming(self.output),
                 path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
             ):
                 yield stream, _all
@@ -175,15 +175,6 @@ def _standard_output() -> Iterator[TextIO]:
     except OSError as error:
         _abandon_stdout()
         raise OutputError(f"standard output: cannot be written ({error.strerror}).") from error
-
-
-@contextlib.contextmanager
-def _failing_as(output: Path) -> Iterator[None]:
-    """Name the file that a person asked for when a write fails."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{output}: cannot be written ({error.strerror}).") from error
 
 
 def _abandon_stdout() -> None:

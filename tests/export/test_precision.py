@@ -66,6 +66,7 @@ def test_the_report_has_what_int8_cost(small_files: dict[str, Path]) -> None:
         "simplified",
         "int8",
         "file",
+        "threads",
         "pictures",
     }
 

@@ -43,6 +43,17 @@ class TestRelease:
         assert model.ir_version == 8
         assert not any(t.external_data for t in model.graph.initializer)
 
+    def test_openvino_reads_it_and_answers_alike(self, name: str) -> None:
+        openvino = pytest.importorskip("openvino")
+        golden = EmotionClassifier(name).contract.golden
+        core = openvino.Core()
+        model = core.read_model(emotion_models.model_path(name))
+        # In float: on some chips OpenVINO would choose bfloat16 unasked.
+        compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        logits = compiled(golden.pixels)["logits"]
+        assert abs(logits - golden.logits).max() <= golden.tolerance
+        assert (logits.argmax(axis=1) == golden.logits.argmax(axis=1)).all()
+
     def test_its_proof_is_of_this_very_file(self, name: str) -> None:
         path = emotion_models.model_path(name)
         report = json.loads(path.with_suffix(".parity.json").read_text(encoding="utf-8"))
