@@ -218,7 +218,7 @@ def export_checkpoint(
         temporary_report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         logits, _ = session_of(graph.SerializeToString(), "full")(faces.pixels[:, np.newaxis])
     if plan.report:
-        write_export_report(path, report, reference.logits, logits)
+        write_export_report(path, report, reference.logits, logits, faces.paths)
     if plan.ort:
         target, proof = write_ort(path, reference, faces, plan.gate)
         say(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB, proven as well")

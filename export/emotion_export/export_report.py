@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ _FLIPS_SHOWN = 20
 
 
 def write_export_report(
-    path: Path, report: dict[str, Any], expected: NDArray[np.float32], found: NDArray[np.float32]
+    path: Path,
+    report: dict[str, Any],
+    expected: NDArray[np.float32],
+    found: NDArray[np.float32],
+    pictures: Sequence[str] = (),
 ) -> None:
     """Write the report of a model file and its picture.
 
@@ -23,9 +28,12 @@ def write_export_report(
         report: What ``.parity.json`` holds.
         expected: Logits of PyTorch, shape (n, classes).
         found: Logits of the file on the same faces.
+        pictures: The files of the faces, where there are some; only their names are written.
     """
+    names = [Path(name).name for name in pictures] or [str(i) for i in range(len(expected))]
     picture = path.with_suffix(".export.png")
-    _draw_histogram(picture, np.abs(found.astype(np.float64) - expected).max(axis=1))
+    differences = np.abs(found.astype(np.float64) - expected).max(axis=1)
+    _draw_histogram(picture, differences)
     lines = [
         f"# {path.name}",
         "",
@@ -58,8 +66,15 @@ def write_export_report(
         f"{one['label_agreement']:.2%} |"
         for one in report["comparisons"]
     ]
-    lines += ["", f"![Largest logit difference of each face]({picture.name})", ""]
-    lines += _flips(expected, found, report["labels"])
+    worst = int(differences.argmax())
+    lines += [
+        "",
+        f"![Largest logit difference of each face]({picture.name})",
+        "",
+        f"The largest difference, {differences[worst]:.1e}, is that of {names[worst]}.",
+        "",
+        *_flips(expected, found, report["labels"], names),
+    ]
     gate = report["gate"]
     allowed = gate["logit_difference"]
     lines += [
@@ -77,7 +92,7 @@ def write_export_report(
 
 
 def _flips(
-    expected: NDArray[np.float32], found: NDArray[np.float32], labels: list[str]
+    expected: NDArray[np.float32], found: NDArray[np.float32], labels: list[str], names: list[str]
 ) -> list[str]:
     """List the faces whose label changed, and by how little PyTorch had preferred the other."""
     before, after = expected.argmax(axis=1), found.argmax(axis=1)
@@ -85,10 +100,10 @@ def _flips(
     if not len(changed):
         return ["No label changed.", ""]
     margins = {int(i): float(expected[i, before[i]] - expected[i, after[i]]) for i in changed}
-    lines = ["| face | label | becomes | margin of its logits |", "| ---: | --- | --- | ---: |"]
+    lines = ["| face | label | becomes | margin of its logits |", "| --- | --- | --- | ---: |"]
     for index in sorted(margins, key=margins.__getitem__, reverse=True)[:_FLIPS_SHOWN]:
         was, now = labels[before[index]], labels[after[index]]
-        lines.append(f"| {index} | {was} | {now} | {margins[index]:.3f} |")
+        lines.append(f"| {names[index]} | {was} | {now} | {margins[index]:.3f} |")
     more = len(changed) - _FLIPS_SHOWN
     return [*lines, *([f"\nand {more} more with smaller margins"] if more > 0 else []), ""]
 
