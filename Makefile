@@ -61,11 +61,14 @@ clean: ## Remove the virtual environments and caches.
 	rm -rf $(FULL) $(LIGHT) $(OLD) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 # Not editable: what is tested is what a user gets.
+define install-into
+$(1)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check .
+endef
+
 $(LIGHT)/.done: pyproject.toml README.md $(SOURCES)
 	$(PYTHON) -m venv $(LIGHT)
-	$(LIGHT)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall \
-		--no-deps .
-	$(LIGHT)/bin/python -m pip install --quiet --disable-pip-version-check .
+	$(call install-into,$(LIGHT))
 	@touch $@
 
 # The first that has a wheel for this Python; up to 1.18 they were built for numpy 1.
@@ -77,9 +80,7 @@ $(OLD)/.done: pyproject.toml README.md $(SOURCES)
 		$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check \
 			onnxruntime==$$version 2>/dev/null && break; \
 	done
-	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall \
-		--no-deps .
-	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check .
+	$(call install-into,$(OLD))
 	@touch $@
 
 $(FULL)/.done: pyproject.toml

@@ -6,48 +6,34 @@ a ratio is taken within a round, and the median over the rounds is printed with 
 
 from __future__ import annotations
 
-import statistics
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from harness import quartiles, ratios, report, take_turns
 
 import emotion_models
 from emotion_runtime import EmotionClassifier
 
-ROUNDS, CALLS, WARM_UP = 60, 20, 50
-
-
-def measure(models: dict[str, EmotionClassifier], batch: int) -> dict[str, list[float]]:
-    """Return name → seconds of one call, a figure for each round."""
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (batch, 1, 48, 48), dtype=np.uint8)
-    for model in models.values():
-        for _ in range(WARM_UP):
-            model.infer(pixels)
-    seconds: dict[str, list[float]] = {name: [] for name in models}
-    for _ in range(ROUNDS):
-        for name, model in models.items():
-            started = time.perf_counter()
-            for _ in range(CALLS):
-                model.infer(pixels)
-            seconds[name].append((time.perf_counter() - started) / CALLS)
-    return seconds
+ROUNDS, CALLS = 60, 20
 
 
 def main(names: list[str]) -> None:
     """Print a table; the first model is what the others are compared with."""
-    models = {name: EmotionClassifier(name, threads=1) for name in names}
-    seconds = measure(models, batch=1)
-    first = seconds[names[0]]
-    print("batch 1, 1 thread, median of", ROUNDS, "rounds (quartiles)\n")
-    print(f"{'model':<16}{'µs a call':>12}   times as fast as {Path(names[0]).stem}")
-    for name in names:
-        ratios = [a / b for a, b in zip(first, seconds[name], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        microseconds = 1e6 * statistics.median(seconds[name])
-        print(f"{Path(name).stem:<16}{microseconds:>12,.0f}   {middle:.2f} ({low:.2f}–{high:.2f})")
+    face = np.random.default_rng(0).integers(0, 256, (1, 1, 48, 48), dtype=np.uint8)
+    cases = {name: partial(EmotionClassifier(name, threads=1).infer, face) for name in names}
+    seconds = take_turns(cases, rounds=ROUNDS, warm_up=3, calls=CALLS)
+    lines = [
+        f"batch 1, 1 thread, median of {ROUNDS} rounds (quartiles)\n",
+        f"{'model':<16}{'µs a call':>12}   times as fast as {Path(names[0]).stem}",
+    ]
+    for name, values in seconds.items():
+        low, middle, high = ratios(seconds, names[0], name)
+        microseconds = 1e6 * quartiles(values)[1]
+        shown = f"{Path(name).stem:<16}{microseconds:>12,.0f}"
+        lines.append(f"{shown}   {middle:.2f} ({low:.2f}–{high:.2f})")
+    report("latency", "\n".join(lines), {"seconds": seconds})
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ from emotion_runtime.contract import Contract
 from emotion_runtime.digest import sha256_of
 from emotion_train.checkpoint import BEST, load_checkpoint
 from emotion_train.networks import NETWORKS
-from emotion_train.readers import read_source
 from emotion_train.report import confidence_table, metrics_tables
 
 HERE = Path(__file__).parent
@@ -52,10 +51,8 @@ def _release(name: str, precision: str, checkpoint: Path, data: Path, command: s
     trained = load_checkpoint(checkpoint)
     model = PACKAGE / f"{name}.onnx"
     check_target(model, overwrite=True)
-    labelled = test = None
-    if precision != "fp32":
-        labelled = read_labelled_faces(data, trained)
-        test = read_source(data, trained.labels).splits["test"]
+    labelled = None if precision == "fp32" else read_labelled_faces(data, trained)
+    test = None if labelled is None else labelled.test
     plan = Plan(precision=precision, report=False)
     faces = read_parity_faces(data)
     done = export_checkpoint(trained, model, faces, plan, labelled, test=test, say=print)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from emotion_runtime.commands import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from emotion_export.labelled_faces import LabelledFaces
     from emotion_export.parity_faces import ParityFaces
@@ -147,9 +148,6 @@ def main(
     if precision == "fp32" and (calibration or allow_label_agreement is not None):
         raise click.UsageError("--calibration and --allow-… are for --precision fp16 or int8.")
     tell = (lambda _: None) if quiet else say
-    from tqdm import tqdm
-
-    from emotion_export.errors import ParityError
     from emotion_export.export import (
         COMPARISONS_PER_GRAPH,
         Plan,
@@ -185,21 +183,8 @@ def main(
     )
     labelled = _labelled_faces(calibration, source, trained) if precision == "int8" else None
     steps = COMPARISONS_PER_GRAPH * (1 + simplify + (precision != "fp32")) + 1
-    try:
-        with tqdm(total=steps, desc="parity", leave=False, disable=quiet or None) as bar:
-            done = export_checkpoint(
-                trained,
-                model,
-                faces,
-                plan,
-                labelled,
-                say=tell,
-                on_step=bar.update,
-            )
-    except ParityError as error:
-        for comparison in error.comparisons:
-            say(str(comparison))
-        fail(f"{model}: not written; {error}")
+    with _proving(f"{model}: not written; ", steps, quiet=quiet) as on_step:
+        done = export_checkpoint(trained, model, faces, plan, labelled, say=tell, on_step=on_step)
     if verbose:
         for comparison in done.comparisons:
             say(str(comparison))
@@ -211,6 +196,22 @@ def main(
     )
 
 
+@contextmanager
+def _proving(refusal: str, steps: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
+    """Show a bar of the comparisons; where they do not hold, show them and end the command."""
+    from tqdm import tqdm
+
+    from emotion_export.errors import ParityError
+
+    try:
+        with tqdm(total=steps, desc="parity", leave=False, disable=quiet or None) as bar:
+            yield bar.update
+    except ParityError as error:
+        for comparison in error.comparisons:
+            say(str(comparison))
+        fail(f"{refusal}{error}")
+
+
 def _check(
     model: Path,
     checkpoint: Checkpoint,
@@ -220,21 +221,11 @@ def _check(
     quiet: bool,
 ) -> None:
     """Repeat the proof of a file, and say what came of it."""
-    from tqdm import tqdm
-
     from emotion_export.check import check_file
-    from emotion_export.errors import ParityError
     from emotion_export.export import COMPARISONS_PER_GRAPH
 
-    try:
-        with tqdm(
-            total=COMPARISONS_PER_GRAPH + 1, desc="parity", leave=False, disable=quiet or None
-        ) as bar:
-            comparisons = check_file(model, checkpoint, faces, bar.update)
-    except ParityError as error:
-        for comparison in error.comparisons:
-            say(str(comparison))
-        fail(f"{model}: {error}")
+    with _proving(f"{model}: ", COMPARISONS_PER_GRAPH + 1, quiet=quiet) as on_step:
+        comparisons = check_file(model, checkpoint, faces, on_step)
     for comparison in comparisons:
         tell(str(comparison))
     click.echo(f"{model}: still proven, in {len(comparisons)} ways on {len(faces.pixels):,} faces")

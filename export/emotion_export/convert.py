@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
-
 import onnx
 import torch
 from torch import Tensor, nn
 
-from emotion_export.errors import ConversionError
+from emotion_export.errors import ConversionError, reason_of
+from emotion_export.silence import silence
 from emotion_runtime.contract import INPUT_NAME, OUTPUT_NAMES
 from emotion_runtime.preprocessing import FACE_SIZE
 
@@ -52,7 +47,7 @@ def convert(
     # Two pictures: with one, torch takes the batch for a constant.
     example = torch.zeros(2, 1, FACE_SIZE, FACE_SIZE, dtype=torch.uint8)
     try:
-        with _silence():
+        with silence():
             program = torch.onnx.export(
                 whole,
                 (example,),
@@ -64,8 +59,9 @@ def convert(
                 verbose=False,
             )
     except Exception as error:  # the exporter wraps whatever any operator raises
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ConversionError(f"the network cannot be converted to ONNX ({reason}).") from error
+        raise ConversionError(
+            f"the network cannot be converted to ONNX ({reason_of(error)})."
+        ) from error
     if program is None:
         raise ConversionError("the network cannot be converted to ONNX (torch gave no program).")
     model = program.model_proto
@@ -95,16 +91,3 @@ def _strip(model: onnx.ModelProto) -> None:
     for part in (*graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
         part.doc_string = ""
         del part.metadata_props[:]
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep the exporter's own talk off the terminal; what matters is raised or checked."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

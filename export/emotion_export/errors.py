@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from emotion_export.parity import Comparison
 
 
+def reason_of(error: Exception) -> str:
+    """Say in a line what a library raised; its errors may run over many, or say nothing."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 class ExportError(EmotionEdgeError):
     """No model file was written."""
 

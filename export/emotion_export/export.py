@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from torch import nn
 
@@ -29,7 +28,9 @@ from emotion_export.parity import (
     OPTIMISATIONS,
     Comparison,
     Gate,
+    Infer,
     Reference,
+    answers_of,
     require,
     session_of,
 )
@@ -37,9 +38,7 @@ from emotion_export.parity_faces import ParityFaces, read_parity_faces
 from emotion_export.precision import (
     Loss,
     best_int8,
-    logits_of,
     loosened,
-    require_known_faces,
     speed_ratio,
 )
 from emotion_export.proof import prove_file, require_same_reader
@@ -168,13 +167,11 @@ def export_checkpoint(
         word = "faster than" if ratio > 1.05 else "no faster than"
         say(f"{plan.precision}: {word} fp32 on this machine ({ratio:.2f} times as fast, batch 1)")
 
+    infer = session_of(graph.SerializeToString(), "full")
     golden = make_golden(network, checkpoint.average_faces[:, 0].numpy())
     if plan.precision != "fp32":
-        golden = with_answers_of(
-            golden,
-            session_of(graph.SerializeToString(), "full"),
-            flips_allowed=plan.label_agreement is not None,
-        )
+        flips_allowed = plan.label_agreement is not None
+        golden = with_answers_of(golden, infer, flips_allowed=flips_allowed)
     contract = Contract(
         labels=checkpoint.labels,
         network=checkpoint.network,
@@ -182,7 +179,7 @@ def export_checkpoint(
         precision=plan.precision,
         temperature=checkpoint.temperature,
         min_confidence=checkpoint.min_confidence,
-        metrics=_metrics(checkpoint, graph, plan, labelled, test),
+        metrics=_metrics(checkpoint, infer, plan, labelled, test),
         parity=_worst(judged, faces) | ({plan.precision: smaller} if smaller else {}),
         training=checkpoint.training,
         tool_versions=_tool_versions(),
@@ -216,8 +213,8 @@ def export_checkpoint(
         if not smaller:
             del report[plan.precision]
         temporary_report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        logits, _ = session_of(graph.SerializeToString(), "full")(faces.pixels[:, np.newaxis])
     if plan.report:
+        logits, _ = answers_of(infer, faces.pixels)
         write_export_report(path, report, reference.logits, logits, faces.paths)
     if plan.ort:
         target, proof = write_ort(path, reference, faces, plan.gate)
@@ -271,16 +268,15 @@ def _with_fewer_bits(
     if labelled is None:
         raise ParityDataError("int8 needs labelled faces to take its ranges from.")
     known = checkpoint.metrics.get("hold-out") or checkpoint.metrics.get("validation")
-    if known is not None:
-        require_known_faces(graph, labelled, known["accuracy"])
-    best = best_int8(graph, labelled, plan.gate.label_agreement, plan.loss, say)
+    accuracy = None if known is None else known["accuracy"]
+    best = best_int8(graph, labelled, plan.gate.label_agreement, plan.loss, accuracy, say)
     say(f"int8: {best.method} ranges kept")
     return best.graph, {**best.to_dict(), **record}
 
 
 def _metrics(
     checkpoint: Checkpoint,
-    graph: onnx.ModelProto,
+    infer: Infer,
     plan: Plan,
     labelled: LabelledFaces | None,
     test: Faces | None,
@@ -288,12 +284,11 @@ def _metrics(
     """Give the figures of this very file: the network's own, or measured where bits are fewer."""
     if plan.precision == "fp32":
         return checkpoint.metrics
-    infer = session_of(graph.SerializeToString(), "full")
     held_out = None if labelled is None else labelled.held_out
     measured: dict[str, Any] = {"float_network": checkpoint.metrics}
     for name, faces in (("test", test), ("held-out", held_out)):
         if faces is not None:
-            logits = logits_of(infer, faces.pixels)
+            logits, _ = answers_of(infer, faces.pixels)
             figures = measure(logits, faces.labels, checkpoint.temperature)
             measured[name] = figures.to_dict(checkpoint.labels)
     return measured

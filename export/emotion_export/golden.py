@@ -19,7 +19,6 @@ COUNT = 6
 # Other chips add in another order: some 1e-5 on these logits. A wrong kernel is off by far more.
 TOLERANCE = 1e-3
 
-
 # Part of the range of the logits: five steps of eight bits.
 FEWER_BITS_TOLERANCE = 5 / 255
 

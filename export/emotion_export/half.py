@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx
 
-from emotion_export.errors import ConversionError
+from emotion_export.errors import ConversionError, reason_of
 
 # Sums of squared pixels leave the range of a half float.
 _IN_FLOAT = ["InstanceNormalization"]
@@ -23,7 +23,8 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
             model, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_IN_FLOAT]
         )
     except Exception as error:  # a library with errors of its own behind it
-        reason = " ".join(str(error).split())[:200]
-        raise ConversionError(f"the graph cannot be turned to fp16 ({reason}).") from error
+        raise ConversionError(
+            f"the graph cannot be turned to fp16 ({reason_of(error)})."
+        ) from error
     half.ir_version = model.ir_version
     return half  # type: ignore[no-any-return]

@@ -25,10 +25,12 @@ class LabelledFaces:
     Attributes:
         calibration: uint8 (n, 48, 48), training faces, the same number of each class.
         held_out: Validation and hold-out faces of the run; never trained nor calibrated on.
+        test: The test faces, where there are some; for the card of a release alone.
     """
 
     calibration: Pixels
     held_out: Faces
+    test: Faces | None
 
 
 def read_labelled_faces(data: Path, checkpoint: Checkpoint) -> LabelledFaces:
@@ -66,4 +68,5 @@ def read_labelled_faces(data: Path, checkpoint: Checkpoint) -> LabelledFaces:
             np.concatenate([faces.labels for faces in held_out]),
             tuple(name for faces in held_out for name in faces.names),
         ),
+        dataset.test,
     )

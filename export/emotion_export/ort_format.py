@@ -6,17 +6,15 @@ build (``--include_ops_by_config``). Written by onnxruntime's own tool.
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 
-from emotion_export.errors import ConversionError
+from emotion_export.errors import ConversionError, reason_of
 from emotion_export.parity import Comparison, Gate, Reference
 from emotion_export.parity_faces import ParityFaces
 from emotion_export.proof import prove_file
+from emotion_export.silence import silence
 from emotion_runtime.atomic import replacing
 
 OPERATORS = ".required_operators.config"
@@ -39,27 +37,23 @@ def write_ort(
         convert_onnx_models_to_ort,
     )
 
-    before = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            shutil.copyfile(model, Path(folder) / model.name)
-            try:
-                with redirect_stdout(StringIO()):
-                    convert_onnx_models_to_ort(
-                        Path(folder), optimization_styles=[OptimizationStyle.Fixed]
-                    )
-            except Exception as error:  # a tool with errors of its own
-                reason = " ".join(str(error).split())[:200]
-                raise ConversionError(f"{model}: cannot be written as .ort ({reason}).") from error
-            converted = Path(folder) / model.with_suffix(".ort").name
-            comparisons = prove_file(converted, reference, faces, gate)
-            operators = (Path(folder) / "required_operators.config").read_text(encoding="utf-8")
-            target = model.with_suffix(".ort")
-            with replacing(target) as temporary:
-                shutil.copyfile(converted, temporary)
-    finally:
-        logging.disable(before)
+    target = model.with_suffix(".ort")
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copyfile(model, Path(folder) / model.name)
+        try:
+            with silence():
+                convert_onnx_models_to_ort(
+                    Path(folder), optimization_styles=[OptimizationStyle.Fixed]
+                )
+        except Exception as error:  # a tool with errors of its own
+            raise ConversionError(
+                f"{model}: cannot be written as .ort ({reason_of(error)})."
+            ) from error
+        converted = Path(folder) / target.name
+        comparisons = prove_file(converted, reference, faces, gate)
+        operators = (Path(folder) / "required_operators.config").read_text(encoding="utf-8")
+        with replacing(target) as temporary:
+            shutil.copyfile(converted, temporary)
     with replacing(model.with_suffix(OPERATORS)) as temporary:
         # The first lines name the file with its path on this machine.
         kept = [line for line in operators.splitlines() if not line.startswith("#")]

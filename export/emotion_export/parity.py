@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from emotion_export.errors import ParityError
+from emotion_export.errors import ParityError, reason_of
 from emotion_runtime.contract import INPUT_NAME, OUTPUT_NAMES
 from emotion_runtime.preprocessing import Pixels
 from emotion_train.evaluation import predict_logits
@@ -109,12 +109,7 @@ class Reference:
 
     def compare(self, infer: Infer, stage: str, optimisation: str, batch_size: int) -> Comparison:
         """Run `infer` over the faces, `batch_size` at a time, and compare its answers."""
-        parts = [
-            infer(self.faces[start : start + batch_size, np.newaxis])
-            for start in range(0, len(self.faces), batch_size)
-        ]
-        logits = np.concatenate([part[0] for part in parts])
-        probabilities = np.concatenate([part[1] for part in parts])
+        logits, probabilities = answers_of(infer, self.faces, batch_size)
         if logits.shape != self.logits.shape or probabilities.shape != logits.shape:
             raise ParityError(
                 f"the {stage} graph gives logits of shape {logits.shape}, "
@@ -158,13 +153,20 @@ class Reference:
             except ParityError:
                 raise
             except Exception as error:  # onnxruntime's errors share no public base
-                reason = " ".join(str(error).split())[:200]
                 raise ParityError(
-                    f"onnxruntime cannot run the {stage} graph at batch {batch_size} ({reason}).",
+                    f"onnxruntime cannot run the {stage} graph at batch {batch_size} "
+                    f"({reason_of(error)}).",
                     comparisons,
                 ) from error
             on_step()
         return comparisons
+
+
+def answers_of(infer: Infer, faces: Pixels, batch_size: int = max(BATCH_SIZES)) -> Answers:
+    """Run faces uint8 (n, 48, 48) batch by batch; returns logits and probabilities."""
+    starts = range(0, len(faces), batch_size)
+    parts = [infer(faces[start : start + batch_size, np.newaxis]) for start in starts]
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
 def session_of(model: bytes, optimisation: str, threads: int = 0) -> Infer:

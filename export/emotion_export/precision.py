@@ -14,13 +14,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from emotion_export.errors import ParityError
 from emotion_export.labelled_faces import LabelledFaces
-from emotion_export.parity import Infer, session_of
-from emotion_export.quantise import METHODS, hardest_nodes, quantise
-from emotion_runtime.preprocessing import Pixels
+from emotion_export.parity import answers_of, session_of
+from emotion_export.quantise import METHODS, hardest_nodes, prepared, quantise
 from emotion_train.evaluation import measure
 
 MOST_IN_FLOAT = 3  # layers; with more of them one had better take fp32
@@ -103,20 +101,34 @@ def best_int8(
     faces: LabelledFaces,
     label_agreement: float,
     allowed: Loss,
+    known: float | None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Quantised:
     """Quantise in every way, and return the best that opens the gates.
 
+    Args:
+        model: The float graph.
+        faces: What ranges are taken from, and what the results are judged on.
+        label_agreement: The gate of label agreement.
+        allowed: The other gates.
+        known: The network's accuracy on held-out faces when it was trained; None where nobody
+            measured it.
+        say: Takes a line for each graph that is tried.
+
     Raises:
-        ParityError: None does; the message has the figures of the one that came closest.
+        ConversionError: onnxruntime cannot quantise the graph.
+        ParityError: The faces are not the network's, or no graph opens the gates; the message
+            has the figures of the one that came closest.
     """
     judge = _Judge(model, faces)
+    if known is not None:
+        judge.require_known_faces(known)
     tried = [judge.quantised(method) for method in METHODS]
     for one in tried:
         say(f"int8, {one}")
     best = max(tried, key=_quality)
     if best.failures(label_agreement, allowed):
-        hardest = hardest_nodes(model, best.graph, faces.calibration)
+        hardest = hardest_nodes(judge.prepared, best.graph, faces.calibration)
         for count in range(1, min(MOST_IN_FLOAT, len(hardest)) + 1):
             one = judge.quantised(best.method, tuple(hardest[:count]))
             say(f"int8, {one}")
@@ -142,46 +154,44 @@ class _Judge:
     """Quantises one graph and compares the results with it on held-out faces."""
 
     def __init__(self, model: onnx.ModelProto, faces: LabelledFaces) -> None:
-        self._model, self._faces = model, faces
-        self._bytes = model.SerializeToString()
-        self._logits = logits_of(session_of(self._bytes, "full"), faces.held_out.pixels)
+        self.prepared, self._faces = prepared(model), faces
+        data = model.SerializeToString()
+        self._bytes = len(data)
+        self._logits, _ = answers_of(session_of(data, "full"), faces.held_out.pixels)
+        self._before = measure(self._logits, faces.held_out.labels)
+
+    def require_known_faces(self, recorded: float) -> None:
+        """Refuse faces that the network does not know: ranges taken from noise fit no face.
+
+        Args:
+            recorded: The network's accuracy on held-out faces when it was trained.
+
+        Raises:
+            ParityError: It is right on far fewer of these.
+        """
+        accuracy = self._before.accuracy
+        if accuracy < recorded - 0.05:
+            raise ParityError(
+                f"the calibration data are not what the network was trained on: it is right on "
+                f"{accuracy:.1%} of their held-out faces, and was on {recorded:.1%} in training. "
+                f"Ranges taken from other pictures, or from noise, fit no face."
+            )
 
     def quantised(self, method: str, in_float: tuple[str, ...] = ()) -> Quantised:
-        graph = quantise(self._model, self._faces.calibration, method, in_float=in_float)
+        graph = quantise(self.prepared, self._faces.calibration, method, in_float=in_float)
         data = graph.SerializeToString()
-        logits = logits_of(session_of(data, "full"), self._faces.held_out.pixels)
-        labels = self._faces.held_out.labels
-        before, after = measure(self._logits, labels), measure(logits, labels)
+        held_out = self._faces.held_out
+        logits, _ = answers_of(session_of(data, "full"), held_out.pixels)
+        after = measure(logits, held_out.labels)
         return Quantised(
             graph,
             method,
             in_float,
             float((logits.argmax(axis=1) == self._logits.argmax(axis=1)).mean()),
-            before.accuracy - after.accuracy,
-            float((before.recall - after.recall).max()),
-            len(data) / len(self._bytes),
-            len(labels),
-        )
-
-
-def require_known_faces(model: onnx.ModelProto, faces: LabelledFaces, recorded: float) -> None:
-    """Refuse faces that the network does not know: ranges taken from noise fit no face.
-
-    Args:
-        model: The float graph.
-        faces: What it is to be calibrated and judged on.
-        recorded: Its accuracy on held-out faces when it was trained.
-
-    Raises:
-        ParityError: It is right on far fewer of these.
-    """
-    logits = logits_of(session_of(model.SerializeToString(), "full"), faces.held_out.pixels)
-    accuracy = float((logits.argmax(axis=1) == faces.held_out.labels).mean())
-    if accuracy < recorded - 0.05:
-        raise ParityError(
-            f"the calibration data are not what the network was trained on: it is right on "
-            f"{accuracy:.1%} of their held-out faces, and was on {recorded:.1%} in training. "
-            f"Ranges taken from other pictures, or from noise, fit no face."
+            self._before.accuracy - after.accuracy,
+            float((self._before.recall - after.recall).max()),
+            len(data) / self._bytes,
+            len(held_out),
         )
 
 
@@ -207,11 +217,3 @@ def loosened(label_agreement: float, required: float, allowed: Loss) -> dict[str
     strict = asdict(Loss())
     wider = {name: value for name, value in asdict(allowed).items() if value > strict[name]}
     return wider | ({"label_agreement": label_agreement} if label_agreement < required else {})
-
-
-def logits_of(infer: Infer, pixels: Pixels) -> NDArray[np.float32]:
-    """Run faces uint8 (n, 48, 48), 64 at a time; returns logits (n, classes)."""
-    parts = [
-        infer(pixels[start : start + 64, np.newaxis])[0] for start in range(0, len(pixels), 64)
-    ]
-    return np.concatenate(parts)

@@ -7,11 +7,8 @@ and every device gives the answers that were proven here.
 
 from __future__ import annotations
 
-import io
-import logging
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +28,8 @@ from onnxruntime.quantization.qdq_loss_debug import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from emotion_export.errors import ConversionError
+from emotion_export.errors import ConversionError, reason_of
+from emotion_export.silence import silence
 from emotion_runtime.contract import INPUT_NAME
 from emotion_runtime.preprocessing import Pixels
 
@@ -52,26 +50,25 @@ def quantise(
     """Quantise weights and activations to eight bits; inputs and outputs stay as they are.
 
     Args:
-        model: A float graph.
+        model: A float graph that was `prepared`.
         faces: uint8, shape (n, 48, 48); ranges are taken from what they make of the network.
         method: A name in `METHODS`, how a range is chosen from the values seen.
-        in_float: Names of nodes of `prepared(model)` that are left as they are.
+        in_float: Names of nodes that are left as they are.
 
     Raises:
         ConversionError: onnxruntime cannot quantise the graph.
     """
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, silence():
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         try:
-            whole = prepared(model)
-            onnx.save(whole, source)
+            onnx.save(model, source)
             quantize_static(
                 source,
                 target,
                 _Faces(faces),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=_OPERATORS,
-                nodes_to_exclude=[*in_float, *_first_layers(whole)],
+                nodes_to_exclude=[*in_float, *_first_layers(model)],
                 per_channel=True,
                 reduce_range=True,
                 activation_type=QuantType.QUInt8,
@@ -79,8 +76,7 @@ def quantise(
                 calibrate_method=METHODS[method],
             )
         except Exception as error:  # a library with errors of its own behind it
-            reason = " ".join(str(error).split())[:200]
-            raise ConversionError(f"the graph cannot be quantised ({reason}).") from error
+            raise ConversionError(f"the graph cannot be quantised ({reason_of(error)}).") from error
         quantised = onnx.load(target)
     quantised.ir_version = model.ir_version
     used = {node.domain or "" for node in quantised.graph.node}
@@ -92,12 +88,21 @@ def quantise(
 
 
 def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Infer shapes and fuse what onnxruntime would fuse, so that it is quantised as one."""
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    """Infer shapes and fuse what onnxruntime would fuse, so that it is quantised as one.
+
+    Raises:
+        ConversionError: onnxruntime cannot read the graph.
+    """
+    with tempfile.TemporaryDirectory() as folder, silence():
         source, target = Path(folder) / "float.onnx", Path(folder) / "prepared.onnx"
-        onnx.save(model, source)
-        quant_pre_process(source, target, skip_symbolic_shape=True)
-        return onnx.load(target)
+        try:
+            onnx.save(model, source)
+            quant_pre_process(source, target, skip_symbolic_shape=True)
+        except Exception as error:  # as above
+            raise ConversionError(f"the graph cannot be quantised ({reason_of(error)}).") from error
+        whole = onnx.load(target)
+    whole.ir_version = model.ir_version
+    return whole
 
 
 def _first_layers(model: onnx.ModelProto) -> list[str]:
@@ -113,11 +118,12 @@ def _first_layers(model: onnx.ModelProto) -> list[str]:
 def hardest_nodes(model: onnx.ModelProto, quantised: onnx.ModelProto, faces: Pixels) -> list[str]:
     """Order the nodes by what quantisation does to their output, the worst first.
 
-    The measure is onnxruntime's signal-to-noise ratio of each activation, float against quantised.
+    The measure is onnxruntime's signal-to-noise ratio of each activation, `model` (float, and
+    `prepared`) against `quantised`.
     """
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, silence():
         seen = []
-        for name, graph in (("float", prepared(model)), ("int8", quantised)):
+        for name, graph in (("float", model), ("int8", quantised)):
             plain, tapped = Path(folder) / f"{name}.onnx", Path(folder) / f"{name}-tapped.onnx"
             onnx.save(graph, plain)
             modify_model_output_intermediate_tensors(str(plain), str(tapped))
@@ -126,7 +132,7 @@ def hardest_nodes(model: onnx.ModelProto, quantised: onnx.ModelProto, faces: Pix
     ratios = {name: float(np.mean(error["xmodel_err"])) for name, error in errors.items()}
     quantisable = [
         (ratios[node.output[0]], node.name)
-        for node in prepared(model).graph.node
+        for node in model.graph.node
         if node.op_type in _OPERATORS and node.output[0] in ratios
     ]
     return [name for _, name in sorted(quantisable)]
@@ -146,15 +152,3 @@ class _Faces(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is unt
 
     def get_next(self) -> dict[str, Pixels] | None:
         return next(self._batches, None)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep advice that has been followed off the terminal."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)

@@ -7,7 +7,7 @@ from collections import Counter
 import onnx
 import onnxsim
 
-from emotion_export.errors import ConversionError
+from emotion_export.errors import ConversionError, reason_of
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -19,9 +19,8 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         simplified, same = onnxsim.simplify(model)
     except Exception as error:  # a C++ library behind: anything may come
-        reason = " ".join(str(error).split())[:200]
         raise ConversionError(
-            f"onnxsim failed on the graph ({reason}); --no-simplify goes without it."
+            f"onnxsim failed on the graph ({reason_of(error)}); --no-simplify goes without it."
         ) from error
     if not same:
         raise ConversionError(
