@@ -133,10 +133,10 @@ def _recipe_options(command: Any) -> Any:
 )
 @click.option(
     "--teacher",
-    type=click.Path(path_type=Path),
     multiple=True,
-    metavar="RUN_DIR|FILE.pt",
-    help="A trained run whose answers join the targets (distillation); of several, their mean.",
+    metavar="RUN_DIR|FILE|NAME",
+    help="A run, checkpoint, exported model or released model (such as baseline) whose answers to "
+    "the augmented faces join the targets (distillation); of several, their mean.",
 )
 @click.option(
     "--start-from",
@@ -173,7 +173,7 @@ def main(
     threads: int | None,
     no_test: bool,
     votes: Path | None,
-    teacher: tuple[Path, ...],
+    teacher: tuple[str, ...],
     start_from: tuple[Path, ...],
     answered: float,
     resume: bool,

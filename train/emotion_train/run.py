@@ -15,7 +15,7 @@ import torch
 
 from emotion_runtime.atomic import replacing
 from emotion_runtime.cpus import usable_cpus
-from emotion_train.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
+from emotion_train.checkpoint import BEST, LAST, load_checkpoint
 from emotion_train.dataset import Dataset, load_dataset
 from emotion_train.distributed import Place
 from emotion_train.errors import RunError
@@ -24,7 +24,8 @@ from emotion_train.outcome import REPORT, Outcome
 from emotion_train.readers import read_other_classes
 from emotion_train.recipe import Recipe
 from emotion_train.report import class_table
-from emotion_train.targets import Targets, label_targets, mix, teacher_targets
+from emotion_train.targets import Targets, label_targets, mix
+from emotion_train.teacher import Teacher, load_member
 from emotion_train.training import HISTORY, Trainer
 from emotion_train.transfer import blend
 from emotion_train.votes import Votes
@@ -42,7 +43,8 @@ class Run:
         place: This process among all.
         workers: Loader processes; None picks half of the CPUs, at most eight.
         votes: A votes file, for the report and, where the recipe says so, for the targets.
-        teachers: Checkpoints or run folders; the mean of their answers joins the targets.
+        teachers: Checkpoints, run folders, model files or released models by name; the mean of
+            their answers joins the targets.
         start_from: Checkpoints or run folders; the run starts with the mean of their weights.
         answered: Part of the held-out faces that the confidence floor must let through.
         with_test: Measure on the test set at the end; trials leave it alone.
@@ -59,7 +61,7 @@ class Run:
     show: Callable[[str], None]
     workers: int | None = None
     votes: Path | None = None
-    teachers: tuple[Path, ...] = ()
+    teachers: tuple[str, ...] = ()
     start_from: tuple[Path, ...] = ()
     answered: float = 1.0
     with_test: bool = True
@@ -100,9 +102,12 @@ class Run:
         workers = min(8, usable_cpus() // 2) if self.workers is None else self.workers
         self._share_cpus(workers)
         targets = self._targets(dataset, recipe, votes)
-        starts = [self._load(path, dataset, recipe) for path in self.start_from]
+        teacher = self._teacher(recipe, dataset)
+        starts = [load_checkpoint(path) for path in self.start_from]
+        for path, start in zip(self.start_from, starts, strict=True):
+            self._warn_of_another_draw(str(path), start.labels, start.training, dataset, recipe)
         initial = blend(starts) if starts else None
-        trainer = Trainer(dataset, recipe, self.place, workers, targets, initial)
+        trainer = Trainer(dataset, recipe, self.place, workers, targets, initial, teacher)
         if self.place.is_first:
             self.say(
                 f"network {recipe.network}: {parameter_count(trainer.network):,} parameters, "
@@ -129,42 +134,49 @@ class Run:
             torch.set_num_threads(max(1, usable_cpus() - workers))
 
     def _targets(self, dataset: Dataset, recipe: Recipe, votes: Votes | None) -> Targets | None:
-        """Mix labels, votes and the teachers' answers; None where labels alone are taught."""
-        if not recipe.vote_weight and not recipe.teacher_weight:
+        """Mix labels and votes; None where labels alone are taught."""
+        if not recipe.vote_weight:
             return None
-        targets = label_targets(dataset.train, len(dataset.classes))
-        if recipe.vote_weight:
-            if votes is None:
-                raise RunError("the recipe learns from votes; name their file with --votes.")
-            targets = mix(targets, votes.targets(dataset.train), recipe.vote_weight)
-        if recipe.teacher_weight:
-            if not self.teachers:
-                raise RunError("the recipe learns from a teacher; name it with --teacher.")
-            loaded = [self._load(path, dataset, recipe) for path in self.teachers]
-            device = self.place.device
-            answers = [teacher_targets(t, dataset.train, dataset.classes, device) for t in loaded]
-            targets = mix(targets, np.mean(answers, axis=0), recipe.teacher_weight)
-        return targets
+        if votes is None:
+            raise RunError("the recipe learns from votes; name their file with --votes.")
+        labels = label_targets(dataset.train, len(dataset.classes))
+        return mix(labels, votes.targets(dataset.train), recipe.vote_weight)
 
-    def _load(self, path: Path, dataset: Dataset, recipe: Recipe) -> Checkpoint:
-        """Read another run's checkpoint, and warn where it may have seen what is held out here.
+    def _teacher(self, recipe: Recipe, dataset: Dataset) -> Teacher | None:
+        """Open the teacher, where the recipe learns from one."""
+        if not recipe.teacher_weight:
+            return None
+        if not self.teachers:
+            raise RunError("the recipe learns from a teacher; name it with --teacher.")
+        members = [load_member(source, self.place.device) for source in self.teachers]
+        for one in members:
+            self._warn_of_another_draw(one.source, one.labels, one.training, dataset, recipe)
+        return Teacher(members, dataset.classes)
+
+    def _warn_of_another_draw(
+        self,
+        source: str,
+        labels: tuple[str, ...],
+        training: dict[str, Any],
+        dataset: Dataset,
+        recipe: Recipe,
+    ) -> None:
+        """Warn where another run may have seen what is held out here.
 
         The draw depends on a class's place in the list, so that a teacher of more classes must
         name this run's classes first.
         """
-        other = load_checkpoint(path)
-        theirs = other.training.get("recipe", {})
-        same = other.labels[: len(dataset.classes)] == dataset.classes and all(
+        theirs = training.get("recipe", {})
+        same = labels[: len(dataset.classes)] == dataset.classes and all(
             theirs.get(name) == getattr(recipe, name)
             for name in ("seed", "holdout", "validation_per_class")
         )
         if self.place.is_first and not same:
             self.say(
-                f"warning: {path} was trained with another draw of held-out faces (its classes "
-                f"{', '.join(other.labels)}; seed, hold-out or validation may differ too): it may "
+                f"warning: {source} was trained with another draw of held-out faces (its classes "
+                f"{', '.join(labels)}; seed, hold-out or validation may differ too): it may "
                 f"know faces that are held out here, and the held-out figures be too good."
             )
-        return other
 
     def _introduce(self, dataset: Dataset) -> None:
         for line in dataset.skipped[:10]:

@@ -30,6 +30,7 @@ from emotion_train.networks.face_network import FaceNetwork
 from emotion_train.recipe import Recipe
 from emotion_train.schedule import build_optimizer, build_schedule
 from emotion_train.targets import Targets, label_targets
+from emotion_train.teacher import Teacher
 from emotion_train.transfer import transfer
 
 HISTORY = "history.csv"
@@ -48,12 +49,17 @@ class Trainer:
         workers: int,
         targets: Targets | None = None,
         initial: Checkpoint | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         self.digest = dataset.digest()
         if targets is None:
             targets = label_targets(dataset.train, len(dataset.classes))
         else:
             self.digest = hashlib.sha256(self.digest.encode() + targets.tobytes()).hexdigest()
+        self.teacher = teacher
+        if teacher is not None:
+            asked = torch.from_numpy(dataset.train.pixels[:64, None]).to(place.device)
+            self.digest = hashlib.sha256(self.digest.encode() + teacher.digest(asked)).hexdigest()
         self.dataset, self.recipe, self.place = dataset, recipe, place
         self.batches = EpochBatches(
             dataset.train,
@@ -149,6 +155,8 @@ class Trainer:
         enabled = self.precision is not torch.float32
         with torch.autocast(device.type, self.precision, enabled=enabled):
             logits = network(pixels)
+            if self.teacher is not None:
+                targets = targets.lerp(self.teacher.answer(pixels), self.recipe.teacher_weight)
         loss = nn.functional.cross_entropy(
             logits.float(), targets, label_smoothing=self.recipe.label_smoothing, reduction="sum"
         )
