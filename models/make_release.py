@@ -54,7 +54,7 @@ def _release(name: str, precision: str, checkpoint: Path, data: Path, command: s
     labelled = None if precision == "fp32" else read_labelled_faces(data, trained)
     test = None if labelled is None else labelled.test
     plan = Plan(precision=precision, report=False)
-    faces = read_parity_faces(data)
+    faces = read_parity_faces(data, size=trained.size)
     done = export_checkpoint(trained, model, faces, plan, labelled, test=test, say=print)
     print(f"{model.name}: largest logit difference {done.max_logit_difference:.1e}")
     contract = EmotionClassifier(model).contract

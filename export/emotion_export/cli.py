@@ -248,11 +248,11 @@ def _parity_faces(
     from emotion_export.parity_faces import average_parity_faces, read_parity_faces
 
     if data is not None:
-        return read_parity_faces(data, wanted)
+        return read_parity_faces(data, wanted, size=checkpoint.size)
     trained_on = _training_data(source)
     if trained_on is None:
         return average_parity_faces(checkpoint)
-    return read_parity_faces(trained_on, wanted)
+    return read_parity_faces(trained_on, wanted, size=checkpoint.size)
 
 
 def _labelled_faces(data: Path | None, source: Path, checkpoint: Checkpoint) -> LabelledFaces:

@@ -25,19 +25,24 @@ class SelfContained(nn.Module):
         self.temperature = temperature
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Map pixels uint8 (batch, 1, 48, 48) to logits and probabilities (batch, classes)."""
+        """Map pixels uint8 (batch, 1, size, size) to logits and probabilities (batch, classes)."""
         logits = self.network(pixels)
         return logits, torch.softmax(logits / self.temperature, dim=1)
 
 
 def convert(
-    network: nn.Module, temperature: float = 1.0, *, opset: int = DEFAULT_OPSET
+    network: nn.Module,
+    temperature: float = 1.0,
+    *,
+    size: int = FACE_SIZE,
+    opset: int = DEFAULT_OPSET,
 ) -> onnx.ModelProto:
     """Convert a network to ONNX, with a dynamic batch and the contract's names.
 
     Args:
-        network: Takes uint8 (batch, 1, 48, 48), gives logits float32 (batch, classes).
+        network: Takes uint8 (batch, 1, size, size), gives logits float32 (batch, classes).
         temperature: Logits are divided by it before softmax.
+        size: Side of the faces, in pixels.
         opset: The operator set; the lowest IR version that serves it is written.
 
     Raises:
@@ -45,7 +50,7 @@ def convert(
     """
     whole = SelfContained(network, temperature).eval()
     # Two pictures: with one, torch takes the batch for a constant.
-    example = torch.zeros(2, 1, FACE_SIZE, FACE_SIZE, dtype=torch.uint8)
+    example = torch.zeros(2, 1, size, size, dtype=torch.uint8)
     try:
         with silence():
             program = torch.onnx.export(

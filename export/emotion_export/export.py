@@ -45,7 +45,7 @@ from emotion_export.proof import prove_file, require_same_reader
 from emotion_export.simplify import count_operators, simplify
 from emotion_runtime import __version__
 from emotion_runtime.atomic import naming, replacing
-from emotion_runtime.contract import Contract
+from emotion_runtime.contract import Contract, InputSpec
 from emotion_runtime.digest import sha256_of
 from emotion_train.checkpoint import Checkpoint
 from emotion_train.evaluation import measure
@@ -139,7 +139,7 @@ def export_checkpoint(
     require_same_reader(checkpoint)
     network = checkpoint.build() if network is None else network.eval()
     reference = Reference(network, checkpoint.temperature, faces.pixels)
-    graph = convert(network, checkpoint.temperature, opset=plan.opset)
+    graph = convert(network, checkpoint.temperature, size=checkpoint.size, opset=plan.opset)
     say(f"converted: {_summary(graph)}")
     stages = {"converted": graph}
     if plan.simplified:
@@ -162,13 +162,13 @@ def export_checkpoint(
         judged = reference.compare_graph(graph.SerializeToString(), plan.precision, on_step)
         comparisons += judged
         require(judged, plan.gate)
-        ratio = speed_ratio(in_float, graph)
+        ratio = speed_ratio(in_float, graph, checkpoint.size)
         smaller["times_as_fast_as_fp32"] = round(ratio, 2)
         word = "faster than" if ratio > 1.05 else "no faster than"
         say(f"{plan.precision}: {word} fp32 on this machine ({ratio:.2f} times as fast, batch 1)")
 
     infer = session_of(graph.SerializeToString(), "full")
-    golden = make_golden(network, checkpoint.average_faces[:, 0].numpy())
+    golden = make_golden(network, checkpoint.average_faces[:, 0].numpy(), checkpoint.size)
     if plan.precision != "fp32":
         flips_allowed = plan.label_agreement is not None
         golden = with_answers_of(golden, infer, flips_allowed=flips_allowed)
@@ -176,6 +176,7 @@ def export_checkpoint(
         labels=checkpoint.labels,
         network=checkpoint.network,
         golden=golden,
+        input=InputSpec(size=checkpoint.size),
         precision=plan.precision,
         temperature=checkpoint.temperature,
         min_confidence=checkpoint.min_confidence,
@@ -230,6 +231,7 @@ def export_module(
     faces: Path,
     plan: Plan = Plan(),
     *,
+    size: int = 48,
     temperature: float = 1.0,
 ) -> Exported:
     """Export a network of your own, with the same proof.
@@ -237,20 +239,22 @@ def export_module(
     >>> export_module(MyNetwork(), ("cat", "dog"), Path("pets.onnx"), Path("pictures"))
 
     Args:
-        network: Takes pixels uint8 (batch, 1, 48, 48), 0 to 255, and gives logits float32
+        network: Takes pixels uint8 (batch, 1, size, size), 0 to 255, and gives logits float32
             (batch, len(labels)); its scaling is a part of it.
         labels: Class names in the order of the logits.
         path: The file to write, ``*.onnx``.
         faces: A folder of pictures to prove it on.
         plan: ``fp32`` or ``fp16``; int8 needs a checkpoint, whose splits it is judged on.
+        size: Side of the faces, in pixels.
         temperature: Logits are divided by it before softmax.
 
     Raises:
         ExportError: As `export_checkpoint`.
     """
     check_target(path, overwrite=True)
-    described = Checkpoint(type(network).__name__, tuple(labels), {}, temperature)
-    return export_checkpoint(described, path, read_parity_faces(faces), plan, network=network)
+    described = Checkpoint(type(network).__name__, tuple(labels), {}, size, temperature)
+    read = read_parity_faces(faces, size=size)
+    return export_checkpoint(described, path, read, plan, network=network)
 
 
 def _with_fewer_bits(

@@ -10,7 +10,7 @@ import torch
 from emotion_export.errors import ParityError
 from emotion_export.parity import Infer
 from emotion_runtime.contract import Golden
-from emotion_runtime.preprocessing import FACE_SIZE, Pixels, read_face
+from emotion_runtime.preprocessing import Pixels, read_face
 from emotion_runtime.probe import draw_probe
 from emotion_train.evaluation import predict_logits
 
@@ -23,21 +23,22 @@ TOLERANCE = 1e-3
 FEWER_BITS_TOLERANCE = 5 / 255
 
 
-def make_golden(network: torch.nn.Module, average_faces: Pixels) -> Golden:
+def make_golden(network: torch.nn.Module, average_faces: Pixels, size: int) -> Golden:
     """Take a few average faces, and the logits that PyTorch gives them.
 
     Args:
-        network: Takes uint8 (batch, 1, 48, 48), gives logits.
-        average_faces: uint8, shape (n, 48, 48); no person's picture may travel in a file. Where
+        network: Takes uint8 (batch, 1, size, size), gives logits.
+        average_faces: uint8, shape (n, size, size); no person's picture may travel in a file. Where
             there are none, generated patterns stand in.
+        size: Side of the faces, in pixels.
     """
     if len(average_faces):
         chosen = np.linspace(0, len(average_faces) - 1, min(COUNT, len(average_faces)))
         pixels = average_faces[np.rint(chosen).astype(np.int64)]
     else:
-        pixels = _patterns()
+        pixels = _patterns(size)
     logits = predict_logits(network, pixels)
-    probe = read_face(draw_probe())
+    probe = read_face(draw_probe(), size)
     return Golden(np.ascontiguousarray(pixels[:, np.newaxis]), logits, TOLERANCE, probe)
 
 
@@ -58,10 +59,10 @@ def with_answers_of(golden: Golden, infer: Infer, *, flips_allowed: bool) -> Gol
     return replace(golden, logits=logits, tolerance=float(np.ptp(logits)) * FEWER_BITS_TOLERANCE)
 
 
-def _patterns() -> Pixels:
+def _patterns(size: int) -> Pixels:
     """Draw smooth blobs of light, seeded; they reach every layer as a face does."""
     rng = np.random.default_rng(0)
-    axis = np.linspace(-1.0, 1.0, FACE_SIZE)
+    axis = np.linspace(-1.0, 1.0, size)
     y, x = np.meshgrid(axis, axis, indexing="ij")
     drawn = []
     for _ in range(COUNT):

@@ -23,7 +23,7 @@ class LabelledFaces:
     """What quantisation works with.
 
     Attributes:
-        calibration: uint8 (n, 48, 48), training faces, the same number of each class.
+        calibration: uint8 (n, size, size), training faces, the same number of each class.
         held_out: Validation and hold-out faces of the run; never trained nor calibrated on.
         test: The test faces, where there are some; for the card of a release alone.
     """
@@ -44,6 +44,7 @@ def read_labelled_faces(data: Path, checkpoint: Checkpoint) -> LabelledFaces:
     dataset = load_dataset(
         data,
         classes=checkpoint.labels,
+        size=checkpoint.size,
         seed=recipe.seed,
         validation_per_class=recipe.validation_per_class,
         holdout=recipe.holdout,

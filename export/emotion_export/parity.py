@@ -97,9 +97,9 @@ class Reference:
     """The network in PyTorch and its answers to the faces that a file is proven on.
 
     Args:
-        network: Takes uint8 (batch, 1, 48, 48), gives logits.
+        network: Takes uint8 (batch, 1, size, size), gives logits.
         temperature: Logits are divided by it before softmax.
-        faces: uint8, shape (n, 48, 48).
+        faces: uint8, shape (n, size, size).
     """
 
     def __init__(self, network: torch.nn.Module, temperature: float, faces: Pixels) -> None:
@@ -163,7 +163,7 @@ class Reference:
 
 
 def answers_of(infer: Infer, faces: Pixels, batch_size: int = max(BATCH_SIZES)) -> Answers:
-    """Run faces uint8 (n, 48, 48) batch by batch; returns logits and probabilities."""
+    """Run faces uint8 (n, size, size) batch by batch; returns logits and probabilities."""
     starts = range(0, len(faces), batch_size)
     parts = [infer(faces[start : start + batch_size, np.newaxis]) for start in starts]
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])

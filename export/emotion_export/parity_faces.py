@@ -11,7 +11,7 @@ import numpy as np
 
 from emotion_export.errors import ParityDataError
 from emotion_runtime.errors import PictureError, SourceError
-from emotion_runtime.preprocessing import Pixels, read_face
+from emotion_runtime.preprocessing import FACE_SIZE, Pixels, read_face
 from emotion_runtime.sources import find_pictures
 from emotion_train.checkpoint import Checkpoint
 from emotion_train.readers import ALL_CLASSES, read_source
@@ -24,7 +24,7 @@ class ParityFaces:
     """Faces, and what they are.
 
     Attributes:
-        pixels: uint8, shape (n, 48, 48).
+        pixels: uint8, shape (n, size, size).
         source: Where they come from, for a person; no path.
         real: False where they are average faces.
         paths: The picture file of each, where there are files; never written anywhere.
@@ -46,13 +46,14 @@ class ParityFaces:
         }
 
 
-def read_parity_faces(data: Path, wanted: int = WANTED) -> ParityFaces:
+def read_parity_faces(data: Path, wanted: int = WANTED, *, size: int = FACE_SIZE) -> ParityFaces:
     """Read faces, evenly spread over what is there.
 
     Args:
         data: A folder of pictures, a training folder (its ``train`` is used: test pictures are
             for reports), or the challenge's CSV.
         wanted: How many; all where there are fewer.
+        size: Side of the faces, in pixels.
 
     Raises:
         ParityDataError: There is no readable picture.
@@ -61,7 +62,7 @@ def read_parity_faces(data: Path, wanted: int = WANTED) -> ParityFaces:
     if not data.exists():
         raise ParityDataError(f"{data}: no such folder or file.")
     if data.is_file():
-        pixels = read_source(data, ALL_CLASSES).splits["train"].pixels
+        pixels = read_source(data, ALL_CLASSES, size=size).splits["train"].pixels
         return ParityFaces(pixels[_spread(len(pixels), wanted)], f"{data.name}, train", True)
     folder, name = data, data.resolve().name
     if (data / "train").is_dir():
@@ -73,7 +74,7 @@ def read_parity_faces(data: Path, wanted: int = WANTED) -> ParityFaces:
     faces, read = [], []
     for index in _spread(len(paths), wanted):
         try:
-            faces.append(read_face(paths[index]))
+            faces.append(read_face(paths[index], size))
             read.append(paths[index])
         except PictureError:
             continue  # a bad picture is the training's to name

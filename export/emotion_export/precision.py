@@ -195,9 +195,11 @@ class _Judge:
         )
 
 
-def speed_ratio(before: onnx.ModelProto, after: onnx.ModelProto, *, rounds: int = 30) -> float:
+def speed_ratio(
+    before: onnx.ModelProto, after: onnx.ModelProto, size: int, *, rounds: int = 30
+) -> float:
     """Say how many times as fast `after` is on this machine: batch 1, one thread, in turns."""
-    face = np.full((1, 1, 48, 48), 127, np.uint8)
+    face = np.full((1, 1, size, size), 127, np.uint8)
     face[:, :, ::2] = 90
     cases = [session_of(model.SerializeToString(), "full", threads=1) for model in (before, after)]
     ratios = []

@@ -59,7 +59,9 @@ def require_same_reader(checkpoint: Checkpoint) -> None:
     """
     if not len(checkpoint.probe):
         return  # a checkpoint of before there was a probe, or one that was never measured
-    difference = pixel_difference(read_face(draw_probe()), checkpoint.probe.numpy())
+    difference = pixel_difference(
+        read_face(draw_probe(), checkpoint.size), checkpoint.probe.numpy()
+    )
     if difference > TOLERANCE:
         raise ParityError(
             f"pictures are read otherwise than in training: the probe picture differs by "

@@ -51,7 +51,7 @@ def quantise(
 
     Args:
         model: A float graph that was `prepared`.
-        faces: uint8, shape (n, 48, 48); ranges are taken from what they make of the network.
+        faces: uint8, shape (n, size, size); ranges are taken from what they make of the network.
         method: A name in `METHODS`, how a range is chosen from the values seen.
         in_float: Names of nodes that are left as they are.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from click.testing import Result
 
@@ -14,14 +15,30 @@ from emotion_train.checkpoint import load_checkpoint
 from synthetic import read_lines, save_face, write_data
 
 
+@pytest.mark.parametrize(("network", "size"), [("baseline", 48), ("edge", 64)])
 def test_what_was_trained_is_what_the_device_says(
     train: Callable[..., Result],
     export: Callable[..., Result],
     infer: Callable[..., Result],
     tmp_path: Path,
+    network: str,
+    size: int,
 ) -> None:
     data = write_data(tmp_path / "data", (80, 80, 80), 10)
-    arguments = ["--epochs", "25", "--batch-size", "16", "--workers", "0", "--validation", "20"]
+    arguments = [
+        "--network",
+        network,
+        "--size",
+        str(size),
+        "--epochs",
+        "25",
+        "--batch-size",
+        "16",
+        "--workers",
+        "0",
+        "--validation",
+        "20",
+    ]
     trained = train(data, "-o", tmp_path / "run", *arguments, "--augmentation", "light")
     assert trained.exit_code == 0, trained.output
     exported = export(tmp_path / "model.onnx", "-c", tmp_path / "run")
@@ -36,7 +53,7 @@ def test_what_was_trained_is_what_the_device_says(
     assert len(lines) == 33
 
     checkpoint = load_checkpoint(tmp_path / "run")
-    faces = np.stack([read_face(str(line["path"])) for line in lines])[:, np.newaxis]
+    faces = np.stack([read_face(str(line["path"]), size) for line in lines])[:, np.newaxis]
     with torch.inference_mode():
         said = checkpoint.build()(torch.from_numpy(faces)).argmax(dim=1).tolist()
     assert [line["label"] for line in lines] == [checkpoint.labels[label] for label in said]

@@ -119,7 +119,7 @@ def test_a_network_of_ones_own_is_exported(tmp_path: Path) -> None:
     class Mine(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.layer = torch.nn.Linear(48 * 48, 2)
+            self.layer = torch.nn.Linear(64 * 64, 2)
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             return self.layer(pixels.float().flatten(1) / 255)
@@ -127,10 +127,12 @@ def test_a_network_of_ones_own_is_exported(tmp_path: Path) -> None:
     for number in range(6):
         save_face(tmp_path / "faces" / f"{number}.png", number % 3, number)
     torch.manual_seed(0)
-    done = stages.export_module(Mine(), ["up", "down"], tmp_path / "m.onnx", tmp_path / "faces")
+    faces, target = tmp_path / "faces", tmp_path / "m.onnx"
+    done = stages.export_module(Mine(), ["up", "down"], target, faces, size=64)
     classifier = EmotionClassifier(done.path)
     assert classifier.labels == ("up", "down")
     assert classifier.contract.network == "Mine"
+    assert classifier.contract.input.size == 64
     assert classifier.self_test().passed
 
 

@@ -12,10 +12,10 @@ def test_the_reference_network_has_1494851_parameters_for_three_classes() -> Non
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("classes", [2, 7])
-def test_every_network_maps_pixels_to_logits(name: str, classes: int) -> None:
-    network = build_network(name, classes).eval()
-    pixels = torch.randint(0, 256, (3, 1, 48, 48), dtype=torch.uint8)
+@pytest.mark.parametrize(("classes", "size"), [(2, 48), (7, 48), (3, 32), (3, 47), (3, 100)])
+def test_every_network_maps_pixels_to_logits(name: str, classes: int, size: int) -> None:
+    network = build_network(name, classes, size).eval()
+    pixels = torch.randint(0, 256, (3, 1, size, size), dtype=torch.uint8)
     logits = network(pixels)
     assert logits.shape == (3, classes)
     assert logits.dtype == torch.float32

@@ -1,4 +1,4 @@
-"""Augmentation on the fly: torchvision's v2 transforms on uint8 faces of shape (n, 1, 48, 48).
+"""Augmentation on the fly: torchvision's v2 transforms on uint8 faces of shape (n, 1, size, size).
 
 The strengths are plain numbers, so that ``--help`` can list them; torchvision is imported when
 one is built.
@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Augmentation: TypeAlias = "Callable[[Tensor], Tensor]"
-
-# Room around the face, so that a turned or shifted one is completed by its mirror, not by black.
-_MARGIN = 12
-_SIZE = 48
 
 
 @dataclass(frozen=True)
@@ -60,10 +56,10 @@ AUGMENTATIONS: dict[str, Strength | None] = {
 }
 
 
-def build_augmentation(name: str) -> Augmentation:
+def build_augmentation(name: str, size: int = 48) -> Augmentation:
     """Build a registered augmentation.
 
-    It takes uint8 of shape (n, 1, 48, 48), draws once for all of them from torch's global
+    It takes uint8 of shape (n, 1, size, size), draws once for all of them from torch's global
     generator, and gives the same shape and dtype.
     """
     import torch
@@ -72,10 +68,12 @@ def build_augmentation(name: str) -> Augmentation:
     strength = AUGMENTATIONS[name]
     if strength is None:
         return v2.Identity()  # type: ignore[no-any-return]
-    shift = strength.shift * _SIZE / (_SIZE + 2 * _MARGIN)
+    # Room around the face: a turned or shifted one is completed by its mirror, not by black.
+    margin = size // 4
+    shift = strength.shift * size / (size + 2 * margin)
     steps: list[Any] = [
         v2.RandomHorizontalFlip(),
-        v2.Pad(_MARGIN, padding_mode="reflect"),
+        v2.Pad(margin, padding_mode="reflect"),
         v2.RandomAffine(
             strength.degrees,
             translate=(shift, shift),
@@ -83,7 +81,7 @@ def build_augmentation(name: str) -> Augmentation:
             shear=strength.shear,
             interpolation=InterpolationMode.BILINEAR,
         ),
-        v2.CenterCrop(_SIZE),
+        v2.CenterCrop(size),
         v2.ColorJitter(strength.light, strength.light),
     ]
     if strength.blur:
@@ -98,9 +96,9 @@ def build_augmentation(name: str) -> Augmentation:
     return v2.Compose(steps)  # type: ignore[no-any-return]
 
 
-def build_copy_augmentation(name: str) -> Augmentation:
+def build_copy_augmentation(name: str, size: int = 48) -> Augmentation:
     """Build what makes a balancing copy differ from its original, also where `name` is none."""
-    return build_augmentation("light" if name == "none" else name)
+    return build_augmentation("light" if name == "none" else name, size)
 
 
 def _compressed(pixels: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def average_faces(
         seed: Seeds k-means.
 
     Returns:
-        uint8, shape (k, 48, 48), k ≤ `count`; empty where the class has under `FEWEST` faces.
+        uint8, shape (k, size, size), k ≤ `count`; empty where the class has under `FEWEST` faces.
     """
     if per_average < FEWEST:
         raise ValueError(f"an average of {per_average} faces could show a person; use {FEWEST}")

@@ -89,14 +89,15 @@ class EpochBatches(Sampler[Batch]):
 
 
 class AugmentedFaces(Dataset[tuple[Tensor, Tensor, int]]):
-    """Gives a whole `Batch` at a time: pixels uint8 (n, 1, 48, 48), targets (n, classes), total."""
+    """Gives a whole `Batch`: pixels uint8 (n, 1, size, size), targets (n, classes), total."""
 
     def __init__(self, faces: Faces, targets: Targets, augmentation: str, group: int) -> None:
         self._pixels = torch.from_numpy(faces.pixels).unsqueeze(1)
         self._targets = torch.from_numpy(targets)
         self._group = group
-        self._augment = None if augmentation == "none" else build_augmentation(augmentation)
-        self._augment_copy = build_copy_augmentation(augmentation)
+        size = self._pixels.shape[-1]
+        self._augment = None if augmentation == "none" else build_augmentation(augmentation, size)
+        self._augment_copy = build_copy_augmentation(augmentation, size)
 
     def __getitem__(self, batch: Batch) -> tuple[Tensor, Tensor, int]:
         indices = torch.from_numpy(batch.indices)

@@ -30,12 +30,13 @@ class Checkpoint:
         network: A name in `emotion_train.networks.NETWORKS`.
         labels: Class names in the order of the logits.
         weights: The state dict that evaluates best (averaged, where the recipe averages).
+        size: Side of the network's input, in pixels.
         temperature: Logits are divided by it before softmax; 1 until fitted.
         min_confidence: The floor below which a device answers ``uncertain``; 0 never.
         metrics: The report's figures with the data they were measured on; empty until measured.
         training: Recipe, seed, epochs, data digest, tool versions: plain JSON values.
-        average_faces: uint8 (k, 1, 48, 48): averages of training faces, no person's picture.
-        probe: What `emotion_runtime.probe` becomes when the training reads it, uint8 (48, 48);
+        average_faces: uint8 (k, 1, size, size): averages of training faces, no person's picture.
+        probe: What `emotion_runtime.probe` becomes when the training reads it, uint8 (size, size);
             empty until measured.
         resume: The state of the loop; in ``last.pt`` alone.
     """
@@ -43,6 +44,7 @@ class Checkpoint:
     network: str
     labels: tuple[str, ...]
     weights: dict[str, Tensor]
+    size: int = 48
     temperature: float = 1.0
     min_confidence: float = 0.0
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -59,7 +61,7 @@ class Checkpoint:
         Raises:
             CheckpointError: The weights do not fit the network.
         """
-        network = build_network(self.network, len(self.labels))
+        network = build_network(self.network, len(self.labels), self.size)
         try:
             network.load_state_dict(self.weights)
         except (RuntimeError, AttributeError) as error:

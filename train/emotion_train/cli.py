@@ -27,6 +27,11 @@ _NETWORKS = "; ".join(f"{name}: {text}" for name, text in NETWORKS.items())
 _CHANCE = click.FloatRange(0.0, 1.0)
 _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "network": ("--network", click.Choice(tuple(NETWORKS)), f"Network to train ({_NETWORKS})."),
+    "size": (
+        "--size",
+        click.IntRange(32, 256),
+        "Side of the network's input in pixels; pictures are resized to it.",
+    ),
     "epochs": ("--epochs", click.IntRange(min=1), "Times through the balanced training set."),
     "batch_size": ("--batch-size", click.IntRange(min=1), "Faces a step, over all processes."),
     "learning_rate": ("--learning-rate", click.FloatRange(0, min_open=True), "Highest rate."),

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from emotion_runtime.preprocessing import FACE_SIZE
 from emotion_train.errors import DataError
 from emotion_train.faces import Faces
 from emotion_train.readers import read_source
@@ -89,6 +90,7 @@ def load_dataset(
     data: Path,
     *,
     classes: Sequence[str] = DEFAULT_CLASSES,
+    size: int = FACE_SIZE,
     seed: int = 0,
     validation_per_class: int = VALIDATION_PER_CLASS,
     holdout: float = 0.0,
@@ -100,6 +102,7 @@ def load_dataset(
     Args:
         data: A folder ``DATA/{train,test}/<class>/*`` or the challenge's CSV.
         classes: Class names in label order, or ``("all",)``.
+        size: Side of the faces, in pixels.
         seed: Draws validation and hold-out.
         validation_per_class: Pictures of each class held out for validation.
         holdout: Fraction of what remains of each class that is held out as well, 0 to 0.9.
@@ -111,7 +114,7 @@ def load_dataset(
     """
     if len(set(classes)) != len(classes):
         raise DataError(f"the classes {', '.join(classes)} name one twice.")
-    source = read_source(data, classes, progress=progress)
+    source = read_source(data, classes, size=size, progress=progress)
     if len(source.classes) < 2:
         raise DataError(f"{data}: one class ({source.classes[0]}) leaves nothing to tell apart.")
     everything = source.splits["train"]

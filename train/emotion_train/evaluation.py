@@ -69,7 +69,7 @@ class Metrics:
 def predict_logits(
     network: nn.Module, pixels: NDArray[np.uint8], batch_size: int = 256
 ) -> NDArray[np.float32]:
-    """Run `network`, in evaluation mode, over uint8 (n, 48, 48); returns (n, classes)."""
+    """Run `network`, in evaluation mode, over uint8 (n, size, size); returns (n, classes)."""
     device = next(network.parameters()).device
     was_training = network.training
     network.eval()

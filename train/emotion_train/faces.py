@@ -14,7 +14,7 @@ class Faces:
     """Faces with their labels.
 
     Attributes:
-        pixels: uint8, shape (n, 48, 48), gray, 0 to 255.
+        pixels: uint8, shape (n, size, size), gray, 0 to 255.
         labels: int64, shape (n,), each an index into the classes.
         names: Where each face came from: a path relative to the data folder, or ``row 17``.
     """

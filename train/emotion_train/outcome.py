@@ -39,7 +39,7 @@ class Outcome:
         dataset: The splits.
         trainer: Stands after its last epoch.
         votes: For the accuracy where annotators agree.
-        others: Faces of classes that the network does not know, uint8 (n, 48, 48), by name.
+        others: Faces of classes that the network does not know, uint8 (n, size, size), by name.
         answered: Part of the held-out faces that the confidence floor must let through.
         with_test: Measure on the test set; trials leave it alone.
     """
@@ -96,7 +96,7 @@ class Outcome:
             metrics=figures,
             training={**best.training, "tool_versions": tool_versions()},
             average_faces=self._average_faces(),
-            probe=torch.from_numpy(read_face(draw_probe())),
+            probe=torch.from_numpy(read_face(draw_probe(), recipe.size)),
         ).save(folder / BEST)
         return figures
 
@@ -129,7 +129,7 @@ class Outcome:
         return [cover(one, known, labels, others) for one in floors], floor
 
     def _average_faces(self) -> torch.Tensor:
-        """Make the average faces that travel with the checkpoint; uint8 (k, 1, 48, 48)."""
+        """Make the average faces that travel with the checkpoint; uint8 (k, 1, size, size)."""
         train, classes = self.dataset.train, range(len(self.dataset.classes))
         made = [average_faces(train, label, _AVERAGES_PER_CLASS) for label in classes]
         return torch.from_numpy(np.concatenate(made)).unsqueeze(1)

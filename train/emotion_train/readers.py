@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from emotion_runtime.errors import PictureError
-from emotion_runtime.preprocessing import Picture, read_face
+from emotion_runtime.preprocessing import FACE_SIZE, Picture, read_face
 from emotion_runtime.sources import is_picture_name
 from emotion_train.errors import DataError
 from emotion_train.faces import Faces
@@ -48,13 +48,16 @@ class Source:
     skipped: list[str] = field(default_factory=list)
 
 
-def read_source(data: Path, classes: Sequence[str], *, progress: bool = False) -> Source:
+def read_source(
+    data: Path, classes: Sequence[str], *, size: int = FACE_SIZE, progress: bool = False
+) -> Source:
     """Read a data folder or CSV.
 
     Args:
         data: A folder with ``train/<class>/*`` and perhaps ``test/<class>/*``, or a file with the
             columns emotion, pixels, Usage (plain or gzip).
         classes: Class names in label order, or ``("all",)`` for every class found.
+        size: Side of the faces, in pixels.
         progress: Show a bar on a terminal.
 
     Raises:
@@ -62,14 +65,16 @@ def read_source(data: Path, classes: Sequence[str], *, progress: bool = False) -
     """
     if not data.exists():
         raise DataError(f"{data}: no such folder or file.")
-    return (_read_folders if data.is_dir() else _read_csv)(data, tuple(classes), progress)
+    return (_read_folders if data.is_dir() else _read_csv)(data, tuple(classes), size, progress)
 
 
-def read_other_classes(data: Path, classes: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
+def read_other_classes(
+    data: Path, classes: Sequence[str], *, size: int = FACE_SIZE
+) -> dict[str, NDArray[np.uint8]]:
     """Read the training faces of every class that is not among `classes`, by name.
 
     Returns:
-        uint8, shape (n, 48, 48), for each other class that has a readable face.
+        uint8, shape (n, size, size), for each other class that has a readable face.
     """
     if data.is_dir():
         found = sorted(p.name for p in (data / "train").iterdir() if _is_class_folder(p))
@@ -79,13 +84,13 @@ def read_other_classes(data: Path, classes: Sequence[str]) -> dict[str, NDArray[
     faces = {}
     for name in others:
         try:
-            faces[name] = read_source(data, (name,)).splits["train"].pixels
+            faces[name] = read_source(data, (name,), size=size).splits["train"].pixels
         except DataError:
             continue  # a class without a readable picture
     return faces
 
 
-def _read_folders(data: Path, classes: tuple[str, ...], progress: bool) -> Source:
+def _read_folders(data: Path, classes: tuple[str, ...], size: int, progress: bool) -> Source:
     train = data / "train"
     if not train.is_dir():
         raise DataError(f"{data}: has no folder 'train'; expected {data}/train/<class>/*.jpg.")
@@ -105,7 +110,7 @@ def _read_folders(data: Path, classes: tuple[str, ...], progress: bool) -> Sourc
     for split in ("train", "test"):
         if (data / split).is_dir():
             items = list(_folder_items(data, split, classes))
-            splits[split] = _read_items(items, skipped, f"reading {split}", progress)
+            splits[split] = _read_items(items, size, skipped, f"reading {split}", progress)
     return _checked(data, Source(classes, splits, skipped))
 
 
@@ -123,7 +128,7 @@ def _folder_items(data: Path, split: str, classes: Sequence[str]) -> Iterator[It
                 yield path.relative_to(data).as_posix(), label, lambda path=path: path  # type: ignore[misc]
 
 
-def _read_csv(data: Path, classes: tuple[str, ...], progress: bool) -> Source:
+def _read_csv(data: Path, classes: tuple[str, ...], size: int, progress: bool) -> Source:
     if classes == ALL_CLASSES:
         classes = CSV_CLASSES
     unknown = [name for name in classes if name not in CSV_CLASSES]
@@ -155,7 +160,7 @@ def _read_csv(data: Path, classes: tuple[str, ...], progress: bool) -> Source:
     except (OSError, UnicodeDecodeError, csv.Error, EOFError) as error:
         raise DataError(f"{data}: cannot be read as CSV ({error}).") from error
     splits = {
-        split: _read_items(found, skipped, f"reading {split}", progress, f"{data}, ")
+        split: _read_items(found, size, skipped, f"reading {split}", progress, f"{data}, ")
         for split, found in items.items()
         if found or split == "train"
     }
@@ -186,14 +191,19 @@ def _parse_pixels(text: str) -> NDArray[np.uint8]:
 
 
 def _read_items(
-    items: list[Item], skipped: list[str], what: str, progress: bool, where: str = ""
+    items: list[Item],
+    size: int,
+    skipped: list[str],
+    what: str,
+    progress: bool,
+    where: str = "",
 ) -> Faces:
     """Read each item as the device would; what cannot be read is named in `skipped`."""
     pixels, labels, names = [], [], []
     bar = tqdm(items, desc=what, unit=" pictures", leave=False, disable=None if progress else True)
     for name, label, get in bar:
         try:
-            pixels.append(read_face(get()))
+            pixels.append(read_face(get(), size))
         except PictureError as error:
             text = str(error)
             skipped.append(f"{where}{name}: {text}" if name not in text else text)
@@ -201,7 +211,7 @@ def _read_items(
         labels.append(label)
         names.append(name)
     if not pixels:
-        return Faces(np.empty((0, 48, 48), np.uint8), np.empty(0, np.int64), ())
+        return Faces(np.empty((0, size, size), np.uint8), np.empty(0, np.int64), ())
     return Faces(np.stack(pixels), np.array(labels, np.int64), tuple(names))
 
 

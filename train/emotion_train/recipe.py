@@ -20,6 +20,7 @@ class Recipe:
     Attributes:
         network: A name in `emotion_train.networks.NETWORKS`.
         classes: Class names in label order, or ``("all",)``.
+        size: Side of the network's input, in pixels.
         epochs: Times through the balanced training set.
         batch_size: Faces a step, over all processes together.
         learning_rate: The highest rate of the schedule.
@@ -44,6 +45,7 @@ class Recipe:
 
     network: str = "baseline"
     classes: tuple[str, ...] = DEFAULT_CLASSES
+    size: int = 48
     epochs: int = 60
     batch_size: int = 64
     learning_rate: float = 1e-3

@@ -82,6 +82,7 @@ class Run:
         dataset = load_dataset(
             self.data,
             classes=recipe.classes,
+            size=recipe.size,
             seed=recipe.seed,
             validation_per_class=recipe.validation_per_class,
             holdout=recipe.holdout,
@@ -120,7 +121,7 @@ class Run:
         trainer.train(self.folder, self.say, progress=self.progress)
         if not self.place.is_first:
             return {}
-        others = read_other_classes(self.data, dataset.classes)
+        others = read_other_classes(self.data, dataset.classes, size=recipe.size)
         outcome = Outcome(dataset, trainer, votes, others, self.answered, self.with_test)
         figures = outcome.complete(self.folder)
         self.show(f"{outcome.summary(figures)}; report in {self.folder / REPORT}")
@@ -151,7 +152,7 @@ class Run:
         members = [load_member(source, self.place.device) for source in self.teachers]
         for one in members:
             self._warn_of_another_draw(one.source, one.labels, one.training, dataset, recipe)
-        return Teacher(members, dataset.classes)
+        return Teacher(members, dataset.classes, recipe.size)
 
     def _warn_of_another_draw(
         self,

@@ -20,7 +20,7 @@ from emotion_runtime.classifier import EmotionClassifier
 from emotion_train.checkpoint import load_checkpoint
 from emotion_train.errors import DataError
 
-# Maps uint8 pixels (n, 1, 48, 48) to probabilities float32 (n, classes of the member).
+# Maps uint8 pixels (n, 1, size, size) to probabilities float32 (n, classes of the member).
 _Answer = Callable[[Tensor], Tensor]
 
 
@@ -31,12 +31,14 @@ class Member:
     Attributes:
         source: How the user named it.
         labels: Its classes, in the order of its answers.
+        size: Side of its input, in pixels.
         training: What its file says of its training.
         answer: Gives its probabilities.
     """
 
     source: str
     labels: tuple[str, ...]
+    size: int
     training: dict[str, Any]
     answer: _Answer
 
@@ -60,7 +62,8 @@ def load_member(source: str, device: torch.device) -> Member:
             return torch.from_numpy(probabilities).to(pixels.device)
 
         contract = classifier.contract
-        return Member(source, classifier.labels, contract.training, inferred)
+        size = contract.input.size
+        return Member(source, classifier.labels, size, contract.training, inferred)
     checkpoint = load_checkpoint(path)
     network = checkpoint.build().to(device).to(memory_format=torch.channels_last)
 
@@ -68,7 +71,7 @@ def load_member(source: str, device: torch.device) -> Member:
         logits: Tensor = network(pixels)
         return torch.softmax(logits.float() / checkpoint.temperature, dim=1)
 
-    return Member(source, checkpoint.labels, checkpoint.training, computed)
+    return Member(source, checkpoint.labels, checkpoint.size, checkpoint.training, computed)
 
 
 class Teacher:
@@ -77,16 +80,22 @@ class Teacher:
     Args:
         members: Trained networks; classes that the pupil lacks are left out of their answers.
         classes: The pupil's classes, in label order.
+        size: Side of the pupil's input, in pixels.
 
     Raises:
-        DataError: A member lacks a class.
+        DataError: A member lacks a class, or looks at faces of another size.
     """
 
-    def __init__(self, members: Sequence[Member], classes: tuple[str, ...]) -> None:
+    def __init__(self, members: Sequence[Member], classes: tuple[str, ...], size: int) -> None:
         self._members = []
         for member in members:
             if lacking := [name for name in classes if name not in member.labels]:
                 raise DataError(f"{member.source}: does not know {', '.join(lacking)}.")
+            if member.size != size:
+                raise DataError(
+                    f"{member.source}: looks at faces of {member.size}×{member.size} pixels, the "
+                    f"run at {size}×{size}."
+                )
             self._members.append((member.answer, [member.labels.index(name) for name in classes]))
 
     @torch.no_grad()
@@ -94,7 +103,7 @@ class Teacher:
         """Answer faces.
 
         Args:
-            pixels: uint8, shape (n, 1, 48, 48).
+            pixels: uint8, shape (n, 1, size, size).
 
         Returns:
             Probabilities, float32, shape (n, classes), rows that add up to 1.

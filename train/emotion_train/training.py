@@ -80,7 +80,7 @@ class Trainer:
             pin_memory=cuda,
         )
         torch.manual_seed(recipe.seed)
-        network = build_network(recipe.network, len(dataset.classes))
+        network = build_network(recipe.network, len(dataset.classes), recipe.size)
         network.scaling.fit(torch.from_numpy(dataset.train.pixels))
         self.started_from = None if initial is None else initial.training.get("data_digest")
         if initial is not None:
@@ -212,6 +212,7 @@ class Trainer:
         return Checkpoint(
             network=self.recipe.network,
             labels=self.dataset.classes,
+            size=self.recipe.size,
             weights=weights,
             training={
                 "recipe": self.recipe.to_dict(),

@@ -24,7 +24,7 @@ def blend(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
     """
     first = checkpoints[0]
     for other in checkpoints[1:]:
-        if (other.network, other.labels) != (first.network, first.labels):
+        if (other.network, other.labels, other.size) != (first.network, first.labels, first.size):
             raise RunError("runs to start from together must be of one network and its classes.")
     mean = {
         name: torch.stack([one.weights[name].float() for one in checkpoints]).mean(0).to(value)
@@ -47,10 +47,11 @@ def transfer(initial: Checkpoint, network: FaceNetwork, classes: tuple[str, ...]
     Raises:
         RunError: The architectures differ.
     """
-    if initial.network != network.name:
+    if (initial.network, initial.size) != (network.name, network.size):
         raise RunError(
-            f"the checkpoint to start from is of the network {initial.network}, "
-            f"the run trains {network.name}."
+            f"the checkpoint to start from is of the network {initial.network} on "
+            f"{initial.size}×{initial.size} pixels, the run trains {network.name} on "
+            f"{network.size}×{network.size}."
         )
     shared = [
         (new, initial.labels.index(c)) for new, c in enumerate(classes) if c in initial.labels

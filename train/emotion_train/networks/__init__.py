@@ -1,8 +1,8 @@
 """The networks, by name. A further one is a module here and one entry in `NETWORKS`.
 
-A module gives ``build(classes)``, the network behind the scaling, and may give ``Scaling``, where
-it wants another one than `PixelScaling`. This file is read for ``--help`` too: torch is imported
-when a network is built.
+A module gives ``build(classes, size)``, the network behind the scaling, and may give ``Scaling``,
+where it wants another one than `PixelScaling`. This file is read for ``--help`` too: torch is
+imported when a network is built.
 """
 
 from __future__ import annotations
@@ -19,8 +19,13 @@ NETWORKS: dict[str, str] = {
 }
 
 
-def build_network(name: str, classes: int) -> FaceNetwork:
+def build_network(name: str, classes: int, size: int = 48) -> FaceNetwork:
     """Build a registered network with fresh weights from torch's global generator.
+
+    Args:
+        name: A name in `NETWORKS`.
+        classes: Logits.
+        size: Side of the faces, in pixels, at least 32.
 
     Raises:
         KeyError: No network has that name.
@@ -34,4 +39,4 @@ def build_network(name: str, classes: int) -> FaceNetwork:
         raise KeyError(f"no network {name!r}; there are {', '.join(NETWORKS)}")
     module = import_module(f"{__name__}.{name}")
     scaling = getattr(module, "Scaling", PixelScaling)()
-    return FaceNetwork(name, scaling, module.build(classes))
+    return FaceNetwork(name, size, scaling, module.build(classes, size))

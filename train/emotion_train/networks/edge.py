@@ -21,14 +21,16 @@ def _convolution(inputs: int, outputs: int, *, stride: int = 1) -> list[nn.Modul
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
-def build(classes: int, width: int = 1) -> nn.Module:
-    """Build it for float32 (batch, 1, 48, 48): 485,683 parameters for three classes.
+def build(classes: int, size: int = 48, *, width: int = 1) -> nn.Module:
+    """Build it for float32 (batch, 1, size, size); at 48 and three classes 485,683 parameters.
 
     Args:
         classes: Logits.
+        size: Side of the faces, in pixels.
         width: Times the channels; `wide` takes more.
     """
     channels = [width * count for count in (16, 32, 64, 96, 128)]
+    side = (size + 1) // 16  # after one stride and three poolings
     return nn.Sequential(
         *_convolution(1, channels[0], stride=2),  # 24×24
         *_convolution(channels[0], channels[1]),
@@ -40,7 +42,7 @@ def build(classes: int, width: int = 1) -> nn.Module:
         nn.MaxPool2d(2),  # 3×3
         # A weight for each place instead of an average: faces are aligned, a mouth is below.
         nn.Flatten(),
-        nn.Linear(9 * channels[4], 256),
+        nn.Linear(side * side * channels[4], 256),
         nn.ReLU(),
         nn.Dropout(0.2),
         nn.Linear(256, classes),

@@ -11,14 +11,15 @@ from emotion_train.networks.scaling import Scaling
 class FaceNetwork(nn.Module):
     """A registered network with its scaling in front, which travels with its weights."""
 
-    def __init__(self, name: str, scaling: Scaling, body: nn.Module) -> None:
+    def __init__(self, name: str, size: int, scaling: Scaling, body: nn.Module) -> None:
         super().__init__()
         self.name = name
+        self.size = size
         self.scaling = scaling
         self.body = body
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Map pixels (batch, 1, 48, 48) in 0…255, uint8 or float, to logits (batch, classes)."""
+        """Map pixels (batch, 1, size, size), 0…255, uint8 or float, to logits (batch, classes)."""
         logits: Tensor = self.body(self.scaling(pixels))
         return logits
 
@@ -29,7 +30,7 @@ def parameter_count(network: nn.Module) -> int:
 
 
 @torch.inference_mode()
-def multiply_adds(network: nn.Module, size: int = 48) -> int:
+def multiply_adds(network: FaceNetwork) -> int:
     """Count the multiply-adds of one face, by torch's own counter of floating-point operations."""
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -37,6 +38,6 @@ def multiply_adds(network: nn.Module, size: int = 48) -> int:
     network.eval()
     device = next(network.parameters()).device
     with FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, 1, size, size, dtype=torch.uint8, device=device))
+        network(torch.zeros(1, 1, network.size, network.size, dtype=torch.uint8, device=device))
     network.train(was_training)
     return int(counter.get_total_flops()) // 2

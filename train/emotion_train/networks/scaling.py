@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Scaling(nn.Module):
-    """Maps pixels of any shape (…, 1, 48, 48) to float32; may learn from the training pixels."""
+    """Maps pixels of shape (…, 1, size, size) to float32; may learn from the training pixels."""
 
     def fit(self, pixels: Tensor) -> None:
         """Look at the uint8 training pixels once; the default learns nothing."""

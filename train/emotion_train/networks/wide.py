@@ -10,6 +10,6 @@ from emotion_train.networks.edge import Scaling
 __all__ = ["Scaling", "build"]
 
 
-def build(classes: int) -> nn.Module:
-    """Build it for float32 (batch, 1, 48, 48)."""
-    return edge.build(classes, width=2)
+def build(classes: int, size: int = 48) -> nn.Module:
+    """Build it for float32 (batch, 1, size, size)."""
+    return edge.build(classes, size, width=2)
