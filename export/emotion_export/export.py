@@ -156,7 +156,7 @@ def export_checkpoint(
     judged = comparisons
     if plan.precision != "fp32":
         in_float = graph
-        graph, smaller = _with_fewer_bits(graph, checkpoint, plan, labelled, say)
+        graph, smaller = _with_fewer_bits(graph, checkpoint, reference, plan, labelled, say)
         say(f"{plan.precision}: {_summary(graph)}")
         stages[plan.precision] = graph
         judged = reference.compare_graph(graph.SerializeToString(), plan.precision, on_step)
@@ -260,6 +260,7 @@ def export_module(
 def _with_fewer_bits(
     graph: onnx.ModelProto,
     checkpoint: Checkpoint,
+    reference: Reference,
     plan: Plan,
     labelled: LabelledFaces | None,
     say: Callable[[str], None],
@@ -273,9 +274,12 @@ def _with_fewer_bits(
         raise ParityDataError("int8 needs labelled faces to take its ranges from.")
     known = checkpoint.metrics.get("hold-out") or checkpoint.metrics.get("validation")
     accuracy = None if known is None else known["accuracy"]
-    best = best_int8(graph, labelled, plan.gate.label_agreement, plan.loss, accuracy, say)
+    best = best_int8(
+        graph, labelled, reference, plan.gate.label_agreement, plan.loss, accuracy, say
+    )
     say(f"int8: {best.method} ranges kept")
-    return best.graph, {**best.to_dict(), **record}
+    gates = [text for _, text in best.gates(plan.gate.label_agreement, plan.loss)]
+    return best.graph, {**best.to_dict(), "gates": gates, **record}
 
 
 def _metrics(

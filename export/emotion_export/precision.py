@@ -17,7 +17,7 @@ import onnx
 
 from emotion_export.errors import ParityError
 from emotion_export.labelled_faces import LabelledFaces
-from emotion_export.parity import answers_of, session_of
+from emotion_export.parity import BATCH_SIZES, Reference, answers_of, session_of
 from emotion_export.quantise import METHODS, hardest_nodes, prepared, quantise
 from emotion_train.evaluation import measure
 
@@ -48,6 +48,7 @@ class Quantised:
         method: How its ranges were chosen.
         in_float: Nodes left in float.
         label_agreement: With the float graph on held-out faces, 0 to 1.
+        parity_agreement: With PyTorch on the faces that the finished file is proven on, 0 to 1.
         accuracy_loss: On held-out faces; negative where it gained.
         recall_loss: The largest of any class.
         size: Part of the float graph's bytes.
@@ -58,6 +59,7 @@ class Quantised:
     method: str
     in_float: tuple[str, ...]
     label_agreement: float
+    parity_agreement: float
     accuracy_loss: float
     recall_loss: float
     size: float
@@ -65,10 +67,19 @@ class Quantised:
 
     def failures(self, label_agreement: float, allowed: Loss) -> list[str]:
         """Say which gates stay shut, each with its figures."""
-        checks = [
+        return [text for passed, text in self.gates(label_agreement, allowed) if not passed]
+
+    def gates(self, label_agreement: float, allowed: Loss) -> list[tuple[bool, str]]:
+        """Say of each gate whether it opens, with what was reached and what is required."""
+        return [
             (
                 self.label_agreement >= label_agreement,
                 f"label agreement {self.label_agreement:.2%} (required {label_agreement:.2%})",
+            ),
+            (
+                self.parity_agreement >= label_agreement,
+                f"label agreement {self.parity_agreement:.2%} on the faces of the proof "
+                f"(required {label_agreement:.2%})",
             ),
             (
                 self.accuracy_loss <= allowed.accuracy,
@@ -80,7 +91,6 @@ class Quantised:
             ),
             (self.size <= allowed.size, f"size {self.size:.1%} (allowed {allowed.size:.1%})"),
         ]
-        return [text for passed, text in checks if not passed]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON values."""
@@ -99,6 +109,7 @@ class Quantised:
 def best_int8(
     model: onnx.ModelProto,
     faces: LabelledFaces,
+    reference: Reference,
     label_agreement: float,
     allowed: Loss,
     known: float | None,
@@ -109,6 +120,7 @@ def best_int8(
     Args:
         model: The float graph.
         faces: What ranges are taken from, and what the results are judged on.
+        reference: What the finished file is proven against, so that none is chosen that fails it.
         label_agreement: The gate of label agreement.
         allowed: The other gates.
         known: The network's accuracy on held-out faces when it was trained; None where nobody
@@ -120,7 +132,7 @@ def best_int8(
         ParityError: The faces are not the network's, or no graph opens the gates; the message
             has the figures of the one that came closest.
     """
-    judge = _Judge(model, faces)
+    judge = _Judge(model, faces, reference)
     if known is not None:
         judge.require_known_faces(known)
     tried = [judge.quantised(method) for method in METHODS]
@@ -153,8 +165,8 @@ def _quality(one: Quantised) -> tuple[float, ...]:
 class _Judge:
     """Quantises one graph and compares the results with it on held-out faces."""
 
-    def __init__(self, model: onnx.ModelProto, faces: LabelledFaces) -> None:
-        self.prepared, self._faces = prepared(model), faces
+    def __init__(self, model: onnx.ModelProto, faces: LabelledFaces, reference: Reference) -> None:
+        self.prepared, self._faces, self._reference = prepared(model), faces, reference
         data = model.SerializeToString()
         self._bytes = len(data)
         self._logits, _ = answers_of(session_of(data, "full"), faces.held_out.pixels)
@@ -181,13 +193,16 @@ class _Judge:
         graph = quantise(self.prepared, self._faces.calibration, method, in_float=in_float)
         data = graph.SerializeToString()
         held_out = self._faces.held_out
-        logits, _ = answers_of(session_of(data, "full"), held_out.pixels)
+        infer = session_of(data, "full")
+        logits, _ = answers_of(infer, held_out.pixels)
+        proof = self._reference.compare(infer, method, "full", max(BATCH_SIZES))
         after = measure(logits, held_out.labels)
         return Quantised(
             graph,
             method,
             in_float,
             float((logits.argmax(axis=1) == self._logits.argmax(axis=1)).mean()),
+            proof.label_agreement,
             self._before.accuracy - after.accuracy,
             float((self._before.recall - after.recall).max()),
             len(data) / self._bytes,

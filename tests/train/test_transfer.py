@@ -42,7 +42,9 @@ def test_a_class_that_is_new_starts_afresh() -> None:
 
 
 def test_another_network_is_refused() -> None:
-    with pytest.raises(RunError, match="of the network baseline on 48×48 pixels, the run trains edge"):
+    with pytest.raises(
+        RunError, match="of the network baseline on 48×48 pixels, the run trains edge"
+    ):
         transfer(make_checkpoint("baseline", SEVEN), build_network("edge", 3), SEVEN[:3])
 
 
