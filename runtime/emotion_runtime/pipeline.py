@@ -4,6 +4,10 @@ Each worker is a thread that takes a whole batch from reading to probabilities. 
 onnxruntime let go of Python's interpreter lock while they work, so one worker's Python runs
 beside another's arithmetic, and nothing is copied between processes. What is ahead is bounded: a
 million pictures take no more memory than a thousand.
+
+Reading a small picture is mostly Python. Two threads at it hand the interpreter lock to and fro,
+and take as long as one; so one batch's small pictures are read at a time, while other workers run
+the network. Large ones keep the decoder busy outside of the lock, and are read side by side.
 """
 
 from __future__ import annotations
@@ -19,10 +23,13 @@ import numpy as np
 from emotion_runtime.classifier import EmotionClassifier, path_of
 from emotion_runtime.errors import PictureError
 from emotion_runtime.prediction import Prediction
-from emotion_runtime.preprocessing import Picture, Pixels
+from emotion_runtime.preprocessing import Picture, Pixels, is_small
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+
+_ONE_BATCH_OF_SMALL_ONES = threading.Lock()
 
 
 def predict_stream(
@@ -72,20 +79,32 @@ def _classify(
     classifier: EmotionClassifier, batch: list[Picture], stop: threading.Event | None = None
 ) -> list[Prediction]:
     """Answer a batch; what is left of it is given up once `stop` is set."""
-    faces: list[Pixels] = []
-    errors: list[str | None] = []
-    for picture in batch:
+    found: list[Pixels | PictureError | None] = [None] * len(batch)
+
+    def read(index: int) -> None:
         if stop is not None and stop.is_set():
-            return []
+            return
         try:
-            faces.append(classifier.read(picture))
-            errors.append(None)
+            found[index] = classifier.read(batch[index])
         except PictureError as error:
-            errors.append(str(error))
+            found[index] = error
+
+    large = []
+    with _ONE_BATCH_OF_SMALL_ONES:
+        for index, picture in enumerate(batch):
+            if is_small(picture):
+                read(index)
+            else:
+                large.append(index)
+    for index in large:
+        read(index)
+    if stop is not None and stop.is_set():
+        return []
+    faces = [one for one in found if isinstance(one, np.ndarray)]
     answers = iter(classifier.infer(np.stack(faces))[1] if faces else ())
     return [
         classifier.interpret(next(answers), path_of(picture))
-        if reason is None
-        else Prediction(None, None, None, path_of(picture), reason)
-        for picture, reason in zip(batch, errors, strict=True)
+        if isinstance(one, np.ndarray)
+        else Prediction(None, None, None, path_of(picture), str(one))
+        for picture, one in zip(batch, found, strict=True)
     ]

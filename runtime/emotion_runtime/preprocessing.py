@@ -10,8 +10,6 @@ from __future__ import annotations
 import io
 import os
 import stat
-import threading
-from contextlib import nullcontext
 from typing import TypeAlias
 
 import numpy as np
@@ -22,8 +20,6 @@ from emotion_runtime import jpeg
 from emotion_runtime.errors import PictureError
 
 FACE_SIZE = 48
-
-_ONE_SMALL_AT_A_TIME = threading.Lock()
 
 # What a model file must name to be fed by this module (see contract.InputSpec).
 COLOUR = "gray-itu-r-601-2"
@@ -57,20 +53,34 @@ def read_face(picture: Picture, size: int = FACE_SIZE) -> Pixels:
             raise PictureError("the bytes are empty.")
         data: bytes | None = bytes(picture)
         source: str | io.BytesIO = io.BytesIO(picture)
-        name, small = "the bytes", len(picture) <= jpeg.SMALL
+        name = "the bytes"
     else:
         source = name = os.fsdecode(picture)
-        data, small = _small_file(name)
+        data = _small_jpeg(name)
     if data is not None and (pixels := jpeg.decode_small_jpeg(data, size)) is not None:
         return pixels if pixels.shape == (size, size) else _fitted(Image.fromarray(pixels), size)
-    # Decoding a small picture is mostly Python: two threads at it hand the interpreter lock to and
-    # fro and take longer than one. The other one had better run the network meanwhile.
-    with _ONE_SMALL_AT_A_TIME if small else nullcontext():
-        return _opened(source, size, name)
+    return _opened(source, size, name)
 
 
-def _small_file(name: str) -> tuple[bytes | None, bool]:
-    """Read a small file where there is a fast decoder for it, and say whether it is a small one."""
+def is_small(picture: Picture) -> bool:
+    """Say whether reading it is mostly Python's work, and little of the decoder's.
+
+    What cannot be looked at is small too: saying so takes no time.
+    """
+    if isinstance(picture, Image.Image):
+        return picture.width * picture.height <= jpeg.SMALL
+    if isinstance(picture, np.ndarray):
+        return picture.nbytes <= jpeg.SMALL
+    if isinstance(picture, (bytes, bytearray, memoryview)):
+        return len(picture) <= jpeg.SMALL
+    try:
+        return os.stat(picture).st_size <= jpeg.SMALL
+    except (OSError, ValueError):
+        return True
+
+
+def _small_jpeg(name: str) -> bytes | None:
+    """Read a file that may be a small JPEG; of others, see only whether they can be read."""
     try:
         status = os.stat(name)
         if stat.S_ISDIR(status.st_mode):
@@ -80,12 +90,13 @@ def _small_file(name: str) -> tuple[bytes | None, bool]:
             raise PictureError(f"{name}: not a regular file.")
         if status.st_size == 0:
             raise PictureError(f"{name}: the file is empty.")
-        small = status.st_size <= jpeg.SMALL
-        # By its path, Pillow loads the one plugin that the suffix names: quicker to start.
-        if not (small and jpeg.is_available()) and os.access(name, os.R_OK):
-            return None, small
+        # Others by their path: Pillow then loads the one plugin that the suffix names, and starts
+        # the sooner.
+        plain = name[-5:].lower().endswith((".jpg", ".jpeg", ".jpe", ".jfif"))
+        if not (plain and status.st_size <= jpeg.SMALL) and os.access(name, os.R_OK):
+            return None
         with open(name, "rb", buffering=0) as file:
-            return file.read(), small
+            return file.read()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise PictureError(f"{name}: cannot be opened ({reason}).") from error

@@ -12,15 +12,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_runtime import EmotionClassifier
+from emotion_runtime import EmotionClassifier, PictureError, jpeg, read_face
 from emotion_runtime.cpus import _quota, usable_cpus
 from synthetic import CLASSES, band_face
 
@@ -215,19 +217,59 @@ def test_cpus_are_those_that_the_process_may_use(
     assert _quota(tmp_path / "nowhere") is None
 
 
+@pytest.mark.parametrize("decoder", ["simplejpeg", "Pillow"])
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize("shape", [(48, 48), (47, 61), (150, 191), (192, 300), (8, 9)])
-@pytest.mark.parametrize("quality", [30, 95])
-def test_the_fast_decoder_gives_the_same_pixels(
-    monkeypatch: pytest.MonkeyPatch, mode: str, shape: tuple[int, int], quality: int
+@pytest.mark.parametrize("options", [{"quality": 30}, {"quality": 95, "progressive": True}])
+def test_the_short_way_to_a_small_jpeg_gives_the_same_pixels(
+    monkeypatch: pytest.MonkeyPatch,
+    decoder: str,
+    mode: str,
+    shape: tuple[int, int],
+    options: dict[str, Any],
 ) -> None:
-    pytest.importorskip("simplejpeg")
-    from emotion_runtime import jpeg, read_face
-
     rng = np.random.default_rng(shape[0])
     small = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
     buffer = io.BytesIO()
-    small.resize(shape[::-1]).convert(mode).save(buffer, "JPEG", quality=quality)
-    fast = read_face(buffer.getvalue())
-    monkeypatch.setattr(jpeg, "simplejpeg", None)
-    np.testing.assert_array_equal(read_face(buffer.getvalue()), fast)
+    small.resize(shape[::-1]).convert(mode).save(buffer, "JPEG", **options)
+    short = by_the_short_way(monkeypatch, decoder, buffer.getvalue())
+    monkeypatch.setattr(jpeg, "SMALL", 0)
+    np.testing.assert_array_equal(read_face(buffer.getvalue()), short)
+
+
+@pytest.mark.parametrize("decoder", ["simplejpeg", "Pillow"])
+def test_a_damaged_small_jpeg_is_refused_or_read_as_by_the_long_way(
+    monkeypatch: pytest.MonkeyPatch, decoder: str
+) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(48 * 48, dtype=np.uint8).reshape(48, 48)).save(buffer, "JPEG")
+    whole, rng, read = buffer.getvalue(), np.random.default_rng(0), 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[int(rng.integers(2, len(whole)))] = int(rng.integers(256))
+        del damaged[int(rng.integers(len(whole) // 2, 3 * len(whole))) :]
+        with monkeypatch.context() as patch:
+            short = by_the_short_way(patch, decoder, bytes(damaged))
+            patch.setattr(jpeg, "SMALL", 0)
+            long = answer(bytes(damaged))
+        if decoder == "Pillow" or isinstance(short, str) or isinstance(long, str):
+            np.testing.assert_equal(short, long)
+        read += not isinstance(short, str)
+    assert 50 < read < 250
+
+
+def by_the_short_way(
+    monkeypatch: pytest.MonkeyPatch, decoder: str, data: bytes
+) -> NDArray[np.uint8] | str:
+    if decoder == "Pillow":
+        monkeypatch.setattr(jpeg, "simplejpeg", None)
+    else:
+        pytest.importorskip("simplejpeg")
+    return answer(data)
+
+
+def answer(data: bytes) -> NDArray[np.uint8] | str:
+    try:
+        return read_face(data)
+    except PictureError as error:
+        return str(error)
