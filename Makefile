@@ -9,6 +9,8 @@ RUN ?= runs/baseline
 LIGHT := .venv-infer
 OLD := .venv-old
 FULL := .venv
+BENCH := .venv-bench
+TESTS := $(wildcard $(DATA)/test/happy $(DATA)/test/sad $(DATA)/test/surprise)
 SOURCES := $(shell find models runtime train export -name '*.py' -o -name '*.onnx' -o -name SHA256SUMS)
 
 .DEFAULT_GOAL := help
@@ -50,15 +52,18 @@ train: $(FULL)/.done ## Train the reference network: make train DATA=fer2013 (re
 	$(FULL)/bin/emotion-train $(DATA) -o $(RUN) --holdout 0.1 --drop-duplicates \
 		$(if $(wildcard $(RUN)/last.pt),--resume)
 
-bench: $(FULL)/.done ## The benchmarks, one after the other: make bench DATA=fer2013 (minutes, on an idle machine).
-	$(FULL)/bin/python benchmarks/latency.py
-	$(FULL)/bin/python benchmarks/cold_start.py
-	$(FULL)/bin/python benchmarks/photos.py
-	$(FULL)/bin/python benchmarks/folder.py $(wildcard $(DATA)/test/happy $(DATA)/test/sad $(DATA)/test/surprise)
-	$(FULL)/bin/python benchmarks/footprint.py
+bench: $(BENCH)/.done ## The benchmarks, one after the other: make bench DATA=fer2013 [PEER=PYTHON] (idle machine).
+	$(BENCH)/bin/python benchmarks/latency.py
+	$(BENCH)/bin/python benchmarks/backends.py
+	$(BENCH)/bin/python benchmarks/cold_start.py
+	$(BENCH)/bin/python benchmarks/photos.py
+	$(BENCH)/bin/python benchmarks/folder.py $(TESTS) $(if $(PEER),--peer $(PEER))
+	$(BENCH)/bin/python benchmarks/footprint.py
+	$(BENCH)/bin/python benchmarks/training.py
+	$(if $(TESTS),$(BENCH)/bin/python benchmarks/accuracy.py $(DATA),@echo "accuracy.py is left out: $(DATA) has no test pictures")
 
 clean: ## Remove the virtual environments and caches.
-	rm -rf $(FULL) $(LIGHT) $(OLD) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(FULL) $(LIGHT) $(OLD) $(BENCH) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 # Not editable: what is tested is what a user gets.
 define install-into
@@ -86,4 +91,10 @@ $(OLD)/.done: pyproject.toml README.md $(SOURCES)
 $(FULL)/.done: pyproject.toml
 	$(PYTHON) -m venv $(FULL)
 	$(FULL)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(BENCH)/.done: pyproject.toml README.md $(SOURCES)
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check '.[bench]'
 	@touch $@

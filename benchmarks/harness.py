@@ -1,4 +1,4 @@
-"""What the benchmarks share: cases that take turns, ratios within a round, one table, one file.
+"""How the benchmarks time: cases that take turns, and ratios within a round.
 
 Machines are noisy, so the cases take turns (A B C A B C …) and whatever else runs hits all
 alike. A ratio is taken within a round; medians over the rounds are shown with their quartiles.
@@ -6,17 +6,9 @@ alike. A ratio is taken within a round; medians over the rounds are shown with t
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
-
-RESULTS = Path(__file__).parent / "results"
 
 Seconds = dict[str, list[float]]
 
@@ -54,6 +46,11 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
+def medians(seconds: Seconds, *, unit: float = 1.0, count: int = 1) -> dict[str, float]:
+    """Return the median of each case, in units of which a second has `unit`, for one of `count`."""
+    return {name: unit * quartiles(values)[1] / count for name, values in seconds.items()}
+
+
 def ratios(seconds: Seconds, name: str, reference: str) -> tuple[float, float, float]:
     """Say how many times as long `name` takes as `reference`: the quartiles over the rounds."""
     pairs = zip(seconds[name], seconds[reference], strict=True)
@@ -76,47 +73,11 @@ def table(
     for name, values in seconds.items():
         low, middle, high = (unit * value / count for value in quartiles(values))
         ratio = ratios(seconds, name, reference)[1]
-        lines.append(f"| {name} | {middle:,.3g} | {low:,.3g}–{high:,.3g} | {ratio:.2f} |")
+        lines.append(f"| {name} | {amount(middle)} | {amount(low)}–{amount(high)} | {ratio:.2f} |")
     return "\n".join(lines)
 
 
-def machine() -> dict[str, Any]:
-    """Describe what the figures were measured on."""
-    from emotion_runtime.cpus import usable_cpus
-
-    versions = {}
-    for package in ("emotion-edge", "numpy", "pillow", "onnxruntime", "simplejpeg", "torch"):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    model, flags = platform.processor() or platform.machine(), ""
-    if (info := Path("/proc/cpuinfo")).is_file():
-        fields = dict(
-            line.split(":", 1) for line in info.read_text().splitlines() if line.count(":") == 1
-        )
-        fields = {key.strip(): value.strip() for key, value in fields.items()}
-        model, flags = fields.get("model name", model), fields.get("flags", "")
-    wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp")
-    memory = 0
-    if hasattr(os, "sysconf"):
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "cpu": model,
-        "instructions": [name for name in wanted if name in flags.split()],
-        "cpus": usable_cpus(),
-        "memory_gib": round(memory / 2**30, 1),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "versions": versions,
-    }
-
-
-def report(name: str, text: str, figures: Mapping[str, Any]) -> None:
-    """Print a table under the machine's name, and keep the figures in ``results/NAME.json``."""
-    described = machine()
-    print(f"{described['cpu']}, {described['cpus']} CPUs, Python {described['python']}\n")
-    print(text)
-    RESULTS.mkdir(exist_ok=True)
-    result = {"benchmark": name, "machine": described, **figures}
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+def amount(value: float) -> str:
+    """Write a number with three digits, and never with a power of ten."""
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:,.{digits}f}"

@@ -6,14 +6,14 @@ scale) and beside it in full, turned gray and resized. The pixels that come out 
 
 from __future__ import annotations
 
-import argparse
 import io
 
 import numpy as np
-from harness import ratios, report, table, take_turns
 from PIL import Image
 
 from emotion_runtime import read_face
+from harness import medians, ratios, table, take_turns
+from results import draw_bars, finish, options
 
 
 def photograph(megapixels: float) -> bytes:
@@ -43,23 +43,31 @@ def in_full(data: bytes) -> np.ndarray:
 
 def main() -> None:
     """Print a table of milliseconds a photograph."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--megapixels", type=float, default=12)
     parser.add_argument("--rounds", type=int, default=15)
-    options = parser.parse_args()
-    data = photograph(options.megapixels)
+    chosen = parser.parse_args()
+    data = photograph(chosen.megapixels)
     difference = np.abs(read_face(data).astype(int) - in_full(data))
     seconds = take_turns(
         {"in full": lambda: in_full(data), "read_face": lambda: read_face(data)},
-        rounds=options.rounds,
+        rounds=chosen.rounds,
     )
-    text = f"one JPEG of {options.megapixels:g} megapixels, {len(data) / 1e6:.1f} MB\n\n"
+    text = f"one JPEG of {chosen.megapixels:g} megapixels, {len(data) / 1e6:.1f} MB\n\n"
     text += table(seconds, "in full")
     text += (
         f"\n\n{ratios(seconds, 'in full', 'read_face')[1]:.1f} times as fast; the pixels differ by "
         f"{difference.mean():.2f} of 255 on average, by {difference.max()} at most."
     )
-    report("photos", text, {"megapixels": options.megapixels, "seconds": seconds})
+    times = medians(seconds, unit=1e3)
+    finish(
+        chosen,
+        "photos",
+        text,
+        lower={f"{name}, ms": value for name, value in times.items()},
+        higher={"times as fast as in full": ratios(seconds, "in full", "read_face")[1]},
+        draw=lambda figure: draw_bars(figure, times, "ms a photograph"),
+    )
 
 
 if __name__ == "__main__":
