@@ -1,0 +1,98 @@
+"""The scripts' own logic, and the figures in the READMEs; nothing is timed here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+from corruptions import CORRUPTIONS, STRENGTHS  # noqa: E402
+from harness import amount, ratios, take_turns  # noqa: E402
+from results import finish, regressions  # noqa: E402
+from synthetic import band_face  # noqa: E402
+
+
+def test_the_readmes_hold_the_figures_of_the_results() -> None:
+    command = [sys.executable, str(BENCHMARKS / "fill_readme.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_cases_take_turns() -> None:
+    order: list[str] = []
+    seconds = take_turns(
+        {"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=3, warm_up=1
+    )
+    assert "".join(order) == "abababab"
+    assert [len(values) for values in seconds.values()] == [3, 3]
+
+
+def test_a_ratio_is_taken_within_a_round() -> None:
+    seconds = {"slow": [2.0, 20.0, 200.0], "fast": [1.0, 10.0, 100.0]}
+    assert ratios(seconds, "slow", "fast") == (2.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1463.2, "1,463"), (98.12, "98.1"), (2.345, "2.35"), (0.5, "0.50")]
+)
+def test_amounts_have_three_digits(value: float, text: str) -> None:
+    assert amount(value) == text
+
+
+def result(cpu: str = "a", **figures: float) -> dict[str, object]:
+    lower = {name: value for name, value in figures.items() if name != "rate"}
+    higher = {"rate": figures["rate"]} if "rate" in figures else {}
+    return {
+        "benchmark": "latency",
+        "machine": {"cpu": cpu, "cpus": 2},
+        "lower_is_better": lower,
+        "higher_is_better": higher,
+    }
+
+
+def test_only_what_got_worse_beyond_the_tolerance_is_named() -> None:
+    before = result(edge=100.0, base=100.0, rate=10.0)
+    assert regressions(before, result(edge=110.0, base=50.0, rate=9.5), 0.15) == []
+    worse = regressions(before, result(edge=120.0, base=100.0, rate=5.0), 0.15)
+    assert [line.split(":")[0] for line in worse] == ["edge", "rate"]
+    assert regressions(before, result(edge=100.0, rate=10.0), 0.15) == [
+        "base: not measured any more"
+    ]
+
+
+def test_figures_of_another_machine_are_not_compared() -> None:
+    with pytest.raises(SystemExit, match="not to be compared"):
+        regressions(result(edge=1.0), result("b", edge=1.0), 0.15)
+
+
+def test_a_result_is_kept_and_a_worse_one_exits_with_1(tmp_path: Path) -> None:
+    chosen = argparse.Namespace(output=tmp_path / "one", against=None, tolerance=0.15)
+    finish(chosen, "latency", "| table |", lower={"edge, µs": 100.0})
+    assert (tmp_path / "one" / "latency.md").read_text() == "| table |\n"
+    kept = tmp_path / "one" / "latency.json"
+    assert json.loads(kept.read_text())["lower_is_better"] == {"edge, µs": 100.0}
+    again = argparse.Namespace(output=tmp_path / "two", against=kept, tolerance=0.15)
+    finish(again, "latency", "| table |", lower={"edge, µs": 101.0})
+    with pytest.raises(SystemExit) as stop:
+        finish(again, "latency", "| table |", lower={"edge, µs": 200.0})
+    assert stop.value.code == 1
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_damage_grows_and_keeps_the_shape(kind: str) -> None:
+    face = band_face(0)
+    changes = []
+    for strength in STRENGTHS:
+        damaged = CORRUPTIONS[kind](face, strength, np.random.default_rng(0))
+        assert damaged.shape == (48, 48)
+        assert damaged.dtype == np.uint8
+        changes.append(np.abs(damaged.astype(int) - face).mean())
+    assert 0 < changes[0] < changes[-1]
