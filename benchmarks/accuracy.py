@@ -22,6 +22,7 @@ from results import finish, options
 
 BATCH = 64
 BINS = 15
+FEWEST = 20  # faces of a bin that is drawn
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:
@@ -49,15 +50,17 @@ def answers(classifier: EmotionClassifier, faces: np.ndarray) -> np.ndarray:
 
 
 def calibration(chances: np.ndarray, truth: np.ndarray) -> tuple[list[tuple[float, float]], float]:
-    """Give (confidence, accuracy) of each bin, and the expected calibration error."""
+    """Give (confidence, accuracy) of each bin worth drawing, and the expected calibration error."""
     confidence, right = chances.max(axis=1), chances.argmax(axis=1) == truth
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     points, error = [], 0.0
     for number in range(BINS):
         chosen = bins == number
         if chosen.any():
-            points.append((float(confidence[chosen].mean()), float(right[chosen].mean())))
-            error += chosen.mean() * abs(points[-1][0] - points[-1][1])
+            point = (float(confidence[chosen].mean()), float(right[chosen].mean()))
+            error += chosen.mean() * abs(point[0] - point[1])
+            if chosen.sum() >= FEWEST:
+                points.append(point)
     return points, float(error)
 
 

@@ -70,7 +70,7 @@ def single_face(names: list[str], calls: int) -> tuple[str, Seconds]:
     rate = multiply_rate()
     lines = [
         f"One face, one thread, {calls:,} calls each, in bursts of {BURST} that take turns; the "
-        f"machine multiplies matrices at {rate / 1e9:.0f} G multiply-adds a second (fp32, one thread).\n",
+        f"machine multiplies matrices at {rate / 1e9:.0f} G multiply-adds a second (fp32).\n",
         f"| model | p50 µs | p90 | p99 | times as fast as {first} | of the fp32 rate |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
