@@ -68,7 +68,7 @@ clean: ## Remove the virtual environments and caches.
 # Not editable: what is tested is what a user gets.
 define install-into
 $(1)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
-	$(1)/bin/python -m pip install --quiet --disable-pip-version-check .
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check '.$(2)'
 endef
 
 $(LIGHT)/.done: pyproject.toml README.md $(SOURCES)
@@ -95,6 +95,5 @@ $(FULL)/.done: pyproject.toml
 
 $(BENCH)/.done: pyproject.toml README.md $(SOURCES)
 	$(PYTHON) -m venv $(BENCH)
-	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
-	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check '.[bench]'
+	$(call install-into,$(BENCH),[bench])
 	@touch $@

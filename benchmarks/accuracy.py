@@ -16,12 +16,12 @@ import numpy as np
 
 import emotion_models
 from corruptions import CORRUPTIONS, STRENGTHS
+from emotion_export.parity import answers_of
 from emotion_runtime import EmotionClassifier, read_face
 from emotion_runtime.sources import find_pictures
+from emotion_train.evaluation import CALIBRATION_BINS, measure
 from results import finish, options
 
-BATCH = 64
-BINS = 15
 FEWEST = 20  # faces of a bin that is drawn
 
 
@@ -43,34 +43,23 @@ def load(data: Path, labels: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(faces), np.array(truth)
 
 
-def answers(classifier: EmotionClassifier, faces: np.ndarray) -> np.ndarray:
-    """Give probabilities, float32 (n, classes)."""
-    parts = [faces[start : start + BATCH] for start in range(0, len(faces), BATCH)]
-    return np.concatenate([classifier.infer(part)[1] for part in parts])
-
-
-def calibration(chances: np.ndarray, truth: np.ndarray) -> tuple[list[tuple[float, float]], float]:
-    """Give (confidence, accuracy) of each bin worth drawing, and the expected calibration error."""
+def calibration(chances: np.ndarray, truth: np.ndarray) -> list[tuple[float, float]]:
+    """Give (confidence, accuracy) of each bin that has enough faces to be drawn."""
     confidence, right = chances.max(axis=1), chances.argmax(axis=1) == truth
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    points, error = [], 0.0
-    for number in range(BINS):
-        chosen = bins == number
-        if chosen.any():
-            point = (float(confidence[chosen].mean()), float(right[chosen].mean()))
-            error += chosen.mean() * abs(point[0] - point[1])
-            if chosen.sum() >= FEWEST:
-                points.append(point)
-    return points, float(error)
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    return [
+        (float(confidence[chosen].mean()), float(right[chosen].mean()))
+        for chosen in (bins == number for number in range(CALIBRATION_BINS))
+        if chosen.sum() >= FEWEST
+    ]
 
 
 def coverage(chances: np.ndarray, truth: np.ndarray) -> list[tuple[float, float]]:
     """Give (part answered, accuracy on it) from the most confident faces to all."""
     order = np.argsort(-chances.max(axis=1))
     right = (chances.argmax(axis=1) == truth)[order]
-    counts = np.arange(1, len(right) + 1)
     return [
-        (float(counts[i - 1] / len(right)), float(right[:i].mean()))
+        (float(i / len(right)), float(right[:i].mean()))
         for i in np.linspace(len(right) // 20, len(right), 39).astype(int)
     ]
 
@@ -88,17 +77,15 @@ def main() -> None:
     faces, truth = load(chosen.data, labels)
     rows, figures, curves = [], {}, {}
     for name, model in models.items():
-        chances = answers(model, faces)
-        right = chances.argmax(axis=1) == truth
-        low, high = wilson(int(right.sum()), len(right))
-        recall = [float(right[truth == label].mean()) for label in range(len(labels))]
-        points, error = calibration(chances, truth)
-        curves[name] = (points, coverage(chances, truth))
-        figures[f"{name}, accuracy"] = float(right.mean())
-        each = " | ".join(f"{value:.1%}" for value in recall)
+        logits, chances = answers_of(model.infer, faces)
+        figure = measure(logits, truth, model.contract.temperature)
+        low, high = wilson(round(figure.accuracy * len(truth)), len(truth))
+        curves[name] = (calibration(chances, truth), coverage(chances, truth))
+        figures[f"{name}, accuracy"] = figure.accuracy
+        each = " | ".join(f"{value:.1%}" for value in figure.recall)
         rows.append(
-            f"| {name} | {right.mean():.2%} | {low:.1%}–{high:.1%} | {np.mean(recall):.2%} | "
-            f"{each} | {error:.1%} |"
+            f"| {name} | {figure.accuracy:.2%} | {low:.1%}–{high:.1%} | "
+            f"{figure.balanced_accuracy:.2%} | {each} | {figure.calibration_error:.1%} |"
         )
     text = f"{len(faces):,} test pictures of {chosen.data.resolve().name}:\n\n"
     text += "| model | accuracy | 95 % interval | balanced | "
@@ -112,7 +99,7 @@ def main() -> None:
             rng = np.random.default_rng(strength)
             damaged = np.stack([damage(face, strength, rng) for face in some])
             for name, model in models.items():
-                right = answers(model, damaged).argmax(axis=1) == their_truth
+                right = answers_of(model.infer, damaged)[1].argmax(axis=1) == their_truth
                 robust[name].setdefault(kind, []).append(float(right.mean()))
     means = {name: np.mean(list(rows.values())) for name, rows in robust.items()}
     figures |= {f"{name}, accuracy on damaged pictures": float(m) for name, m in means.items()}

@@ -186,9 +186,8 @@ def _quiet() -> Iterator[None]:
 
 def main() -> None:
     """Print a table for each network."""
-    parser = options(__doc__)
+    parser = options(__doc__, rounds=15)
     parser.add_argument("--networks", nargs="+", default=["edge", "baseline"])
-    parser.add_argument("--rounds", type=int, default=15)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     samples = np.stack([read_face(p) for p in sorted((ROOT / "samples").glob("*.png"))])[:, None]

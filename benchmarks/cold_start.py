@@ -73,9 +73,8 @@ def import_times(rounds: int = 5) -> dict[str, float]:
 
 def main() -> None:
     """Print both tables, in milliseconds."""
-    parser = options(__doc__)
+    parser = options(__doc__, rounds=20)
     parser.add_argument("--model", default=emotion_models.DEFAULT_MODEL)
-    parser.add_argument("--rounds", type=int, default=20)
     chosen = parser.parse_args()
     python, command = sys.executable, Path(sys.executable).with_name("emotion-infer")
     model = emotion_models.model_path(chosen.model)

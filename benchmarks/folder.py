@@ -141,10 +141,9 @@ def _accuracy(labels: list[str], paths: list[str]) -> str:
 
 def main() -> None:
     """Print both tables, in microseconds a picture."""
-    parser = options(__doc__)
+    parser = options(__doc__, rounds=7)
     parser.add_argument("folders", nargs="*")
     parser.add_argument("--model", default=emotion_models.DEFAULT_MODEL)
-    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--peer", help="Python of an environment with the package fer")
     chosen = parser.parse_args()
     with _pictures(chosen.folders) as folders, ProcessPoolExecutor(usable_cpus()) as pool:

@@ -112,11 +112,10 @@ def batches(names: list[str], rounds: int) -> tuple[str, dict[str, dict[int, flo
 
 def main() -> None:
     """Print both tables; the first model is what the others are compared with."""
-    parser = options(__doc__)
+    parser = options(__doc__, rounds=9)
     released = sorted(emotion_models.names(), key=lambda name: name != "baseline")
     parser.add_argument("models", nargs="*", default=released)
     parser.add_argument("--calls", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=9)
     chosen = parser.parse_args()
     first, seconds = single_face(chosen.models, chosen.calls)
     second, by_batch = batches(chosen.models, chosen.rounds)

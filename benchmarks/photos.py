@@ -43,9 +43,8 @@ def in_full(data: bytes) -> np.ndarray:
 
 def main() -> None:
     """Print a table of milliseconds a photograph."""
-    parser = options(__doc__)
+    parser = options(__doc__, rounds=15)
     parser.add_argument("--megapixels", type=float, default=12)
-    parser.add_argument("--rounds", type=int, default=15)
     chosen = parser.parse_args()
     data = photograph(chosen.megapixels)
     difference = np.abs(read_face(data).astype(int) - in_full(data))

@@ -33,8 +33,8 @@ _PACKAGES = [
 ]
 
 
-def options(doc: str) -> argparse.ArgumentParser:
-    """Give a parser with what all benchmarks take."""
+def options(doc: str, *, rounds: int | None = None) -> argparse.ArgumentParser:
+    """Give a parser with what all benchmarks take; ``--rounds`` where they take turns."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--against", type=Path, help="an earlier NAME.json of this machine")
@@ -44,6 +44,8 @@ def options(doc: str) -> argparse.ArgumentParser:
         default=0.15,
         help="part by which a figure may be worse than the earlier one (default: 0.15)",
     )
+    if rounds is not None:
+        parser.add_argument("--rounds", type=int, default=rounds, help="turns of each case")
     return parser
 
 

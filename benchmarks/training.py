@@ -44,11 +44,10 @@ class PlainFaces(Dataset[tuple[Tensor, int]]):
 
 def main() -> None:
     """Print a table of milliseconds a batch."""
-    parser = options(__doc__)
+    parser = options(__doc__, rounds=5)
     parser.add_argument("--network", default="edge")
     parser.add_argument("--augmentation", default="strong")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (FACES, 48, 48), dtype=np.uint8)

@@ -47,6 +47,7 @@ from emotion_runtime import __version__
 from emotion_runtime.atomic import naming, replacing
 from emotion_runtime.contract import Contract, InputSpec
 from emotion_runtime.digest import sha256_of
+from emotion_runtime.preprocessing import FACE_SIZE
 from emotion_train.checkpoint import Checkpoint
 from emotion_train.evaluation import measure
 from emotion_train.faces import Faces
@@ -231,7 +232,7 @@ def export_module(
     faces: Path,
     plan: Plan = Plan(),
     *,
-    size: int = 48,
+    size: int = FACE_SIZE,
     temperature: float = 1.0,
 ) -> Exported:
     """Export a network of your own, with the same proof.
