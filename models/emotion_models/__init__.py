@@ -25,6 +25,11 @@ def model_path(name: str = DEFAULT_MODEL) -> Path:
     return _HERE / f"{name}.onnx"
 
 
+def detector_path(name: str) -> Path:
+    """Return the file of a face detector; its card says where it comes from."""
+    return _HERE / "detectors" / f"{name}.onnx"
+
+
 def checksums() -> dict[str, str]:
     """Return name → hexadecimal SHA-256, from the file that ``sha256sum -c`` reads too."""
     lines = (_HERE / "SHA256SUMS").read_text(encoding="ascii").splitlines()

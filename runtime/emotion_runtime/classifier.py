@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,14 @@ from numpy.typing import NDArray
 import emotion_models
 from emotion_runtime.contract import INPUT_NAME, OUTPUT_NAMES, Contract
 from emotion_runtime.errors import ModelFileError, SourceError
-from emotion_runtime.prediction import UNCERTAIN, Prediction
+from emotion_runtime.prediction import UNCERTAIN, FacePrediction, Prediction
 from emotion_runtime.preprocessing import Picture, Pixels, read_face
 from emotion_runtime.probe import TOLERANCE as PROBE_TOLERANCE
 from emotion_runtime.probe import draw_probe, pixel_difference
 from emotion_runtime.sources import find_pictures
+
+if TYPE_CHECKING:
+    from emotion_runtime.faces import FaceFinder
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class EmotionClassifier:
         min_confidence: float | None = None,
     ) -> None:
         self.model_path = resolve_model(model)
-        self._session = _open_session(self.model_path, threads, provider)
+        self._session = open_session(self.model_path, threads, provider)
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.contract = Contract.from_metadata(metadata, str(self.model_path))
         self.labels = self.contract.labels
@@ -141,10 +145,10 @@ class EmotionClassifier:
             workers: Threads that read and infer; None for the CPUs that this process may use.
         """
         from emotion_runtime.cpus import usable_cpus
-        from emotion_runtime.pipeline import predict_stream
+        from emotion_runtime.pipeline import predict_stream, whole_pictures
 
         return predict_stream(
-            self, pictures, batch_size=batch_size, workers=workers or usable_cpus()
+            whole_pictures(self), pictures, batch_size=batch_size, workers=workers or usable_cpus()
         )
 
     def predict_folder(
@@ -163,6 +167,70 @@ class EmotionClassifier:
             raise SourceError(f"{folder}: no such folder.")
         pictures = find_pictures([os.fspath(folder)])
         return self.predict_many(pictures, batch_size=batch_size, workers=workers)
+
+    def predict_faces(
+        self, picture: Picture, *, largest: bool = False, finder: FaceFinder | None = None
+    ) -> list[FacePrediction]:
+        """Find the faces of a photograph, and classify each, from left to right.
+
+        Args:
+            picture: As in `predict`.
+            largest: Keep the largest face alone.
+            finder: What finds them, where the default `faces.FaceFinder()` shall not.
+
+        Returns:
+            One `FacePrediction` for each face; of a picture without one, an empty list.
+
+        Raises:
+            PictureError: The picture cannot be read.
+        """
+        faces = (finder or self._finder).find(picture, self.contract.input.size, largest=largest)
+        if not faces:
+            return []
+        from emotion_runtime.pipeline import of_face
+
+        _, probabilities = self.infer(np.stack([face.pixels for face in faces]))
+        path = path_of(picture)
+        return [
+            of_face(self.interpret(row, path), face)
+            for row, face in zip(probabilities, faces, strict=True)
+        ]
+
+    def predict_faces_many(
+        self,
+        pictures: Iterable[Picture],
+        *,
+        largest: bool = False,
+        finder: FaceFinder | None = None,
+        batch_size: int = 8,
+        workers: int | None = None,
+    ) -> Iterator[FacePrediction]:
+        """Find and classify the faces of a stream of photographs, in order.
+
+        A photograph without a face, and one that cannot be read, give a `FacePrediction` too: the
+        first without a label and an error, the second with an error.
+
+        Args:
+            pictures: As in `predict_many`.
+            largest: Keep the largest face of each photograph alone.
+            finder: What finds them, where the default `faces.FaceFinder()` shall not.
+            batch_size: Most photographs whose faces go through the network together.
+            workers: Threads, each with photographs of its own; None for the CPUs that this
+                process may use.
+        """
+        from emotion_runtime.cpus import usable_cpus
+        from emotion_runtime.pipeline import faces_within, predict_stream
+
+        answer = faces_within(self, finder or self._finder, largest=largest)
+        return predict_stream(
+            answer, pictures, batch_size=batch_size, workers=workers or usable_cpus()
+        )
+
+    @functools.cached_property
+    def _finder(self) -> FaceFinder:
+        from emotion_runtime.faces import FaceFinder
+
+        return FaceFinder()
 
     def interpret(self, probabilities: NDArray[np.float32], path: str | None = None) -> Prediction:
         """Turn one row of probabilities, shape (classes,), into a `Prediction`."""
@@ -212,7 +280,12 @@ def path_of(picture: Picture) -> str | None:
     return os.fspath(picture) if isinstance(picture, (str, os.PathLike)) else None
 
 
-def _open_session(path: Path, threads: int, provider: str) -> Any:
+def open_session(path: Path, threads: int = 1, provider: str = "CPUExecutionProvider") -> Any:
+    """Open an ONNX file as the device wants it.
+
+    Raises:
+        ModelFileError: onnxruntime cannot open it, or lacks the provider.
+    """
     import onnxruntime
 
     available = onnxruntime.get_available_providers()

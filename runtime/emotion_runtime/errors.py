@@ -4,6 +4,8 @@ EmotionEdgeError
 ├── PictureError       a picture cannot be read
 ├── ModelFileError     a model file is missing, damaged, or says nothing of itself
 ├── SourceError        a path to classify is missing, or holds no picture
+├── DetectorError      what finds faces is missing, or its package is
+├── VideoError         a video or camera cannot be read
 └── OutputError        a result cannot be written where it was asked for
 """
 
@@ -24,6 +26,14 @@ class ModelFileError(EmotionEdgeError):
 
 class SourceError(EmotionEdgeError):
     """A path to classify does not exist, or a folder holds no picture."""
+
+
+class DetectorError(EmotionEdgeError):
+    """There is no such face detector, or its package is not installed."""
+
+
+class VideoError(EmotionEdgeError):
+    """A video file or camera cannot be read, or what reads them is not installed."""
 
 
 class OutputError(EmotionEdgeError):

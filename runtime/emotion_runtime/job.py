@@ -10,15 +10,29 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from emotion_runtime.atomic import naming, replacing
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.errors import EmotionEdgeError, OutputError, PictureError
-from emotion_runtime.prediction import UNCERTAIN, Prediction
+from emotion_runtime.prediction import (
+    NO_FACE,
+    UNCERTAIN,
+    UNREADABLE,
+    FacePrediction,
+    Prediction,
+)
+from emotion_runtime.preprocessing import photograph_size
 from emotion_runtime.sources import expand, find_pictures
 from emotion_runtime.writers import WRITERS
+
+if TYPE_CHECKING:
+    from emotion_runtime.faces import FaceFinder
+
+_PHOTOGRAPHS = 8  # most of a batch: each keeps a worker busy for some hundredths of a second
+_LOOKED_AT = 8  # pictures whose shape is looked at for the hint
 
 
 class Sink(Protocol):
@@ -26,6 +40,9 @@ class Sink(Protocol):
 
     def add(self, prediction: Prediction) -> None:
         """Take one prediction."""
+
+    def save(self) -> None:
+        """Finish what was begun."""
 
 
 @dataclass
@@ -44,6 +61,8 @@ class Job:
         strict: The first picture that cannot be read ends the run.
         null: Paths on standard input end with a null byte.
         quiet: No progress, no summary.
+        finder: What finds the faces within each picture; None takes each picture for a face.
+        largest: With a finder: keep the largest face of each picture alone.
         sinks: What else is done with each prediction.
     """
 
@@ -58,10 +77,13 @@ class Job:
     strict: bool = False
     null: bool = False
     quiet: bool = False
+    finder: FaceFinder | None = None
+    largest: bool = False
     sinks: list[Sink] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._counts: Counter[str | None] = Counter()
+        self._counts: Counter[str] = Counter()
+        self._hint = ""
         self._failures = 0
         self._passed_over = 0
 
@@ -79,23 +101,54 @@ class Job:
         )
         try:
             with self._opened() as (stream, skip):
-                predictions = self.classifier.predict_many(
-                    skip(pictures), batch_size=self.batch_size, workers=self.workers
-                )
-                with WRITERS[self.format_name](stream, self.classifier.labels) as writer:
+                predictions, kind = self._predictions(skip(pictures))
+                with WRITERS[self.format_name](stream, self.classifier.labels, kind) as writer:
                     for prediction in self._with_progress(predictions):
                         if self.strict and prediction.error is not None:
                             raise PictureError(prediction.error)
                         writer.write(prediction)
                         for sink in self.sinks:
                             sink.add(prediction)
-                        self._counts[prediction.label] += 1
+                        self._counts[prediction.outcome] += 1
+            for sink in self.sinks:
+                sink.save()
         except BrokenPipeError:
             _abandon_stdout()  # the reader has seen enough (``| head``)
             return True
         if not self.quiet:
             self.say(self._summary())
-        return not self._failures and not self._counts[None]
+            if self._hint:
+                self.say(self._hint)
+        return not self._failures and not self._counts[UNREADABLE]
+
+    def _predictions(
+        self, pictures: Iterator[str]
+    ) -> tuple[Iterator[Prediction], type[Prediction]]:
+        """Start the work; say which kind of answers it gives."""
+        if self.finder is None:
+            answers = self.classifier.predict_many(
+                self._looked_at(pictures), batch_size=self.batch_size, workers=self.workers
+            )
+            return answers, Prediction
+        faces = self.classifier.predict_faces_many(
+            pictures,
+            finder=self.finder,
+            largest=self.largest,
+            batch_size=min(self.batch_size, _PHOTOGRAPHS),
+            workers=self.workers,
+        )
+        return faces, FacePrediction
+
+    def _looked_at(self, pictures: Iterator[str]) -> Iterator[str]:
+        """See whether the first pictures are face crops at all; a photograph gets a hint."""
+        for picture in islice(pictures, _LOOKED_AT):
+            if not self._hint and (size := photograph_size(picture)):
+                self._hint = (
+                    f"hint: {picture} is {size[0]}×{size[1]} pixels; where pictures are whole "
+                    f"photographs, --faces finds the faces in them"
+                )
+            yield picture
+        yield from pictures
 
     def _note_failure(self, error: EmotionEdgeError) -> None:
         self._failures += 1
@@ -107,10 +160,16 @@ class Job:
     def _summary(self) -> str:
         total = self._counts.total()
         names = [*self.classifier.labels, *([UNCERTAIN] if self._counts[UNCERTAIN] else [])]
-        text = f"{total:,} picture{'s' if total != 1 else ''}: "
-        text += ", ".join(f"{name} {self._counts[name]:,}" for name in names)
-        if self._counts[None]:
-            text += f"; {self._counts[None]:,} could not be read"
+        labels = ", ".join(f"{name} {self._counts[name]:,}" for name in names)
+        if self.finder is None:
+            text = f"{counted(total, 'picture')}: {labels}"
+        else:
+            faces = total - self._counts[NO_FACE] - self._counts[UNREADABLE]
+            text = f"{counted(faces, 'face')}: {labels}"
+            if self._counts[NO_FACE]:
+                text += f"; {counted(self._counts[NO_FACE], 'picture')} without a face"
+        if self._counts[UNREADABLE]:
+            text += f"; {self._counts[UNREADABLE]:,} could not be read"
         if self._passed_over:
             text += f"; {self._passed_over:,} other files passed over"
         return text
@@ -124,7 +183,7 @@ class Job:
         elif self.resume:
             from emotion_runtime.resumption import ResumableOutput
 
-            resumable = ResumableOutput(self.output)
+            resumable = ResumableOutput(self.output, grouped=self.finder is not None)
             if resumable.done and not self.quiet:
                 self.say(f"going on after {resumable.done:,} pictures")
             with naming(self.output), resumable.open() as stream:
@@ -151,9 +210,15 @@ class Job:
             if now - shown >= 0.5:
                 shown = now
                 rate = number / (now - started)
-                print(f"\r{number:,} pictures, {rate:,.0f} a second", end="", file=sys.stderr)
+                what = "pictures" if self.finder is None else "faces"
+                print(f"\r{number:,} {what}, {rate:,.0f} a second", end="", file=sys.stderr)
         if shown != started:
             print("\r" + " " * 50 + "\r", end="", file=sys.stderr)
+
+
+def counted(number: int, noun: str) -> str:
+    """Say a number of things, such as ``1 face`` or ``1,200 faces``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _all(paths: Iterator[str]) -> Iterator[str]:

@@ -14,31 +14,38 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
 from emotion_runtime.classifier import EmotionClassifier, path_of
 from emotion_runtime.errors import PictureError
-from emotion_runtime.prediction import Prediction
+from emotion_runtime.prediction import FacePrediction, Prediction
 from emotion_runtime.preprocessing import Picture, Pixels, is_small
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from emotion_runtime.faces import Face, FaceFinder
+
+P = TypeVar("P", bound=Prediction)
 
 _ONE_BATCH_OF_SMALL_ONES = threading.Lock()
 
 
+# Answers a batch; what is left of it is given up once the event is set.
+Answer: TypeAlias = "Callable[[list[Picture], threading.Event], list[P]]"
+
+
 def predict_stream(
-    classifier: EmotionClassifier, pictures: Iterable[Picture], *, batch_size: int, workers: int = 1
-) -> Iterator[Prediction]:
+    answer: Answer[P], pictures: Iterable[Picture], *, batch_size: int, workers: int = 1
+) -> Iterator[P]:
     """Classify pictures in constant memory; a bad picture is an answer too.
 
     Args:
-        classifier: The model; its session is shared by the workers.
+        answer: Called from each worker, such as `whole_pictures` or `faces_within` makes it.
         pictures: Whatever `EmotionClassifier.read` takes; taken from as they are needed.
         batch_size: Most pictures of a batch. The first ones are small, so that the first answers
             come at once.
@@ -46,18 +53,18 @@ def predict_stream(
     """
     batches = _growing_batches(iter(pictures), batch_size)
     # The first batch is one picture: no thread is started for it, nor for a run of one.
+    stop = threading.Event()
     for batch in batches if workers == 1 else islice(batches, 1):
-        yield from _classify(classifier, batch)
+        yield from answer(batch, stop)
     if (second := next(batches, None)) is None:
         return
     from concurrent.futures import ThreadPoolExecutor
 
-    ahead: deque[Future[list[Prediction]]] = deque()
-    stop = threading.Event()
+    ahead: deque[Future[list[P]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="emotion")
     try:
         for batch in chain([second], batches):
-            ahead.append(pool.submit(_classify, classifier, batch, stop))
+            ahead.append(pool.submit(answer, batch, stop))
             while ahead and (len(ahead) > 2 * workers or ahead[0].done()):
                 yield from ahead.popleft().result()
         while ahead:
@@ -75,36 +82,83 @@ def _growing_batches(pictures: Iterator[Picture], batch_size: int) -> Iterator[l
         size = min(2 * size, batch_size)
 
 
-def _classify(
-    classifier: EmotionClassifier, batch: list[Picture], stop: threading.Event | None = None
-) -> list[Prediction]:
-    """Answer a batch; what is left of it is given up once `stop` is set."""
-    found: list[Pixels | PictureError | None] = [None] * len(batch)
+def whole_pictures(classifier: EmotionClassifier) -> Answer[Prediction]:
+    """Take each picture for one face."""
 
-    def read(index: int) -> None:
-        if stop is not None and stop.is_set():
-            return
-        try:
-            found[index] = classifier.read(batch[index])
-        except PictureError as error:
-            found[index] = error
+    def answer(batch: list[Picture], stop: threading.Event) -> list[Prediction]:
+        found: list[Pixels | PictureError | None] = [None] * len(batch)
 
-    large = []
-    with _ONE_BATCH_OF_SMALL_ONES:
-        for index, picture in enumerate(batch):
-            if is_small(picture):
-                read(index)
+        def read(index: int) -> None:
+            if stop.is_set():
+                return
+            try:
+                found[index] = classifier.read(batch[index])
+            except PictureError as error:
+                found[index] = error
+
+        large = []
+        with _ONE_BATCH_OF_SMALL_ONES:
+            for index, picture in enumerate(batch):
+                if is_small(picture):
+                    read(index)
+                else:
+                    large.append(index)
+        for index in large:
+            read(index)
+        if stop.is_set():
+            return []
+        faces = [one for one in found if isinstance(one, np.ndarray)]
+        answers = iter(classifier.infer(np.stack(faces))[1] if faces else ())
+        return [
+            classifier.interpret(next(answers), path_of(picture))
+            if isinstance(one, np.ndarray)
+            else Prediction(None, None, None, path_of(picture), str(one))
+            for picture, one in zip(batch, found, strict=True)
+        ]
+
+    return answer
+
+
+def faces_within(
+    classifier: EmotionClassifier, finder: FaceFinder, *, largest: bool = False
+) -> Answer[FacePrediction]:
+    """Find the faces of each picture; the faces of a batch go through the network together."""
+
+    def answer(batch: list[Picture], stop: threading.Event) -> list[FacePrediction]:
+        found: list[list[Face] | PictureError] = []
+        for picture in batch:
+            if stop.is_set():
+                return []
+            try:
+                found.append(finder.find(picture, classifier.contract.input.size, largest=largest))
+            except PictureError as error:
+                found.append(error)
+        pixels = [face.pixels for one in found if isinstance(one, list) for face in one]
+        answers = iter(classifier.infer(np.stack(pixels))[1] if pixels else ())
+        predictions = []
+        for picture, one in zip(batch, found, strict=True):
+            path = path_of(picture)
+            if isinstance(one, PictureError):
+                predictions.append(FacePrediction(None, None, None, path, str(one)))
+            elif not one:
+                predictions.append(FacePrediction(None, None, None, path))
             else:
-                large.append(index)
-    for index in large:
-        read(index)
-    if stop is not None and stop.is_set():
-        return []
-    faces = [one for one in found if isinstance(one, np.ndarray)]
-    answers = iter(classifier.infer(np.stack(faces))[1] if faces else ())
-    return [
-        classifier.interpret(next(answers), path_of(picture))
-        if isinstance(one, np.ndarray)
-        else Prediction(None, None, None, path_of(picture), str(one))
-        for picture, one in zip(batch, found, strict=True)
-    ]
+                predictions += [
+                    of_face(classifier.interpret(next(answers), path), face) for face in one
+                ]
+        return predictions
+
+    return answer
+
+
+def of_face(prediction: Prediction, face: Face) -> FacePrediction:
+    """Add where the face was found."""
+    x, y, width, height = (round(value) for value in face.box)
+    return FacePrediction(
+        prediction.label,
+        prediction.confidence,
+        prediction.probabilities,
+        prediction.path,
+        box=(x, y, width, height),
+        detection_confidence=face.confidence,
+    )

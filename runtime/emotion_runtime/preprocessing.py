@@ -10,7 +10,8 @@ from __future__ import annotations
 import io
 import os
 import stat
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,10 @@ ASPECT = "crop-central-square"
 Pixels: TypeAlias = NDArray[np.uint8]
 Picture: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]"
 
+_PHOTOGRAPH_BYTES = 16_384  # fewer are not worth opening a picture twice
+
+T = TypeVar("T")
+
 
 def read_face(picture: Picture, size: int = FACE_SIZE) -> Pixels:
     """Turn a picture into what the network sees.
@@ -44,22 +49,39 @@ def read_face(picture: Picture, size: int = FACE_SIZE) -> Pixels:
     Raises:
         PictureError: The picture cannot be read; the message says why.
     """
+    data: bytes | None = None
+    if isinstance(picture, (str, os.PathLike)):
+        data = _small_jpeg(os.fsdecode(picture))
+    elif isinstance(picture, bytes):
+        data = picture
+    if data is not None and (pixels := jpeg.decode_small_jpeg(data, size)) is not None:
+        return pixels if pixels.shape == (size, size) else _fitted(Image.fromarray(pixels), size)
+    return opened(picture, lambda image: _face(image, size), checked=True)
+
+
+def opened(picture: Picture, use: Callable[[Image.Image], T], *, checked: bool = False) -> T:
+    """Open whatever counts as a picture, use it, and say in one sentence what is wrong with it.
+
+    Args:
+        picture: As in `read_face`.
+        use: Given the opened image, whose pixels may not be decoded yet.
+        checked: The path has been looked at already.
+
+    Raises:
+        PictureError: The picture cannot be read; the message says why.
+    """
     if isinstance(picture, Image.Image):
-        return _guarded(picture, size, "the image")
+        return _guarded(picture, use, "the image")
     if isinstance(picture, np.ndarray):
-        return _guarded(_from_array(picture), size, "the array")
+        return _guarded(_from_array(picture), use, "the array")
     if isinstance(picture, (bytes, bytearray, memoryview)):
         if not len(picture):
             raise PictureError("the bytes are empty.")
-        data: bytes | None = bytes(picture)
-        source: str | io.BytesIO = io.BytesIO(picture)
-        name = "the bytes"
-    else:
-        source = name = os.fsdecode(picture)
-        data = _small_jpeg(name)
-    if data is not None and (pixels := jpeg.decode_small_jpeg(data, size)) is not None:
-        return pixels if pixels.shape == (size, size) else _fitted(Image.fromarray(pixels), size)
-    return _opened(source, size, name)
+        return _decoded(io.BytesIO(picture), use, "the bytes")
+    name = os.fsdecode(picture)
+    if not checked:
+        _size_of(name)
+    return _decoded(name, use, name)
 
 
 def is_small(picture: Picture) -> bool:
@@ -79,34 +101,65 @@ def is_small(picture: Picture) -> bool:
         return True
 
 
-def _small_jpeg(name: str) -> bytes | None:
-    """Read a file that may be a small JPEG; of others, see only whether they can be read."""
+def photograph_size(path: str) -> tuple[int, int] | None:
+    """Return width and height of a picture that looks like a whole photograph, else None.
+
+    That is one clearly wider or higher than a face's square, or of more pixels than a face's
+    crop usually has. Tiny files, and what cannot be read, are none.
+    """
+    try:
+        if os.path.getsize(path) < _PHOTOGRAPH_BYTES:
+            return None
+        with Image.open(path) as image:
+            width, height = image.size
+    except Exception:  # noqa: BLE001  whatever is wrong with it, reading it will say
+        return None
+    short, long = sorted((width, height))
+    whole = short >= 384 or (short >= 128 and long > 1.25 * short)
+    return (width, height) if whole else None
+
+
+def _size_of(name: str) -> int:
+    """Return the size of a file in bytes; what is no file that can hold a picture is refused."""
     try:
         status = os.stat(name)
-        if stat.S_ISDIR(status.st_mode):
-            raise PictureError(f"{name}: a folder, not a picture.")
-        if not stat.S_ISREG(status.st_mode):
-            # A pipe that nobody writes to would be waited for for ever.
-            raise PictureError(f"{name}: not a regular file.")
-        if status.st_size == 0:
-            raise PictureError(f"{name}: the file is empty.")
+    except (OSError, ValueError) as error:
+        raise _cannot_open(name, error) from error
+    if stat.S_ISDIR(status.st_mode):
+        raise PictureError(f"{name}: a folder, not a picture.")
+    if not stat.S_ISREG(status.st_mode):
+        # A pipe that nobody writes to would be waited for for ever.
+        raise PictureError(f"{name}: not a regular file.")
+    if status.st_size == 0:
+        raise PictureError(f"{name}: the file is empty.")
+    return status.st_size
+
+
+def _cannot_open(name: str, error: OSError | ValueError) -> PictureError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return PictureError(f"{name}: cannot be opened ({reason}).")
+
+
+def _small_jpeg(name: str) -> bytes | None:
+    """Read a file that may be a small JPEG; of others, see only whether they can be read."""
+    size = _size_of(name)
+    try:
         # Others by their path: Pillow then loads the one plugin that the suffix names, and starts
         # the sooner.
         plain = name[-5:].lower().endswith((".jpg", ".jpeg", ".jpe", ".jfif"))
-        if not (plain and status.st_size <= jpeg.SMALL) and os.access(name, os.R_OK):
+        if not (plain and size <= jpeg.SMALL) and os.access(name, os.R_OK):
             return None
         with open(name, "rb", buffering=0) as file:
             return file.read()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise PictureError(f"{name}: cannot be opened ({reason}).") from error
+        raise _cannot_open(name, error) from error
 
 
-def _opened(source: str | io.BytesIO, size: int, name: str) -> Pixels:
+def _decoded(source: str | io.BytesIO, use: Callable[[Image.Image], T], name: str) -> T:
     """Decode with Pillow."""
     try:
         with Image.open(source) as image:
-            return _face(image, size)
+            return use(image)
     except Image.DecompressionBombError as error:
         raise PictureError(
             f"{name}: more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, refused."
@@ -114,6 +167,8 @@ def _opened(source: str | io.BytesIO, size: int, name: str) -> Pixels:
     except UnidentifiedImageError as error:
         raise PictureError(f"{name}: not a picture that Pillow can read.") from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, not Pillow's
+            raise _cannot_open(name, error) from error
         raise PictureError(f"{name}: damaged picture ({_reason(error)}).") from error
 
 
@@ -123,10 +178,10 @@ def _reason(error: Exception) -> str:
     return text if len(text) <= 120 else text[:117] + "..."
 
 
-def _guarded(image: Image.Image, size: int, name: str) -> Pixels:
-    """Convert an image that is in memory already; lazy ones may still fail to decode."""
+def _guarded(image: Image.Image, use: Callable[[Image.Image], T], name: str) -> T:
+    """Use an image that is in memory already; lazy ones may still fail to decode."""
     try:
-        return _face(image, size)
+        return use(image)
     except Exception as error:
         raise PictureError(f"{name}: damaged picture ({_reason(error)}).") from error
 
@@ -154,10 +209,15 @@ def _face(image: Image.Image, size: int) -> Pixels:
         # Decoding at 1/2, 1/4 or 1/8 scale and straight to luminance is many times faster on
         # photographs; twice the size wanted is left to the antialiased resize below.
         image.draft("L", (2 * size, 2 * size))
+    return _fitted(_gray(upright(image)), size)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Decode, and turn as the camera was held (EXIF)."""
     image.load()
     if image.getexif().get(0x0112, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-    return _fitted(_gray(image), size)
+        return ImageOps.exif_transpose(image)
+    return image
 
 
 def _fitted(gray: Image.Image, size: int) -> Pixels:
@@ -175,11 +235,16 @@ def _gray(image: Image.Image) -> Image.Image:
     """Turn any mode to ``L``; what is transparent becomes white."""
     if image.mode == "L" and "transparency" not in image.info:
         return image
+    return flattened(image).convert("L")
+
+
+def flattened(image: Image.Image) -> Image.Image:
+    """Turn any mode to eight bits without transparency, white behind it; colour is kept."""
     if image.mode.startswith("I;16"):
         # Pillow would clip 16 bits at 255 instead of scaling them.
         return Image.fromarray((np.asarray(image, dtype=np.uint16) >> 8).astype(np.uint8))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         background = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(background, rgba).convert("L")
-    return image.convert("L")
+        return Image.alpha_composite(background, rgba)
+    return image

@@ -18,13 +18,15 @@ class ResumableOutput:
 
     Args:
         output: The file of JSON lines that is wanted.
+        grouped: A picture may have several lines, one after the other; those of the last picture
+            may not be all there, and are written anew.
 
     Raises:
         OutputError: The partial file cannot be read or written.
     """
 
-    def __init__(self, output: Path) -> None:
-        self.output = output
+    def __init__(self, output: Path, *, grouped: bool = False) -> None:
+        self.output, self._grouped = output, grouped
         self.partial = output.with_name(output.name + _SUFFIX)
         self.done = 0
         try:
@@ -34,14 +36,21 @@ class ResumableOutput:
             raise OutputError(f"{self.partial}: cannot be written ({error.strerror}).") from error
 
     def _drop_broken_line(self) -> None:
-        """Count whole lines, and cut off what a kill left of the last one."""
+        """Count pictures with all their lines, and cut off what a kill left of the last one."""
         self._file.seek(0)
-        end = 0
+        start = end = 0  # of the last picture's lines, and of all whole lines
+        last = None
         for line in self._file:
             if not line.endswith(b"\n"):
                 break
+            path = _path_in(line) if self._grouped else None
+            if path is None or path != last:
+                self.done += 1
+                start, last = end, path
             end += len(line)
-            self.done += 1
+        if self._grouped and self.done:
+            self.done -= 1
+            end = start
         self._file.truncate(end)
 
     def skip_done(self, paths: Iterator[str]) -> Iterator[str]:
@@ -52,15 +61,14 @@ class ResumableOutput:
                 those of the interrupted run.
         """
         with self.partial.open("rb") as file:
-            for number in range(self.done):
-                path, line = next(paths, None), file.readline()
-                try:
-                    written = json.loads(line)["path"]
-                except (ValueError, KeyError, TypeError):
-                    written = None
-                if written is None or path is None or written != path:
+            path = None
+            for number, line in enumerate(file, start=1):
+                written = _path_in(line)
+                if not (self._grouped and written is not None and written == path):
+                    path = next(paths, None)
+                if written is None or written != path:
                     raise OutputError(
-                        f"{self.partial}: line {number + 1} is of {written}, not of {path}: the "
+                        f"{self.partial}: line {number} is of {written}, not of {path}: the "
                         f"pictures are not those of the interrupted run; remove the file to begin."
                     )
         yield from paths
@@ -81,3 +89,12 @@ class ResumableOutput:
         """Give the complete file its name."""
         self._file.close()
         self.partial.replace(self.output)
+
+
+def _path_in(line: bytes) -> str | None:
+    """Return the path of a JSON line; None where it is none."""
+    try:
+        path = json.loads(line)["path"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return path if isinstance(path, str) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from emotion_runtime.atomic import replacing
@@ -28,10 +28,7 @@ class SortedFolders:
 
     def __init__(self, folder: Path, roots: Sequence[str], *, link: bool = False) -> None:
         self._folder, self._link = folder, link
-        self._roots = [root for root in roots if os.path.isdir(root)]
-        for root in self._roots:
-            if folder.resolve().is_relative_to(Path(root).resolve()):
-                raise OutputError(f"{folder}: lies in {root}, which is classified; name another.")
+        self._relative = inside_roots(folder, roots)
 
     def add(self, prediction: Prediction) -> None:
         """Place one picture; one that could not be read has no class and is left where it is.
@@ -56,9 +53,26 @@ class SortedFolders:
         except OSError as error:
             raise OutputError(f"{target}: cannot be written ({error.strerror}).") from error
 
-    def _relative(self, path: str) -> str:
-        for root in self._roots:
+    def save(self) -> None:
+        """Nothing is left to do: each picture was placed as it came."""
+
+
+def inside_roots(folder: Path, roots: Sequence[str]) -> Callable[[str], str]:
+    """Return what gives a picture's path under the folder, among `roots`, that it was found in.
+
+    Raises:
+        OutputError: `folder`, which is written to, lies in a folder that is classified.
+    """
+    folders = [root for root in roots if os.path.isdir(root)]
+    for root in folders:
+        if folder.resolve().is_relative_to(Path(root).resolve()):
+            raise OutputError(f"{folder}: lies in {root}, which is classified; name another.")
+
+    def relative(path: str) -> str:
+        for root in folders:
             inside = os.path.relpath(path, root)
             if not inside.startswith(os.pardir):
                 return inside
         return os.path.basename(path)
+
+    return relative

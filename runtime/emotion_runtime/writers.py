@@ -9,17 +9,25 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from emotion_runtime.prediction import Prediction
+from emotion_runtime.prediction import NO_FACE, UNCERTAIN, UNREADABLE, Prediction
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
 class Writer(ABC):
-    """Writes predictions to a text stream; a ``with`` block completes the output at its end."""
+    """Writes predictions to a text stream; a ``with`` block completes the output at its end.
 
-    def __init__(self, stream: TextIO, labels: Sequence[str]) -> None:
-        self.stream, self.labels = stream, tuple(labels)
+    Args:
+        stream: Where to.
+        labels: The model's.
+        kind: What will be written; it may have further columns.
+    """
+
+    def __init__(
+        self, stream: TextIO, labels: Sequence[str], kind: type[Prediction] = Prediction
+    ) -> None:
+        self.stream, self.labels, self.kind = stream, tuple(labels), kind
 
     def __enter__(self) -> Self:
         self.begin()
@@ -69,11 +77,13 @@ class JsonWriter(Writer):
 
 
 class CsvWriter(Writer):
-    """Columns path, label, confidence, one for each class, error (RFC 4180 quoting)."""
+    """Columns path, label, confidence, one for each class, error, further ones (RFC 4180)."""
 
     def begin(self) -> None:
         self._csv = csv.writer(self.stream, lineterminator="\n")
-        self._csv.writerow(["path", "label", "confidence", *self.labels, "error"])
+        self._csv.writerow(
+            ["path", "label", "confidence", *self.labels, "error", *self.kind.COLUMNS]
+        )
 
     def write(self, prediction: Prediction) -> None:
         chances = prediction.probabilities or {}
@@ -84,6 +94,7 @@ class CsvWriter(Writer):
                 _six(prediction.confidence),
                 *(_six(chances.get(label)) for label in self.labels),
                 prediction.error,
+                *map(_six_if_fraction, prediction.columns().values()),
             ]
         )
 
@@ -92,22 +103,24 @@ class TableWriter(Writer):
     """Aligned columns for a person; the path comes last, so that it may have any length."""
 
     def begin(self) -> None:
-        widest = max(len(name) for name in (*self.labels, "uncertain", "unreadable"))
+        widest = max(len(name) for name in (*self.labels, UNCERTAIN, UNREADABLE, NO_FACE))
         self._head = f"{{:<{widest}}}  {{:>10}}"
-        columns = "".join(f"  {label:>{max(7, len(label))}}" for label in self.labels)
-        self.stream.write(self._head.format("label", "confidence") + columns + "  path\n")
+        shares = "".join(f"  {label:>{max(7, len(label))}}" for label in self.labels)
+        further = "".join(f"  {_short(name):>{_WIDE}}" for name in self.kind.COLUMNS)
+        self.stream.write(self._head.format("label", "confidence") + shares + further + "  path\n")
 
     def write(self, prediction: Prediction) -> None:
         if prediction.probabilities is None:
-            blank = "".join(" " * (2 + max(7, len(label))) for label in self.labels)
-            line = self._head.format("unreadable", "") + blank + f"  {prediction.error}"
+            head = self._head.format(prediction.outcome, "")
+            shares = "".join(" " * (2 + max(7, len(label))) for label in self.labels)
         else:
+            head = self._head.format(prediction.label, f"{prediction.confidence:.1%}")
             shares = "".join(
                 f"  {prediction.probabilities[label]:>{max(7, len(label))}.1%}"
                 for label in self.labels
             )
-            head = self._head.format(prediction.label, f"{prediction.confidence:.1%}")
-            line = f"{head}{shares}  {prediction.path}"
+        further = "".join(f"  {_plain(value):>{_WIDE}}" for value in prediction.columns().values())
+        line = f"{head}{shares}{further}  {prediction.error or prediction.path}"
         # A line break in a name would break the table; the other formats keep it.
         self.stream.write(line.replace("\n", "\\n").replace("\r", "\\r") + "\n")
 
@@ -124,11 +137,31 @@ def _six(value: float | None) -> str:
     return "" if value is None else f"{value:.6f}"
 
 
+_WIDE = 6  # of a further column in a table
+
+
+def _short(name: str) -> str:
+    return {"detection_confidence": "found"}.get(name, name)
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _six_if_fraction(value: object) -> object:
+    return _six(value) if isinstance(value, float) else value
+
+
 def _json_line(prediction: Prediction) -> str:
     values = prediction.to_dict()
     if prediction.probabilities is not None and prediction.confidence is not None:
         values["confidence"] = round(prediction.confidence, 6)
         values["probabilities"] = {k: round(v, 6) for k, v in prediction.probabilities.items()}
+        for name in prediction.COLUMNS:
+            if isinstance(value := values.get(name), float):
+                values[name] = round(value, 6)
     text = json.dumps(values, ensure_ascii=False)
     try:
         text.encode()

@@ -1,0 +1,131 @@
+"""Copies of pictures with a box around each face, and what the network says of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from emotion_runtime.atomic import naming, replacing
+from emotion_runtime.errors import OutputError, PictureError
+from emotion_runtime.prediction import UNCERTAIN, FacePrediction, Prediction
+from emotion_runtime.preprocessing import flattened, opened, upright
+from emotion_runtime.sorting import inside_roots
+
+# Okabe and Ito's colours, which colour-blind people tell apart too; the classes take them in turn.
+_COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#0072b2", "#d55e00")
+_GRAY, _INK, _PAPER = "#bbbbbb", "#000000", "#ffffff"
+_KEEP = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"}  # others become PNG
+
+
+def draw_faces(
+    image: Image.Image, predictions: Sequence[FacePrediction], labels: Sequence[str]
+) -> None:
+    """Draw boxes and labels into an RGB image, legible on any background.
+
+    Args:
+        image: Upright, as the boxes are.
+        predictions: Those without a box are passed over.
+        labels: The model's; they say which colour a label has.
+    """
+    draw = ImageDraw.Draw(image)
+    line = max(1, round(max(image.size) / 400))
+    for one in predictions:
+        if one.box is None or one.label is None:
+            continue
+        box = x, y, width, height = one.box
+        colour = _GRAY
+        if one.label != UNCERTAIN:
+            colour = _COLOURS[labels.index(one.label) % len(_COLOURS)]
+        # A dark line on both sides: the colour stands out from light and dark alike.
+        edge = (x - line, y - line, x + width + line, y + height + line)
+        draw.rectangle(edge, outline=_INK, width=3 * line)
+        draw.rectangle((x, y, x + width, y + height), outline=colour, width=line)
+        text = f"{one.label} {one.confidence or 0:.0%}"
+        _draw_label(draw, image.size, box, text, colour, line)
+
+
+def _draw_label(
+    draw: ImageDraw.ImageDraw,
+    size: tuple[int, int],
+    box: tuple[int, int, int, int],
+    text: str,
+    colour: str,
+    line: int,
+) -> None:
+    """Write the label above the box; below it, or within, where the picture ends."""
+    x, y, width, height = box
+    font = ImageFont.load_default(min(max(12, width / 7), max(12, size[0] / 20)))
+    left, top, right, bottom = (round(value) for value in draw.textbbox((0, 0), text, font))
+    pad = max(2, line)
+    wide, high = right - left + 2 * pad, bottom - top + 2 * pad
+    at_x = max(0, min(x - line, size[0] - wide))
+    at_y = y - line - high
+    if at_y < 0:
+        at_y = y + height + line
+        if at_y + high > size[1]:
+            at_y = max(0, y)
+    draw.rectangle((at_x, at_y, at_x + wide, at_y + high), fill=colour, outline=_INK)
+    draw.text((at_x + pad - left, at_y + pad - top), text, _ink_on(colour), font)
+
+
+def _ink_on(colour: str) -> str:
+    """Return black or white, whichever is easier to read on a colour."""
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return _INK if 0.299 * red + 0.587 * green + 0.114 * blue > 110 else _PAPER
+
+
+class AnnotatedCopies:
+    """Writes ``FOLDER/<the picture's path under the folder named>`` for each picture.
+
+    Args:
+        folder: Where copies are made.
+        roots: The files and folders that were asked for.
+        labels: The model's.
+
+    Raises:
+        OutputError: `folder` lies in a folder that is classified: it would be found in turn.
+    """
+
+    def __init__(self, folder: Path, roots: Sequence[str], labels: Sequence[str]) -> None:
+        self._folder, self._labels = folder, tuple(labels)
+        self._relative = inside_roots(folder, roots)
+        self._waiting: list[FacePrediction] = []
+
+    def add(self, prediction: Prediction) -> None:
+        """Take a face; a picture is drawn when the next one begins.
+
+        Raises:
+            OutputError: A copy cannot be written.
+        """
+        if not isinstance(prediction, FacePrediction):
+            return
+        if self._waiting and self._waiting[0].path != prediction.path:
+            self.save()
+        if prediction.error is None and prediction.path is not None:
+            self._waiting.append(prediction)
+
+    def save(self) -> None:
+        """Draw the picture that waits.
+
+        Raises:
+            OutputError: The copy cannot be written.
+        """
+        if not self._waiting:
+            return
+        faces, self._waiting = self._waiting, []
+        path = os.fspath(faces[0].path or "")
+        target = self._folder / self._relative(path)
+        if target.suffix.lower() not in _KEEP:
+            target = target.with_name(target.name + ".png")
+        try:
+            image = opened(path, lambda one: flattened(upright(one)).convert("RGB"))
+        except PictureError as error:  # gone since it was classified
+            raise OutputError(f"{target}: cannot be drawn ({error})") from error
+        draw_faces(image, faces, self._labels)
+        with naming(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(target) as temporary:
+                image.save(temporary, quality=92)

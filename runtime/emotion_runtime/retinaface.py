@@ -1,0 +1,68 @@
+"""RetinaFace on a quarter of a MobileNet, run by onnxruntime: nothing more to install.
+
+Deng et al., 2020, "RetinaFace: Single-Shot Multi-Level Face Localisation in the Wild". The file
+and where it comes from: ``emotion_models/cards/retinaface.md``.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from numpy.typing import NDArray
+
+import emotion_models
+from emotion_runtime.classifier import open_session
+from emotion_runtime.detection import Box, Detection, distinct
+
+# As it was trained: squares of two sizes, in pixels, at every place of three grids.
+_GRIDS = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))
+_CENTRE_VARIANCE, _SIZE_VARIANCE = 0.1, 0.2
+_MOST = 1000  # candidates that are compared with each other
+
+
+class RetinaFace:
+    """Finds faces from some 12 to 600 pixels high.
+
+    Args:
+        floor: Least confidence of what is given back.
+        threads: Threads of onnxruntime for one picture.
+    """
+
+    def __init__(self, *, floor: float = 0.5, threads: int = 1) -> None:
+        self._session = open_session(emotion_models.detector_path("retinaface"), threads)
+        self._floor = floor
+
+    def detect(self, pixels: NDArray[np.uint8]) -> list[Detection]:
+        """Find the faces of RGB pixels, uint8 (height, width, 3), surest first."""
+        offsets, shares = self._session.run(["loc", "conf"], {"pixels": pixels[np.newaxis]})
+        confidences = shares[0, :, 1]
+        found = np.flatnonzero(confidences >= self._floor)
+        found = found[np.argsort(-confidences[found])][:_MOST]
+        anchors = _anchors(*pixels.shape[:2])[found]
+        # Centre and side of an anchor; its offsets are in units of its side.
+        side = anchors[:, 2:]
+        centre = anchors[:, :2] + offsets[0, found, :2] * _CENTRE_VARIANCE * side
+        extent = np.exp(offsets[0, found, 2:] * _SIZE_VARIANCE) * side
+        boxes = np.concatenate([centre - extent / 2, extent], axis=1)
+        return distinct(
+            [
+                Detection(Box(*map(float, box)), float(confidence))
+                for box, confidence in zip(boxes, confidences[found], strict=True)
+            ]
+        )
+
+
+@functools.lru_cache(maxsize=8)  # photographs of one camera have few shapes
+def _anchors(height: int, width: int) -> NDArray[np.float32]:
+    """Return centre x, centre y and side of each anchor, float32 (n, 3), in pixels."""
+    grids = []
+    for step, sides in _GRIDS:
+        y, x, side = np.meshgrid(
+            (np.arange(-(-height // step)) + 0.5) * step,
+            (np.arange(-(-width // step)) + 0.5) * step,
+            np.array(sides),
+            indexing="ij",
+        )
+        grids.append(np.stack([x, y, side], axis=-1).reshape(-1, 3))
+    return np.concatenate(grids).astype(np.float32)
