@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import os
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from emotion_runtime.atomic import naming, replacing
+from emotion_runtime.atomic import naming
 from emotion_runtime.classifier import EmotionClassifier
-from emotion_runtime.errors import EmotionEdgeError, OutputError, PictureError
+from emotion_runtime.errors import EmotionEdgeError, PictureError
+from emotion_runtime.output import abandon_stdout, opened_output
 from emotion_runtime.prediction import (
     NO_FACE,
     UNCERTAIN,
     UNREADABLE,
     FacePrediction,
     Prediction,
+    counted,
 )
 from emotion_runtime.preprocessing import photograph_size
+from emotion_runtime.progress import counting
 from emotion_runtime.sources import expand, find_pictures
 from emotion_runtime.writers import WRITERS
 
@@ -103,7 +103,10 @@ class Job:
             with self._opened() as (stream, skip):
                 predictions, kind = self._predictions(skip(pictures))
                 with WRITERS[self.format_name](stream, self.classifier.labels, kind) as writer:
-                    for prediction in self._with_progress(predictions):
+                    # Not where results scroll by already.
+                    scrolls = stream is sys.stdout and sys.stdout.isatty()
+                    what = "pictures" if self.finder is None else "faces"
+                    for prediction in counting(predictions, what, quiet=self.quiet or scrolls):
                         if self.strict and prediction.error is not None:
                             raise PictureError(prediction.error)
                         writer.write(prediction)
@@ -113,7 +116,7 @@ class Job:
             for sink in self.sinks:
                 sink.save()
         except BrokenPipeError:
-            _abandon_stdout()  # the reader has seen enough (``| head``)
+            abandon_stdout()  # the reader has seen enough (``| head``)
             return True
         if not self.quiet:
             self.say(self._summary())
@@ -177,10 +180,7 @@ class Job:
     @contextlib.contextmanager
     def _opened(self) -> Iterator[tuple[TextIO, Callable[[Iterator[str]], Iterator[str]]]]:
         """Open where results go, with what leaves out the pictures that have theirs already."""
-        if self.output is None:
-            with _standard_output() as stream:
-                yield stream, _all
-        elif self.resume:
+        if self.output is not None and self.resume:
             from emotion_runtime.resumption import ResumableOutput
 
             resumable = ResumableOutput(self.output, grouped=self.finder is not None)
@@ -190,58 +190,10 @@ class Job:
                 yield stream, resumable.skip_done
             resumable.finish()
         else:
-            with (
-                replacing(self.output) as path,
-                naming(self.output),
-                path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
-            ):
+            with opened_output(self.output) as stream:
                 yield stream, _all
-
-    def _with_progress(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
-        """Count along on a terminal, where results do not scroll by already."""
-        scrolls = self.output is None and sys.stdout.isatty()
-        if self.quiet or scrolls or not sys.stderr.isatty():
-            yield from predictions
-            return
-        started = shown = time.monotonic()
-        for number, prediction in enumerate(predictions, start=1):
-            yield prediction
-            now = time.monotonic()
-            if now - shown >= 0.5:
-                shown = now
-                rate = number / (now - started)
-                what = "pictures" if self.finder is None else "faces"
-                print(f"\r{number:,} {what}, {rate:,.0f} a second", end="", file=sys.stderr)
-        if shown != started:
-            print("\r" + " " * 50 + "\r", end="", file=sys.stderr)
-
-
-def counted(number: int, noun: str) -> str:
-    """Say a number of things, such as ``1 face`` or ``1,200 faces``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _all(paths: Iterator[str]) -> Iterator[str]:
     """Leave nothing out."""
     return paths
-
-
-@contextlib.contextmanager
-def _standard_output() -> Iterator[TextIO]:
-    """Give standard output, as UTF-8 whatever the locale."""
-    # newline="" leaves line ends to the writers, on Windows too.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")
-    try:
-        yield sys.stdout
-        sys.stdout.flush()  # here, where a closed pipe is expected
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _abandon_stdout()
-        raise OutputError(f"standard output: cannot be written ({error.strerror}).") from error
-
-
-def _abandon_stdout() -> None:
-    """Send what is still buffered nowhere; Python would complain again at its exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -63,7 +63,7 @@ class FacePrediction(Prediction):
         detection_confidence: The detector's, 0 to 1; None where there is no face.
     """
 
-    COLUMNS = ("x", "y", "width", "height", "detection_confidence")
+    COLUMNS: ClassVar[tuple[str, ...]] = ("x", "y", "width", "height", "detection_confidence")
 
     box: tuple[int, int, int, int] | None = None
     detection_confidence: float | None = None
@@ -82,3 +82,8 @@ class FacePrediction(Prediction):
         """Return the box and the detector's confidence."""
         box = self.box or (None,) * 4
         return dict(zip(self.COLUMNS, (*box, self.detection_confidence), strict=True))
+
+
+def counted(number: int, noun: str) -> str:
+    """Say a number of things, such as ``1 face`` or ``1,200 faces``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
