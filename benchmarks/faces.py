@@ -1,0 +1,109 @@
+"""Time faces in photographs: ``python benchmarks/faces.py [PHOTOS]``.
+
+`predict_faces_many` beside decoding and detection alone, which nothing could do without, and the
+detectors beside each other. PHOTOS is a folder; without one, drawn scenes of two megapixels with
+samples in them, whose faces are known, so that what each detector misses is counted too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from emotion_runtime import EmotionClassifier
+from emotion_runtime.cpus import usable_cpus
+from emotion_runtime.detection import DETECTORS, open_detector
+from emotion_runtime.errors import DetectorError
+from emotion_runtime.faces import FaceFinder
+from emotion_runtime.sources import find_pictures
+from harness import medians, ratios, table, take_turns
+from results import draw_bars, finish, options
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+SIDES = (90, 140, 260)  # pixels of the samples in a drawn scene
+
+
+def draw_scenes(folder: Path, count: int = 24) -> int:
+    """Draw scenes of 1600×1200 pixels with three samples each; return the number of faces."""
+    rng = np.random.default_rng(0)
+    samples = sorted(SAMPLES.glob("*.png"))
+    for number in range(count):
+        noise = rng.integers(40, 216, (9, 12, 3), dtype=np.uint8)
+        scene = Image.fromarray(noise).resize((1600, 1200), Image.Resampling.BICUBIC)
+        for place, side in enumerate(rng.permutation(SIDES)):
+            face = Image.open(samples[rng.integers(len(samples))]).convert("RGB")
+            corner = (100 + 500 * place, int(rng.integers(50, 900)))
+            scene.paste(face.resize((side, side), Image.Resampling.BICUBIC), corner)
+        scene.save(folder / f"{number:02}.jpg", quality=90)
+    return count * len(SIDES)
+
+
+def found(classifier: EmotionClassifier, finder: FaceFinder, photos: Iterable[str]) -> int:
+    """Count the faces that a detector finds."""
+    answers = classifier.predict_faces_many(photos, finder=finder)
+    return sum(answer.label is not None for answer in answers)
+
+
+def main() -> None:
+    """Print tables of milliseconds a photograph."""
+    parser = options(__doc__, rounds=7)
+    parser.add_argument("photos", nargs="?", type=Path, help="a folder of photographs")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        known = None
+        folder = chosen.photos or Path(made)
+        if chosen.photos is None:
+            known = draw_scenes(folder)
+        measure(chosen, list(find_pictures([str(folder)])), known)
+
+
+def measure(chosen: argparse.Namespace, photos: list[str], known: int | None) -> None:
+    """Time them, and leave the results."""
+    classifier = EmotionClassifier()
+    finders = {}
+    for name in DETECTORS:
+        try:
+            finders[name] = FaceFinder(open_detector(name))
+        except DetectorError as error:
+            print(f"left out: {str(error).splitlines()[0]}")
+    best = finders[DETECTORS[0]]
+    cases = {
+        "decoding and detection alone": lambda: [best.locate(photo) for photo in photos],
+        "faces, one worker": lambda: list(
+            classifier.predict_faces_many(photos, finder=best, workers=1)
+        ),
+        f"faces, {usable_cpus()} workers": lambda: list(
+            classifier.predict_faces_many(photos, finder=best)
+        ),
+    }
+    for name, finder in list(finders.items())[1:]:
+        cases[f"{name}, one worker"] = lambda finder=finder: list(
+            classifier.predict_faces_many(photos, finder=finder, workers=1)
+        )
+    seconds = take_turns(cases, rounds=chosen.rounds)
+    text = f"{len(photos)} photographs"
+    counts = {name: found(classifier, finder, photos) for name, finder in finders.items()}
+    parts = ", ".join(f"{name} finds {count}" for name, count in counts.items())
+    text += f" with {known} faces; {parts}.\n\n" if known else f"; {parts} faces.\n\n"
+    reference = next(iter(cases))
+    text += table(seconds, reference, count=len(photos))
+    times = medians(seconds, unit=1e3, count=len(photos))
+    finish(
+        chosen,
+        "faces",
+        text,
+        lower={
+            **{f"{name}, ms a photograph": value for name, value in times.items()},
+            "times decoding and detection": ratios(seconds, "faces, one worker", reference)[1],
+        },
+        draw=lambda figure: draw_bars(figure, times, "ms a photograph"),
+    )
+
+
+if __name__ == "__main__":
+    main()
