@@ -14,7 +14,7 @@ TESTS := $(wildcard $(DATA)/test/happy $(DATA)/test/sad $(DATA)/test/surprise)
 SOURCES := $(shell find models runtime train export -name '*.py' -o -name '*.onnx' -o -name SHA256SUMS)
 
 .DEFAULT_GOAL := help
-.PHONY: help infer test lint types layers light old pytest format train bench clean
+.PHONY: help infer test lint types layers light old pytest format train bench page clean
 
 help: ## Say what there is.
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -58,10 +58,14 @@ bench: $(BENCH)/.done ## The benchmarks, one after the other: make bench DATA=fe
 	$(BENCH)/bin/python benchmarks/cold_start.py
 	$(BENCH)/bin/python benchmarks/photos.py
 	$(BENCH)/bin/python benchmarks/faces.py
+	-$(BENCH)/bin/python benchmarks/browser.py
 	$(BENCH)/bin/python benchmarks/folder.py $(TESTS) $(if $(PEER),--peer $(PEER))
 	$(BENCH)/bin/python benchmarks/footprint.py
 	$(BENCH)/bin/python benchmarks/training.py
 	$(if $(TESTS),$(BENCH)/bin/python benchmarks/accuracy.py $(DATA),@echo "accuracy.py is left out: $(DATA) has no test pictures")
+
+page: $(LIGHT)/.done ## A web page that runs the released model: writes page/ (needs npm).
+	$(LIGHT)/bin/emotion-export edge-int8 --page page --overwrite
 
 clean: ## Remove the virtual environments and caches.
 	rm -rf $(FULL) $(LIGHT) $(OLD) $(BENCH) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -109,7 +109,20 @@ _RUNS = Path("runs")  # where emotion-train writes when not told otherwise
     is_flag=True,
     help="Write nothing: repeat the proof of a MODEL.onnx that is there, on this machine.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace MODEL.onnx and its parity.json.")
+@click.option(
+    "--page",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write no model: write a static web page that runs a MODEL that is there, a file or a "
+    "released model's name. Needs no PyTorch.",
+)
+@click.option(
+    "--onnxruntime-web",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="DIR|FILE.tgz",
+    help="With --page: its npm package, where npm shall not fetch it.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace MODEL.onnx and its parity.json, or DIR.")
 @version_option("emotion-export")
 @quiet_option
 @verbose_option
@@ -128,6 +141,8 @@ def main(
     opset: int,
     simplify: bool,
     check: bool,
+    page: Path | None,
+    onnxruntime_web: Path | None,
     overwrite: bool,
     quiet: bool,
     verbose: bool,
@@ -143,11 +158,17 @@ def main(
     accuracy and 0.5 of any class's recall on faces held out of training, and weigh less than a
     third; whether it is faster on this machine is measured and said.
     """
+    tell = (lambda _: None) if quiet else say
+    if page is not None:
+        from emotion_export.web_page import write_page
+
+        write_page(str(model), page, runtime=onnxruntime_web, overwrite=overwrite, say=tell)
+        click.echo(f"{page}: serve it, for example by: python -m http.server --directory {page}")
+        return
     if model.suffix != ".onnx":
         raise click.UsageError(f"{model}: a model file's name ends in .onnx.")
     if precision == "fp32" and (calibration or allow_label_agreement is not None):
         raise click.UsageError("--calibration and --allow-… are for --precision fp16 or int8.")
-    tell = (lambda _: None) if quiet else say
     from emotion_export.export import (
         COMPARISONS_PER_GRAPH,
         Plan,

@@ -3,6 +3,7 @@
 emotion_runtime.errors.EmotionEdgeError
 └── ExportError            no model file was written
     ├── ConversionError    a network, or an opset, that the exporter cannot give
+    ├── PageError          what the page runs on cannot be had
     ├── ParityDataError    no faces to prove the file on
     └── ParityError        the file does not answer as PyTorch does
 """
@@ -30,6 +31,10 @@ class ExportError(EmotionEdgeError):
 
 class ConversionError(ExportError):
     """The network, or the opset asked for, is one that the exporter cannot give."""
+
+
+class PageError(ExportError):
+    """onnxruntime-web cannot be had, or is another than the page is tested with."""
 
 
 class ParityDataError(ExportError):

@@ -1,0 +1,102 @@
+// From any picture to the pixels of the network, as emotion_runtime/preprocessing.py does it:
+// upright (EXIF), transparent on white, gray (ITU-R 601-2), central square, antialiased bilinear.
+// A canvas resizes with a filter of the browser's own, so the resize is written out here; it
+// follows Pillow's Resample.c, whose 8-bit arithmetic is in fixed point, and gives the same bytes.
+
+const PRECISION = 2 ** 22; // fixed-point one: 32 - 8 bits of a pixel - 2 of headroom
+
+/** Decode an image file; returns {gray, width, height}. Throws where the browser cannot. */
+export async function decode(blob) {
+  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
+  try {
+    return fromSource(bitmap, bitmap.width, bitmap.height);
+  } finally {
+    bitmap.close();
+  }
+}
+
+/** Turn what a canvas can draw to gray, transparent parts on white. */
+export function fromSource(source, width, height) {
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.fillStyle = "white";
+  context.fillRect(0, 0, width, height);
+  context.drawImage(source, 0, 0);
+  return { gray: toGray(context.getImageData(0, 0, width, height).data), width, height };
+}
+
+/** RGBA bytes to gray bytes, by the integers that Pillow's convert("L") uses. */
+export function toGray(rgba) {
+  const gray = new Uint8Array(rgba.length / 4);
+  for (let i = 0, j = 0; i < gray.length; i++, j += 4) {
+    gray[i] = (rgba[j] * 19595 + rgba[j + 1] * 38470 + rgba[j + 2] * 7471 + 0x8000) >> 16;
+  }
+  return gray;
+}
+
+/** Crop the central square of gray bytes and resize it to size × size bytes. */
+export function fit({ gray, width, height }, size) {
+  if (width === size && height === size) return gray;
+  const side = Math.min(width, height);
+  const left = Math.floor((width - side) / 2);
+  const top = Math.floor((height - side) / 2);
+  const columns = coefficients(width, left, side, size);
+  const rows = coefficients(height, top, side, size);
+  // Rows first to the new width, then columns to the new height; each rounds to bytes.
+  const first = rows[0].start;
+  const last = rows[size - 1].start + rows[size - 1].weights.length;
+  const narrow = new Uint8Array((last - first) * size);
+  for (let y = first; y < last; y++) {
+    for (let x = 0; x < size; x++) {
+      narrow[(y - first) * size + x] = sum(gray, y * width, 1, columns[x]);
+    }
+  }
+  const small = new Uint8Array(size * size);
+  for (let y = 0; y < size; y++) {
+    for (let x = 0; x < size; x++) {
+      small[y * size + x] = sum(narrow, x - first * size, size, rows[y]);
+    }
+  }
+  return small;
+}
+
+function sum(bytes, offset, step, { start, weights }) {
+  let total = PRECISION / 2; // rounds
+  for (let i = 0; i < weights.length; i++) {
+    total += bytes[offset + (start + i) * step] * weights[i];
+  }
+  return Math.min(255, Math.max(0, Math.floor(total / PRECISION)));
+}
+
+/** For each of `size` results: where its pixels start among `length`, and their weights. */
+function coefficients(length, begin, side, size) {
+  const scale = side / size;
+  const spread = Math.max(scale, 1); // the triangle's half width; enlarging does not blur
+  return Array.from({ length: size }, (_, index) => {
+    const centre = begin + (index + 0.5) * scale;
+    const start = Math.max(0, Math.trunc(centre - spread + 0.5));
+    const end = Math.min(length, Math.trunc(centre + spread + 0.5));
+    const shares = [];
+    for (let x = start; x < end; x++) {
+      shares.push(Math.max(0, 1 - Math.abs((x - centre + 0.5) / spread)));
+    }
+    const total = shares.reduce((a, b) => a + b, 0);
+    const weights = shares.map((share) => Math.floor((share / total) * PRECISION + 0.5));
+    return { start, weights };
+  });
+}
+
+/** The probe picture of emotion_runtime/probe.py, RGBA; it must never change. */
+export function drawProbe() {
+  const [width, height] = [131, 101];
+  const rgba = new Uint8ClampedArray(4 * width * height);
+  for (let y = 0, i = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, i += 4) {
+      rgba[i] = (Math.floor(x / 5) + Math.floor(y / 7)) % 2 === 0 ? 230 : 20;
+      rgba[i + 1] = (x * 2 + y) % 256;
+      rgba[i + 2] = (x - 65) ** 2 + (y - 50) ** 2 < 900 ? 250 : (x * y) % 128;
+      rgba[i + 3] = 255;
+    }
+  }
+  return { rgba, width, height };
+}
