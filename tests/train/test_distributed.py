@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,56 @@ import torch
 
 from emotion_train.checkpoint import load_checkpoint
 from synthetic import write_data
+
+
+def torchrun(*arguments: object, options: tuple[str, ...] = ()) -> list[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", *options]
+    return [*launcher, "-m", "emotion_train", *map(str, arguments)]
+
+
+def rank_one(folder: Path) -> int | None:
+    """Find the process of rank 1 that writes to `folder`."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes().split(b"\0")
+            environment = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:  # gone, or another user's
+            continue
+        if os.fsencode(folder) in command and b"RANK=1" in environment:
+            return int(entry.name)
+    return None
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
+def test_a_worker_that_dies_loses_nothing(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data", (66, 66, 66), 4)
+    options = ("--epochs", "6", "--batch-size", "10", "--workers", "0", "--augmentation", "light")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    weights = []
+    for dies in (False, True):
+        folder = tmp_path / str(dies)
+        command = torchrun(
+            data, "-o", folder, *options, options=("--nproc-per-node=2", "--max-restarts=1")
+        )
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        ) as process:
+            assert process.stdout is not None
+            lines = []
+            for line in process.stdout:
+                lines.append(line)
+                if dies and line.startswith("epoch   2/6"):
+                    victim = rank_one(folder)
+                    assert victim is not None
+                    os.kill(victim, signal.SIGKILL)
+        output = "".join(lines)
+        assert process.returncode == 0, output
+        assert ("resuming after epoch" in output) == dies, output
+        weights.append(load_checkpoint(folder / "last.pt").weights)
+        with (folder / "history.csv").open() as file:
+            assert [row["epoch"] for row in csv.DictReader(file)] == list("123456")
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
 
 
 def test_two_processes_reach_the_weights_of_one(tmp_path: Path) -> None:

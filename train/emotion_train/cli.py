@@ -209,9 +209,11 @@ def main(
             raise click.UsageError(f"--{weight.replace('_', '-')} needs {flag}.")
     recipe = Recipe(classes=names, drop_duplicates=drop_duplicates, **choices)
     folder = output or Path("runs") / recipe.network
-    from emotion_train.distributed import joined
-    from emotion_train.run import Run, prepare_folder
+    from emotion_train.distributed import joined, restarts
+    from emotion_train.run import RUN, Run, prepare_folder
 
+    if restarts() and (folder / RUN).exists():  # the same command again: it must not begin anew
+        resume, overwrite = True, False
     try:
         with joined(device) as place:
             if recipe.batch_size < place.world_size:

@@ -60,6 +60,11 @@ def joined(device: str = "auto") -> Iterator[Place]:
         dist.destroy_process_group()
 
 
+def restarts() -> int:
+    """Say how often ``torchrun --max-restarts`` has begun anew after a process died."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
 def sum_over_processes(value: float, place: Place) -> float:
     """Add a number up over all processes."""
     if not place.is_distributed:
