@@ -16,7 +16,7 @@ import emotion_models
 from emotion_runtime.contract import INPUT_NAME, OUTPUT_NAMES, Contract
 from emotion_runtime.errors import ModelFileError, SourceError
 from emotion_runtime.prediction import UNCERTAIN, FacePrediction, Prediction
-from emotion_runtime.preprocessing import Picture, Pixels, read_face
+from emotion_runtime.preprocessing import NamedBytes, Picture, Pixels, read_face
 from emotion_runtime.probe import TOLERANCE as PROBE_TOLERANCE
 from emotion_runtime.probe import draw_probe, pixel_difference
 from emotion_runtime.sources import find_pictures
@@ -276,8 +276,10 @@ def resolve_model(model: str | os.PathLike[str] | None) -> Path:
 
 
 def path_of(picture: Picture) -> str | None:
-    """Return the path of a picture that was given as one."""
-    return os.fspath(picture) if isinstance(picture, (str, os.PathLike)) else None
+    """Return the path of a picture that was given as one, or remembers it."""
+    if isinstance(picture, (str, os.PathLike)):
+        return os.fspath(picture)
+    return picture.path if isinstance(picture, NamedBytes) else None
 
 
 def open_session(path: Path, threads: int = 1, provider: str = "CPUExecutionProvider") -> Any:

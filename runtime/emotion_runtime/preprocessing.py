@@ -11,7 +11,7 @@ import io
 import os
 import stat
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from emotion_runtime import jpeg
 from emotion_runtime.errors import PictureError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 FACE_SIZE = 48
 
@@ -33,6 +36,22 @@ Picture: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[np.
 _PHOTOGRAPH_BYTES = 16_384  # fewer are not worth opening a picture twice
 
 T = TypeVar("T")
+
+
+class NamedBytes(bytes):
+    """An encoded picture that remembers where it came from, such as an object store.
+
+    Attributes:
+        path: What answers and errors name.
+    """
+
+    path: str
+
+    def __new__(cls, data: bytes, path: str) -> Self:
+        """Join both."""
+        made = super().__new__(cls, data)
+        made.path = path
+        return made
 
 
 def read_face(picture: Picture, size: int = FACE_SIZE) -> Pixels:
@@ -75,9 +94,10 @@ def opened(picture: Picture, use: Callable[[Image.Image], T], *, checked: bool =
     if isinstance(picture, np.ndarray):
         return _guarded(_from_array(picture), use, "the array")
     if isinstance(picture, (bytes, bytearray, memoryview)):
+        name = getattr(picture, "path", "the bytes")
         if not len(picture):
-            raise PictureError("the bytes are empty.")
-        return _decoded(io.BytesIO(picture), use, "the bytes")
+            raise PictureError(f"{name}: empty.")
+        return _decoded(io.BytesIO(picture), use, name)
     name = os.fsdecode(picture)
     if not checked:
         _size_of(name)

@@ -1,0 +1,216 @@
+"""Many pictures over Ray's workers: the same answers, nothing lost, nothing done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from emotion_runtime.cli import main
+from synthetic import save_face
+
+pytest.importorskip("ray.data", reason="needs the extra [ray]")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of Ray's own
+SAMPLES = Path(__file__).parents[2] / "samples"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_workers() -> Iterator[None]:
+    """A local Ray with two CPUs."""
+    import ray
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Thirty samples in two folders, and a file that is no picture."""
+    folder = tmp_path / "pictures"
+    for number, path in enumerate(sorted(SAMPLES.glob("*.png"))):
+        target = folder / f"album {number % 2}" / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    (folder / "album 1" / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+def lines(folder: Path) -> list[dict[str, object]]:
+    parts = sorted(folder.glob("part-*.jsonl"))
+    return [json.loads(line) for part in parts for line in part.read_text().splitlines()]
+
+
+def same(ours: list[dict[str, object]], theirs: list[dict[str, object]]) -> None:
+    """Same rows; probabilities but for the roundings of another batch size."""
+    assert [(row["path"], row["label"]) for row in ours] == [
+        (row["path"], row["label"]) for row in theirs
+    ]
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one["error"] is None) == (other["error"] is None)
+        if one["confidence"] is not None:
+            assert one["confidence"] == pytest.approx(other["confidence"], abs=1e-4)
+
+
+def test_answers_are_those_of_the_command(folder: Path, tmp_path: Path) -> None:
+    from emotion_runtime.ray_data import predict_to
+
+    done = predict_to([str(folder)], str(tmp_path / "out"), format_name="jsonl", partition_size=7)
+    assert (done.pictures, done.partitions, done.skipped, done.unreadable) == (31, 5, 0, 1)
+    alone = CliRunner().invoke(main, [str(folder), "-f", "jsonl"])
+    same(lines(tmp_path / "out"), [json.loads(line) for line in alone.stdout.splitlines()])
+
+
+def test_partitions_that_are_there_are_not_done_again(folder: Path, tmp_path: Path) -> None:
+    from emotion_runtime.ray_data import predict_to
+
+    out = tmp_path / "out"
+    predict_to([str(folder)], str(out), format_name="csv", partition_size=10)
+    before = (out / "part-00000.csv").stat().st_mtime_ns
+    whole = (out / "part-00002.csv").read_bytes()
+    (out / "part-00002.csv").unlink()
+    done = predict_to([str(folder)], str(out), format_name="csv", partition_size=10)
+    assert (done.partitions, done.skipped) == (4, 3)
+    assert (out / "part-00000.csv").stat().st_mtime_ns == before
+    assert (out / "part-00002.csv").read_bytes() == whole
+    assert not list(out.glob(".*"))
+
+
+def test_answers_of_another_run_are_not_mixed_in(folder: Path, tmp_path: Path) -> None:
+    from emotion_runtime.errors import OutputError
+    from emotion_runtime.ray_data import predict_to
+
+    out = str(tmp_path / "out")
+    predict_to([str(folder)], out, partition_size=20)
+    (folder / "album 0" / "happy_01.png").unlink()
+    with pytest.raises(OutputError, match="a run with other pictures, of"):
+        predict_to([str(folder)], out, partition_size=20)
+    with pytest.raises(OutputError, match="is not empty"):
+        predict_to([str(folder)], str(folder))
+
+
+def test_uris_and_parquet(folder: Path, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    from emotion_runtime.ray_data import predict_to
+
+    predict_to([f"file://{folder}"], f"file://{tmp_path}/out", partition_size=20)
+    table = pq.read_table(tmp_path / "out", schema=None).to_pylist()
+    assert len(table) == 31
+    assert list(table[0]) == ["path", "label", "confidence", "happy", "sad", "surprise", "error"]
+    for row in table:
+        assert row["path"].startswith("file:///")
+        name = Path(row["path"]).name
+        assert row["label"] == (None if name == "broken.png" else name.partition("_")[0])
+        assert (row["error"] is not None) == (name == "broken.png")
+
+
+def test_faces_of_photographs(tmp_path: Path) -> None:
+    from emotion_runtime.ray_data import predict_to
+
+    scene = Path(__file__).parents[2] / "docs" / "faces.png"
+    predict_to([str(scene)], str(tmp_path / "out"), faces=True, format_name="jsonl")
+    rows = lines(tmp_path / "out")
+    assert [row["label"] for row in rows] == ["surprise", "happy", "sad", "happy", "surprise"]
+    assert all(row["box"] for row in rows)
+
+
+def test_predictor_stands_between_steps_of_ones_own(folder: Path) -> None:
+    import ray
+
+    from emotion_runtime.ray_data import Predictor
+
+    rows = (
+        ray.data.read_binary_files(str(folder), include_paths=True)
+        .map_batches(Predictor, batch_size=8, compute=ray.data.ActorPoolStrategy(size=2))
+        .take_all()
+    )
+    assert len(rows) == 31
+    for row in rows:
+        name = Path(row["path"]).name
+        assert row["label"] == (None if name == "broken.png" else name.partition("_")[0])
+
+
+def workers() -> list[int]:
+    """Find Ray's own workers that answer pictures."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            name = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if name.startswith(b"ray::") and b"_Worker" in name:
+            found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
+def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path, model_file: Path) -> None:
+    from emotion_runtime.ray_data import predict_to
+
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "pictures"
+    for number in range(60):
+        save_face(folder / f"{number:03}.png", int(rng.integers(3)), number)
+    killed = []
+
+    def kill_one() -> None:
+        limit = time.monotonic() + 60
+        while not killed and time.monotonic() < limit:
+            if list((tmp_path / "out").glob("part-*")) and (found := workers()):
+                os.kill(found[0], signal.SIGKILL)
+                killed.append(found[0])
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=kill_one)
+    thread.start()
+    done = predict_to(
+        [str(folder)],
+        str(tmp_path / "out"),
+        model=str(model_file),
+        format_name="jsonl",
+        partition_size=1,
+        concurrency=2,
+    )
+    thread.join()
+    assert killed, "no worker was found to kill"
+    assert done.partitions == 60
+    alone = CliRunner().invoke(main, [str(folder), "-m", str(model_file), "-f", "jsonl"])
+    same(lines(tmp_path / "out"), [json.loads(line) for line in alone.stdout.splitlines()])
+
+
+def test_missing_ray_is_answered_with_what_installs_it(folder: Path) -> None:
+    code = (
+        "import sys; sys.modules['ray'] = None\n"
+        "from emotion_runtime.ray_infer import main\n"
+        f"main([{str(folder)!r}, '-o', 'out'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "pip install 'emotion-edge[ray]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_bad_places_are_one_sentence(folder: Path, tmp_path: Path) -> None:
+    from emotion_runtime.ray_infer import main as ray_infer
+
+    for source, output, sentence in [
+        ("nowhere://bucket", tmp_path / "a", "no filesystem is known"),
+        (f"file://{tmp_path}/none", tmp_path / "b", "no pictures"),
+        (folder, folder / "album 1" / "broken.png" / "out", "cannot be written"),
+    ]:
+        result = CliRunner().invoke(ray_infer, [str(source), "-o", str(output)])
+        assert result.exit_code == 1
+        assert sentence in result.stderr
