@@ -1,0 +1,195 @@
+"""What a billion pictures and a second process cost: ``python benchmarks/scaling.py``.
+
+CPU seconds of a picture (tiny faces, photographs, faces within photographs), memory of a worker,
+two of Ray's workers beside one, what a partition costs beyond its pictures, and training with two
+processes beside one of two threads. Pictures are drawn. Needs the extras [ray] and [train].
+"""
+
+from __future__ import annotations
+
+import csv
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from emotion_runtime import EmotionClassifier
+from harness import amount, quartiles, ratios, take_turns
+from photos import photograph
+from results import finish, options
+
+KINDS = {"48×48 face": 2000, "photograph, 12 megapixels": 40, "faces in 2 megapixels": 24}
+
+
+def draw_faces(folder: Path, count: int, *, labelled: bool = False) -> None:
+    """Draw JPEGs of 48×48 pixels, in class folders where a training shall read them."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        label = ("happy", "sad", "surprise")[number % 3]
+        target = folder / "train" / label if labelled else folder
+        target.mkdir(parents=True, exist_ok=True)
+        small = rng.integers(0, 256, (12, 12), dtype=np.uint8)
+        Image.fromarray(small).resize((48, 48)).save(target / f"{number:05}.jpg")
+
+
+def cpu_seconds() -> float:
+    """Return what this process has used so far, in all threads."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def costs(folders: dict[str, Path], rounds: int) -> dict[str, float]:
+    """Return CPU milliseconds of a picture, by kind."""
+    classifier = EmotionClassifier()
+
+    def run(kind: str) -> None:
+        paths = map(str, sorted(folders[kind].iterdir()))
+        many = classifier.predict_faces_many if "faces in" in kind else classifier.predict_many
+        for _ in many(paths, workers=1):
+            pass
+
+    found: dict[str, list[float]] = {kind: [] for kind in folders}
+    for number in range(-1, rounds):
+        for kind, count in KINDS.items():
+            before = cpu_seconds()
+            run(kind)
+            if number >= 0:
+                found[kind].append(1e3 * (cpu_seconds() - before) / count)
+    return {kind: quartiles(values)[1] for kind, values in found.items()}
+
+
+def worker_memory(folder: Path) -> float:
+    """Return the peak memory of one process over large pictures, in MiB."""
+    code = (
+        "import resource, sys\n"
+        "from emotion_runtime import EmotionClassifier\n"
+        "list(EmotionClassifier().predict_folder(sys.argv[1], workers=1))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def ray_cases(photos: Path, faces: Path, scratch: Path) -> dict[str, Callable[[], object]]:
+    """Give one and two workers over photographs, and few and many partitions of small faces."""
+    from emotion_runtime.ray_data import predict_to
+
+    number = iter(range(1_000_000))
+
+    def run(folder: Path, workers: int, partition: int) -> Callable[[], object]:
+        return lambda: predict_to(
+            [str(folder)],
+            str(scratch / f"out {next(number)}"),
+            partition_size=partition,
+            concurrency=workers,
+        )
+
+    return {
+        "photographs, 1 worker": run(photos, 1, 10),
+        "photographs, 2 workers": run(photos, 2, 10),
+        "faces, 4 partitions": run(faces, 2, 500),
+        "faces, 100 partitions": run(faces, 2, 20),
+    }
+
+
+def training_rate(data: Path, scratch: Path, *, processes: int, threads: int) -> float:
+    """Return the images a second of the second epoch."""
+    folder = scratch / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [
+        *(sys.executable, *launcher, "-m", "emotion_train", str(data), "-o", str(folder)),
+        *("--network", "baseline", "--epochs", "2", "--workers", "0", "--threads", str(threads)),
+        *("--augmentation", "standard", "--augmentation-group", "4", "--batch-size", "128"),
+        *("--precision", "bf16", "-q"),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    with (folder / "history.csv").open() as file:
+        return float(list(csv.DictReader(file))[-1]["images_per_second"])
+
+
+def training(data: Path, scratch: Path, rounds: int) -> Iterator[tuple[float, float]]:
+    """Give the rates of one process with two threads, and of two with one, by rounds."""
+    for _ in range(rounds):
+        yield (
+            training_rate(data, scratch, processes=1, threads=2),
+            training_rate(data, scratch, processes=2, threads=1),
+        )
+
+
+def main() -> None:
+    """Print the tables."""
+    chosen = options(__doc__, rounds=3).parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        scratch = Path(made)
+        folders = {kind: scratch / str(place) for place, kind in enumerate(KINDS)}
+        tiny, large, scenes = folders.values()
+        draw_faces(tiny, KINDS["48×48 face"])
+        large.mkdir()
+        data = photograph(12)
+        for number in range(KINDS["photograph, 12 megapixels"]):
+            (large / f"{number:03}.jpg").write_bytes(data)
+        from faces import draw_scenes
+
+        scenes.mkdir()
+        draw_scenes(scenes, KINDS["faces in 2 megapixels"])
+        text, lower, higher = measure(folders, scratch, chosen.rounds)
+    finish(chosen, "scaling", text, lower=lower, higher=higher)
+
+
+def measure(
+    folders: dict[str, Path], scratch: Path, rounds: int
+) -> tuple[str, dict[str, float], dict[str, float]]:
+    """Take all figures."""
+    tiny, large, _ = folders.values()
+    lines = [
+        "| one core | CPU ms a picture | pictures a core-second | bytes read | a billion takes |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    lower: dict[str, float] = {}
+    for kind, cost in costs(folders, rounds).items():
+        files = [path.stat().st_size for path in folders[kind].iterdir()]
+        size = sum(files) / len(files)
+        lower[f"{kind}, CPU ms"] = cost
+        lines.append(
+            f"| {kind} | {amount(cost)} | {amount(1e3 / cost)} | {amount(size / 1e3)} kB | "
+            f"{amount(cost * 1e6 / 3600)} core-hours, {amount(size * 1e9 / 1e12)} TB |"
+        )
+    lower["MiB of a worker"] = worker_memory(large)
+    lines.append(f"\nA worker holds {lower['MiB of a worker']:.0f} MiB.")
+    higher: dict[str, float] = {}
+    cases = ray_cases(large, tiny, scratch)
+    seconds = take_turns(cases, rounds=rounds)
+    one, two, few, many = cases
+    higher["photographs, 2 Ray workers over 1"] = ratios(seconds, one, two)[1]
+    extra = quartiles([b - a for a, b in zip(seconds[few], seconds[many], strict=True)])[1] / 96
+    lower["ms a partition beyond its pictures"] = 1e3 * extra
+    lines.append(
+        f"Two of Ray's workers are {higher['photographs, 2 Ray workers over 1']:.2f} times as fast "
+        f"as one on photographs ({len(list(large.iterdir()))} of them, with starting the workers); "
+        f"a partition costs {1e3 * extra:.0f} ms beyond its pictures."
+    )
+    data = scratch / "data"
+    draw_faces(data, 6000, labelled=True)
+    started = time.monotonic()
+    rates = list(training(data, scratch, rounds))
+    alone, pair = (quartiles(list(values))[1] for values in zip(*rates, strict=True))
+    ratio = quartiles([second / first for first, second in rates])[1]
+    higher["training, 2 processes over 1 with 2 threads"] = ratio
+    lines.append(
+        f"Training `baseline`: one process with two threads {alone:,.0f} images a second, two "
+        f"processes with one each {pair:,.0f} ({ratio:.2f} times as fast; "
+        f"{time.monotonic() - started:.0f} s for {rounds} rounds)."
+    )
+    return "\n".join(lines), lower, higher
+
+
+if __name__ == "__main__":
+    main()
