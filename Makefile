@@ -59,6 +59,7 @@ bench: $(BENCH)/.done ## The benchmarks, one after the other: make bench DATA=fe
 	$(BENCH)/bin/python benchmarks/photos.py
 	$(BENCH)/bin/python benchmarks/faces.py
 	-$(BENCH)/bin/python benchmarks/browser.py
+	$(BENCH)/bin/python benchmarks/scaling.py
 	$(BENCH)/bin/python benchmarks/folder.py $(TESTS) $(if $(PEER),--peer $(PEER))
 	$(BENCH)/bin/python benchmarks/footprint.py
 	$(BENCH)/bin/python benchmarks/training.py

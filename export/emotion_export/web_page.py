@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import emotion_models
+from emotion_export.card_html import card_html
 from emotion_export.errors import PageError
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.errors import OutputError
@@ -74,7 +75,7 @@ def write_page(
                 (page / "ort" / file).write_bytes(data)
             name = classifier.model_path.stem
             shutil.copyfile(classifier.model_path, page / f"{name}.onnx")
-            values = {"model": html.escape(name), "card": html.escape(_card(classifier))}
+            values = {"model": html.escape(name), "card": _card(classifier)}
             for file in _FILLED:
                 text = string.Template((_SOURCES / file).read_text(encoding="utf-8"))
                 (page / file).write_text(text.substitute(values), encoding="utf-8")
@@ -102,12 +103,13 @@ def _check_folder(folder: Path, *, overwrite: bool) -> None:
 
 
 def _card(classifier: EmotionClassifier) -> str:
-    """Return the released model's card; of another file, what it says of itself."""
+    """Return the released model's card as HTML; of another file, what it says of itself."""
     path = classifier.model_path
     card = Path(emotion_models.__file__).parent / "cards" / f"{path.stem}.md"
     if path.parent == Path(emotion_models.__file__).parent and card.is_file():
-        return card.read_text(encoding="utf-8")
-    return json.dumps(classifier.contract.describe(), indent=2, ensure_ascii=False)
+        return card_html(card.read_text(encoding="utf-8"))
+    described = json.dumps(classifier.contract.describe(), indent=2, ensure_ascii=False)
+    return f"<h1>{html.escape(path.stem)}</h1>\n<pre>{html.escape(described)}</pre>"
 
 
 def _runtime_files(source: Path | None, say: Callable[[str], None]) -> dict[str, bytes]:

@@ -347,3 +347,19 @@ def test_page_of_a_file_without_contract_is_refused(export: Export, tmp_path: Pa
     result = export(detector, "--page", tmp_path / "page")
     assert result.exit_code == 1
     assert "without the emotion-edge contract" in result.stderr
+
+
+def test_card_is_legible_html() -> None:
+    from emotion_export.card_html import card_html
+
+    text = card_html(
+        "# a <b>\n\nOne **two** [three](x.md)\nfour.\n\n| k | v |\n| --- | ---: |\n| x | `y` |\n"
+        "\n- first\n- second\n\n```sh\nrun -a < b\n```\n"
+    )
+    assert text.splitlines() == [
+        "<h1>a &lt;b&gt;</h1>",
+        "<p>One <strong>two</strong> three four.</p>",
+        "<table><tr><td>k</td><td>v</td></tr><tr><td>x</td><td><code>y</code></td></tr></table>",
+        "<ul><li>first</li><li>second</li></ul>",
+        "<pre>run -a &lt; b</pre>",
+    ]
