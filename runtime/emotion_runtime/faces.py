@@ -160,7 +160,9 @@ def crop(gray: Pixels, box: Box, size: int, framing: float = FRAMING) -> Pixels:
     columns = np.arange(math.floor(left), math.ceil(left + side)).clip(0, gray.shape[1] - 1)
     around: NDArray[np.uint8] = gray[np.ix_(rows, columns)]
     x, y = left - math.floor(left), top - math.floor(top)
+    # No further than the pixels that are there: sums of fractions may be off in the last digit.
+    right, bottom = min(x + side, len(columns)), min(y + side, len(rows))
     face = Image.fromarray(around).resize(
-        (size, size), Image.Resampling.BILINEAR, box=(x, y, x + side, y + side)
+        (size, size), Image.Resampling.BILINEAR, box=(x, y, right, bottom)
     )
     return np.array(face)

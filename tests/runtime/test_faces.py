@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from emotion_runtime import EmotionClassifier, PictureError
@@ -145,6 +147,29 @@ def test_crop_of_a_box_that_is_the_training_square_is_what_training_reads() -> N
 def test_crop_over_the_edge_goes_on_with_the_edge() -> None:
     gray = np.full((40, 40), 200, dtype=np.uint8)
     assert (crop(gray, Box(-30, -30, 60, 60), 48) == 200).all()
+
+
+@given(
+    box=st.tuples(*[st.floats(-60, 60)] * 2, *[st.floats(0.01, 90)] * 2),
+    height=st.integers(1, 60),
+    width=st.integers(1, 60),
+)
+def test_any_box_can_be_cropped(
+    box: tuple[float, float, float, float], height: int, width: int
+) -> None:
+    gray = np.full((height, width), 7, dtype=np.uint8)
+    face = crop(gray, Box(*box), 48)
+    assert face.shape == (48, 48)
+    assert (face == 7).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2000), (2000, 3), (48, 48), (30, 20)])
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16", "1"])
+def test_pictures_of_any_shape_and_mode_are_looked_at(
+    classifier: EmotionClassifier, mode: str, shape: tuple[int, int]
+) -> None:
+    image = Image.new(mode, shape)
+    assert classifier.predict_faces(image) == []
 
 
 def test_any_object_that_detects_will_do(classifier: EmotionClassifier) -> None:

@@ -56,3 +56,11 @@ def test_several_starts_are_averaged() -> None:
         assert torch.allclose(value.float(), 2 * first.weights[name].float())
     with pytest.raises(RunError, match="one network and its classes"):
         blend([first, make_checkpoint("edge", SEVEN[:3])])
+
+
+def test_weights_of_another_version_are_refused() -> None:
+    old = make_checkpoint("edge", SEVEN)
+    name = next(iter(old.weights))
+    old.weights["renamed"] = old.weights.pop(name)
+    with pytest.raises(RunError, match="than this version"):
+        transfer(old, build_network("edge", 3), SEVEN[:3])

@@ -58,6 +58,11 @@ def transfer(initial: Checkpoint, network: FaceNetwork, classes: tuple[str, ...]
     ]
     last = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
     weights = network.state_dict()
+    if weights.keys() != initial.weights.keys():
+        raise RunError(
+            f"the checkpoint to start from holds another {initial.network} than this version of "
+            f"emotion-train builds; train it anew, or start from fresh weights."
+        )
     for name, fresh in weights.items():
         old = initial.weights[name].to(fresh.device)
         if name not in (f"{last}.weight", f"{last}.bias"):
