@@ -6,6 +6,7 @@ import torch
 from emotion_train.checkpoint import Checkpoint
 from emotion_train.errors import RunError
 from emotion_train.networks import build_network
+from emotion_train.networks.face_network import multiply_adds
 from emotion_train.transfer import blend, transfer
 
 SEVEN = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -13,7 +14,8 @@ SEVEN = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 
 def make_checkpoint(network: str, labels: tuple[str, ...]) -> Checkpoint:
     torch.manual_seed(0)
-    return Checkpoint(network, labels, build_network(network, len(labels)).state_dict())
+    built = build_network(network, len(labels))
+    return Checkpoint(network, labels, built.state_dict(), multiply_adds=multiply_adds(built))
 
 
 @pytest.mark.parametrize("network", ["baseline", "edge"])

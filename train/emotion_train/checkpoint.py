@@ -14,12 +14,14 @@ from torch import Tensor
 from emotion_runtime.atomic import replacing
 from emotion_train.errors import CheckpointError
 from emotion_train.networks import NETWORKS, build_network
-from emotion_train.networks.face_network import FaceNetwork
+from emotion_train.networks.face_network import FaceNetwork, multiply_adds
 
 FORMAT = "emotion-edge checkpoint"
 VERSION = 1
 BEST = "best.pt"
 LAST = "last.pt"
+# Networks that computed otherwise before checkpoints recorded their multiply-adds.
+_CHANGED = ("edge", "wide")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Checkpoint:
         average_faces: uint8 (k, 1, size, size): averages of training faces, no person's picture.
         probe: What `emotion_runtime.probe` becomes when the training reads it, uint8 (size, size);
             empty until measured.
+        multiply_adds: Of one face through the network that was trained; None in files of before
+            this was recorded.
         resume: The state of the loop; in ``last.pt`` alone.
     """
 
@@ -53,6 +57,7 @@ class Checkpoint:
         default_factory=lambda: torch.empty(0, 1, 48, 48, dtype=torch.uint8)
     )
     probe: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.uint8))
+    multiply_adds: int | None = None
     resume: dict[str, Any] | None = None
 
     def build(self) -> FaceNetwork:
@@ -69,6 +74,13 @@ class Checkpoint:
             raise CheckpointError(
                 f"the checkpoint's weights do not fit the network {self.network} ({first})"
             ) from error
+        # The same weights also fit another stride, and would answer otherwise.
+        unknown = self.multiply_adds is None and self.network in _CHANGED
+        if unknown or self.multiply_adds not in (None, multiply_adds(network)):
+            raise CheckpointError(
+                f"the checkpoint is of an earlier form of the network {self.network}; train it "
+                f"anew, perhaps with --start-from this checkpoint."
+            )
         return network.eval()
 
     def save(self, path: Path) -> None:

@@ -26,7 +26,7 @@ from emotion_train.errors import RunError
 from emotion_train.evaluation import measure, predict_logits
 from emotion_train.faces import Faces
 from emotion_train.networks import build_network
-from emotion_train.networks.face_network import FaceNetwork
+from emotion_train.networks.face_network import FaceNetwork, multiply_adds
 from emotion_train.recipe import Recipe
 from emotion_train.schedule import build_optimizer, build_schedule
 from emotion_train.targets import Targets, label_targets
@@ -224,6 +224,7 @@ class Trainer:
                 "world_size": self.place.world_size,
                 "started_from": self.started_from,
             },
+            multiply_adds=multiply_adds(self.network),
         )
 
     def _state(self) -> dict[str, Any]:
