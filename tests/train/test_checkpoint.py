@@ -78,8 +78,7 @@ def test_what_is_no_checkpoint_is_refused_in_a_sentence(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "unfit.pt").build()
 
 
-@pytest.mark.parametrize("count", [None, 11_660_000])
-def test_weights_of_an_earlier_form_of_the_network_are_refused(count: int | None) -> None:
+def test_weights_of_another_form_of_the_network_are_refused() -> None:
     weights = build_network("edge", 3).state_dict()
-    with pytest.raises(CheckpointError, match="earlier form"):
-        Checkpoint("edge", ("a", "b", "c"), weights, multiply_adds=count).build()
+    with pytest.raises(CheckpointError, match="another form"):
+        Checkpoint("edge", ("a", "b", "c"), weights, multiply_adds=9_670_000).build()

@@ -20,8 +20,6 @@ FORMAT = "emotion-edge checkpoint"
 VERSION = 1
 BEST = "best.pt"
 LAST = "last.pt"
-# Networks that computed otherwise before checkpoints recorded their multiply-adds.
-_CHANGED = ("edge", "wide")
 
 
 @dataclass(frozen=True)
@@ -75,10 +73,9 @@ class Checkpoint:
                 f"the checkpoint's weights do not fit the network {self.network} ({first})"
             ) from error
         # The same weights also fit another stride, and would answer otherwise.
-        unknown = self.multiply_adds is None and self.network in _CHANGED
-        if unknown or self.multiply_adds not in (None, multiply_adds(network)):
+        if self.multiply_adds not in (None, multiply_adds(network)):
             raise CheckpointError(
-                f"the checkpoint is of an earlier form of the network {self.network}; train it "
+                f"the checkpoint is of another form of the network {self.network}; train it "
                 f"anew, perhaps with --start-from this checkpoint."
             )
         return network.eval()

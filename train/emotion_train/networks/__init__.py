@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 NETWORKS: dict[str, str] = {
     "baseline": "six 3×3 convolutions and three linear layers, 1.49 M parameters",
-    "edge": "five 3×3 convolutions between poolings and two linear layers, 0.49 M parameters",
+    "edge": "five 3×3 convolutions after an early stride and two linear layers, 0.49 M parameters",
     "wide": "edge with twice the channels, a teacher for it, 1.3 M parameters",
 }
 

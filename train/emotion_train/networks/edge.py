@@ -1,9 +1,9 @@
-"""The network for small devices: 3×3 convolutions between poolings, and few channels at 48×48.
+"""The network for small devices: one early stride, then 3×3 convolutions between poolings.
 
 Depthwise convolutions are cheap on paper, but bound by memory: at these sizes onnxruntime runs a
 3×3 convolution of 16 to 128 channels near the machine's full rate. All channels are multiples of
-16, the block of its kernels. Pooling instead of strides, also behind the first convolution, and
-no shortcuts: both learned faster in the trials (EXPERIMENTS.md).
+16, the block of its kernels. Pooling instead of further strides, and no shortcuts: both learned
+faster in the trials (EXPERIMENTS.md).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from emotion_train.networks.scaling import ContrastNormalisation as Scaling
 __all__ = ["Scaling", "build"]
 
 
-def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
+def _convolution(inputs: int, outputs: int, *, stride: int = 1) -> list[nn.Module]:
     """A 3×3 convolution with its normalisation, which export folds into it."""
-    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
@@ -30,12 +30,9 @@ def build(classes: int, size: int = 48, *, width: int = 1) -> nn.Module:
         width: Times the channels; `wide` takes more.
     """
     channels = [width * count for count in (16, 32, 64, 96, 128)]
-    side = size // 16  # after four poolings
-    first = _convolution(1, channels[0])
-    # One module of both, so that the others keep the names that earlier checkpoints give them.
-    first[-1] = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2))  # 24×24
+    side = (size + 1) // 16  # after one stride and three poolings
     return nn.Sequential(
-        *first,
+        *_convolution(1, channels[0], stride=2),  # 24×24
         *_convolution(channels[0], channels[1]),
         nn.MaxPool2d(2),  # 12×12
         *_convolution(channels[1], channels[2]),
