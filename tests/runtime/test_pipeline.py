@@ -161,7 +161,12 @@ def test_ctrl_c_keeps_whole_lines_and_ends_in_one_sentence(
     Image.fromarray(band_face(0)).save(picture)
     command = [sys.executable, "-m", "emotion_runtime", "-m", str(model_file), "-f", "jsonl"]
     command += ["-o", str(tmp_path / "out.jsonl"), "--resume", "-j", "3", "-"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    # A test run in the background may ignore Ctrl-C, and its children would too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert process.stdin is not None
     assert process.stderr is not None
     process.stdin.write(f"{picture}\n".encode() * 200)
