@@ -23,7 +23,7 @@ from PIL import Image
 from emotion_runtime import EmotionClassifier
 from harness import amount, quartiles, ratios, take_turns
 from photos import photograph
-from results import finish, options
+from results import draw_bars, finish, options
 
 KINDS = {"48×48 face": 2000, "photograph, 12 megapixels": 40, "faces in 2 megapixels": 24}
 AGAIN = 30  # times that Ray reads the photographs: starting its workers takes a second
@@ -144,7 +144,15 @@ def main() -> None:
         scenes.mkdir()
         draw_scenes(scenes, KINDS["faces in 2 megapixels"])
         text, lower, higher = measure(folders, scratch, chosen.rounds)
-    finish(chosen, "scaling", text, lower=lower, higher=higher)
+    shown = {kind: lower[f"{kind}, CPU ms"] for kind in KINDS}
+    finish(
+        chosen,
+        "scaling",
+        text,
+        lower=lower,
+        higher=higher,
+        draw=lambda figure: draw_bars(figure, shown, "CPU ms a picture"),
+    )
 
 
 def measure(
