@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from emotion_train.errors import RunError
 
@@ -53,7 +54,12 @@ def joined(device: str = "auto") -> Iterator[Place]:
     if world_size == 1:
         yield Place(0, 1, here)
         return
-    dist.init_process_group("nccl" if cuda else "gloo")
+    store, rank, _ = next(iter(rendezvous("env://")))
+    # A name space of its own for each try: a process must not find the address of a dead one.
+    store = dist.PrefixStore(f"try-{restarts()}", store)  # type: ignore[attr-defined]
+    dist.init_process_group(
+        "nccl" if cuda else "gloo", store=store, rank=rank, world_size=world_size
+    )
     try:
         yield Place(dist.get_rank(), dist.get_world_size(), here)
     finally:
