@@ -8,7 +8,7 @@ processes beside one of two threads. Pictures are drawn. Needs the extras [ray] 
 from __future__ import annotations
 
 import csv
-import resource
+import functools
 import shutil
 import subprocess
 import sys
@@ -40,12 +40,6 @@ def draw_faces(folder: Path, count: int, *, labelled: bool = False) -> None:
         Image.fromarray(small).resize((48, 48)).save(target / f"{number:05}.jpg")
 
 
-def cpu_seconds() -> float:
-    """Return what this process has used so far, in all threads."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
 def costs(folders: dict[str, Path], rounds: int) -> dict[str, float]:
     """Return CPU milliseconds of a picture, by kind."""
     classifier = EmotionClassifier()
@@ -56,14 +50,9 @@ def costs(folders: dict[str, Path], rounds: int) -> dict[str, float]:
         for _ in many(paths, workers=1):
             pass
 
-    found: dict[str, list[float]] = {kind: [] for kind in folders}
-    for number in range(-1, rounds):
-        for kind, count in KINDS.items():
-            before = cpu_seconds()
-            run(kind)
-            if number >= 0:
-                found[kind].append(1e3 * (cpu_seconds() - before) / count)
-    return {kind: quartiles(values)[1] for kind, values in found.items()}
+    cases = {kind: functools.partial(run, kind) for kind in folders}
+    seconds = take_turns(cases, rounds=rounds, clock=time.process_time)
+    return {kind: 1e3 * quartiles(seconds[kind])[1] / count for kind, count in KINDS.items()}
 
 
 def worker_memory(folder: Path) -> float:

@@ -105,11 +105,11 @@ def _check_folder(folder: Path, *, overwrite: bool) -> None:
 def _card(classifier: EmotionClassifier) -> str:
     """Return the released model's card as HTML; of another file, what it says of itself."""
     path = classifier.model_path
-    card = Path(emotion_models.__file__).parent / "cards" / f"{path.stem}.md"
-    if path.parent == Path(emotion_models.__file__).parent and card.is_file():
-        return card_html(card.read_text(encoding="utf-8"))
+    name = path.stem
+    if name in emotion_models.names() and path == emotion_models.model_path(name):
+        return card_html(emotion_models.card_path(name).read_text(encoding="utf-8"))
     described = json.dumps(classifier.contract.describe(), indent=2, ensure_ascii=False)
-    return f"<h1>{html.escape(path.stem)}</h1>\n<pre>{html.escape(described)}</pre>"
+    return f"<h1>{html.escape(name)}</h1>\n<pre>{html.escape(described)}</pre>"
 
 
 def _runtime_files(source: Path | None, say: Callable[[str], None]) -> dict[str, bytes]:

@@ -25,6 +25,11 @@ def model_path(name: str = DEFAULT_MODEL) -> Path:
     return _HERE / f"{name}.onnx"
 
 
+def card_path(name: str) -> Path:
+    """Return the card of a released model or detector, Markdown."""
+    return _HERE / "cards" / f"{name}.md"
+
+
 def detector_path(name: str) -> Path:
     """Return the file of a face detector; its card says where it comes from."""
     return _HERE / "detectors" / f"{name}.onnx"

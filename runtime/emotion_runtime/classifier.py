@@ -185,15 +185,12 @@ class EmotionClassifier:
             PictureError: The picture cannot be read.
         """
         faces = (finder or self._finder).find(picture, self.contract.input.size, largest=largest)
-        if not faces:
-            return []
-        from emotion_runtime.pipeline import of_face
+        from emotion_runtime.pipeline import face_probabilities, of_face
 
-        _, probabilities = self.infer(np.stack([face.pixels for face in faces]))
         path = path_of(picture)
         return [
             of_face(self.interpret(row, path), face)
-            for row, face in zip(probabilities, faces, strict=True)
+            for row, face in zip(face_probabilities(self, faces), faces, strict=True)
         ]
 
     def predict_faces_many(

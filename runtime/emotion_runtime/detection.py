@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from emotion_runtime.errors import DetectorError
+
+if TYPE_CHECKING:  # read for --help too, which must not wait for numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
 DETECTORS = ("retinaface", "libfacedetection")
 

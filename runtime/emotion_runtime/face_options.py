@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from emotion_runtime.detection import DETECTORS, open_detector
+
 if TYPE_CHECKING:
     from emotion_runtime.faces import FaceFinder
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
-DETECTORS = ("retinaface", "libfacedetection")  # as in `detection`, which imports numpy
 
 _OPTIONS = (
     click.option(
@@ -110,7 +111,6 @@ class FaceOptions:
         """Open what finds the faces, if any are to be found."""
         if not self.faces:
             return None
-        from emotion_runtime.detection import open_detector
         from emotion_runtime.faces import FaceFinder
 
         return FaceFinder(open_detector(self.detector, threads=threads), min_face=self.min_face)

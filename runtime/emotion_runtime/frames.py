@@ -174,12 +174,14 @@ class VideoWriter:
 
     Raises:
         OutputError: OpenCV writes no such file, or it cannot be written.
+        VideoError: OpenCV is not installed.
     """
 
     def __init__(self, path: Path, rate: float) -> None:
         if path.suffix.lower() not in _CODECS:
             raise OutputError(f"{path}: name the video {', '.join(_CODECS)}.")
         self._path, self._rate = path, rate
+        self._cv2 = opencv()
         self._writer: Any = None
 
     def __enter__(self) -> Self:
@@ -200,7 +202,7 @@ class VideoWriter:
         Raises:
             OutputError: The file cannot be written.
         """
-        cv2 = opencv()
+        cv2 = self._cv2
         if self._writer is None:
             height, width, _ = pixels.shape
             codec = cv2.VideoWriter.fourcc(*_CODECS[self._path.suffix.lower()])

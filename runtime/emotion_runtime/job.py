@@ -103,10 +103,8 @@ class Job:
             with self._opened() as (stream, skip):
                 predictions, kind = self._predictions(skip(pictures))
                 with WRITERS[self.format_name](stream, self.classifier.labels, kind) as writer:
-                    # Not where results scroll by already.
-                    scrolls = stream is sys.stdout and sys.stdout.isatty()
                     what = "pictures" if self.finder is None else "faces"
-                    for prediction in counting(predictions, what, quiet=self.quiet or scrolls):
+                    for prediction in counting(predictions, what, stream, quiet=self.quiet):
                         if self.strict and prediction.error is not None:
                             raise PictureError(prediction.error)
                         writer.write(prediction)

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emotion_runtime.classifier import EmotionClassifier, path_of
 from emotion_runtime.errors import PictureError
@@ -133,8 +134,8 @@ def faces_within(
                 found.append(finder.find(picture, classifier.contract.input.size, largest=largest))
             except PictureError as error:
                 found.append(error)
-        pixels = [face.pixels for one in found if isinstance(one, list) for face in one]
-        answers = iter(classifier.infer(np.stack(pixels))[1] if pixels else ())
+        every = [face for one in found if isinstance(one, list) for face in one]
+        answers = iter(face_probabilities(classifier, every))
         predictions = []
         for picture, one in zip(batch, found, strict=True):
             path = path_of(picture)
@@ -151,14 +152,16 @@ def faces_within(
     return answer
 
 
+def face_probabilities(classifier: EmotionClassifier, faces: Sequence[Face]) -> NDArray[np.float32]:
+    """Run faces through the network together: float32 (faces, classes), also of none."""
+    if not faces:
+        return np.zeros((0, len(classifier.labels)), dtype=np.float32)
+    return classifier.infer(np.stack([face.pixels for face in faces]))[1]
+
+
 def of_face(prediction: Prediction, face: Face) -> FacePrediction:
     """Add where the face was found."""
     x, y, width, height = (round(value) for value in face.box)
     return FacePrediction(
-        prediction.label,
-        prediction.confidence,
-        prediction.probabilities,
-        prediction.path,
-        box=(x, y, width, height),
-        detection_confidence=face.confidence,
+        **vars(prediction), box=(x, y, width, height), detection_confidence=face.confidence
     )

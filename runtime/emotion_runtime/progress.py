@@ -5,21 +5,25 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 T = TypeVar("T")
 
 
-def counting(items: Iterable[T], what: str, *, total: int = 0, quiet: bool = False) -> Iterator[T]:
+def counting(
+    items: Iterable[T], what: str, results: TextIO, *, total: int = 0, quiet: bool = False
+) -> Iterator[T]:
     """Pass items on, and count them on standard error where that is a terminal.
 
     Args:
         items: What is counted.
         what: Its name, in the plural.
+        results: Where results go; where they scroll by on a terminal already, nothing is counted.
         total: How many there will be; 0 where nobody knows.
         quiet: Do not count.
     """
-    if quiet or not sys.stderr.isatty():
+    scrolls = results is sys.stdout and sys.stdout.isatty()
+    if quiet or scrolls or not sys.stderr.isatty():
         yield from items
         return
     started = shown = time.monotonic()

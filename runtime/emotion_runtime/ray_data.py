@@ -54,9 +54,7 @@ from emotion_runtime.writers import WRITERS
 
 FORMATS = ("parquet", "jsonl", "csv")
 _MANIFEST = "_manifest.json"  # readers of folders pass over names that begin so
-_AHEAD = (
-    16  # objects fetched at a time by one worker: their latency, not their bytes, is waited for
-)
+_AHEAD = 16  # objects fetched at a time by one worker: it is their latency that is waited for
 
 
 @dataclass(frozen=True)
@@ -121,8 +119,9 @@ def columns(
     for label in labels:
         values[label] = [(one.probabilities or {}).get(label) for one in predictions]
     values["error"] = [_utf8(one.error) for one in predictions]
+    further = [one.columns() for one in predictions]
     for name in kind.COLUMNS:
-        values[name] = [one.columns()[name] for one in predictions]
+        values[name] = [row[name] for row in further]
     return {name: np.array(column, dtype=object) for name, column in values.items()}
 
 
@@ -345,12 +344,13 @@ def _fetched(pictures: Iterable[str]) -> Iterator[str | NamedBytes]:
     waiting = iter(pictures)
     with ThreadPoolExecutor(_AHEAD) as pool:
         while group := list(islice(waiting, _AHEAD)):
-            yield from pool.map(_fetch, group) if "://" in group[0] else group
+            remote = any("://" in picture for picture in group)
+            yield from pool.map(_fetch, group) if remote else group
 
 
-def _fetch(picture: str) -> NamedBytes:
+def _fetch(picture: str) -> str | NamedBytes:
     if "://" not in picture:
-        picture = "file://" + picture
+        return picture
     filesystem, path = _located(picture)
     # What is not there, or may not be read, is empty: an answer with an error.
     with contextlib.suppress(OSError), filesystem.open_input_stream(path) as stream:

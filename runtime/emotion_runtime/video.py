@@ -15,7 +15,7 @@ from emotion_runtime.atomic import replacing
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.faces import FaceFinder
 from emotion_runtime.frames import Camera, Frame, VideoFile, VideoWriter
-from emotion_runtime.pipeline import of_face
+from emotion_runtime.pipeline import face_probabilities, of_face
 from emotion_runtime.prediction import FacePrediction
 from emotion_runtime.tracking import Tracker
 
@@ -62,26 +62,15 @@ def predict_frames(
         tracker: Follows and steadies; None for the default one.
     """
     tracker = Tracker() if tracker is None else tracker
-    classes = len(classifier.labels)
     for frame in frames:
         faces = finder.find(frame.pixels, classifier.contract.input.size, largest=largest)
-        probabilities = np.zeros((0, classes), dtype=np.float32)
-        if faces:
-            _, probabilities = classifier.infer(np.stack([face.pixels for face in faces]))
+        tracks = tracker.update(frame.time, faces, face_probabilities(classifier, faces))
         answers = []
-        for face, track in zip(
-            faces, tracker.update(frame.time, faces, probabilities), strict=True
-        ):
+        for face, track in zip(faces, tracks, strict=True):
             steady = classifier.interpret(track.probabilities.astype(np.float32), path)
-            found = of_face(steady, face)
             answers.append(
                 VideoPrediction(
-                    found.label,
-                    found.confidence,
-                    found.probabilities,
-                    path,
-                    box=found.box,
-                    detection_confidence=found.detection_confidence,
+                    **vars(of_face(steady, face)),
                     time=round(frame.time, 6),
                     frame=frame.number,
                     face=track.number,

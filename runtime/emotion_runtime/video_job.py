@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -90,9 +89,7 @@ class VideoJob:
         found = predict_frames(
             self.classifier,
             self.finder,
-            counting(
-                frames, "frames", total=frames.length, quiet=self.quiet or self._scrolls(stream)
-            ),
+            counting(frames, "frames", stream, total=frames.length, quiet=self.quiet),
             path=frames.name,
             largest=self.largest,
             tracker=tracker,
@@ -113,9 +110,6 @@ class VideoJob:
                     raise  # a file ends by itself; a camera ends so
         if not self.quiet:
             self.say(self._summary(frames, seen, last, tracker.count, counts))
-
-    def _scrolls(self, stream: TextIO) -> bool:
-        return stream is sys.stdout and sys.stdout.isatty()
 
     def _summary(
         self, frames: VideoFile | Camera, seen: int, last: float, faces: int, counts: Counter[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import functools
 import io
@@ -57,13 +58,20 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="session")
-def address(page_folder: Path) -> Iterator[str]:
-    handler = functools.partial(Quiet, directory=str(page_folder))
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder; give its address."""
+    handler = functools.partial(Quiet, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def address(page_folder: Path) -> Iterator[str]:
+    with served(page_folder) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
@@ -255,9 +263,7 @@ def test_damaged_model_is_told(
     shutil.copytree(page_folder, folder)
     (model,) = folder.glob("*.onnx")
     whole = model.read_bytes()
-    handler = functools.partial(Quiet, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with served(folder) as found:
         for data, sentence in [
             (whole[: len(whole) // 2], "damaged"),
             (whole.replace(b"bilinear-antialias", b"nearest-neighbours"), "does not do"),
@@ -265,11 +271,10 @@ def test_damaged_model_is_told(
         ]:
             model.write_bytes(data)
             opened = browser.new_page()
-            opened.goto(f"http://127.0.0.1:{server.server_port}/")
+            opened.goto(found)
             opened.wait_for_selector("#status.bad")
             assert sentence in opened.inner_text("#status")
             opened.close()
-        server.shutdown()
 
 
 def test_another_weight_fails_the_proof_in_the_page(
@@ -286,15 +291,12 @@ def test_another_weight_fails_the_proof_in_the_page(
     changed = onnx.numpy_helper.from_array(values * 0 + values.max() * 3, bias.name)
     bias.CopyFrom(changed)
     onnx.save(model, path)
-    handler = functools.partial(Quiet, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with served(folder) as found:
         opened = browser.new_page()
-        opened.goto(f"http://127.0.0.1:{server.server_port}/")
+        opened.goto(found)
         opened.wait_for_selector("#status.bad")
         assert "not to be trusted" in opened.inner_text("#status")
         opened.close()
-        server.shutdown()
 
 
 def test_command_writes_the_page_of_a_file(

@@ -117,6 +117,18 @@ def test_uris_and_parquet(folder: Path, tmp_path: Path) -> None:
         assert (row["error"] is not None) == (name == "broken.png")
 
 
+def test_paths_and_uris_may_be_mixed(folder: Path, tmp_path: Path) -> None:
+    from emotion_runtime.ray_data import predict_to
+
+    album = folder / "album 0"
+    local = album / "100% happy.png"
+    shutil.copyfile(SAMPLES / "happy_01.png", local)
+    uri = f"file://{folder}/album%201/happy_02.png"
+    predict_to([uri, str(local)], str(tmp_path / "out"), format_name="jsonl")
+    rows = [(row["path"], row["label"]) for row in lines(tmp_path / "out")]
+    assert rows == [(uri, "happy"), (str(local), "happy")]
+
+
 def test_faces_of_photographs(tmp_path: Path) -> None:
     from emotion_runtime.ray_data import predict_to
 

@@ -19,7 +19,7 @@ from emotion_train.checkpoint import BEST, LAST, load_checkpoint
 from emotion_train.dataset import Dataset, load_dataset
 from emotion_train.distributed import Place
 from emotion_train.errors import RunError
-from emotion_train.networks.face_network import multiply_adds, parameter_count
+from emotion_train.networks.face_network import parameter_count
 from emotion_train.outcome import REPORT, Outcome
 from emotion_train.readers import read_other_classes
 from emotion_train.recipe import Recipe
@@ -112,7 +112,7 @@ class Run:
         if self.place.is_first:
             self.say(
                 f"network {recipe.network}: {parameter_count(trainer.network):,} parameters, "
-                f"{multiply_adds(trainer.network) / 1e6:.2f} M multiply-adds a face"
+                f"{trainer.multiply_adds / 1e6:.2f} M multiply-adds a face"
             )
         if resume and (self.folder / LAST).exists():
             trainer.restore(load_checkpoint(self.folder / LAST))

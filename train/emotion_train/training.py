@@ -87,6 +87,7 @@ class Trainer:
             transfer(initial, network, dataset.classes)
         # Channels last is 1.5 times as fast for small convolutions on x86, and no slower elsewhere.
         self.network: FaceNetwork = network.to(place.device).to(memory_format=torch.channels_last)
+        self.multiply_adds = multiply_adds(self.network)
         self.average = _averaged(network, recipe.averaging)
         self.optimizer = build_optimizer(network, recipe)
         self.schedule: LambdaLR = build_schedule(
@@ -224,7 +225,7 @@ class Trainer:
                 "world_size": self.place.world_size,
                 "started_from": self.started_from,
             },
-            multiply_adds=multiply_adds(self.network),
+            multiply_adds=self.multiply_adds,
         )
 
     def _state(self) -> dict[str, Any]:
