@@ -1,0 +1,61 @@
+"""Which names a class may have. Checked in training, at export, and when a model file is opened.
+
+Labels become columns of a CSV, fields of a JSON line and folder names, so that a hostile or merely
+unlucky one could hide a column or write outside of a folder.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+# Columns of the results, and what is said where a picture gets no label.
+RESERVED_LABELS = frozenset(
+    "path label confidence error other uncertain x y width height detection_confidence "
+    "time frame face box probabilities unreadable".split()
+) | {"no face"}
+MAX_LABEL_BYTES = 200  # in UTF-8: a folder's name may have 255
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Refuse names that no class may have.
+
+    Args:
+        labels: Class names in label order.
+
+    Raises:
+        ValueError: A name is reserved, empty, doubled or too long, is ``.`` or ``..``, or holds a
+            slash, a backslash, a control character or a lone surrogate. The message is one
+            sentence without a full stop, to be put behind the name of a file.
+    """
+    seen: dict[str, str] = {}
+    for label in labels:
+        if not isinstance(label, str):
+            raise ValueError(f"a class is named {label!r}, which is no text")
+        problem = _problem(label)
+        if problem:
+            raise ValueError(f"no class may be named {label!r}: {problem}")
+        # Folders of one name but for its case are one folder on some systems, and "é" has two
+        # spellings that look the same.
+        plain = unicodedata.normalize("NFC", label).casefold()
+        if plain in seen:
+            raise ValueError(f"the classes {seen[plain]!r} and {label!r} cannot be told apart")
+        seen[plain] = label
+
+
+def _problem(label: str) -> str | None:
+    if not label.strip():
+        return "the name is empty"
+    if label != label.strip():
+        return "it begins or ends with a space"
+    if label.casefold() in RESERVED_LABELS:
+        return "the name is reserved for a column or an outcome of the results"
+    if label in (".", ".."):
+        return "it names a folder of the file system"
+    if "/" in label or "\\" in label:
+        return "it contains a path separator"
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in label):
+        return "it contains a control character or half a character"
+    if len(label.encode()) > MAX_LABEL_BYTES:
+        return f"it is longer than {MAX_LABEL_BYTES} bytes"
+    return None
