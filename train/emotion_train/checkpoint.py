@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,9 @@ import torch
 from torch import Tensor
 
 from emotion_runtime.atomic import replacing
+from emotion_runtime.terminal import escape_controls
+from emotion_train.checkpoint_file import read_values
+from emotion_train.checkpoint_parts import check_parts
 from emotion_train.errors import CheckpointError
 from emotion_train.networks import NETWORKS, build_network
 from emotion_train.networks.face_network import FaceNetwork, multiply_adds
@@ -68,7 +69,7 @@ class Checkpoint:
         try:
             network.load_state_dict(self.weights)
         except (RuntimeError, AttributeError) as error:
-            first = str(error).splitlines()[-1].strip()
+            first = escape_controls(str(error).splitlines()[-1].strip()[:200])
             raise CheckpointError(
                 f"the checkpoint's weights do not fit the network {self.network} ({first})"
             ) from error
@@ -96,39 +97,41 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint, or the ``best.pt`` of a run folder; no code in the file is ever run.
 
     Raises:
-        CheckpointError: The file is missing, no checkpoint, of another version, or holds code.
+        CheckpointError: The file is missing, no checkpoint, of another version, holds code, or a
+            part of it has not the type or shape that it must have.
     """
     if path.is_dir():
         path = path / BEST
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch talks of pickle protocols; what counts is below
-            values = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such checkpoint.") from error
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}).") from error
-    except pickle.UnpicklingError as error:
-        if "GLOBAL" in str(error) or "global" in str(error):
-            raise CheckpointError(
-                f"{path}: holds Python objects that could run code; refused, nothing was run."
-            ) from error
-        raise CheckpointError(f"{path}: not a checkpoint.") from error
-    except Exception as error:
-        raise CheckpointError(f"{path}: not a checkpoint, or damaged.") from error
+    values = read_values(path)
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of emotion-train.")
     version = values.pop("version", None)
     if version != VERSION:
         raise CheckpointError(
-            f"{path}: a checkpoint of version {version}; this emotion-edge reads version {VERSION}."
+            f"{path}: a checkpoint of version {_shown(version)}; this emotion-edge reads version "
+            f"{VERSION}."
         )
-    if values.get("network") not in NETWORKS:
+    network = values.get("network")
+    if not isinstance(network, str) or network not in NETWORKS:
         raise CheckpointError(
-            f"{path}: of the network {values.get('network')!r}, unknown here "
+            f"{path}: of the network {_shown(network)}, unknown here "
             f"(known: {', '.join(NETWORKS)})."
         )
+    names = [one.name for one in fields(Checkpoint)]
+    if unknown := [name for name in values if name not in names]:
+        raise CheckpointError(f"{path}: a checkpoint with an unknown part, {_shown(unknown[0])}.")
+    lacking = [name for name in ("labels", "weights") if name not in values]
+    if lacking:
+        raise CheckpointError(f"{path}: a checkpoint that lacks {', '.join(lacking)}.")
     try:
-        return Checkpoint(**{**values, "labels": tuple(values["labels"])})
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: a checkpoint that lacks {error}.") from error
+        check_parts(values)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: a damaged checkpoint: {error}.") from error
+    return Checkpoint(**{**values, "labels": tuple(values["labels"])})
+
+
+def _shown(value: Any) -> str:
+    """Return a short form of a value from a file; of a list or the like, its type alone."""
+    if value is None or isinstance(value, str | int | float):
+        return escape_controls(repr(value)[:60])
+    return f"a {type(value).__name__}"

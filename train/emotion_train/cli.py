@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -16,9 +17,13 @@ from emotion_runtime.commands import (
     verbose_option,
     version_option,
 )
+from emotion_runtime.labels import check_labels
 from emotion_train.augmentation import AUGMENTATIONS
 from emotion_train.networks import NETWORKS
-from emotion_train.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES, Recipe
+from emotion_train.recipe import MAX_SEED, OPTIMIZERS, PRECISIONS, SCHEDULES, SIZES, Recipe
+
+if TYPE_CHECKING:
+    from emotion_train.run_record import RunRecord
 
 _DEFAULTS = Recipe()
 
@@ -29,7 +34,7 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "network": ("--network", click.Choice(tuple(NETWORKS)), f"Network to train ({_NETWORKS})."),
     "size": (
         "--size",
-        click.IntRange(32, 256),
+        click.IntRange(*SIZES),
         "Side of the network's input in pixels; pictures are resized to it.",
     ),
     "epochs": ("--epochs", click.IntRange(min=1), "Times through the balanced training set."),
@@ -57,7 +62,11 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
         _CHANCE,
         "Part of each target that --teacher gives.  [default: 0.5 with a teacher]",
     ),
-    "seed": ("--seed", click.IntRange(min=0), "Draws splits, weights, order and augmentation."),
+    "seed": (
+        "--seed",
+        click.IntRange(0, MAX_SEED),
+        "Draws splits, weights, order and augmentation.",
+    ),
     "validation_per_class": (
         "--validation",
         click.IntRange(min=1),
@@ -207,10 +216,23 @@ def main(
     ):
         if choices[weight] and not source and not resume:
             raise click.UsageError(f"--{weight.replace('_', '-')} needs {flag}.")
+    if names != ("all",):
+        try:
+            check_labels(names)
+        except ValueError as error:
+            raise click.UsageError(f"--classes: {error}.") from error
     recipe = Recipe(classes=names, drop_duplicates=drop_duplicates, **choices)
+    options: dict[str, Any] = {
+        "votes": votes,
+        "teachers": teacher,
+        "start_from": start_from,
+        "answered": answered,
+        "with_test": not no_test,
+    }
     folder = output or Path("runs") / recipe.network
     from emotion_train.distributed import joined, restarts
-    from emotion_train.run import RUN, Run, prepare_folder
+    from emotion_train.run import Run, prepare_folder
+    from emotion_train.run_record import RUN
 
     if restarts() and (folder / RUN).exists():  # the same command again: it must not begin anew
         resume, overwrite = True, False
@@ -221,11 +243,13 @@ def main(
                     f"--batch-size {recipe.batch_size} is smaller than the "
                     f"{place.world_size} processes that share it."
                 )
+            stored = None
             if place.is_first or resume:
                 stored = prepare_folder(folder, resume=resume, overwrite=overwrite)
-                if stored is not None:
-                    _refuse_changes(context, recipe, stored)
-                    recipe = stored
+            if stored is not None:
+                _refuse_changes(context, recipe, stored.recipe)
+                recipe = stored.recipe
+                options = _resumed(context, options, stored, say if place.is_first else None)
             Run(
                 data=data,
                 folder=folder,
@@ -234,13 +258,9 @@ def main(
                 show=(lambda _: None) if quiet else click.echo,
                 workers=workers,
                 threads=threads,
-                with_test=not no_test,
-                votes=votes,
-                teachers=teacher,
-                start_from=start_from,
-                answered=answered,
                 progress=not quiet,
-            ).train(recipe, resume=resume)
+                **options,
+            ).train(recipe, resume=stored, overwrite=overwrite)
     except KeyboardInterrupt:
         say(f"interrupted; go on with: emotion-train {data} -o {folder} --resume")
         context.exit(1)
@@ -252,8 +272,57 @@ def _refuse_changes(context: click.Context, asked: Recipe, stored: Recipe) -> No
         wanted = asked.to_dict()[field]
         if _given(context, field) and wanted != value:
             raise click.UsageError(
-                f"the run to resume has {field} {value}, not {wanted}; begin a new run instead."
+                f"the run to resume has {field} {value}, not {wanted}; begin a new run instead "
+                f"(--start-from RUN_DIR begins with its weights)."
             )
+
+
+def _resumed(
+    context: click.Context,
+    options: dict[str, Any],
+    stored: RunRecord,
+    tell: Callable[[str], None] | None,
+) -> dict[str, Any]:
+    """Return the options that the run was begun with; one that asks for another is wrong usage."""
+    from emotion_train.run_record import describe_source, differing
+
+    then = stored.options
+    if then is None:
+        if tell is not None:
+            tell(
+                "warning: run.json is of an older emotion-edge, which did not record --votes, "
+                "--teacher, --start-from, --answered and --no-test; they are taken from this "
+                "command, and must be those of the first"
+            )
+        return options
+    sources = {
+        "votes": ("--votes", [then.votes] if then.votes else []),
+        "teachers": ("--teacher", list(then.teachers)),
+        "start_from": ("--start-from", list(then.start_from)),
+    }
+    for name, (flag, before) in sources.items():
+        given = options[name]
+        named = list(given) if isinstance(given, tuple) else [given] if given else []
+        if named and differing([describe_source(str(one)) for one in named], before):
+            shown = ", ".join(one.name for one in before) or "none"
+            raise click.UsageError(
+                f"the run to resume has another {flag} ({shown}); leave {flag} out to go on."
+            )
+    if _given(context, "answered") and options["answered"] != then.answered:
+        raise click.UsageError(
+            f"the run to resume has --answered {then.answered:g}; leave it out to go on."
+        )
+    if not options["with_test"] and then.with_test:
+        raise click.UsageError(
+            "the run to resume was begun without --no-test; leave it out to go on."
+        )
+    return {
+        "votes": options["votes"] or (Path(then.votes.name) if then.votes else None),
+        "teachers": options["teachers"] or tuple(one.name for one in then.teachers),
+        "start_from": options["start_from"] or tuple(Path(one.name) for one in then.start_from),
+        "answered": then.answered,
+        "with_test": then.with_test,
+    }
 
 
 def _given(context: click.Context, parameter: str) -> bool:

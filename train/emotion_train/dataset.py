@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +62,8 @@ class Dataset:
         test: For the final report alone; None where the data have no test split.
         audit: Identical pictures across the splits.
         skipped: One sentence for each picture that could not be read.
+        unreadable: How many these are, by split of the source (``train``, ``test``).
+        passed_over: One sentence, with a count, for each kind of file or row that is not read.
     """
 
     classes: tuple[str, ...]
@@ -71,6 +73,8 @@ class Dataset:
     test: Faces | None
     audit: Audit
     skipped: tuple[str, ...]
+    unreadable: Mapping[str, int] = field(default_factory=dict)
+    passed_over: tuple[str, ...] = ()
 
     def selection(self) -> Faces:
         """Return what epochs are chosen on: the hold-out where there is one, else validation."""
@@ -141,6 +145,12 @@ def load_dataset(
         "validation": everything.take(np.concatenate(validation)),
         "holdout": everything.take(np.concatenate(held_out)),
     }
+    gone = np.flatnonzero(splits["train"].counts(len(source.classes)) == 0)
+    if len(gone):
+        raise DataError(
+            f"{data}: every picture of {source.classes[gone[0]]} would be held out; lower "
+            f"--validation or --holdout."
+        )
     audit, duplicates = _audit(splits, test)
     train = splits["train"]
     if drop_duplicates:
@@ -160,6 +170,8 @@ def load_dataset(
         test,
         audit,
         tuple(source.skipped),
+        source.unreadable,
+        source.passed_over,
     )
 
 

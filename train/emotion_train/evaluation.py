@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,23 +41,37 @@ class Metrics:
     loss: float
 
     @property
-    def balanced_accuracy(self) -> float:
-        """Mean recall of the classes that occur."""
-        return float(self.recall[self.support > 0].mean())
+    def balanced_accuracy(self) -> float | None:
+        """Mean recall of all classes; None where one of them has no face."""
+        return float(self.recall.mean()) if (self.support > 0).all() else None
 
-    def to_dict(self, classes: tuple[str, ...]) -> dict[str, Any]:
-        """Return plain JSON values, rounded to six places."""
+    @property
+    def missing(self) -> list[int]:
+        """The classes of which there is no face; no figure covers them."""
+        return [int(label) for label in np.flatnonzero(self.support == 0)]
+
+    @property
+    def never_predicted(self) -> list[int]:
+        """The classes that have faces and that no face was given."""
+        predicted = self.confusion.sum(axis=0)
+        return [int(label) for label in np.flatnonzero((predicted == 0) & (self.support > 0))]
+
+    def to_dict(self, classes: Sequence[str]) -> dict[str, Any]:
+        """Return plain JSON values, rounded to six places; None where a figure is undefined."""
+        balanced, predicted = self.balanced_accuracy, self.confusion.sum(axis=0)
         return {
             "pictures": int(self.support.sum()),
             "accuracy": round(self.accuracy, 6),
-            "balanced_accuracy": round(self.balanced_accuracy, 6),
+            "balanced_accuracy": None if balanced is None else round(balanced, 6),
+            "missing_classes": [classes[label] for label in self.missing],
+            "never_predicted": [classes[label] for label in self.never_predicted],
             "calibration_error": round(self.calibration_error, 6),
             "cross_entropy": round(self.loss, 6),
             "classes": {
                 name: {
-                    "precision": round(float(self.precision[i]), 6),
-                    "recall": round(float(self.recall[i]), 6),
-                    "f1": round(float(self.f1[i]), 6),
+                    "precision": _defined(self.precision[i], predicted[i]),
+                    "recall": _defined(self.recall[i], self.support[i]),
+                    "f1": _defined(self.f1[i], self.support[i]),
                     "support": int(self.support[i]),
                 }
                 for i, name in enumerate(classes)
@@ -65,12 +80,18 @@ class Metrics:
         }
 
 
+def _defined(figure: float, counted: int) -> float | None:
+    """Round a figure; None where it is a part of nothing."""
+    return round(float(figure), 6) if counted else None
+
+
 @torch.inference_mode()
 def predict_logits(
     network: nn.Module, pixels: NDArray[np.uint8], batch_size: int = 256
 ) -> NDArray[np.float32]:
     """Run `network`, in evaluation mode, over uint8 (n, size, size); returns (n, classes)."""
-    device = next(network.parameters()).device
+    first = next(network.parameters(), None)
+    device = torch.device("cpu") if first is None else first.device
     was_training = network.training
     network.eval()
     logits = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,10 +21,12 @@ from emotion_train.average_faces import average_faces
 from emotion_train.checkpoint import BEST, load_checkpoint
 from emotion_train.confidence import FLOORS, Coverage, choose_floor, cover
 from emotion_train.dataset import Dataset
+from emotion_train.errors import RunError
 from emotion_train.evaluation import fit_temperature, predict_logits
+from emotion_train.faces import Faces
 from emotion_train.networks.face_network import multiply_adds, parameter_count
-from emotion_train.report import Evaluated, write_report
-from emotion_train.training import Trainer
+from emotion_train.recipe import Recipe
+from emotion_train.report import Evaluated, describe_accuracy, prediction_warnings, write_report
 from emotion_train.votes import Votes
 
 REPORT = "report"
@@ -37,7 +39,10 @@ class Outcome:
 
     Attributes:
         dataset: The splits.
-        trainer: Stands after its last epoch.
+        recipe: What the training, or the data of it, followed.
+        device: Where the network runs.
+        history: One row an epoch; empty where there were no epochs.
+        best_epoch: The epoch whose weights were kept; None where there were no epochs.
         votes: For the accuracy where annotators agree.
         others: Faces of classes that the network does not know, uint8 (n, size, size), by name.
         answered: Part of the held-out faces that the confidence floor must let through.
@@ -45,7 +50,10 @@ class Outcome:
     """
 
     dataset: Dataset
-    trainer: Trainer
+    recipe: Recipe
+    device: torch.device
+    history: Sequence[dict[str, float]]
+    best_epoch: int | None
     votes: Votes | None
     others: Mapping[str, NDArray[np.uint8]]
     answered: float
@@ -53,11 +61,11 @@ class Outcome:
 
     def complete(self, folder: Path) -> dict[str, Any]:
         """Write the report, and put its figures into the run's ``best.pt``."""
-        dataset, trainer = self.dataset, self.trainer
+        dataset, recipe = self.dataset, self.recipe
         best = load_checkpoint(folder / BEST)
-        network = best.build().to(trainer.place.device)
+        network = best.build().to(self.device)
         evaluated = {
-            name: Evaluated(name, faces, predict_logits(network, faces.pixels))
+            name: Evaluated(name, faces, self._logits(network, faces.pixels, name))
             for name, faces in (("hold-out", dataset.holdout), ("validation", dataset.validation))
             if len(faces)
         }
@@ -66,28 +74,24 @@ class Outcome:
         temperature = fit_temperature(logits, labels)
         coverage, floor = self._coverage(network, logits, labels, temperature)
         if dataset.test is not None and self.with_test:
-            majority = None if self.votes is None else self.votes.majority(dataset.test)
-            answers = predict_logits(network, dataset.test.pixels)
-            test = Evaluated("test", dataset.test, answers, majority)
-            evaluated = {"test": test, **evaluated}
-        recipe = trainer.recipe
+            evaluated = {"test": self._test(network, dataset.test), **evaluated}
+        facts = {
+            "network": f"{recipe.network}, {parameter_count(network):,} parameters, "
+            f"{multiply_adds(network) / 1e6:.2f} M multiply-adds a face",
+            **self._origin(),
+            "temperature": f"{temperature:.3f}",
+            "confidence floor": f"{floor:.2f}",
+            "tools": ", ".join(f"{k} {v}" for k, v in tool_versions().items()),
+        }
         figures = write_report(
             folder / REPORT,
             dataset,
-            trainer.history,
-            int(trainer.best["epoch"]),
+            self.history,
+            self.best_epoch,
             temperature,
             list(evaluated.values()),
             coverage,
-            {
-                "network": f"{recipe.network}, {parameter_count(network):,} parameters, "
-                f"{multiply_adds(network) / 1e6:.2f} M multiply-adds a face",
-                "recipe": ", ".join(f"{k} {v}" for k, v in recipe.to_dict().items()),
-                "epoch kept": f"{trainer.best['epoch']:.0f} of {recipe.epochs}",
-                "temperature": f"{temperature:.3f}",
-                "confidence floor": f"{floor:.2f}",
-                "tools": ", ".join(f"{k} {v}" for k, v in tool_versions().items()),
-            },
+            facts,
         )
         replace(
             best,
@@ -101,13 +105,50 @@ class Outcome:
         return figures
 
     def summary(self, figures: dict[str, Any]) -> str:
-        """Say the main figures in a line."""
+        """Return the main figures in a line, with what they do not cover."""
         split = next(name for name in ("test", "hold-out", "validation") if name in figures)
-        main = figures[split]
-        return (
-            f"{split}: accuracy {main['accuracy']:.2%}, balanced {main['balanced_accuracy']:.2%} "
-            f"on {main['pictures']:,} pictures"
+        return f"{split}: {describe_accuracy(figures[split])}"
+
+    def warnings(self, figures: dict[str, Any]) -> list[str]:
+        """Return what makes the figures say less than they seem, without a full stop."""
+        return [
+            text
+            for split in ("test", "hold-out", "validation")
+            if split in figures
+            for text in prediction_warnings(figures[split], split)
+        ]
+
+    def _test(self, network: torch.nn.Module, faces: Faces) -> Evaluated:
+        return Evaluated(
+            "test",
+            faces,
+            self._logits(network, faces.pixels, "test"),
+            None if self.votes is None else self.votes.majority(faces),
+            0 if self.votes is None else int(self.votes.lists(faces).sum()),
+            self.dataset.unreadable.get("test", 0),
         )
+
+    def _logits(
+        self, network: torch.nn.Module, pixels: NDArray[np.uint8], name: str
+    ) -> NDArray[np.float32]:
+        """Return the network's logits, (n, classes), once all are numbers."""
+        logits = predict_logits(network, pixels)
+        wrong = int((~np.isfinite(logits)).any(axis=1).sum())
+        if wrong:
+            raise RunError(
+                f"the network gives no number for {wrong:,} of the {len(pixels):,} {name} "
+                f"pictures; the training has diverged, lower the learning rate."
+            )
+        return logits
+
+    def _origin(self) -> dict[str, str]:
+        """Return the lines of the report that say where the weights come from."""
+        if self.best_epoch is None:
+            return {}
+        return {
+            "recipe": ", ".join(f"{k} {v}" for k, v in self.recipe.to_dict().items()),
+            "epoch kept": f"{self.best_epoch} of {self.recipe.epochs}",
+        }
 
     def _coverage(
         self,
@@ -123,7 +164,7 @@ class Outcome:
             return scaled
 
         known = chances(logits)
-        others = {n: chances(predict_logits(network, faces)) for n, faces in self.others.items()}
+        others = {n: chances(self._logits(network, f, n)) for n, f in self.others.items()}
         floor = choose_floor(known, self.answered)
         floors = sorted({*FLOORS, floor})
         return [cover(one, known, labels, others) for one in floors], floor

@@ -85,15 +85,18 @@ def plot_metrics(metrics: Metrics, classes: Sequence[str], split: str, path: Pat
         f"{split}: accuracy {metrics.accuracy:.2%} on {metrics.support.sum():,} pictures, "
         f"expected calibration error {metrics.calibration_error:.2%}"
     )
+    figures = metrics.to_dict(classes)
+    columns = [
+        [row[name] for row in figures["classes"].values()] for name in ("precision", "recall", "f1")
+    ]
+    # A mean over fewer classes than it claims is left out.
+    columns = [[*column, None if None in column else sum(column) / count] for column in columns]
     rows = [
-        [name, f"{metrics.precision[i]:.1%}", f"{metrics.recall[i]:.1%}", f"{metrics.f1[i]:.1%}",
-         f"{metrics.support[i]:,}"]
-        for i, name in enumerate(classes)
-    ]  # fmt: skip
-    rows.append(
-        ["mean", f"{metrics.precision.mean():.1%}", f"{metrics.recall.mean():.1%}",
-         f"{metrics.f1.mean():.1%}", f"{metrics.support.sum():,}"]
-    )  # fmt: skip
+        [name, *("–" if value is None else f"{value:.1%}" for value in values), f"{support:,}"]
+        for name, *values, support in zip(
+            (*classes, "mean"), *columns, [*metrics.support, metrics.support.sum()], strict=True
+        )
+    ]
     table = left.table(
         cellText=rows,
         colLabels=["class", "precision", "recall", "F1", "pictures"],

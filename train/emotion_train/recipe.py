@@ -5,12 +5,40 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from emotion_runtime.labels import check_labels
+from emotion_train.networks import NETWORKS
+
 DEFAULT_CLASSES = ("happy", "sad", "surprise")
 VALIDATION_PER_CLASS = 46
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "constant")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+SIZES = (32, 256)  # pixels
+MAX_SEED = 2**32 - 1
+
+_CHOICES = {
+    "network": tuple(NETWORKS),
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "precision": PRECISIONS,
+}
+_MOST = 10**9
+_RANGES: dict[str, tuple[float, float]] = {
+    "size": SIZES,
+    "epochs": (1, _MOST),
+    "batch_size": (1, _MOST),
+    "learning_rate": (0, 1e12),
+    "warmup": (0, 1),
+    "weight_decay": (0, 1e12),
+    "label_smoothing": (0, 1),
+    "averaging": (0, 1),
+    "vote_weight": (0, 1),
+    "teacher_weight": (0, 1),
+    "seed": (0, MAX_SEED),
+    "validation_per_class": (1, _MOST),
+    "holdout": (0, 0.9),
+}
 
 
 @dataclass(frozen=True)
@@ -71,7 +99,32 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
-        """Undo `to_dict`; names unknown to this version are left out."""
-        known = {f.name for f in fields(cls)}
-        kept = {name: value for name, value in values.items() if name in known}
-        return cls(**{**kept, "classes": tuple(kept["classes"])})
+        """Undo `to_dict`; names unknown to this version are left out.
+
+        Raises:
+            ValueError: A value has not the type or the range of its field; the message is one
+                sentence without a full stop.
+        """
+        if not isinstance(values, dict) or not isinstance(values.get("classes"), list | tuple):
+            raise ValueError("the recipe names no classes")
+        kept = {one.name: values[one.name] for one in fields(cls) if one.name in values}
+        for one in fields(cls):
+            if one.name in kept and one.name != "classes":
+                _check_value(one.name, kept[one.name], one.default)
+        classes = tuple(kept["classes"])
+        if classes != ("all",):
+            check_labels(classes)
+        return cls(**{**kept, "classes": classes})
+
+
+def _check_value(name: str, value: Any, default: Any) -> None:
+    """Check a field of a recipe that was read from a file."""
+    kinds = (int, float) if isinstance(default, float) else (type(default),)
+    right = isinstance(value, kinds) and isinstance(value, bool) == isinstance(default, bool)
+    if right and name in _CHOICES:
+        right = value in _CHOICES[name]
+    if right and name in _RANGES:
+        low, high = _RANGES[name]
+        right = low <= value <= high
+    if not right:
+        raise ValueError(f"the recipe's {name} has a value that no run can have")

@@ -30,12 +30,16 @@ class Evaluated:
         faces: The faces, n of them.
         logits: float32, shape (n, classes).
         majority: What most annotators named, int64 (n,), -1 for no class; None without votes.
+        listed: Faces that the votes file lists.
+        unreadable: Pictures of the split that could not be read, and are not measured.
     """
 
     split: str
     faces: Faces
     logits: NDArray[np.float32]
     majority: NDArray[np.int64] | None = None
+    listed: int = 0
+    unreadable: int = 0
 
     def metrics(self, temperature: float) -> Metrics:
         """Measure against the data's own labels."""
@@ -52,6 +56,7 @@ class Evaluated:
         right = self.logits[kept].argmax(axis=1) == truth
         return {
             "pictures": int(kept.sum()),
+            "listed": self.listed,
             "accuracy": round(float(right.mean()), 6),
             "original_labels": round(float((self.faces.labels[kept] == truth).mean()), 6),
             "recall": {
@@ -66,7 +71,7 @@ def write_report(
     folder: Path,
     dataset: Dataset,
     history: Sequence[dict[str, float]],
-    best_epoch: int,
+    best_epoch: int | None,
     temperature: float,
     evaluated: Sequence[Evaluated],
     coverage: Sequence[Coverage],
@@ -77,8 +82,8 @@ def write_report(
     Args:
         folder: Where to; it is made.
         dataset: What was trained on.
-        history: One row an epoch, as in ``history.csv``.
-        best_epoch: The epoch whose weights were kept.
+        history: One row an epoch, as in ``history.csv``; empty where there were no epochs.
+        best_epoch: The epoch whose weights were kept; None where there were no epochs.
         temperature: Fitted on held-out faces.
         evaluated: Answers on each split; the first is the one reported on in full.
         coverage: What floors of confidence do, on held-out faces.
@@ -92,39 +97,99 @@ def write_report(
     figures: dict[str, Any] = {"classes": list(classes), "temperature": round(temperature, 6)}
     for one in evaluated:
         figures[one.split] = one.metrics(temperature).to_dict(classes)
+        if one.unreadable:
+            figures[one.split]["unreadable"] = one.unreadable
         if agreed := one.agreed(classes):
             figures[one.split]["annotators_agree"] = agreed
     figures["confidence"] = [one.to_dict() for one in coverage]
     main = evaluated[0]
     metrics = main.metrics(temperature)
     chances = softmax(main.logits.astype(np.float64) / temperature, axis=1)
-    plots.plot_loss(history, best_epoch, folder / "loss.png")
-    plots.plot_accuracy(history, best_epoch, folder / "accuracy.png")
+    pictures = ["metrics", "predictions", "coverage", "classes"]
+    if history and best_epoch is not None:
+        plots.plot_loss(history, best_epoch, folder / "loss.png")
+        plots.plot_accuracy(history, best_epoch, folder / "accuracy.png")
+        pictures[1:1] = ["loss", "accuracy"]
     plots.plot_metrics(metrics, classes, main.split, folder / "metrics.png")
     plots.plot_predictions(main.faces, chances, classes, folder / "predictions.png")
     table = balance_table(dataset.train, len(classes))
     plots.plot_classes(table, classes, folder / "classes.png")
     plots.plot_coverage(coverage, folder / "coverage.png")
     _write(folder / "metrics.json", json.dumps(figures, indent=2) + "\n")
-    _write(folder / "report.md", _markdown(dataset, figures, main.split, facts))
+    _write(folder / "report.md", _markdown(dataset, figures, main.split, facts, pictures))
     return figures
 
 
-def _markdown(dataset: Dataset, figures: dict[str, Any], split: str, facts: dict[str, Any]) -> str:
+def describe_accuracy(figures: dict[str, Any]) -> str:
+    """Return one split's accuracy in words that claim no more than was measured.
+
+    Args:
+        figures: Of the split, as in ``metrics.json``.
+    """
+    missing = figures["missing_classes"]
+    if missing:
+        covered = [name for name in figures["classes"] if name not in missing]
+        balanced = (
+            f"which show {', '.join(covered)} alone; no pictures of {', '.join(missing)}, so no "
+            f"balanced accuracy"
+        )
+    else:
+        balanced = f"balanced {figures['balanced_accuracy']:.2%}"
+    unreadable = figures.get("unreadable", 0)
+    lost = f"; {unreadable:,} more could not be read" if unreadable else ""
+    return (
+        f"{figures['accuracy']:.2%} accuracy on {figures['pictures']:,} pictures ({balanced}{lost})"
+    )
+
+
+def prediction_warnings(figures: dict[str, Any], split: str) -> list[str]:
+    """Describe classes that the network never predicts, without a full stop.
+
+    Args:
+        figures: Of the split, as in ``metrics.json``.
+        split: Its name.
+    """
+    classes = list(figures["classes"])
+    predicted = [
+        name
+        for name, counts in zip(
+            classes, zip(*figures["confusion_matrix"], strict=True), strict=True
+        )
+        if any(counts)
+    ]
+    if len(predicted) == 1 and figures["never_predicted"]:
+        return [f"the network predicts only {predicted[0]!r}, on all {split} pictures"]
+    return [
+        f"the network never predicts {name!r}, which {figures['classes'][name]['support']:,} "
+        f"{split} pictures show"
+        for name in figures["never_predicted"]
+    ]
+
+
+def _markdown(
+    dataset: Dataset,
+    figures: dict[str, Any],
+    split: str,
+    facts: dict[str, Any],
+    pictures: Sequence[str],
+) -> str:
     main = figures[split]
     lines = [
         "# Report",
         "",
-        f"**{main['accuracy']:.2%}** accuracy on {main['pictures']:,} {split} pictures "
-        f"(balanced {main['balanced_accuracy']:.2%}, "
-        f"expected calibration error {main['calibration_error']:.2%}).",
+        f"**{split}: {describe_accuracy(main)}**, expected calibration error "
+        f"{main['calibration_error']:.2%}.",
         "",
     ]
+    for name in ("test", "hold-out", "validation"):
+        for text in prediction_warnings(figures[name], name) if name in figures else ():
+            lines += [f"**Warning: {text}.**", ""]
     if agreed := main.get("annotators_agree"):
         lines += [
             f"**{agreed['accuracy']:.2%}** on the {agreed['pictures']:,} pictures where a strict "
             f"majority of annotators names one of the classes, against that vote "
-            f"(the data's own labels: {agreed['original_labels']:.2%}).",
+            f"(the data's own labels: {agreed['original_labels']:.2%}). The votes file lists "
+            f"{agreed['listed']:,} of the {main['pictures']:,} pictures.",
             "",
         ]
     lines += metrics_tables(main)
@@ -134,7 +199,9 @@ def _markdown(dataset: Dataset, figures: dict[str, Any], split: str, facts: dict
     lines += ["", "```", class_table(dataset), "```", "", str(dataset.audit) + ".", ""]
     if dataset.skipped:
         lines += [f"{len(dataset.skipped):,} pictures could not be read and were left out.", ""]
-    for name in ("metrics", "loss", "accuracy", "predictions", "coverage", "classes"):
+    if dataset.passed_over:
+        lines += ["Passed over:", "", *(f"- {text}" for text in dataset.passed_over), ""]
+    for name in pictures:
         lines += [f"![{name}]({name}.png)", ""]
     return "\n".join(lines)
 
@@ -164,10 +231,8 @@ def metrics_tables(figures: dict[str, Any]) -> list[str]:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for name, row in figures["classes"].items():
-        lines.append(
-            f"| {name} | {row['precision']:.2%} | {row['recall']:.2%} | {row['f1']:.2%} "
-            f"| {row['support']:,} |"
-        )
+        cells = [_percent(row[figure]) for figure in ("precision", "recall", "f1")]
+        lines.append(f"| {name} | {' | '.join(cells)} | {row['support']:,} |")
     classes = list(figures["classes"])
     lines += ["", "Confusion matrix (rows true, columns predicted):", ""]
     lines.append("| | " + " | ".join(classes) + " |")
@@ -175,6 +240,11 @@ def metrics_tables(figures: dict[str, Any]) -> list[str]:
     for name, counts in zip(classes, figures["confusion_matrix"], strict=True):
         lines.append(f"| **{name}** | " + " | ".join(f"{n:,}" for n in counts) + " |")
     return lines
+
+
+def _percent(figure: float | None) -> str:
+    """Return a figure as text; an undefined one as a dash."""
+    return "–" if figure is None else f"{figure:.2%}"
 
 
 def class_table(dataset: Dataset) -> str:

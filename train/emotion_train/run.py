@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -13,24 +13,35 @@ from typing import Any
 import numpy as np
 import torch
 
-from emotion_runtime.atomic import replacing
 from emotion_runtime.cpus import usable_cpus
-from emotion_train.checkpoint import BEST, LAST, load_checkpoint
+from emotion_runtime.errors import EmotionEdgeError
+from emotion_train.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
+from emotion_train.cpu_features import lacks_fast
+from emotion_train.data_checks import list_warnings, require_every_class
 from emotion_train.dataset import Dataset, load_dataset
 from emotion_train.distributed import Place
 from emotion_train.errors import RunError
+from emotion_train.faces import Faces
 from emotion_train.networks.face_network import parameter_count
-from emotion_train.outcome import REPORT, Outcome
+from emotion_train.outcome import REPORT, Outcome, tool_versions
 from emotion_train.readers import read_other_classes
 from emotion_train.recipe import Recipe
 from emotion_train.report import class_table
+from emotion_train.run_record import (
+    RUN,
+    Options,
+    RunRecord,
+    describe_source,
+    differing,
+    read_record,
+)
 from emotion_train.targets import Targets, label_targets, mix
 from emotion_train.teacher import Teacher, load_member
 from emotion_train.training import HISTORY, Trainer
 from emotion_train.transfer import blend
 from emotion_train.votes import Votes
 
-RUN = "run.json"
+_PRECISION_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 @dataclass(frozen=True)
@@ -68,8 +79,15 @@ class Run:
     threads: int | None = None
     progress: bool = True
 
-    def train(self, recipe: Recipe, *, resume: bool = False) -> dict[str, Any]:
+    def train(
+        self, recipe: Recipe, *, resume: RunRecord | None = None, overwrite: bool = False
+    ) -> dict[str, Any]:
         """Train by `recipe`, or go on with what the run folder holds, and report.
+
+        Args:
+            recipe: What to learn; that of the record, where a run goes on.
+            resume: What the run to go on with was begun with.
+            overwrite: Replace the run in the folder, once the new one is about to begin.
 
         Returns:
             The report's figures.
@@ -78,7 +96,6 @@ class Run:
             DataError: The data are missing, malformed or too few.
             RunError: The run cannot be resumed, or diverged.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         dataset = load_dataset(
             self.data,
             classes=recipe.classes,
@@ -90,42 +107,188 @@ class Run:
             progress=self.progress and self.place.is_first,
         )
         votes = None if self.votes is None else Votes(self.votes, dataset.classes)
-        if votes is not None and recipe.vote_weight:
-            faces = np.flatnonzero(votes.shows_face(dataset.train))
-            if self.place.is_first:
-                self.say(f"left out by votes: {len(dataset.train) - len(faces):,} pictures")
-            dataset = replace(dataset, train=dataset.train.take(faces))
+        dataset = self._with_votes(dataset, votes, recipe)
+        warnings = list_warnings(dataset, recipe.holdout)
         if self.place.is_first:
-            self._introduce(dataset)
-            self._remember(recipe)
+            self._introduce(dataset, warnings)
         if votes is not None and dataset.test is not None:
             votes.majority(dataset.test)  # fail now, not in hours
         workers = min(8, usable_cpus() // 2) if self.workers is None else self.workers
         self._share_cpus(workers)
         targets = self._targets(dataset, recipe, votes)
         teacher = self._teacher(recipe, dataset)
-        starts = [load_checkpoint(path) for path in self.start_from]
-        for path, start in zip(self.start_from, starts, strict=True):
-            self._warn_of_another_draw(str(path), start.labels, start.training, dataset, recipe)
-        initial = blend(starts) if starts else None
+        last = self.folder / LAST if resume and (self.folder / LAST).exists() else None
+        initial = self._initial(dataset, recipe) if last is None else None
         trainer = Trainer(dataset, recipe, self.place, workers, targets, initial, teacher)
         if self.place.is_first:
             self.say(
                 f"network {recipe.network}: {parameter_count(trainer.network):,} parameters, "
                 f"{trainer.multiply_adds / 1e6:.2f} M multiply-adds a face"
             )
-        if resume and (self.folder / LAST).exists():
-            trainer.restore(load_checkpoint(self.folder / LAST))
-            if self.place.is_first:
-                self.say(f"resuming after epoch {len(trainer.history)}")
+        record = self._record(recipe, dataset, trainer)
+        self._warn_of_slow_precision(trainer.precision)
+        if resume is not None:
+            self._require_same(resume, record)
+        if last is not None:
+            self._restore(trainer, last)
+        if self.place.is_first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if overwrite:
+                _clear(self.folder)
+            record.save(self.folder)
         trainer.train(self.folder, self.say, progress=self.progress)
         if not self.place.is_first:
             return {}
-        others = read_other_classes(self.data, dataset.classes, size=recipe.size)
-        outcome = Outcome(dataset, trainer, votes, others, self.answered, self.with_test)
+        return self._report(dataset, trainer, votes)
+
+    def _report(self, dataset: Dataset, trainer: Trainer, votes: Votes | None) -> dict[str, Any]:
+        """Measure the network of the best epoch, write the report, and show its main figures."""
+        unreadable: list[str] = []
+        others = read_other_classes(
+            self.data, dataset.classes, size=trainer.recipe.size, skipped=unreadable
+        )
+        if unreadable:
+            self.say(
+                f"skipped: {len(unreadable):,} pictures of other classes, such as {unreadable[0]}"
+            )
+        outcome = Outcome(
+            dataset,
+            trainer.recipe,
+            self.place.device,
+            trainer.history,
+            int(trainer.best["epoch"]),
+            votes,
+            others,
+            self.answered,
+            self.with_test,
+        )
         figures = outcome.complete(self.folder)
+        for text in outcome.warnings(figures):
+            self.say(f"warning: {text}")
         self.show(f"{outcome.summary(figures)}; report in {self.folder / REPORT}")
         return figures
+
+    def _with_votes(self, dataset: Dataset, votes: Votes | None, recipe: Recipe) -> Dataset:
+        """Leave out what most annotators could not use, and tell what the votes do not cover."""
+        if votes is None:
+            return dataset
+        tell = self.say if self.place.is_first else (lambda _: None)
+        if votes.uncommon:
+            tell(
+                f"votes: the columns {', '.join(votes.uncommon)} are counted as votes for "
+                f"something other than the classes"
+            )
+        if recipe.vote_weight:
+            unlisted = int((~votes.lists(dataset.train)).sum())
+            faces = np.flatnonzero(votes.shows_face(dataset.train))
+            tell(f"left out by votes: {len(dataset.train) - len(faces):,} pictures")
+            if unlisted:
+                tell(
+                    f"votes: {unlisted:,} of {len(dataset.train):,} training pictures are not "
+                    f"listed; they are learned from their label alone"
+                )
+            dataset = replace(dataset, train=dataset.train.take(faces))
+            require_every_class(dataset.train, dataset.classes, "those that --votes takes away")
+        if dataset.test is not None and not votes.lists(dataset.test).all():
+            listed = int(votes.lists(dataset.test).sum())
+            tell(f"votes: {listed:,} of {len(dataset.test):,} test pictures are listed")
+        return dataset
+
+    def _initial(self, dataset: Dataset, recipe: Recipe) -> Checkpoint | None:
+        """Open what the run starts from; None for fresh weights."""
+        starts = [load_checkpoint(path) for path in self.start_from]
+        for path, start in zip(self.start_from, starts, strict=True):
+            self._warn_of_another_draw(str(path), start.labels, start.training, dataset, recipe)
+        return blend(starts) if starts else None
+
+    def _record(self, recipe: Recipe, dataset: Dataset, trainer: Trainer) -> RunRecord:
+        """Return what this run is begun, or gone on, with."""
+        options = Options(
+            self.answered,
+            self.with_test,
+            None if self.votes is None else describe_source(str(self.votes)),
+            tuple(describe_source(name) for name in self.teachers),
+            tuple(describe_source(str(path)) for path in self.start_from),
+        )
+        return RunRecord(
+            str(self.data.absolute()),
+            recipe,
+            options,
+            trainer.digest,
+            None if dataset.test is None else _digest(dataset.test),
+            _PRECISION_NAMES[trainer.precision],
+            tool_versions(),
+        )
+
+    def _require_same(self, then: RunRecord, now: RunRecord) -> None:
+        """Refuse to go on where the rest would not be what an uninterrupted run gives.
+
+        Raises:
+            RunError: The pictures, a votes file, a teacher or the arithmetic differ.
+        """
+        if then.data_digest not in (None, now.data_digest):
+            raise RunError(
+                f"{self.folder}: the training data, votes or teacher have changed since the run "
+                f"was begun; begin a new one."
+            )
+        if then.options is not None and then.test_digest != now.test_digest:
+            raise RunError(
+                f"{self.folder}: the test pictures have changed since the run was begun; begin a "
+                f"new one."
+            )
+        if then.options is not None and now.options is not None:
+            for flag, before, after in (
+                ("--votes", (then.options.votes,), (now.options.votes,)),
+                ("--teacher", then.options.teachers, now.options.teachers),
+            ):
+                if differing([s for s in after if s], [s for s in before if s]):
+                    raise RunError(
+                        f"{self.folder}: the content of {flag} has changed since the run was "
+                        f"begun; begin a new one."
+                    )
+        if then.precision not in (None, now.precision):
+            raise RunError(
+                f"{self.folder}: begun in {then.precision}, and this machine would go on in "
+                f"{now.precision}; go on where it was begun, or begin a new run with --precision."
+            )
+        if not self.place.is_first:
+            return
+        if then.data != now.data:
+            self.say(f"data: the same pictures, read from {now.data}, before from {then.data}")
+        for name, version in (then.tool_versions or {}).items():
+            if (found := (now.tool_versions or {}).get(name)) != version:
+                self.say(f"warning: begun with {name} {version}, gone on with {found}")
+
+    def _restore(self, trainer: Trainer, last: Path) -> None:
+        """Set the trainer to where the run stopped.
+
+        Raises:
+            CheckpointError: ``last.pt`` cannot be read.
+            RunError: It is of other data, or its state does not fit the run.
+        """
+        try:
+            trainer.restore(load_checkpoint(last))
+            best = trainer.best["epoch"]  # history has the rows that it must have
+            done = len(trainer.history)
+            if done > trainer.recipe.epochs or not 1 <= best <= done:
+                raise ValueError("more epochs than the recipe has")
+        except EmotionEdgeError:
+            raise
+        except Exception as error:  # torch raises what it likes for a state that does not fit
+            raise RunError(f"{last}: its state does not fit the run; begin a new one.") from error
+        if self.place.is_first:
+            self.say(f"resuming after epoch {done}")
+            if done == trainer.recipe.epochs:
+                self.say("all epochs are done: the report alone is made anew")
+
+    def _warn_of_slow_precision(self, precision: torch.dtype) -> None:
+        """Warn where the CPU has no arithmetic of the precision, and computes it in float."""
+        name = _PRECISION_NAMES[precision]
+        if self.place.is_first and self.place.device.type == "cpu" and lacks_fast(name):
+            self.say(
+                f"warning: this CPU has no {name} arithmetic: --precision {name} is emulated, "
+                f"which is slower than fp32"
+            )
 
     def _share_cpus(self, workers: int) -> None:
         """Leave a CPU to each worker: more threads than CPUs cost a third of the speed."""
@@ -151,6 +314,12 @@ class Run:
             raise RunError("the recipe learns from a teacher; name it with --teacher.")
         members = [load_member(source, self.place.device) for source in self.teachers]
         for one in members:
+            more = [name for name in one.labels if name not in dataset.classes]
+            if more and self.place.is_first:
+                self.say(
+                    f"teacher {one.source}: also knows {', '.join(more)}; what it gives them is "
+                    f"left out"
+                )
             self._warn_of_another_draw(one.source, one.labels, one.training, dataset, recipe)
         return Teacher(members, dataset.classes, recipe.size)
 
@@ -167,7 +336,8 @@ class Run:
         The draw depends on a class's place in the list, so that a teacher of more classes must
         name this run's classes first.
         """
-        theirs = training.get("recipe", {})
+        theirs = training.get("recipe")
+        theirs = theirs if isinstance(theirs, dict) else {}
         same = labels[: len(dataset.classes)] == dataset.classes and all(
             theirs.get(name) == getattr(recipe, name)
             for name in ("seed", "holdout", "validation_per_class")
@@ -179,46 +349,48 @@ class Run:
                 f"know faces that are held out here, and the held-out figures be too good."
             )
 
-    def _introduce(self, dataset: Dataset) -> None:
+    def _introduce(self, dataset: Dataset, warnings: list[str]) -> None:
         for line in dataset.skipped[:10]:
             self.say(f"skipped: {line}")
         if len(dataset.skipped) > 10:
             self.say(f"skipped: {len(dataset.skipped) - 10:,} more")
+        for line in dataset.passed_over:
+            self.say(f"passed over: {line}")
+        for line in warnings:
+            self.say(f"warning: {line}")
         self.show(class_table(dataset))
         self.show(str(dataset.audit))
         if dataset.skipped:
             self.show(f"skipped: {len(dataset.skipped):,} pictures could not be read")
 
-    def _remember(self, recipe: Recipe) -> None:
-        """Write down what the run was begun with; paths stay here, outside the checkpoint."""
-        values = {"data": str(self.data.absolute()), "recipe": recipe.to_dict()}
-        with replacing(self.folder / RUN) as path:
-            path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
-
-def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> Recipe | None:
-    """Make sure that a run may write to `folder`; return the recipe to resume.
+def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> RunRecord | None:
+    """Make sure that a run may write to `folder`; return what the run to resume was begun with.
 
     Raises:
         RunError: The folder holds something and neither flag was given, or nothing to resume.
     """
     if resume:
-        try:
-            values = json.loads((folder / RUN).read_text(encoding="utf-8"))
-            return Recipe.from_dict(values["recipe"])
-        except FileNotFoundError as error:
-            raise RunError(f"{folder}: no run to resume here.") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{folder / RUN}: damaged, the run cannot be resumed.") from error
+        return read_record(folder)
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder}: a file, not a folder to write a run to.")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not overwrite:
-            raise RunError(
-                f"{folder}: not empty; choose another folder with -o, go on with --resume, "
-                f"or replace the run with --overwrite."
-            )
-        for name in (RUN, HISTORY, BEST, LAST):
-            (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / REPORT, ignore_errors=True)
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise RunError(
+            f"{folder}: not empty; choose another folder with -o, go on with --resume, "
+            f"or replace the run with --overwrite."
+        )
     return None
+
+
+def _clear(folder: Path) -> None:
+    """Remove an earlier run."""
+    for name in (RUN, HISTORY, BEST, LAST):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / REPORT, ignore_errors=True)
+
+
+def _digest(faces: Faces) -> str:
+    """Return the SHA-256 of pixels and labels."""
+    digest = hashlib.sha256(faces.labels.tobytes())
+    digest.update(faces.pixels.tobytes())
+    return digest.hexdigest()

@@ -52,8 +52,11 @@ def load_member(source: str, device: torch.device) -> Member:
     Raises:
         CheckpointError: The checkpoint cannot be read.
         ModelFileError: Neither a checkpoint nor a model.
+        DataError: Neither a file nor a folder, but a device or a pipe.
     """
     path = Path(source)
+    if path.exists() and not (path.is_dir() or path.is_file()):
+        raise DataError(f"{source}: not a regular file, so no teacher.")
     if not path.is_dir() and path.suffix != ".pt":
         classifier = EmotionClassifier(source, threads=torch.get_num_threads())
 

@@ -82,7 +82,7 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         network = build_network(recipe.network, len(dataset.classes), recipe.size)
         network.scaling.fit(torch.from_numpy(dataset.train.pixels))
-        self.started_from = None if initial is None else initial.training.get("data_digest")
+        self.started_from = None if initial is None else initial.training.get("parents")
         if initial is not None:
             transfer(initial, network, dataset.classes)
         # Channels last is 1.5 times as fast for small convolutions on x86, and no slower elsewhere.
@@ -259,6 +259,7 @@ class Trainer:
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self.history = list(state["history"])
+        self.started_from = checkpoint.training.get("started_from")
 
     def _line(self, row: Row) -> str:
         """Say one epoch in one line."""

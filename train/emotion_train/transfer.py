@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from emotion_train.checkpoint import Checkpoint
 from emotion_train.errors import RunError
@@ -19,6 +21,9 @@ def blend(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
     Runs of one network that started from the same weights lie in one valley, and the mean of
     their weights is often better than each of them.
 
+    Returns:
+        A checkpoint with the mean of the weights, whose `training` holds the `lineage` of each.
+
     Raises:
         RunError: They are of different networks or classes.
     """
@@ -26,11 +31,38 @@ def blend(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
     for other in checkpoints[1:]:
         if (other.network, other.labels, other.size) != (first.network, first.labels, first.size):
             raise RunError("runs to start from together must be of one network and its classes.")
+        if _shapes(other.weights) != _shapes(first.weights):
+            raise RunError("runs to start from together must be of one form of their network.")
     mean = {
         name: torch.stack([one.weights[name].float() for one in checkpoints]).mean(0).to(value)
         for name, value in first.weights.items()
     }
-    return replace(first, weights=mean)
+    return replace(first, weights=mean, training={"parents": [lineage(c) for c in checkpoints]})
+
+
+def lineage(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Describe a checkpoint to those that come of it: JSON values, no path.
+
+    Returns:
+        ``weights``, the digest of its weights, and what its own training says of recipe, epochs,
+        data and of what it started from.
+    """
+    kept = ("recipe", "epoch", "epochs", "data_digest", "started_from", "averaged_from")
+    told = {name: checkpoint.training[name] for name in kept if name in checkpoint.training}
+    return {"weights": weights_digest(checkpoint.weights), **told}
+
+
+def weights_digest(weights: dict[str, Tensor]) -> str:
+    """Return the SHA-256 of a state dict: of names, types, shapes and values, in order of name."""
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in weights.items()}
 
 
 def transfer(initial: Checkpoint, network: FaceNetwork, classes: tuple[str, ...]) -> None:
@@ -63,9 +95,16 @@ def transfer(initial: Checkpoint, network: FaceNetwork, classes: tuple[str, ...]
             f"the checkpoint to start from holds another {initial.network} than this version of "
             f"emotion-train builds; train it anew, or start from fresh weights."
         )
+    per_class = (f"{last}.weight", f"{last}.bias")
     for name, fresh in weights.items():
         old = initial.weights[name].to(fresh.device)
-        if name not in (f"{last}.weight", f"{last}.bias"):
+        expected = (len(initial.labels), *fresh.shape[1:]) if name in per_class else fresh.shape
+        if tuple(old.shape) != tuple(expected):
+            raise RunError(
+                f"the checkpoint to start from has weights {name} of shape {tuple(old.shape)} "
+                f"where the network {network.name} has {tuple(expected)}."
+            )
+        if name not in per_class:
             weights[name] = old
             continue
         for new_row, old_row in shared:

@@ -24,6 +24,9 @@ _FERPLUS = {
 }
 _NO_VOTE = ("path", "ambiguous")
 _NO_FACE = ("unknown", "not_a_face")
+_FERPLUS_COLUMNS = frozenset(
+    ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"]
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class Votes:
         path: The CSV.
         classes: Class names in label order.
 
+    Attributes:
+        uncommon: Columns that are neither a class nor one of FER+: each is counted as a vote for
+            something else.
+
     Raises:
         DataError: The file is missing or malformed.
     """
@@ -49,18 +56,30 @@ class Votes:
     def __init__(self, path: Path, classes: tuple[str, ...]) -> None:
         self._path = path
         self._rows: dict[str, _Row] = {}
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path}: not a regular file, so no votes file.")
+        line = 1
         try:
-            with path.open(encoding="utf-8", newline="") as file:
+            with path.open(encoding="utf-8-sig", newline="") as file:
                 reader = csv.DictReader(file)
-                header = list(reader.fieldnames or ())
+                header = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
                 columns = [_FERPLUS.get(name, name) for name in classes]
                 columns = [c if c in header else n for c, n in zip(columns, classes, strict=True)]
                 lacking = [name for name in ("path", *columns) if name not in header]
                 if lacking:
                     raise DataError(f"{path}: lacks the column {', '.join(lacking)}.")
+                if doubled := [name for name in header if header.count(name) > 1]:
+                    raise DataError(f"{path}: has the column {doubled[0]} twice.")
                 cast = [name for name in header if name not in _NO_VOTE]
+                known = {*columns, *_FERPLUS_COLUMNS, *_NO_FACE}
+                self.uncommon = tuple(name for name in cast if name not in known)
                 for row in reader:
+                    line = reader.line_num
                     counts = {name: int(row[name]) for name in cast}
+                    if min(counts.values()) < 0:
+                        raise ValueError("a negative number of votes")
+                    if row["path"] in self._rows:
+                        raise DataError(f"{path}, row {line}: lists {row['path']} a second time.")
                     self._rows[row["path"]] = _Row(
                         tuple(counts[name] for name in columns),
                         sum(counts.get(name, 0) for name in _NO_FACE),
@@ -68,8 +87,16 @@ class Votes:
                     )
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: not a CSV in UTF-8.") from error
         except (TypeError, ValueError, csv.Error) as error:
-            raise DataError(f"{path}, row {reader.line_num}: not all votes are numbers.") from error
+            raise DataError(
+                f"{path}, row {line}: not all votes are numbers of votes (0, 1, …)."
+            ) from error
+
+    def lists(self, faces: Faces) -> NDArray[np.bool_]:
+        """Return for each face whether the file lists it; bool, shape (n,)."""
+        return np.array([name in self._rows for name in faces.names], np.bool_)
 
     def majority(self, faces: Faces) -> NDArray[np.int64]:
         """Find what a strict majority of all votes names, for each face.

@@ -1,0 +1,37 @@
+"""Whether this CPU computes in fewer bits itself, or would have them emulated."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+# By architecture and precision: flags of /proc/cpuinfo of which one is enough.
+_FLAGS = {
+    ("x86_64", "bf16"): ("avx512_bf16", "amx_bf16", "avx_ne_convert"),
+    ("x86_64", "fp16"): ("avx512_fp16", "amx_fp16"),
+    ("aarch64", "bf16"): ("bf16",),
+    ("aarch64", "fp16"): ("asimdhp",),
+}
+
+
+def lacks_fast(precision: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether the CPU is known to lack instructions for a precision.
+
+    Args:
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        cpuinfo: The kernel's list of what the CPU can do; where there is none, nothing is known.
+    """
+    wanted = _FLAGS.get((platform.machine(), precision))
+    if wanted is None:
+        return False
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    flags = {
+        flag
+        for line in lines
+        if line.partition(":")[0].strip() in ("flags", "Features")
+        for flag in line.partition(":")[2].split()
+    }
+    return bool(flags) and not flags.intersection(wanted)

@@ -1,0 +1,174 @@
+"""``run.json``: what a run was begun with, so that ``--resume`` goes on with the very same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from emotion_runtime.atomic import replacing
+from emotion_runtime.digest import sha256_of
+from emotion_train.errors import RunError
+from emotion_train.recipe import Recipe
+
+RUN = "run.json"
+_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that a run reads beside its data.
+
+    Attributes:
+        name: How it was named, an absolute path or the name of a released model.
+        sha256: Of its content.
+    """
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a result depends on beside the recipe and the data.
+
+    Attributes:
+        answered: Part of the held-out faces that the confidence threshold must let through.
+        with_test: Measure on the test set at the end.
+        votes: The votes file.
+        teachers: What teaches.
+        start_from: Whose weights the run started with.
+    """
+
+    answered: float = 1.0
+    with_test: bool = True
+    votes: Source | None = None
+    teachers: tuple[Source, ...] = ()
+    start_from: tuple[Source, ...] = ()
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Options:
+        """Undo `dataclasses.asdict`; raises KeyError, TypeError or ValueError on anything else."""
+        answered, with_test, votes = values["answered"], values["with_test"], values["votes"]
+        if not isinstance(with_test, bool) or not 0.5 <= float(answered) <= 1.0:
+            raise ValueError("options that no run can have")
+        return cls(
+            float(answered),
+            with_test,
+            None if votes is None else _source(votes),
+            tuple(_source(one) for one in values["teachers"]),
+            tuple(_source(one) for one in values["start_from"]),
+        )
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run was begun with.
+
+    Attributes:
+        data: The data folder or CSV, absolute.
+        recipe: The recipe.
+        options: What else the result depends on; None in files of before this was recorded.
+        data_digest: Of the training and held-out faces, their targets and the teacher's answers.
+        test_digest: Of the test faces; None where there are none.
+        precision: The arithmetic that ``auto`` became, such as ``fp32``.
+        tool_versions: Of the packages that decide what a run learns.
+    """
+
+    data: str
+    recipe: Recipe
+    options: Options | None
+    data_digest: str | None = None
+    test_digest: str | None = None
+    precision: str | None = None
+    tool_versions: dict[str, str] | None = None
+
+    def save(self, folder: Path) -> None:
+        """Write ``run.json``; paths stay there, outside of the checkpoint."""
+        values = {**asdict(self), "recipe": self.recipe.to_dict()}
+        with replacing(folder / RUN) as path:
+            path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def read_record(folder: Path) -> RunRecord:
+    """Read the ``run.json`` of a run folder.
+
+    Raises:
+        RunError: There is none, it is damaged, or the folder holds an average of runs.
+    """
+    path = folder / RUN
+    values = read_run_json(folder)
+    if isinstance(values, dict) and "averaged_from" in values:
+        raise RunError(f"{folder}: an average of runs has no epoch to go on after.")
+    try:
+        if not isinstance(values["data"], str):
+            raise TypeError("the data are no path")
+        optional = ("data_digest", "test_digest", "precision")
+        texts = {name: values.get(name) for name in optional}
+        if not all(text is None or isinstance(text, str) for text in texts.values()):
+            raise TypeError("a digest is no text")
+        versions = values.get("tool_versions")
+        if versions is not None:
+            versions = {str(name): str(version) for name, version in versions.items()}
+        return RunRecord(
+            values["data"],
+            Recipe.from_dict(values["recipe"]),
+            Options.from_dict(values["options"]) if values.get("options") else None,
+            **texts,
+            tool_versions=versions,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise RunError(f"{path}: damaged, the run cannot be resumed.") from error
+
+
+def read_run_json(folder: Path) -> Any:
+    """Return the values of a ``run.json``, whatever they are.
+
+    Raises:
+        RunError: There is none, or it cannot be read as JSON.
+    """
+    path = folder / RUN
+    try:
+        if path.exists() and not path.is_file():
+            raise RunError(f"{path}: not a regular file, the run cannot be resumed.")
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            raise RunError(f"{path}: larger than 1 MiB, the run cannot be resumed.")
+        return json.loads(data.decode("utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(f"{folder}: no run to resume here.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path}: damaged, the run cannot be resumed.") from error
+
+
+def describe_source(name: str) -> Source:
+    """Return a file, run folder or released model with the digest of its content.
+
+    A run folder stands for its ``best.pt``. What is missing gets an empty digest: whoever opens it
+    says so better.
+    """
+    import emotion_models
+    from emotion_train.checkpoint import BEST
+
+    path = Path(name)
+    if path.is_dir():
+        path = path / BEST
+    elif not path.exists() and name in emotion_models.names():
+        return Source(name, sha256_of(emotion_models.model_path(name)))
+    digest = sha256_of(path) if path.is_file() else ""
+    return Source(str(Path(name).absolute()), digest)
+
+
+def differing(now: Sequence[Source], then: Sequence[Source]) -> bool:
+    """Return whether two lists of sources differ in what the files hold."""
+    return [one.sha256 for one in now] != [one.sha256 for one in then]
+
+
+def _source(values: Any) -> Source:
+    name, digest = values["name"], values["sha256"]
+    if not isinstance(name, str) or not isinstance(digest, str):
+        raise TypeError("a source is no text")
+    return Source(name, digest)
