@@ -109,6 +109,12 @@ def read_record(folder: Path) -> RunRecord:
         texts = {name: values.get(name) for name in optional}
         if not all(text is None or isinstance(text, str) for text in texts.values()):
             raise TypeError("a digest is no text")
+        unknown = [name for name in values["recipe"] if name not in Recipe().to_dict()]
+        if unknown:
+            raise RunError(
+                f"{folder}: begun by another version of emotion-edge, with {unknown[0]} in its "
+                f"recipe, which this one does not have; go on with that version, or begin anew."
+            )
         versions = values.get("tool_versions")
         if versions is not None:
             versions = {str(name): str(version) for name, version in versions.items()}
