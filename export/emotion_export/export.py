@@ -6,7 +6,7 @@ The file appears under its name only after the last stage; whatever fails before
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,7 @@ from emotion_export.golden import make_golden, with_answers_of
 from emotion_export.half import to_half
 from emotion_export.labelled_faces import LabelledFaces
 from emotion_export.ort_format import write_ort
+from emotion_export.paired_test import TOO_FEW, fewest_agreeing
 from emotion_export.parity import (
     BATCH_SIZES,
     GATES,
@@ -34,7 +35,7 @@ from emotion_export.parity import (
     require,
     session_of,
 )
-from emotion_export.parity_faces import ParityFaces, read_parity_faces
+from emotion_export.parity_faces import ParityFaces
 from emotion_export.precision import (
     Loss,
     best_int8,
@@ -47,7 +48,6 @@ from emotion_runtime import __version__
 from emotion_runtime.atomic import naming, replacing
 from emotion_runtime.contract import Contract, InputSpec
 from emotion_runtime.digest import sha256_of
-from emotion_runtime.preprocessing import FACE_SIZE
 from emotion_train.checkpoint import Checkpoint
 from emotion_train.evaluation import measure
 from emotion_train.faces import Faces
@@ -106,6 +106,11 @@ class Plan:
             return gate
         return replace(gate, label_agreement=self.label_agreement)
 
+    def gate_on(self, faces: int) -> Gate:
+        """The gate for so many faces: on few of them, one flip by chance is none too many."""
+        gate = self.gate
+        return replace(gate, label_agreement=fewest_agreeing(faces, gate.label_agreement) / faces)
+
 
 def export_checkpoint(
     checkpoint: Checkpoint,
@@ -140,6 +145,7 @@ def export_checkpoint(
     require_same_reader(checkpoint)
     network = checkpoint.build() if network is None else network.eval()
     reference = Reference(network, checkpoint.temperature, faces.pixels)
+    gate = plan.gate_on(len(faces.pixels))
     graph = convert(network, checkpoint.temperature, size=checkpoint.size, opset=plan.opset)
     say(f"converted: {_summary(graph)}")
     stages = {"converted": graph}
@@ -162,7 +168,7 @@ def export_checkpoint(
         stages[plan.precision] = graph
         judged = reference.compare_graph(graph.SerializeToString(), plan.precision, on_step)
         comparisons += judged
-        require(judged, plan.gate)
+        require(judged, gate)
         ratio = speed_ratio(in_float, graph, checkpoint.size)
         smaller["times_as_fast_as_fp32"] = round(ratio, 2)
         word = "faster than" if ratio > 1.05 else "no faster than"
@@ -193,7 +199,7 @@ def export_checkpoint(
     with replacing(path) as temporary, replacing(report_path) as temporary_report:
         with naming(path):
             onnx.save(graph, temporary)
-        comparisons += prove_file(temporary, reference, faces, plan.gate)
+        comparisons += prove_file(temporary, reference, faces, gate)
         on_step()
         report = {
             "model": path.name,
@@ -206,7 +212,7 @@ def export_checkpoint(
             "ir_version": graph.ir_version,
             "operators": {stage: count_operators(model) for stage, model in stages.items()},
             "faces": faces.describe(),
-            "gate": asdict(plan.gate),
+            "gate": asdict(plan.gate) | {"label_agreement_on_these_faces": gate.label_agreement},
             plan.precision: smaller,
             "comparisons": [one.to_dict() for one in comparisons],
             "tool_versions": contract.tool_versions,
@@ -219,43 +225,10 @@ def export_checkpoint(
         logits, _ = answers_of(infer, faces.pixels)
         write_export_report(path, report, reference.logits, logits, faces.paths)
     if plan.ort:
-        target, proof = write_ort(path, reference, faces, plan.gate)
+        target, proof = write_ort(path, reference, faces, gate)
         say(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB, proven as well")
         comparisons += proof
     return Exported(path, report_path, tuple(comparisons))
-
-
-def export_module(
-    network: nn.Module,
-    labels: Sequence[str],
-    path: Path,
-    faces: Path,
-    plan: Plan = Plan(),
-    *,
-    size: int = FACE_SIZE,
-    temperature: float = 1.0,
-) -> Exported:
-    """Export a network of your own, with the same proof.
-
-    >>> export_module(MyNetwork(), ("cat", "dog"), Path("pets.onnx"), Path("pictures"))
-
-    Args:
-        network: Takes pixels uint8 (batch, 1, size, size), 0 to 255, and gives logits float32
-            (batch, len(labels)); its scaling is a part of it.
-        labels: Class names in the order of the logits.
-        path: The file to write, ``*.onnx``.
-        faces: A folder of pictures to prove it on.
-        plan: ``fp32`` or ``fp16``; int8 needs a checkpoint, whose splits it is judged on.
-        size: Side of the faces, in pixels.
-        temperature: Logits are divided by it before softmax.
-
-    Raises:
-        ExportError: As `export_checkpoint`.
-    """
-    check_target(path, overwrite=True)
-    described = Checkpoint(type(network).__name__, tuple(labels), {}, size, temperature)
-    read = read_parity_faces(faces, size=size)
-    return export_checkpoint(described, path, read, plan, network=network)
 
 
 def _with_fewer_bits(
@@ -275,12 +248,18 @@ def _with_fewer_bits(
         raise ParityDataError("int8 needs labelled faces to take its ranges from.")
     known = checkpoint.metrics.get("hold-out") or checkpoint.metrics.get("validation")
     accuracy = None if known is None else known["accuracy"]
-    best = best_int8(
-        graph, labelled, reference, plan.gate.label_agreement, plan.loss, accuracy, say
-    )
+    required, labels = plan.gate.label_agreement, checkpoint.labels
+    best = best_int8(graph, labelled, reference, required, plan.loss, accuracy, labels, say)
     say(f"int8: {best.method} ranges kept")
-    gates = [text for _, text in best.gates(plan.gate.label_agreement, plan.loss)]
-    return best.graph, {**best.to_dict(), "gates": gates, **record}
+    if best.accuracy.decision == TOO_FEW:
+        more = best.accuracy.more_faces
+        needed = "more than a million" if more is None else f"about {more:,} more"
+        say(
+            f"int8: not shown to be worse than fp32, but the {best.faces:,} held-out faces are too "
+            f"few to tell a loss of accuracy of {plan.loss.accuracy:.2%} from none; {needed} needed"
+        )
+    gates = [one.text for one in best.gates(required, plan.loss, labels)]
+    return best.graph, {**best.to_dict(labels), "gates": gates, **record}
 
 
 def _metrics(

@@ -88,6 +88,12 @@ def _gates(report: dict[str, Any]) -> list[str]:
     allowed = gate["logit_difference"]
     difference = "any logit difference" if allowed is None else f"logits within {allowed:.0e}"
     lines = [f"- against PyTorch: {gate['label_agreement']:.2%} of the labels, {difference}"]
+    here = gate["label_agreement_on_these_faces"]
+    if round(here, 4) < gate["label_agreement"]:
+        lines.append(
+            f"- on {report['faces']['count']:,} faces {here:.2%} of the labels suffice: "
+            f"fewer would be no chance"
+        )
     if "method" in fewer_bits:
         lines += [f"- {text}" for text in fewer_bits["gates"]]
         in_float = ", ".join(fewer_bits["in_float"]) or "none"

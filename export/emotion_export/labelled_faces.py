@@ -37,10 +37,16 @@ def read_labelled_faces(data: Path, checkpoint: Checkpoint) -> LabelledFaces:
     """Read the data that the checkpoint was trained on, in the splits of its run.
 
     Raises:
-        ParityDataError: A class has too few faces.
+        ParityDataError: A class has too few faces, or the checkpoint does not name its splits.
         DataError: The data cannot be read.
     """
-    recipe = Recipe.from_dict(checkpoint.training["recipe"])
+    try:
+        recipe = Recipe.from_dict(checkpoint.training["recipe"])
+    except (KeyError, ValueError) as error:
+        raise ParityDataError(
+            "the checkpoint does not say how its faces were split: which of them were held out of "
+            "training is not known, so that int8 cannot be judged on them."
+        ) from error
     dataset = load_dataset(
         data,
         classes=checkpoint.labels,

@@ -28,12 +28,14 @@ class ParityFaces:
         source: Where they come from, for a person; no path.
         real: False where they are average faces.
         paths: The picture file of each, where there are files; never written anywhere.
+        unreadable: Pictures that were chosen and could not be read.
     """
 
     pixels: Pixels
     source: str
     real: bool
     paths: tuple[str, ...] = ()
+    unreadable: int = 0
 
     def describe(self) -> dict[str, Any]:
         """Return JSON values that name the faces without giving them away."""
@@ -62,8 +64,12 @@ def read_parity_faces(data: Path, wanted: int = WANTED, *, size: int = FACE_SIZE
     if not data.exists():
         raise ParityDataError(f"{data}: no such folder or file.")
     if data.is_file():
-        pixels = read_source(data, ALL_CLASSES, size=size).splits["train"].pixels
-        return ParityFaces(pixels[_spread(len(pixels), wanted)], f"{data.name}, train", True)
+        source = read_source(data, ALL_CLASSES, size=size)
+        pixels = source.splits["train"].pixels
+        chosen = pixels[_spread(len(pixels), wanted)]
+        return ParityFaces(
+            chosen, f"{data.name}, train", True, unreadable=source.unreadable["train"]
+        )
     folder, name = data, data.resolve().name
     if (data / "train").is_dir():
         folder, name = data / "train", f"{name}, train"
@@ -71,16 +77,16 @@ def read_parity_faces(data: Path, wanted: int = WANTED, *, size: int = FACE_SIZE
         paths = list(find_pictures([str(folder)]))
     except SourceError as error:
         raise ParityDataError(str(error)) from error
-    faces, read = [], []
+    faces, read, unreadable = [], [], 0
     for index in _spread(len(paths), wanted):
         try:
             faces.append(read_face(paths[index], size))
             read.append(paths[index])
         except PictureError:
-            continue  # a bad picture is the training's to name
+            unreadable += 1
     if not faces:
         raise ParityDataError(f"{folder}: no picture that can be read.")
-    return ParityFaces(np.stack(faces), name, True, tuple(read))
+    return ParityFaces(np.stack(faces), name, True, tuple(read), unreadable)
 
 
 def average_parity_faces(checkpoint: Checkpoint) -> ParityFaces:

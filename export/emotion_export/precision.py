@@ -6,9 +6,10 @@ the layers that suffer most are left in float, one after the other.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +18,13 @@ import onnx
 
 from emotion_export.errors import ParityError
 from emotion_export.labelled_faces import LabelledFaces
+from emotion_export.paired_test import (
+    SIGNIFICANCE,
+    WORSE,
+    PairedTest,
+    compare_answers,
+    fewest_agreeing,
+)
 from emotion_export.parity import BATCH_SIZES, Reference, answers_of, session_of
 from emotion_export.quantise import METHODS, hardest_nodes, prepared, quantise
 from emotion_train.evaluation import measure
@@ -40,6 +48,21 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class Requirement:
+    """One gate of an int8 graph: what was reached, and what is required.
+
+    Attributes:
+        passed: Whether it opens.
+        text: Both figures, for a person.
+        option: What would open it, as on the command line; empty where nothing does.
+    """
+
+    passed: bool
+    text: str
+    option: str = ""
+
+
+@dataclass(frozen=True)
 class Quantised:
     """An int8 graph and what it costs.
 
@@ -49,10 +72,10 @@ class Quantised:
         in_float: Nodes left in float.
         label_agreement: With the float graph on held-out faces, 0 to 1.
         parity_agreement: With PyTorch on the faces that the finished file is proven on, 0 to 1.
-        accuracy_loss: On held-out faces; negative where it gained.
-        recall_loss: The largest of any class.
+        parity_faces: How many these are.
+        accuracy: Broken and mended held-out faces against the accuracy loss that is allowed.
+        recall: The same for the faces of each class, by its index.
         size: Part of the float graph's bytes.
-        faces: Held-out faces judged on.
     """
 
     graph: onnx.ModelProto
@@ -60,49 +83,93 @@ class Quantised:
     in_float: tuple[str, ...]
     label_agreement: float
     parity_agreement: float
-    accuracy_loss: float
-    recall_loss: float
+    parity_faces: int
+    accuracy: PairedTest
+    recall: dict[int, PairedTest]
     size: float
-    faces: int
 
-    def failures(self, label_agreement: float, allowed: Loss) -> list[str]:
-        """Say which gates stay shut, each with its figures."""
-        return [text for passed, text in self.gates(label_agreement, allowed) if not passed]
+    @property
+    def accuracy_loss(self) -> float:
+        """Of accuracy on held-out faces; negative where it gained."""
+        return self.accuracy.loss
 
-    def gates(self, label_agreement: float, allowed: Loss) -> list[tuple[bool, str]]:
-        """Say of each gate whether it opens, with what was reached and what is required."""
+    @property
+    def recall_loss(self) -> float:
+        """The largest of any class."""
+        return max(one.loss for one in self.recall.values())
+
+    @property
+    def faces(self) -> int:
+        """Held-out faces judged on."""
+        return self.accuracy.faces
+
+    def failures(self, label_agreement: float, allowed: Loss, labels: Sequence[str]) -> list[str]:
+        """Return which gates stay shut, each with its figures and the option that opens it."""
         return [
-            (
-                self.label_agreement >= label_agreement,
-                f"label agreement {self.label_agreement:.2%} (required {label_agreement:.2%})",
-            ),
-            (
-                self.parity_agreement >= label_agreement,
-                f"label agreement {self.parity_agreement:.2%} on the faces of the proof "
-                f"(required {label_agreement:.2%})",
-            ),
-            (
-                self.accuracy_loss <= allowed.accuracy,
-                f"accuracy loss {self.accuracy_loss:.2%} (allowed {allowed.accuracy:.2%})",
-            ),
-            (
-                self.recall_loss <= allowed.recall,
-                f"a class's recall loss {self.recall_loss:.2%} (allowed {allowed.recall:.2%})",
-            ),
-            (self.size <= allowed.size, f"size {self.size:.1%} (allowed {allowed.size:.1%})"),
+            f"{one.text}{f' ({one.option} would allow it)' if one.option else ''}"
+            for one in self.gates(label_agreement, allowed, labels)
+            if not one.passed
         ]
 
-    def to_dict(self) -> dict[str, Any]:
+    def gates(
+        self, label_agreement: float, allowed: Loss, labels: Sequence[str]
+    ) -> list[Requirement]:
+        """Return every gate: whether it opens, what was reached and what is required."""
+        found = []
+        for part, faces, where in (
+            (self.label_agreement, self.faces, "held-out faces"),
+            (self.parity_agreement, self.parity_faces, "faces of the parity check"),
+        ):
+            fewest = fewest_agreeing(faces, label_agreement)
+            by_chance = f", at least {fewest:,} on so few" if faces < 1000 else ""
+            found.append(
+                Requirement(
+                    round(part * faces) >= fewest,
+                    f"label agreement {part:.2%} on {faces:,} {where} (required "
+                    f"{label_agreement:.2%}{by_chance})",
+                    f"--allow-label-agreement {math.floor(part * 1000) / 1000:g}",
+                )
+            )
+        losses = [("accuracy loss", self.accuracy, "--allow-accuracy-loss")]
+        losses += [
+            (f"recall loss of {labels[index]}", one, "--allow-recall-loss")
+            for index, one in self.recall.items()
+        ]
+        for name, test, option in losses:
+            opening = math.ceil(test.loss * 1000) / 1000
+            found.append(
+                Requirement(test.decision != WORSE, f"{name} {test}", f"{option} {opening:g}")
+            )
+        fits = self.size <= allowed.size
+        found.append(Requirement(fits, f"size {self.size:.1%} (allowed {allowed.size:.1%})"))
+        return found
+
+    def to_dict(self, labels: Sequence[str]) -> dict[str, Any]:
         """Return the figures as JSON values."""
-        values = {name: value for name, value in self.__dict__.items() if name != "graph"}
-        return {k: round(v, 6) if isinstance(v, float) else v for k, v in values.items()}
+        return {
+            "method": self.method,
+            "in_float": list(self.in_float),
+            "label_agreement": round(self.label_agreement, 6),
+            "parity_agreement": round(self.parity_agreement, 6),
+            "accuracy_loss": round(self.accuracy_loss, 6),
+            "recall_loss": round(self.recall_loss, 6),
+            "size": round(self.size, 6),
+            "faces": self.faces,
+            "paired_tests": {
+                "accuracy": self.accuracy.to_dict(),
+                "recall": {labels[index]: one.to_dict() for index, one in self.recall.items()},
+            },
+        }
 
     def __str__(self) -> str:
         kept = f", {len(self.in_float)} layers in float" if self.in_float else ""
+        worst = max(self.recall.values(), key=lambda one: (one.decision == WORSE, one.loss))
         return (
-            f"{self.method}{kept}: label agreement {self.label_agreement:.2%}, accuracy loss "
-            f"{self.accuracy_loss:+.2%}, largest recall loss {self.recall_loss:+.2%} on "
-            f"{self.faces:,} held-out faces, {self.size:.1%} of the size"
+            f"{self.method}{kept}: label agreement {self.label_agreement:.2%} held out, "
+            f"{self.parity_agreement:.2%} on the faces of the parity check; accuracy loss "
+            f"{self.accuracy}; largest recall loss {worst.loss:+.2%} on {worst.faces:,} faces "
+            f"({worst.broken:,} broken, {worst.mended:,} mended, p {worst.p_value:.2g}); "
+            f"{self.size:.1%} of the size"
         )
 
 
@@ -113,6 +180,7 @@ def best_int8(
     label_agreement: float,
     allowed: Loss,
     known: float | None,
+    labels: Sequence[str],
     say: Callable[[str], None] = lambda _: None,
 ) -> Quantised:
     """Quantise in every way, and return the best that opens the gates.
@@ -125,6 +193,7 @@ def best_int8(
         allowed: The other gates.
         known: The network's accuracy on held-out faces when it was trained; None where nobody
             measured it.
+        labels: Class names in the order of the logits.
         say: Takes a line for each graph that is tried.
 
     Raises:
@@ -132,28 +201,28 @@ def best_int8(
         ParityError: The faces are not the network's, or no graph opens the gates; the message
             has the figures of the one that came closest.
     """
-    judge = _Judge(model, faces, reference)
+    judge = _Judge(model, faces, reference, allowed)
     if known is not None:
         judge.require_known_faces(known)
     tried = [judge.quantised(method) for method in METHODS]
     for one in tried:
         say(f"int8, {one}")
     best = max(tried, key=_quality)
-    if best.failures(label_agreement, allowed):
+    if best.failures(label_agreement, allowed, labels):
         hardest = hardest_nodes(judge.prepared, best.graph, faces.calibration)
         for count in range(1, min(MOST_IN_FLOAT, len(hardest)) + 1):
             one = judge.quantised(best.method, tuple(hardest[:count]))
             say(f"int8, {one}")
             tried.append(one)
-            if not one.failures(label_agreement, allowed):
+            if not one.failures(label_agreement, allowed, labels):
                 break
-    opened = [one for one in tried if not one.failures(label_agreement, allowed)]
+    opened = [one for one in tried if not one.failures(label_agreement, allowed, labels)]
     if not opened:
         best = max(tried, key=_quality)
         raise ParityError(
-            f"int8 costs too much: {'; '.join(best.failures(label_agreement, allowed))}, with "
-            f"{best.method} ranges on {best.faces:,} held-out faces. Take fp32 or fp16, or loosen "
-            f"a gate with --allow-…"
+            f"int8 costs too much, with {best.method} ranges, the best that were tried: "
+            f"{'; '.join(best.failures(label_agreement, allowed, labels))}. Take fp32 or fp16, or "
+            f"name what it may lose."
         )
     return max(opened, key=_quality)
 
@@ -165,8 +234,11 @@ def _quality(one: Quantised) -> tuple[float, ...]:
 class _Judge:
     """Quantises one graph and compares the results with it on held-out faces."""
 
-    def __init__(self, model: onnx.ModelProto, faces: LabelledFaces, reference: Reference) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, faces: LabelledFaces, reference: Reference, allowed: Loss
+    ) -> None:
         self.prepared, self._faces, self._reference = prepared(model), faces, reference
+        self._allowed = allowed
         data = model.SerializeToString()
         self._bytes = len(data)
         self._logits, _ = answers_of(session_of(data, "full"), faces.held_out.pixels)
@@ -196,17 +268,27 @@ class _Judge:
         infer = session_of(data, "full")
         logits, _ = answers_of(infer, held_out.pixels)
         proof = self._reference.compare(infer, method, "full", max(BATCH_SIZES))
-        after = measure(logits, held_out.labels)
+        before, after = (one.argmax(axis=1) == held_out.labels for one in (self._logits, logits))
+        present = [int(label) for label in np.unique(held_out.labels)]
+        recall = {
+            label: compare_answers(
+                before[held_out.labels == label],
+                after[held_out.labels == label],
+                self._allowed.recall,
+                SIGNIFICANCE / len(present),  # one test for each class: all together as one
+            )
+            for label in present
+        }
         return Quantised(
             graph,
             method,
             in_float,
             float((logits.argmax(axis=1) == self._logits.argmax(axis=1)).mean()),
             proof.label_agreement,
-            self._before.accuracy - after.accuracy,
-            float((self._before.recall - after.recall).max()),
+            len(self._reference.faces),
+            compare_answers(before, after, self._allowed.accuracy),
+            recall,
             len(data) / self._bytes,
-            len(held_out),
         )
 
 

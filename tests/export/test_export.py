@@ -14,6 +14,7 @@ from click.testing import Result
 from onnx import numpy_helper
 
 import emotion_export.export as stages
+from emotion_export import export_module
 from emotion_export.errors import ParityError
 from emotion_export.parity import Comparison, Gate, require
 from emotion_export.parity_faces import ParityFaces
@@ -131,7 +132,7 @@ def test_a_network_of_ones_own_is_exported(tmp_path: Path) -> None:
         save_face(tmp_path / "faces" / f"{number}.png", number % 3, number)
     torch.manual_seed(0)
     faces, target = tmp_path / "faces", tmp_path / "m.onnx"
-    done = stages.export_module(Mine(), ["up", "down"], target, faces, size=64)
+    done = export_module(Mine(), ["up", "down"], target, faces, size=64)
     classifier = EmotionClassifier(done.path)
     assert classifier.labels == ("up", "down")
     assert classifier.contract.network == "Mine"
