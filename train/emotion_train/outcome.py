@@ -47,6 +47,8 @@ class Outcome:
         others: Faces of classes that the network does not know, uint8 (n, size, size), by name.
         answered: Part of the held-out faces that the confidence floor must let through.
         with_test: Measure on the test set; trials leave it alone.
+        origin: Lines of the report that say where the weights come from; None for those of a
+            recipe and its best epoch.
     """
 
     dataset: Dataset
@@ -58,6 +60,7 @@ class Outcome:
     others: Mapping[str, NDArray[np.uint8]]
     answered: float
     with_test: bool
+    origin: Mapping[str, str] | None = None
 
     def complete(self, folder: Path) -> dict[str, Any]:
         """Write the report, and put its figures into the run's ``best.pt``."""
@@ -141,10 +144,9 @@ class Outcome:
             )
         return logits
 
-    def _origin(self) -> dict[str, str]:
-        """Return the lines of the report that say where the weights come from."""
-        if self.best_epoch is None:
-            return {}
+    def _origin(self) -> Mapping[str, str]:
+        if self.origin is not None:
+            return self.origin
         return {
             "recipe": ", ".join(f"{k} {v}" for k, v in self.recipe.to_dict().items()),
             "epoch kept": f"{self.best_epoch} of {self.recipe.epochs}",

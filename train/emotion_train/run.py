@@ -131,7 +131,7 @@ class Run:
         if self.place.is_first:
             self.folder.mkdir(parents=True, exist_ok=True)
             if overwrite:
-                _clear(self.folder)
+                clear(self.folder)
             record.save(self.folder)
         trainer.train(self.folder, self.say, progress=self.progress)
         if not self.place.is_first:
@@ -379,7 +379,7 @@ def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> RunRecord 
     return None
 
 
-def _clear(folder: Path) -> None:
+def clear(folder: Path) -> None:
     """Remove an earlier run."""
     for name in (RUN, HISTORY, BEST, LAST):
         (folder / name).unlink(missing_ok=True)

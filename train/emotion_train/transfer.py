@@ -44,12 +44,23 @@ def lineage(checkpoint: Checkpoint) -> dict[str, Any]:
     """Describe a checkpoint to those that come of it: JSON values, no path.
 
     Returns:
-        ``weights``, the digest of its weights, and what its own training says of recipe, epochs,
-        data and of what it started from.
+        ``weights``, the digest of its weights, what its own training says of recipe, epochs and
+        data, and ``ancestors``, the digests of the weights that it came of.
     """
-    kept = ("recipe", "epoch", "epochs", "data_digest", "started_from", "averaged_from")
-    told = {name: checkpoint.training[name] for name in kept if name in checkpoint.training}
-    return {"weights": weights_digest(checkpoint.weights), **told}
+    training = checkpoint.training
+    kept = ("recipe", "epoch", "epochs", "data_digest")
+    told = {name: training[name] for name in kept if name in training}
+    ancestors: set[str] = set()
+    for name in ("started_from", "averaged_from"):
+        parents = training.get(name)
+        for parent in parents if isinstance(parents, list) else ():
+            if isinstance(parent, dict):
+                ancestors |= {str(parent.get("weights")), *map(str, parent.get("ancestors") or ())}
+    return {
+        "weights": weights_digest(checkpoint.weights),
+        **told,
+        "ancestors": sorted(ancestors - {"None"}),
+    }
 
 
 def weights_digest(weights: dict[str, Tensor]) -> str:

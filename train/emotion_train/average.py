@@ -1,0 +1,338 @@
+"""``python -m emotion_train.average``: the mean of several runs' weights becomes a run of its own.
+
+Runs of one network that began from the same weights lie in one valley of the loss, and the mean of
+their weights is often better than each of them (Wortsman et al., "Model soups", 2022). The
+statistics of batch normalisation do not average: they are taken anew from training faces, as in
+stochastic weight averaging (Izmailov et al., 2018; `torch.optim.swa_utils.update_bn`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emotion_runtime.commands import (
+    CONTEXT,
+    guarded,
+    quiet_option,
+    say,
+    verbose_option,
+    version_option,
+)
+
+if TYPE_CHECKING:
+    from emotion_train.checkpoint import Checkpoint
+    from emotion_train.dataset import Dataset
+
+# What of a recipe concerns the data: all runs must share it, and the average keeps it.
+_DATA_FIELDS = ("network", "size", "seed", "validation_per_class", "holdout")
+_BATCH = 256
+
+
+@click.command(context_settings=CONTEXT)
+@click.argument(
+    "runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN_DIR|FILE.pt..."
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="RUN_DIR",
+    help="Folder of the average.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="The training data of the runs.  [default: those of the first run]",
+)
+@click.option("--votes", type=click.Path(path_type=Path), help="Votes file, for the report.")
+@click.option(
+    "--answered",
+    type=click.FloatRange(0.5, 1.0),
+    default=1.0,
+    show_default=True,
+    help="Part of the held-out faces that must get an answer, as in emotion-train.",
+)
+@click.option("--no-test", is_flag=True, help="A trial: leave the test set unmeasured.")
+@click.option("--overwrite", is_flag=True, help="Replace what is in RUN_DIR.")
+@version_option("emotion-train average")
+@quiet_option
+@verbose_option
+@guarded(extra="train")
+def main(
+    runs: tuple[Path, ...],
+    output: Path,
+    data: Path | None,
+    votes: Path | None,
+    answered: float,
+    no_test: bool,
+    overwrite: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    r"""Average the weights of runs that began alike.
+
+    The runs must have the same network, classes and held-out faces, and should have started from
+    the same weights (--start-from of emotion-train). OUT becomes a run folder with best.pt and
+    report/, which emotion-export takes like any other; its checkpoint and report name the runs that
+    it came of.
+
+    \b
+      python -m emotion_train.average runs/a runs/b runs/c -o runs/mean
+      emotion-export mean.onnx -c runs/mean
+    """
+    from emotion_train.run import prepare_folder
+
+    if len(runs) < 2:
+        raise click.UsageError("an average needs two runs or more.")
+    prepare_folder(output, resume=False, overwrite=overwrite)
+    Averaging(
+        data or _data_of(runs[0]),
+        output,
+        votes=votes,
+        answered=answered,
+        with_test=not no_test,
+        say=(lambda _: None) if quiet else say,
+        show=(lambda _: None) if quiet else click.echo,
+    ).average(runs)
+
+
+def _data_of(run: Path) -> Path:
+    """Return where a run's data were."""
+    from emotion_train.errors import RunError
+    from emotion_train.run_record import read_run_json
+
+    try:
+        return Path(read_run_json(run if run.is_dir() else run.parent)["data"])
+    except (RunError, KeyError, TypeError) as error:
+        raise click.UsageError(
+            f"{run}: does not say where its training data are; name them with --data."
+        ) from error
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """Where an average is made, and on what it is measured.
+
+    Attributes:
+        data: The training data of the runs.
+        folder: The run folder to write.
+        votes: A votes file, for the report.
+        answered: Part of the held-out faces that the confidence threshold must let through.
+        with_test: Measure on the test set.
+        say: Takes messages for a person.
+        show: Takes results.
+    """
+
+    data: Path
+    folder: Path
+    votes: Path | None = None
+    answered: float = 1.0
+    with_test: bool = True
+    say: Callable[[str], None] = lambda _: None
+    show: Callable[[str], None] = lambda _: None
+
+    def average(self, runs: Sequence[Path]) -> dict[str, Any]:
+        """Average runs, measure the result and write its run folder.
+
+        Returns:
+            The report's figures.
+
+        Raises:
+            CheckpointError: A checkpoint cannot be read.
+            RunError: The runs differ in network, classes or held-out faces.
+            DataError: The data cannot be read, or are not those of the runs.
+        """
+        from emotion_train.checkpoint import BEST, load_checkpoint
+        from emotion_train.data_checks import list_warnings
+        from emotion_train.dataset import load_dataset
+        from emotion_train.recipe import Recipe
+        from emotion_train.transfer import blend, lineage
+
+        checkpoints = [load_checkpoint(run) for run in runs]
+        shared = _shared_recipe(runs, checkpoints)
+        mean = blend(checkpoints)
+        if not _began_alike(checkpoints):
+            self.say(
+                "warning: nothing in the checkpoints says that the runs began from the same "
+                "weights; the mean of others is worth nothing"
+            )
+        recipe = Recipe.from_dict(shared)
+        dataset = load_dataset(
+            self.data,
+            classes=mean.labels,
+            size=mean.size,
+            seed=recipe.seed,
+            validation_per_class=recipe.validation_per_class,
+            holdout=recipe.holdout,
+            drop_duplicates=recipe.drop_duplicates,
+        )
+        for text in (*dataset.passed_over, *list_warnings(dataset, recipe.holdout)):
+            self.say(f"warning: {text}")
+        _require_same_pictures(runs, checkpoints, dataset, shared)
+        averaged = _with_fresh_statistics(mean, dataset)
+        self._compare(runs, checkpoints, averaged, dataset)
+        training = {
+            "recipe": shared,
+            "seed": recipe.seed,
+            "epochs": 0,
+            "epoch": 0,
+            "data_digest": dataset.digest(),
+            "faces": dataset.train.counts(len(dataset.classes)).tolist(),
+            "world_size": 1,
+            "started_from": None,
+            "averaged_from": [lineage(one) for one in checkpoints],
+        }
+        self._write(averaged, training, BEST)
+        return self._report(runs, dataset, recipe)
+
+    def _write(self, averaged: Checkpoint, training: dict[str, Any], name: str) -> None:
+        from dataclasses import replace
+
+        from emotion_runtime.atomic import replacing
+        from emotion_train.run import clear
+        from emotion_train.run_record import RUN
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        clear(self.folder)
+        replace(averaged, training=training).save(self.folder / name)
+        digests = [parent["weights"] for parent in training["averaged_from"]]
+        values = {"data": str(self.data.absolute()), "averaged_from": digests}
+        with replacing(self.folder / RUN) as path:
+            path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+    def _report(self, runs: Sequence[Path], dataset: Dataset, recipe: Any) -> dict[str, Any]:
+        import torch
+
+        from emotion_train.outcome import REPORT, Outcome
+        from emotion_train.readers import read_other_classes
+        from emotion_train.votes import Votes
+
+        unreadable: list[str] = []
+        others = read_other_classes(
+            self.data, dataset.classes, size=recipe.size, skipped=unreadable
+        )
+        if unreadable:
+            self.say(f"skipped: {len(unreadable):,} pictures of other classes")
+        outcome = Outcome(
+            dataset,
+            recipe,
+            torch.device("cpu"),
+            (),
+            None,
+            None if self.votes is None else Votes(self.votes, dataset.classes),
+            others,
+            self.answered,
+            self.with_test,
+            origin={"weights": f"the mean of {len(runs)} runs, see the checkpoint"},
+        )
+        figures = outcome.complete(self.folder)
+        for text in outcome.warnings(figures):
+            self.say(f"warning: {text}")
+        self.show(f"{outcome.summary(figures)}; report in {self.folder / REPORT}")
+        return figures
+
+    def _compare(
+        self,
+        runs: Sequence[Path],
+        checkpoints: Sequence[Checkpoint],
+        averaged: Checkpoint,
+        dataset: Dataset,
+    ) -> None:
+        """Show the accuracy of each run, and of the average, on the faces held out of all."""
+        from emotion_train.evaluation import measure, predict_logits
+
+        faces = dataset.selection()
+        for name, one in (*zip(map(str, runs), checkpoints, strict=True), ("average", averaged)):
+            accuracy = measure(predict_logits(one.build(), faces.pixels), faces.labels).accuracy
+            self.show(f"{name}: accuracy {accuracy:.2%} on {len(faces):,} held-out faces")
+
+
+def _shared_recipe(runs: Sequence[Path], checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
+    """Return what the runs' recipes say of the data.
+
+    Raises:
+        RunError: They hold out other faces, or a checkpoint does not say which.
+    """
+    from emotion_train.errors import RunError
+
+    shared: list[dict[str, Any]] = []
+    for run, checkpoint in zip(runs, checkpoints, strict=True):
+        recipe = checkpoint.training.get("recipe")
+        names = (*_DATA_FIELDS, "drop_duplicates")
+        if not isinstance(recipe, dict) or any(name not in recipe for name in names):
+            raise RunError(f"{run}: does not say which faces were held out of its training.")
+        shared.append({name: recipe[name] for name in names})
+        for name in _DATA_FIELDS:
+            if shared[-1][name] != shared[0][name]:
+                raise RunError(
+                    f"{run}: trained with {name} {shared[-1][name]}, {runs[0]} with "
+                    f"{shared[0][name]}: one would know faces that the other holds out."
+                )
+    return {
+        **shared[0],
+        "classes": list(checkpoints[0].labels),
+        "drop_duplicates": all(one["drop_duplicates"] for one in shared),
+    }
+
+
+def _require_same_pictures(
+    runs: Sequence[Path],
+    checkpoints: Sequence[Checkpoint],
+    dataset: Dataset,
+    shared: dict[str, Any],
+) -> None:
+    """Refuse data that a run was not trained on, where its digest covers pictures and labels alone.
+
+    Raises:
+        RunError: The pictures are others.
+    """
+    from emotion_train.errors import RunError
+
+    for run, checkpoint in zip(runs, checkpoints, strict=True):
+        recipe = checkpoint.training["recipe"]
+        plain = not recipe.get("vote_weight") and not recipe.get("teacher_weight")
+        same_draw = recipe["drop_duplicates"] == shared["drop_duplicates"]
+        if plain and same_draw and checkpoint.training.get("data_digest") != dataset.digest():
+            raise RunError(f"{run}: was trained on other pictures than the data named here.")
+
+
+def _began_alike(checkpoints: Sequence[Checkpoint]) -> bool:
+    """Return whether the checkpoints tell of common first weights, each pair of them."""
+    from emotion_train.transfer import lineage
+
+    families = []
+    for checkpoint in checkpoints:
+        told = lineage(checkpoint)
+        family = {told["weights"], *told["ancestors"]}
+        if not told["ancestors"]:  # fresh weights are drawn by the seed
+            family.add(f"seed {checkpoint.training.get('seed')}")
+        families.append(family)
+    return all(one & other for one, other in combinations(families, 2))
+
+
+def _with_fresh_statistics(mean: Checkpoint, dataset: Dataset) -> Checkpoint:
+    """Take the statistics of batch normalisation from the training faces, as they are."""
+    from dataclasses import replace
+
+    import numpy as np
+    import torch
+    from torch.optim.swa_utils import update_bn
+
+    network = mean.build()
+    pixels = dataset.train.pixels
+    order = np.random.default_rng(0).permutation(len(pixels))
+    batches = np.array_split(order, max(1, len(order) // _BATCH))
+    update_bn((torch.from_numpy(pixels[part, np.newaxis]) for part in batches), network)
+    return replace(mean, weights=dict(network.eval().state_dict()), training={})
+
+
+if __name__ == "__main__":
+    main()
