@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 import emotion_export.export as stages
 from emotion_export import export_module
-from emotion_export.errors import ParityError
+from emotion_export.errors import ExportError, ParityError
 from emotion_export.parity import Comparison, Gate, require
 from emotion_export.parity_faces import ParityFaces
 from emotion_runtime import EmotionClassifier
@@ -140,6 +140,80 @@ def test_a_network_of_ones_own_is_exported(tmp_path: Path) -> None:
     assert classifier.self_test().passed
 
 
+class Linear(torch.nn.Module):
+    """A network of one layer, which its pixels reach as `prepare` makes them."""
+
+    def __init__(self, prepare: Callable[[torch.Tensor], torch.Tensor], outputs: int = 2) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.prepare, self.layer = prepare, torch.nn.LazyLinear(outputs)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.layer(self.prepare(pixels).flatten(1))
+
+
+def scaled(pixels: torch.Tensor) -> torch.Tensor:
+    return pixels.float() / 255
+
+
+class Colour(torch.nn.Module):
+    """Wants three channels."""
+
+    def __init__(self, scale: bool) -> None:
+        super().__init__()
+        self.scale, self.layer = scale, torch.nn.Conv2d(3, 2, 48)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.layer(scaled(pixels) if self.scale else pixels).flatten(1)
+
+
+FACES = np.stack([band_face(n % 3, n) for n in range(6)])
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "message"),
+    [
+        (Linear(scaled), {"labels": "up,down"}, "one text"),
+        (Linear(scaled), {"labels": ["up"]}, "nothing to tell apart"),
+        (Linear(scaled), {"labels": ["up", "error"]}, "reserved"),
+        (Linear(scaled), {"labels": ["up", "down", "left"]}, "the 3 labels have the shape"),
+        (Linear(scaled), {"faces": FACES.astype(np.float32)}, "uint8"),
+        (Linear(scaled), {"faces": FACES[:0]}, "n at least 1"),
+        (Linear(scaled), {"faces": FACES, "size": 64}, "size= names another side"),
+        (Linear(scaled), {"faces": "gone"}, "no such folder"),
+        (Linear(scaled), {"path": "no/m.onnx"}, "no such folder"),
+        (Linear(scaled), {"plan": stages.Plan("int8")}, "int8 is judged on faces held out"),
+        (Linear(scaled), {"temperature": float("nan")}, "no number above 0"),
+        (Linear(lambda pixels: pixels), {}, "takes float pixels alone"),
+        (Colour(scale=True), {}, "takes three channels"),
+        (Colour(scale=False), {}, "float pixels of three channels"),
+        (torch.nn.Sequential(Linear(scaled), torch.nn.Softmax(1)), {}, "returns probabilities"),
+        (Linear(lambda pixels: scaled(pixels) * float("nan")), {}, "not all finite"),
+        (torch.nn.Flatten(), {}, "the network returns the shape"),
+    ],
+)
+def test_a_network_that_does_not_fit_is_one_sentence_before_anything_is_converted(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    network: torch.nn.Module,
+    options: dict[str, object],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {"labels": ["up", "down"], "path": "m.onnx", "faces": FACES, **options}
+    with pytest.raises(ExportError, match=message):
+        export_module(network, given.pop("labels"), given.pop("path"), given.pop("faces"), **given)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scaling_that_seems_to_be_missing_is_a_warning(tmp_path: Path) -> None:
+    """With faces as an array, and the path as text."""
+    target = str(tmp_path / "m.onnx")
+    with pytest.warns(UserWarning, match="its scaling seems to be missing"):
+        done = export_module(Linear(lambda p: p.float()), ["up", "down"], target, FACES)
+    assert EmotionClassifier(done.path).labels == ("up", "down")
+
+
 def test_an_existing_file_is_not_replaced_unasked(
     export: Export, exported: tuple[Path, Result], run_dir: Path
 ) -> None:
@@ -151,12 +225,12 @@ def test_an_existing_file_is_not_replaced_unasked(
 
 
 def one_weight_changed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Move one weight of the last layer a little, as a bad conversion might."""
+    """Move one bias of the last layer a little, as a bad conversion might."""
     model = copy.deepcopy(model)
     last = next(node for node in reversed(model.graph.node) if node.op_type == "Gemm")
-    tensor = next(t for t in model.graph.initializer if t.name == last.input[1])
+    tensor = next(t for t in model.graph.initializer if t.name == last.input[2])
     values = numpy_helper.to_array(tensor).copy()
-    values[0, np.abs(values[0]).argmax()] += 0.05
+    values[0] += 0.05
     tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     return model
 

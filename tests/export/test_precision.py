@@ -60,6 +60,11 @@ def test_the_report_has_what_int8_cost(small_files: dict[str, Path]) -> None:
     assert figures["method"] in ("minmax", "entropy", "percentile")
     assert figures["label_agreement"] >= 0.99
     assert figures["faces"] == 60  # validation, held out of training and of calibration
+    tests = figures["paired_tests"]
+    assert tests["accuracy"]["faces"] == 60
+    assert tests["accuracy"]["decision"] == "too few faces to tell"
+    assert tests["accuracy"]["more_faces_needed"] > 100
+    assert set(tests["recall"]) == set(CLASSES)
     assert figures["times_as_fast_as_fp32"] > 0
     assert {c["stage"] for c in report["comparisons"]} == {
         "converted",
@@ -141,6 +146,9 @@ def test_a_lossy_conversion_is_refused_and_a_loosened_gate_recorded(
     result = export(tmp_path / "m.onnx", "-c", run_dir, "-p", precision)
     assert result.exit_code == 1
     assert "label agreement" in result.stderr
+    if precision == "int8":
+        assert "--allow-accuracy-loss 0" in result.stderr
+        assert result.stderr.count("on the faces of the parity check") >= 3  # of each candidate
     assert list(tmp_path.iterdir()) == []
     loose = ["--allow-label-agreement", "0", "--allow-accuracy-loss", "1"]
     loose += ["--allow-recall-loss", "1"]
