@@ -69,6 +69,8 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
     test, network = metrics["test"], metrics.get("float_network", metrics)
     held_out = network.get("hold-out") or network["validation"]
     recipe, parity = contract.training["recipe"], contract.parity
+    if test["balanced_accuracy"] is None:
+        raise SystemExit(f"no card: the test pictures lack {test['missing_classes']}")
     trained = contract.network
     versions = {**contract.training.get("tool_versions", {}), **contract.tool_versions}
     lines = [
@@ -94,7 +96,7 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         f"| calibration | temperature {contract.temperature:.3f}, expected calibration error "
         f"{test['calibration_error']:.2%} on test |",
         f"| hold-out accuracy of the network | {held_out['accuracy']:.2%} on "
-        f"{held_out['pictures']:,} pictures (the epoch was chosen on them) |",
+        f"{held_out['pictures']:,} pictures ({_chosen(contract)}) |",
     ]
     lines += [*_int8(contract), *_agreed(test), "", *metrics_tables(test)]
     if rows := network.get("confidence"):
@@ -110,10 +112,7 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         f"were {'left out' if recipe['drop_duplicates'] else 'kept'}. "
         "The test set was read once, for this card.",
         "",
-        "Recipe: "
-        + ", ".join(f"{key} {_said(value)}" for key, value in recipe.items())
-        + f"; epoch "
-        f"{contract.training['epoch']} of {contract.training['epochs']} was kept.",
+        *_lineage(contract.training),
         "",
         "Tools: " + ", ".join(f"{key} {value}" for key, value in versions.items()) + ".",
         "",
@@ -142,6 +141,41 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _chosen(contract: Contract) -> str:
+    """Say what was chosen on the hold-out."""
+    if "averaged_from" in contract.training:
+        return "the epochs of the runs and their mean were chosen on them"
+    return "the epoch was chosen on them"
+
+
+def _lineage(training: dict[str, Any]) -> list[str]:
+    """Say by which recipe, or of which runs, the weights came to be."""
+    parents = training.get("averaged_from")
+    if not parents:
+        kept = f"epoch {training['epoch']} of {training['epochs']} was kept"
+        lines = [f"Recipe: {_recipe(training['recipe'])}; {kept}."]
+        started = training.get("started_from")
+        if isinstance(started, list):
+            digests = ", ".join(f"`{str(parent.get('weights'))[:16]}…`" for parent in started)
+            lines += ["", f"It started from the weights {digests}."]
+        return lines
+    lines = [
+        f"The weights are the mean of {len(parents)} runs; the statistics of batch normalisation "
+        f"were then taken anew{training.get('statistics', ' from the training faces')}. The runs:",
+        "",
+    ]
+    for parent in parents:
+        digest = f", weights `{parent['weights'][:16]}…`" if parent.get("weights") else ""
+        lines.append(
+            f"- epoch {parent['epoch']} of {parent['epochs']}{digest}: {_recipe(parent['recipe'])}"
+        )
+    return lines
+
+
+def _recipe(recipe: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {_said(value)}" for key, value in recipe.items())
 
 
 def _int8(contract: Contract) -> list[str]:
