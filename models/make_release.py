@@ -146,7 +146,7 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
 def _chosen(contract: Contract) -> str:
     """Say what was chosen on the hold-out."""
     if "averaged_from" in contract.training:
-        return "the epochs of the runs and their mean were chosen on them"
+        return "the runs and their mean were chosen on them"
     return "the epoch was chosen on them"
 
 
