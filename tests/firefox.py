@@ -19,6 +19,7 @@ from typing import Any
 
 NAMES = ("firefox-esr", "firefox")
 _DEADLINE = 60.0  # seconds for Firefox to start, and for one message
+_FLAGS = ("--headless", "--no-remote", "--marionette", "--remote-allow-system-access")
 _PREFERENCES: dict[str, bool | int | str] = {
     "marionette.port": 0,  # any free one; Firefox writes it beside its preferences
     "app.update.disabledForTesting": True,
@@ -58,8 +59,7 @@ class Firefox:
         )
         (profile / "user.js").write_text("".join(lines))
         self._process = subprocess.Popen(
-            [self._program, "--headless", "--marionette", "--remote-allow-system-access"]
-            + ["--no-remote", "--profile", str(profile)],
+            [self._program, *_FLAGS, "--profile", str(profile)],
             env=os.environ | {"HOME": self._folder.name, "MOZ_CRASHREPORTER_DISABLE": "1"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -127,7 +127,7 @@ class Firefox:
 
     def evaluate(self, function: str, *arguments: Any) -> Any:
         """Call a JavaScript function in the page and return what its promise resolves to."""
-        script = f"const done = arguments[arguments.length - 1]; const given = [...arguments];\n"
+        script = "const done = arguments[arguments.length - 1]; const given = [...arguments];\n"
         script += f"given.pop(); Promise.resolve(({function})(...given)).then("
         script += "(value) => done({ value }), (error) => done({ error: String(error) }));"
         result = self.send(
