@@ -187,6 +187,8 @@ def _card(classifier: EmotionClassifier) -> str:
     if name in emotion_models.names() and path == emotion_models.model_path(name):
         return card_html(emotion_models.card_path(name).read_text(encoding="utf-8"))
     described = json.dumps(classifier.contract.describe(), indent=2, ensure_ascii=False)
+    # Half a character, which JSON can hold and UTF-8 cannot.
+    described = described.encode("utf-8", "backslashreplace").decode("utf-8")
     return f"<h1>{html.escape(name)}</h1>\n<pre>{html.escape(described)}</pre>"
 
 

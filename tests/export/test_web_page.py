@@ -35,11 +35,16 @@ from emotion_runtime.probe import draw_probe
 from firefox import Firefox, find_firefox
 
 Export = Callable[..., Result]
+RUNTIME_FILES = (
+    "ort.wasm.min.mjs",
+    "ort-wasm-simd-threaded.mjs",
+    "ort-wasm-simd-threaded.wasm",
+)
 SAMPLES = sorted((Path(__file__).parents[2] / "samples").glob("*.png"))
 
 
 @pytest.fixture(scope="session")
-def npm_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def npm_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """onnxruntime-web, fetched once."""
     npm = shutil.which("npm")
     if npm is None:
@@ -51,6 +56,15 @@ def npm_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(f"npm cannot fetch onnxruntime-web here: {done.stderr.strip()[:200]}")
     (package,) = folder.glob("*.tgz")
     return package
+
+
+@pytest.fixture(scope="session")
+def npm_package(npm_archive: Path) -> Path:
+    """The files of it that a page has, unpacked."""
+    with tarfile.open(npm_archive) as archive:
+        names = [f"package/dist/{name}" for name in RUNTIME_FILES]
+        archive.extractall(npm_archive.parent, [archive.getmember(name) for name in names])
+    return npm_archive.parent / "package"
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +117,16 @@ def page(browser: Any, address: str) -> Iterator[Any]:
     opened.close()
 
 
+@pytest.fixture(scope="module")
+def same_page(browser: Any, address: str) -> Iterator[Any]:
+    """A page for tests that leave it as it is."""
+    opened = browser.new_page()
+    opened.goto(address)
+    opened.wait_for_selector("#status.good")
+    yield opened
+    opened.close()
+
+
 ASK = """async (encoded) => {
   const worker = new Worker("worker.js", { type: "module" });
   const ask = (message) => new Promise((resolve, reject) => {
@@ -136,8 +160,8 @@ WAIT = """async () => {
 }"""
 
 
-def test_browser_answers_as_the_runtime_does(page: Any) -> None:
-    compare_with_the_runtime(page)
+def test_browser_answers_as_the_runtime_does(same_page: Any) -> None:
+    compare_with_the_runtime(same_page)
 
 
 def compare_with_the_runtime(page: Any) -> None:
@@ -181,8 +205,8 @@ def pictures_of_many_kinds() -> dict[str, bytes]:
     }
 
 
-def test_browser_reads_pictures_as_training_does(page: Any) -> None:
-    compare_pixels(page)
+def test_browser_reads_pictures_as_training_does(same_page: Any) -> None:
+    compare_pixels(same_page)
 
 
 def compare_pixels(page: Any) -> None:
@@ -224,19 +248,17 @@ def opened_with(browser: Any, address: str, file: str, change: Callable[[str], s
     return opened
 
 
-def test_page_names_what_it_checked(page: Any) -> None:
-    status = page.inner_text("#status")
+def test_page_names_what_it_checked(same_page: Any) -> None:
+    status = same_page.inner_text("#status")
     assert "6 golden faces get the labels that they got at export" in status
     for kind in ("a PNG", "a turned JPEG", "a transparent PNG", "a frame of a camera"):
         assert kind in status
-    assert "a resized picture are read as in training, within " in status
+    assert "a resized picture) are read as in training, within " in status
 
 
-@pytest.mark.parametrize("change", [2, 128])
-def test_browser_that_alters_canvas_data_is_refused(
-    browser: Any, address: str, change: int
-) -> None:
-    script = ALTER.replace("FIRST", "1").replace("CHANGE", str(change))
+def test_browser_that_alters_canvas_data_is_refused(browser: Any, address: str) -> None:
+    # Two steps of 255 in one byte of a thousand, as Firefox does in private windows.
+    script = ALTER.replace("FIRST", "1").replace("CHANGE", "2")
     opened = opened_with(browser, address, "worker.js", lambda text: script + text)
     kind, text, disabled = opened.evaluate(WAIT)
     assert (kind, disabled) == ("bad", True)
@@ -262,25 +284,19 @@ def test_browser_that_blocks_canvases_is_refused(browser: Any, address: str) -> 
     opened.context.close()
 
 
-@pytest.mark.parametrize("index", [1, 2])
-def test_kind_of_file_that_is_read_otherwise_is_named(
-    browser: Any, address: str, index: int
-) -> None:
+def test_kind_of_file_that_is_read_otherwise_is_named(browser: Any, address: str) -> None:
     def change(text: str) -> str:
         values = json.loads(text)
-        picture = values["pictures"][index]
-        pixels = np.frombuffer(base64.b64decode(picture["pixels"]), np.uint8)
-        side = values["side"]
-        lying = pixels.reshape(side, side).T.tobytes()  # as if its orientation were ignored
-        picture["pixels"] = base64.b64encode(lying).decode()
+        turned = values["pictures"][1]
+        pixels = np.frombuffer(base64.b64decode(turned["pixels"]), np.uint8)
+        lying = pixels.reshape(values["side"], -1).T  # as if its orientation were ignored
+        turned["pixels"] = base64.b64encode(lying.tobytes()).decode()
         return json.dumps(values)
 
     opened = opened_with(browser, address, "reference.json", change)
     kind, text, disabled = opened.evaluate(WAIT)
     assert (kind, disabled) == ("bad", True)
-    assert (
-        f"This browser reads {['', 'a turned JPEG', 'a transparent PNG'][index]} otherwise" in text
-    )
+    assert "This browser reads a turned JPEG otherwise than it was read in training" in text
     opened.context.close()
 
 
@@ -577,59 +593,45 @@ def test_network_that_is_not_finite_is_refused(
     assert "trusted" in text or "not finite" in text
 
 
-@pytest.mark.parametrize(
-    "name", ["we #1?50%\\a&<b>\"'ü$x", "http:x", "..", "a%2Fb", "</title><script>alert(1)</script>"]
-)
-def test_model_of_any_name_opens_in_the_page(
-    browser: Any, npm_package: Path, tmp_path: Path, name: str
+def test_names_and_labels_are_text_and_addresses(
+    browser: Any, npm_package: Path, tmp_path: Path
 ) -> None:
-    name = name.replace("/", "")
-    model = tmp_path / f"{name}.onnx"
-    shutil.copyfile(EmotionClassifier().model_path, model)
-    folder = write_page(str(model), tmp_path / "page", runtime=npm_package)
-    with served(folder) as found:
-        opened = browser.new_page()
-        asked = []
-        opened.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
-        opened.goto(found)
-        assert opened.evaluate(WAIT)[0] == "good"
-        assert opened.title() == f"emotion-edge: {name}"
-        opened.goto(found + "card.html")
-        assert opened.title() == f"emotion-edge: about {name}"
-        assert opened.inner_text("h1") == name
-        opened.close()
-    assert not asked
-
-
-def test_labels_are_text_in_the_page(browser: Any, npm_package: Path, tmp_path: Path) -> None:
+    """Whatever a file system and the rules of labels allow; labels keep their order, too."""
     import onnx
 
+    name = "http:we #1?50%2F\\a&<script>alert(1)<b>\"'ü$x"
     labels = ["2 <img src=x onerror=alert(1)>", "10", "1"]
     model = onnx.load(EmotionClassifier().model_path)
     for pair in model.metadata_props:
         if pair.key == "emotion_edge.labels":
-            pair.value = json.dumps([label.replace("/", "") for label in labels])
-    onnx.save(model, tmp_path / "odd.onnx")
-    folder = write_page(str(tmp_path / "odd.onnx"), tmp_path / "page", runtime=npm_package)
+            pair.value = json.dumps(labels)
+        if pair.key == "emotion_edge.metrics":
+            pair.value = json.dumps({"note": "\ud800</pre>"})
+    onnx.save(model, tmp_path / f"{name}.onnx")
+    folder = write_page(str(tmp_path / f"{name}.onnx"), tmp_path / "page", runtime=npm_package)
     with served(folder) as found:
         opened = browser.new_page()
         opened.goto(found + "card.html")
+        assert opened.title() == f"emotion-edge: about {name}"
+        assert opened.inner_text("h1") == name
         assert labels[0] in opened.inner_text("pre")
-        assert opened.locator("img").count() == 0
+        assert "\\ud800</pre>" in opened.inner_text("pre")
+        assert opened.locator("img, script, b").count() == 0
         opened.goto(found)
-        opened.wait_for_selector("#status.good")
+        assert opened.title() == f"emotion-edge: {name}"
+        assert opened.evaluate(WAIT)[0] == "good"
         opened.set_input_files("#file", [SAMPLES[0]])
         opened.wait_for_selector("#list canvas")
         assert opened.locator("dt").all_inner_texts() == labels
-        assert opened.locator("img").count() == 0
+        assert opened.locator("img, b").count() == 0
         opened.close()
 
 
 def test_command_writes_the_page_of_a_file(
-    export: Export, npm_package: Path, model_file: Path, tmp_path: Path
+    export: Export, npm_archive: Path, model_file: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "page"
-    arguments = [model_file, "--page", folder, "--onnxruntime-web", npm_package]
+    arguments = [model_file, "--page", folder, "--onnxruntime-web", npm_archive]
     assert export(*arguments).exit_code == 0
     assert (folder / "bands.onnx").read_bytes() == model_file.read_bytes()
     assert "bands" in (folder / "index.html").read_text()
@@ -640,7 +642,7 @@ def test_command_writes_the_page_of_a_file(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     refused = export(
-        model_file, "--page", tmp_path / "mine", "--onnxruntime-web", npm_package, "--overwrite"
+        model_file, "--page", tmp_path / "mine", "--onnxruntime-web", npm_archive, "--overwrite"
     )
     assert refused.exit_code == 1
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
@@ -653,7 +655,7 @@ def test_another_onnxruntime_web_is_refused(
     fake.mkdir(parents=True)
     arguments = [model_file, "--page", tmp_path / "page", "--onnxruntime-web", fake.parent]
     assert "not the npm package" in export(*arguments).stderr
-    for name in ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"):
+    for name in RUNTIME_FILES:
         (fake / name).write_bytes(b"other")
     result = export(*arguments)
     assert result.exit_code == 1
@@ -777,10 +779,10 @@ def test_model_file_that_no_page_can_load_is_refused(
 
 
 def test_package_that_is_damaged_is_refused(
-    npm_package: Path, model_file: Path, tmp_path: Path
+    npm_archive: Path, model_file: Path, tmp_path: Path
 ) -> None:
     cut = tmp_path / "cut.tgz"
-    cut.write_bytes(npm_package.read_bytes()[:2_000_000])
+    cut.write_bytes(npm_archive.read_bytes()[:2_000_000])
     circle = tmp_path / "circle.tgz"
     with tarfile.open(circle, "w:gz") as archive:
         member = tarfile.TarInfo("package/dist/ort.wasm.min.mjs")

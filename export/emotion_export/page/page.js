@@ -57,12 +57,12 @@ function opened({ contract, network, pixels }) {
   labels = contract.labels;
   byId("about").textContent =
     `${contract.network}, ${contract.precision}, ${labels.join(" · ")}, ${contract.size}×${contract.size} gray`;
-  const kinds = pixels.map(({ kind }) => kind);
+  const kinds = pixels.map(({ kind }) => kind).join(", ");
   const furthest = Math.max(...pixels.map(({ difference }) => difference));
   say(
     `Checked in this browser: ${network.inputs} golden faces get the labels that they got at ` +
-      `export, logits within ${network.difference.toPrecision(2)}; ${kinds.slice(0, -1).join(", ")} ` +
-      `and ${kinds.at(-1)} are read as in training, within ${furthest} of 255.`,
+      `export, logits within ${network.difference.toPrecision(2)}. Reference pictures (${kinds}) ` +
+      `are read as in training, within ${furthest} of 255.`,
     "good",
   );
   for (const control of [file, camera]) control.disabled = false;
