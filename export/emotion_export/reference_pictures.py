@@ -19,8 +19,8 @@ from emotion_runtime.probe import TOLERANCE, draw_probe
 _EXIF_ORIENTATION = 0x0112
 _TURN_RIGHT = 6  # turn the stored picture by 90° clockwise to see it upright
 
-# Largest difference of a gray pixel, of 255, at full resolution. Chromium 156 and Firefox 153 differ
-# by 0 in a JPEG, and by 0 and 1 in a transparent PNG; the rest is for decoders that were not tried.
+# Largest difference of a gray pixel, of 255, at full resolution. Measured in Chromium 156 and
+# Firefox 153: 0 and 0 in a JPEG, 0 and 1 in a transparent PNG; the rest is for other decoders.
 JPEG_TOLERANCE = 4  # another rounding of the cosine transform
 ALPHA_TOLERANCE = 2  # colours are multiplied by alpha in eight bits first
 
