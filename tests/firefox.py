@@ -6,7 +6,6 @@ geckodriver speaks: messages of ``LENGTH:JSON`` over a local socket.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("firefox-esr", "firefox")
-_DEADLINE = 60.0  # seconds for Firefox to start, and for one message
+_DEADLINE = 60.0  # seconds for Firefox to start, and for one message or script
 _FLAGS = ("--headless", "--no-remote", "--marionette", "--remote-allow-system-access")
 _PREFERENCES: dict[str, bool | int | str] = {
     "marionette.port": 0,  # any free one; Firefox writes it beside its preferences
@@ -41,12 +40,11 @@ class Firefox:
 
     Args:
         program: Path of Firefox.
-        preferences: Values for ``about:config``, such as ``privacy.resistFingerprinting``.
     """
 
-    def __init__(self, program: str, preferences: dict[str, bool | int | str] | None = None):
+    def __init__(self, program: str) -> None:
         self._program = program
-        self._preferences = _PREFERENCES | (preferences or {})
+        self._socket: socket.socket | None = None
         self._number = 0
         self._received = b""
 
@@ -55,7 +53,7 @@ class Firefox:
         profile = Path(self._folder.name)
         lines = (
             f"user_pref({json.dumps(name)}, {json.dumps(value)});\n"
-            for name, value in self._preferences.items()
+            for name, value in _PREFERENCES.items()
         )
         (profile / "user.js").write_text("".join(lines))
         self._process = subprocess.Popen(
@@ -67,7 +65,8 @@ class Firefox:
         try:
             self._socket = self._connected(profile / "MarionetteActivePort")
             self._receive()  # the greeting
-            self.send("WebDriver:NewSession", {"strictFileInteractability": False})
+            self.send("WebDriver:NewSession")
+            self.send("WebDriver:SetTimeouts", {"script": int(1000 * _DEADLINE)})
         except BaseException:
             self._end()
             raise
@@ -77,6 +76,8 @@ class Firefox:
         self._end()
 
     def _end(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
         self._process.terminate()
         try:
             self._process.wait(10)
@@ -106,6 +107,7 @@ class Firefox:
         return json.loads(message)
 
     def _chunk(self) -> bytes:
+        assert self._socket is not None
         chunk = self._socket.recv(1 << 16)
         if not chunk:
             raise RuntimeError("Firefox closed the connection")
@@ -115,6 +117,7 @@ class Firefox:
         """Send a Marionette command and return its result; raises RuntimeError on an error."""
         self._number += 1
         data = json.dumps([0, self._number, command, parameters or {}]).encode()
+        assert self._socket is not None
         self._socket.sendall(b"%d:%s" % (len(data), data))
         _, _, error, result = self._receive()
         if error:
@@ -137,18 +140,23 @@ class Firefox:
             raise RuntimeError(result["error"])
         return result.get("value")
 
+    def set_preference(self, name: str, value: bool) -> None:
+        """Set a switch of ``about:config``, such as ``privacy.resistFingerprinting``."""
+        self._privileged("Services.prefs.setBoolPref(arguments[0], arguments[1]);", name, value)
+
     def allow_canvas_data(self, address: str) -> None:
         """Give a site the permission that Firefox asks a person for."""
-        self.send("Marionette:SetContext", {"value": "chrome"})
         script = """
             const principal = Services.scriptSecurityManager.createContentPrincipalFromOrigin(
                 arguments[0]);
             Services.perms.addFromPrincipal(principal, "canvas", Services.perms.ALLOW_ACTION);
         """
-        self.send("WebDriver:ExecuteScript", {"script": script, "args": [address.rstrip("/")]})
-        self.send("Marionette:SetContext", {"value": "content"})
+        self._privileged(script, address.rstrip("/"))
 
-    def screenshot(self) -> bytes:
-        """Return the visible part of the page as PNG."""
-        value = self.send("WebDriver:TakeScreenshot", {"full": False, "hash": False})["value"]
-        return base64.b64decode(value)
+    def _privileged(self, script: str, *arguments: Any) -> None:
+        """Run a script as the browser itself, not as a page."""
+        self.send("Marionette:SetContext", {"value": "chrome"})
+        try:
+            self.send("WebDriver:ExecuteScript", {"script": script, "args": list(arguments)})
+        finally:
+            self.send("Marionette:SetContext", {"value": "content"})

@@ -309,25 +309,26 @@ def test_model_file_over_the_limit_is_refused(browser: Any, address: str) -> Non
 
 
 @pytest.fixture(scope="module")
-def firefox_program() -> str:
+def firefox() -> Iterator[Firefox]:
     program = find_firefox()
     if program is None:
         pytest.skip("Firefox is not installed (on Debian: apt-get install firefox-esr)")
-    return program
+    with Firefox(program) as started:
+        yield started
 
 
-def test_firefox_answers_as_the_runtime_does(firefox_program: str, address: str) -> None:
-    with Firefox(firefox_program) as firefox:
-        firefox.open(address)
-        kind, text, disabled = firefox.evaluate(WAIT)
-        assert (kind, disabled) == ("good", False), text
-        compare_with_the_runtime(firefox)
-        compare_pixels(firefox)
+def test_firefox_answers_as_the_runtime_does(firefox: Firefox, address: str) -> None:
+    firefox.open(address)
+    kind, text, disabled = firefox.evaluate(WAIT)
+    assert (kind, disabled) == ("good", False), text
+    compare_with_the_runtime(firefox)
+    compare_pixels(firefox)
 
 
-def test_firefox_that_resists_fingerprinting_is_refused(firefox_program: str, address: str) -> None:
+def test_firefox_that_resists_fingerprinting_is_refused(firefox: Firefox, address: str) -> None:
     """As Tor Browser and LibreWolf are set; with the permission that the page speaks of it runs."""
-    with Firefox(firefox_program, {"privacy.resistFingerprinting": True}) as firefox:
+    firefox.set_preference("privacy.resistFingerprinting", True)
+    try:
         firefox.open(address)
         kind, text, disabled = firefox.evaluate(WAIT)
         assert (kind, disabled) == ("bad", True)
@@ -339,6 +340,8 @@ def test_firefox_that_resists_fingerprinting_is_refused(firefox_program: str, ad
         firefox.open(address)
         assert firefox.evaluate(WAIT)[0] == "good"
         compare_with_the_runtime(firefox)
+    finally:
+        firefox.set_preference("privacy.resistFingerprinting", False)
 
 
 def saved_rows(page: Any) -> list[dict[str, str]]:
@@ -560,7 +563,7 @@ def test_damaged_model_is_told(
             opened.close()
 
 
-def test_another_weight_fails_the_proof_in_the_page(
+def test_another_weight_fails_the_check_in_the_page(
     browser: Any, page_folder: Path, tmp_path: Path
 ) -> None:
     import onnx
