@@ -93,7 +93,7 @@ def test_statistics_are_those_of_the_training_faces(data: Path) -> None:
         for name, value in network.state_dict().items()
     }
     dataset = load_dataset(data, validation_per_class=5)
-    fresh = _with_fresh_statistics(Checkpoint("edge", CLASSES, weights), dataset).build()
+    fresh = _with_fresh_statistics(Checkpoint("edge", CLASSES, weights), dataset, "none").build()
     network.load_state_dict(weights)
     norm = next(m for m in fresh.modules() if isinstance(m, torch.nn.BatchNorm2d))
     seen: list[torch.Tensor] = []

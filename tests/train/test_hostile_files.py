@@ -183,6 +183,7 @@ def write_record(folder: Path, **changes: Any) -> Path:
         ({"recipe": {"learning_rate": float("nan")}}, "damaged"),
         ({"recipe": {"seed": 10**400}}, "damaged"),
         ({"recipe": {"network": ["edge"]}}, "damaged"),
+        ({"recipe": {"augmentation": ["strong"]}}, "damaged"),
         ({"recipe": {"classes": "happy"}}, "damaged"),
         ({"recipe": {"classes": ["../x", "y"]}}, "damaged"),
         ({"recipe": {"augmentation_group": 4}}, "another version of emotion-edge"),

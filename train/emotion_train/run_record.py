@@ -10,6 +10,7 @@ from typing import Any
 
 from emotion_runtime.atomic import replacing
 from emotion_runtime.digest import sha256_of
+from emotion_train.augmentation import AUGMENTATIONS
 from emotion_train.errors import RunError
 from emotion_train.recipe import Recipe
 
@@ -115,6 +116,8 @@ def read_record(folder: Path) -> RunRecord:
                 f"{folder}: begun by another version of emotion-edge, with {unknown[0]} in its "
                 f"recipe, which this one does not have; go on with that version, or begin anew."
             )
+        if values["recipe"].get("augmentation") not in (None, *AUGMENTATIONS):
+            raise ValueError("an augmentation that there is not")
         versions = values.get("tool_versions")
         if versions is not None:
             versions = {str(name): str(version) for name, version in versions.items()}
