@@ -17,7 +17,7 @@ import emotion_export.export as stages
 from emotion_export import export_module
 from emotion_export.errors import ExportError, ParityError
 from emotion_export.parity import Comparison, Gate, require
-from emotion_export.parity_faces import ParityFaces
+from emotion_export.parity_faces import ParityFaces, read_parity_faces
 from emotion_runtime import EmotionClassifier
 from emotion_train.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.networks import NETWORKS, build_network
@@ -138,6 +138,14 @@ def test_a_network_of_ones_own_is_exported(tmp_path: Path) -> None:
     assert classifier.contract.network == "Mine"
     assert classifier.contract.input.size == 64
     assert classifier.self_test().passed
+
+
+def test_pictures_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    for number in range(3):
+        save_face(tmp_path / f"{number}.png", number, number)
+    (tmp_path / "bad.png").write_bytes(b"no")
+    faces = read_parity_faces(tmp_path)
+    assert (len(faces.pixels), faces.unreadable) == (3, 1)
 
 
 class Linear(torch.nn.Module):
@@ -298,9 +306,11 @@ def test_without_data_the_average_faces_prove_it(
 ) -> None:
     copy = tmp_path / "alone.pt"
     copy.write_bytes((run_dir / "best.pt").read_bytes())
+    (tmp_path / "run.json").write_text(json.dumps({"data": str(tmp_path / "gone")}))
     result = export(tmp_path / "m.onnx", "-c", copy)
     assert result.exit_code == 0, result.output
     assert "average faces" in result.stderr
+    assert "the training data are no longer at" in result.stderr
     assert not json.loads((tmp_path / "m.parity.json").read_text())["faces"]["real"]
 
 

@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner, Result
 
 import emotion_train.cli as command
+from emotion_runtime.digest import sha256_of
 from emotion_train.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.networks import build_network
 from emotion_train.transfer import weights_digest
@@ -80,6 +81,8 @@ def test_what_the_run_was_begun_with_is_restored(
     ]
     assert [parent["weights"] for parent in parents] == expected
     assert [parent["epochs"] for parent in parents] == [1, 2]
+    assert best.training["teachers_sha256"] == [sha256_of(interrupted / "teacher.pt")]
+    assert best.training["votes_sha256"] == sha256_of(interrupted / "votes.csv")
     record = json.loads((begun / "run.json").read_text())
     assert record["options"]["answered"] == 0.9
     assert record["options"]["votes"]["name"] == str(interrupted / "votes.csv")
@@ -149,6 +152,18 @@ def test_other_arithmetic_is_refused(interrupted: Path, begun: Path, train: Trai
     result = train(interrupted / "d", "-o", begun, "--resume")
     assert result.exit_code == 1
     assert "begun in bf16, and this machine would go on in fp32" in result.stderr
+
+
+def test_another_start_is_refused_before_the_first_epoch_is_done(
+    interrupted: Path, begun: Path, train: Train
+) -> None:
+    (begun / "last.pt").unlink()
+    values = json.loads((begun / "run.json").read_text())
+    values["options"]["start_from"][0]["sha256"] = "00" * 32
+    (begun / "run.json").write_text(json.dumps(values))
+    result = train(interrupted / "d", "-o", begun, "--resume")
+    assert result.exit_code == 1
+    assert "the content of --start-from has changed" in result.stderr
 
 
 def test_a_run_json_of_before_says_what_it_does_not_know(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ class Outcome:
         with_test: Measure on the test set; trials leave it alone.
         origin: Lines of the report that say where the weights come from; None for those of a
             recipe and its best epoch.
+        sources: What else is to be told of the training in the checkpoint: digests, no paths.
     """
 
     dataset: Dataset
@@ -61,6 +62,7 @@ class Outcome:
     answered: float
     with_test: bool
     origin: Mapping[str, str] | None = None
+    sources: Mapping[str, Any] = field(default_factory=dict)
 
     def complete(self, folder: Path) -> dict[str, Any]:
         """Write the report, and put its figures into the run's ``best.pt``."""
@@ -101,7 +103,7 @@ class Outcome:
             temperature=temperature,
             min_confidence=floor,
             metrics=figures,
-            training={**best.training, "tool_versions": tool_versions()},
+            training={**best.training, **self.sources, "tool_versions": tool_versions()},
             average_faces=self._average_faces(),
             probe=torch.from_numpy(read_face(draw_probe(), recipe.size)),
         ).save(folder / BEST)

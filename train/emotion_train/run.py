@@ -125,7 +125,11 @@ class Run:
         record = self._record(recipe, dataset, trainer)
         self._warn_of_slow_precision(trainer.precision)
         if resume is not None:
-            self._require_same(resume, record)
+            self._require_same(resume, record, started=last is not None)
+            if last is not None and resume.options is not None and record.options is not None:
+                # Not read again: the weights are in last.pt, and the files may be gone.
+                kept = replace(record.options, start_from=resume.options.start_from)
+                record = replace(record, options=kept)
         if last is not None:
             self._restore(trainer, last)
         if self.place.is_first:
@@ -136,9 +140,11 @@ class Run:
         trainer.train(self.folder, self.say, progress=self.progress)
         if not self.place.is_first:
             return {}
-        return self._report(dataset, trainer, votes)
+        return self._report(dataset, trainer, votes, record.options or Options())
 
-    def _report(self, dataset: Dataset, trainer: Trainer, votes: Votes | None) -> dict[str, Any]:
+    def _report(
+        self, dataset: Dataset, trainer: Trainer, votes: Votes | None, options: Options
+    ) -> dict[str, Any]:
         """Measure the network of the best epoch, write the report, and show its main figures."""
         unreadable: list[str] = []
         others = read_other_classes(
@@ -158,6 +164,10 @@ class Run:
             others,
             self.answered,
             self.with_test,
+            sources={
+                "votes_sha256": None if options.votes is None else options.votes.sha256,
+                "teachers_sha256": [one.sha256 for one in options.teachers],
+            },
         )
         figures = outcome.complete(self.folder)
         for text in outcome.warnings(figures):
@@ -217,8 +227,13 @@ class Run:
             tool_versions(),
         )
 
-    def _require_same(self, then: RunRecord, now: RunRecord) -> None:
+    def _require_same(self, then: RunRecord, now: RunRecord, *, started: bool) -> None:
         """Refuse to go on where the rest would not be what an uninterrupted run gives.
+
+        Args:
+            then: What the run was begun with.
+            now: What it would go on with.
+            started: An epoch is done, so that the weights to start from are not read again.
 
         Raises:
             RunError: The pictures, a votes file, a teacher or the arithmetic differ.
@@ -234,10 +249,13 @@ class Run:
                 f"new one."
             )
         if then.options is not None and now.options is not None:
-            for flag, before, after in (
+            sources = [
                 ("--votes", (then.options.votes,), (now.options.votes,)),
                 ("--teacher", then.options.teachers, now.options.teachers),
-            ):
+            ]
+            if not started:
+                sources.append(("--start-from", then.options.start_from, now.options.start_from))
+            for flag, before, after in sources:
                 if differing([s for s in after if s], [s for s in before if s]):
                     raise RunError(
                         f"{self.folder}: the content of {flag} has changed since the run was "
