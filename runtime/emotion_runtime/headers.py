@@ -20,6 +20,7 @@ _JPEG_JUNK = 1 << 16  # bytes between segments
 _JPEG_EXIF = 1 << 20
 _BLOCK_SCANS = 400_000_000  # blocks of 8×8 times the scans that go over them
 _PNG_CHUNKS = 1_000  # beyond one for each kilobyte
+_PNG_PROFILES = 100  # of colour, each of up to 1 MB; a file has one
 _GIF_BLOCKS = 4_096  # of comments and extensions before the first frame
 _TIFF_TAGS = 4_096
 _TIFF_STRIPS = 100_000
@@ -131,7 +132,7 @@ def _check_png(file: IO[bytes], size: int) -> None:
     if size <= _SMALL_FILE:
         return
     most = _PNG_CHUNKS + size // 1024
-    position, chunks = 8, 0
+    position, chunks, profiles = 8, 0, 0
     while position + 12 <= size:
         file.seek(position)
         length, name = struct.unpack(">I4s", file.read(8).ljust(8, b"\0"))
@@ -139,6 +140,9 @@ def _check_png(file: IO[bytes], size: int) -> None:
         chunks += 1
         if chunks > most:
             raise Refusal(f"refused: more than {most:,} chunks in {size:,} bytes")
+        profiles += name == b"iCCP"
+        if profiles > _PNG_PROFILES:
+            raise Refusal(f"refused: more than {_PNG_PROFILES} colour profiles")
         if name == b"IEND":
             return
 

@@ -24,9 +24,10 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_METADATA = {"exif", "xmp", "XML:com.adobe.xmp"}
 _INTEGERS = {1: "B", 3: "H", 4: "I"}  # types of a TIFF tag: BYTE, SHORT, LONG
 
-_TIFF_NAMESPACE = re.compile(
+_TIFF_NAMESPACE = (
     rb"""xmlns:([\w.-]{1,64})\s{0,64}=\s{0,64}["']http://ns\.adobe\.com/tiff/1\.0/["']"""
 )
 _PREFIXES = 8  # names of the namespace that are tried: each is a search of the whole packet
@@ -62,6 +63,13 @@ def orientation_of(image: Image.Image) -> int | None:
             if name == "APP1" and data.startswith(_XMP_HEADER):
                 xmp = data[len(_XMP_HEADER) :]
     return parse_xmp(xmp) if xmp else None
+
+
+def without_orientation(image: Image.Image) -> None:
+    """Take away the metadata that may state an orientation, from an image of our own."""
+    for name in list(image.info):
+        if name in _METADATA or str(name).startswith("Raw profile type "):
+            del image.info[name]
 
 
 def parse_exif(data: bytes) -> int | None:
@@ -103,7 +111,7 @@ def parse_xmp(xmp: Any) -> int | None:
         return None
     if b"Orientation" not in data:
         return None
-    others = itertools.islice(_TIFF_NAMESPACE.finditer(data), _PREFIXES)
+    others = itertools.islice(re.finditer(_TIFF_NAMESPACE, data), _PREFIXES)
     for prefix in dict.fromkeys([b"tiff", *(found[1] for found in others)]):
         name = re.escape(prefix) + b":Orientation"
         value = rb"\s{0,64}([1-8])\s{0,64}"

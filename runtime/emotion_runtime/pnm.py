@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from emotion_runtime.limits import Refusal, check_pixels
 
 _HEADER = 1 << 16  # bytes, comments included
-_TEXT_BYTES = 32 << 20  # of a picture whose values are decimal text
+_TEXT_BYTES = 16 << 20  # of a picture whose values are decimal text
 _SPACE = rb"(?:[ \t\n\v\f\r]|#[^\n\r]*[\n\r])+"
 _FIELDS = re.compile(rb"P([1-6])" + (_SPACE + rb"(\d{1,10})") * 2)
 _LEVELS = re.compile(_SPACE + rb"(\d{1,10})")
@@ -73,7 +73,7 @@ def to_usual_form(file: IO[bytes], size: int) -> IO[bytes]:
     count = height * width * colours
     if kind in (1, 2, 3):
         if size > _TEXT_BYTES:
-            raise Refusal("refused: a PNM picture in text of more than 32 MB")
+            raise Refusal("refused: a PNM picture in text of more than 16 MB")
         file.seek(end)
         values = _parse_text(file.read(), count, bits=kind == 1)
     else:

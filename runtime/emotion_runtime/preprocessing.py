@@ -24,12 +24,11 @@ from PIL import Image, ImageFile
 from emotion_runtime import jpeg
 from emotion_runtime.errors import PictureError
 from emotion_runtime.formats import HEAD, READ, open_as, recognise
-from emotion_runtime.headers import check_header
 from emotion_runtime.limits import Refusal, check_pixels, file_limit
 from emotion_runtime.modes import flattened as flattened
 from emotion_runtime.modes import to_gray
 from emotion_runtime.modes import to_rgb as to_rgb
-from emotion_runtime.orientation import TAG, orientation_of, turn_of
+from emotion_runtime.orientation import TAG, orientation_of, turn_of, without_orientation
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -94,13 +93,19 @@ def read_face(picture: Picture, size: int = FACE_SIZE) -> Pixels:
         TypeError: `picture` is none of these.
     """
     data: bytes | None = None
+    name = "the bytes"
     if isinstance(picture, (str, os.PathLike)):
-        data = _small_jpeg(os.fsdecode(picture))
+        name = os.fsdecode(picture)
+        data = _small_file(name)
     elif isinstance(picture, bytes):
         data = picture
-    if data is not None and (pixels := jpeg.decode_small_jpeg(data, size)) is not None:
-        return pixels if pixels.shape == (size, size) else _fitted(Image.fromarray(pixels), size)
-    return opened(picture, lambda image: _face(image, size))
+        name = getattr(picture, "path", name)
+    if data is None:
+        return opened(picture, lambda image: _face(image, size))
+    pixels = jpeg.decode_small_jpeg(data, size)
+    if pixels is None:
+        return _decode_bytes(data, lambda image: _face(image, size), name)
+    return pixels if pixels.shape == (size, size) else _fitted(Image.fromarray(pixels), size)
 
 
 def opened(picture: Picture, use: Callable[[Image.Image], T]) -> T:
@@ -210,10 +215,12 @@ def _cannot_open(name: str, error: OSError | ValueError) -> PictureError:
     return PictureError(f"{name}: cannot be opened ({reason}).")
 
 
-def _small_jpeg(name: str) -> bytes | None:
-    """Read a file that may be a small JPEG; None for others, which `opened` reads."""
-    if not name[-5:].lower().endswith((".jpg", ".jpeg", ".jpe", ".jfif")):
-        return None
+def _small_file(name: str) -> bytes | None:
+    """Read a small file; None for others, which `opened` reads.
+
+    Raises:
+        PictureError: It cannot be read.
+    """
     if not 0 < _size_of(name) <= jpeg.SMALL:
         return None
     try:
@@ -224,7 +231,7 @@ def _small_jpeg(name: str) -> bytes | None:
             os.close(descriptor)
     except (OSError, ValueError) as error:
         raise _cannot_open(name, error) from error
-    return data
+    return data if len(data) <= jpeg.SMALL else None  # it has grown since
 
 
 @contextlib.contextmanager
@@ -294,7 +301,10 @@ def _open_picture(file: IO[bytes], size: int) -> ImageFile.ImageFile:
     kind = recognise(head)
     if kind is None:
         raise Refusal(f"not a picture in a format that is read ({READ})")
-    check_header(kind, file, size)
+    if kind != "PNG" or size > jpeg.SMALL:  # a small PNG starts without that module
+        from emotion_runtime.headers import check_header
+
+        check_header(kind, file, size)
     if kind == "PPM":
         from emotion_runtime.pnm import to_usual_form
 
@@ -430,7 +440,11 @@ def upright(image: Image.Image) -> Image.Image:
         Refusal: There are too many pixels.
     """
     turn = _load(image)
-    return image if turn is None else image.transpose(turn)
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    without_orientation(turned)  # else it is turned again by whoever reads or saves it
+    return turned
 
 
 def _load(image: Image.Image) -> Image.Transpose | None:
