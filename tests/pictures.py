@@ -76,8 +76,9 @@ def exif_of(orientation: int, order: str = "<") -> bytes:
 def xmp_of(text: str, prefix: str = "tiff") -> bytes:
     """An XMP packet whose description holds `text` as attributes, or elements where it begins <."""
     attributes, elements = ("", text) if text.startswith("<") else (text, "")
-    return (
-        f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf'
-        f'-syntax-ns#"><rdf:Description xmlns:{prefix}="http://ns.adobe.com/tiff/1.0/" {attributes}>'
-        f"{elements}</rdf:Description></rdf:RDF></x:xmpmeta>"
-    ).encode()
+    spaces = (
+        'xmlns:x="adobe:ns:meta/" xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" '
+        f'xmlns:{prefix}="http://ns.adobe.com/tiff/1.0/"'
+    )
+    description = f"<rdf:Description {attributes}>{elements}</rdf:Description>"
+    return f"<x:xmpmeta {spaces}><rdf:RDF>{description}</rdf:RDF></x:xmpmeta>".encode()

@@ -32,6 +32,14 @@ def default_limit() -> Iterator[None]:
     set_pixel_limit(None)
 
 
+def error_of(picture: bytes) -> str:
+    try:
+        read_face(picture)
+    except PictureError as error:
+        return str(error)
+    return "read"
+
+
 def jpeg() -> bytes:
     return encoded(FACE, "JPEG")
 
@@ -90,9 +98,7 @@ def hostile() -> dict[str, bytes]:
 
 def test_headers_that_would_take_long_are_refused() -> None:
     for name, data in hostile().items():
-        with pytest.raises(PictureError, match="refused"):
-            read_face(data)
-            pytest.fail(name)
+        assert "refused" in error_of(data), name
 
 
 def test_comments_within_a_pnm_are_read_over() -> None:
@@ -135,9 +141,7 @@ def _resized(data: bytes, frame: bytes, side: int) -> bytes:
 
 def test_more_pixels_than_the_limit_are_refused() -> None:
     for name, data in large_pictures().items():
-        with pytest.raises(PictureError, match=r"[\d,]+×[\d,]+ pixels, refused: the limit"):
-            read_face(data)
-            pytest.fail(name)
+        assert " pixels, refused: the limit" in error_of(data), name
 
 
 def test_a_jpeg_counts_as_what_is_decoded_of_it() -> None:
