@@ -14,6 +14,7 @@ import contextlib
 import io
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -54,6 +55,19 @@ _OWN = "_emotion_edge_own"
 _FLAGS = os.O_RDONLY | sum(
     getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
 )
+
+# Two threads may hand over one image, whose file has one position.
+_reopening = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """Replace the lock in a forked child, where it may stay locked for ever."""
+    global _reopening
+    _reopening = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 T = TypeVar("T")
 
@@ -387,7 +401,8 @@ def _reopened(image: Image.Image) -> ImageFile.ImageFile | None:
         return None
     frame = image.tell()
     try:
-        data = _read_whole(file, "the image")
+        with _reopening:
+            data = _read_whole(file, "the image")
         own = _open_picture(io.BytesIO(data), len(data))
         if own.tell() != frame:
             own.seek(frame)

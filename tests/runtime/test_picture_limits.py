@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import subprocess
@@ -236,23 +237,19 @@ def test_each_suffix_that_folders_are_searched_for_is_read() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"\0" * 100,
+        b"\x00" * 100,
         b"\n",
         b"P",
         b"P9 1 1",
         b"BM",
         b"GIF89a",
-        b"II*\0",
+        b"II*\x00",
         b"RIFF....WEBP",
         b"\xff\xd8\xff",
-    ]
-    + [
-        b"\0\0\0\x18ftypavif" + bytes(16),
-        b"\0\0\x02" + bytes(40),
+        b"\x00\x00\x00\x18ftypavif" + bytes(16),
+        b"\x00\x00\x02" + bytes(40),
         b"P5 3 3 70000\n",
         b"P5 2 2 255\n1",
-    ]
-    + [
         b"P2 2 2 9 1 2 3",
         b"P2 2 2 9 1 2 3 x",
         b"P2 2 2 9 1 2 3 10",
@@ -277,8 +274,6 @@ def test_heic_is_read_or_names_its_package(tmp_path: Path, monkeypatch: pytest.M
 
 def test_heic_is_turned_once_and_registers_nothing() -> None:
     pillow_heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
-    import io
-
     buffer = io.BytesIO()
     tall = Image.new("RGB", (64, 96))
     tall.paste((250, 250, 250), (0, 0, 64, 48))

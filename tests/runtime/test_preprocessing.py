@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from emotion_runtime import PictureError, read_face
+from emotion_runtime.faces import FaceFinder
 from emotion_runtime.preprocessing import is_small, opened, to_rgb, upright
 from pictures import encoded, gray_tiff, png, png_chunk
 from synthetic import band_face
@@ -58,7 +60,26 @@ def test_transparent_becomes_white() -> None:
     assert read_face(Image.new("RGBA", (48, 48), (0, 0, 0, 0))).min() == 255
 
 
-MODES = "1 L LA La PA P RGB RGBA RGBa RGBX CMYK YCbCr HSV LAB I;16 I;16B I F".split()
+MODES = [
+    "1",
+    "L",
+    "LA",
+    "La",
+    "PA",
+    "P",
+    "RGB",
+    "RGBA",
+    "RGBa",
+    "RGBX",
+    "CMYK",
+    "YCbCr",
+    "HSV",
+    "LAB",
+    "I;16",
+    "I;16B",
+    "I",
+    "F",
+]
 
 
 def in_mode(image: Image.Image, mode: str) -> Image.Image:
@@ -86,7 +107,21 @@ def test_every_mode_of_a_picture_is_read(mode: str) -> None:
     assert np.abs(read_face(in_mode(image, mode)).astype(int) - expected).max() <= 1
 
 
-KINDS = "PNG JPEG WEBP GIF BMP DIB TIFF AVIF JPEG2000 PPM PCX TGA MPO".split()
+KINDS = [
+    "PNG",
+    "JPEG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "DIB",
+    "TIFF",
+    "AVIF",
+    "JPEG2000",
+    "PPM",
+    "PCX",
+    "TGA",
+    "MPO",
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -158,6 +193,31 @@ def test_a_callers_image_is_never_changed(kind: str, loaded: bool, tmp_path: Pat
         if not loaded:
             np.testing.assert_array_equal(np.asarray(rgb), np.asarray(again))
         np.testing.assert_array_equal(np.asarray(image), np.asarray(untouched))
+
+
+def test_faces_of_an_image_are_looked_for_as_in_its_file(tmp_path: Path) -> None:
+    class NoFaces:
+        def detect(self, image: np.ndarray) -> list[Any]:
+            return []
+
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (2400, 1800), (90, 90, 90)).save(path)
+    finder = FaceFinder(NoFaces())
+    with Image.open(path) as image:
+        read_face(image)
+        small, scale, _ = finder.locate(image)
+        assert image.size == (2400, 1800)
+        assert image.mode == "RGB"
+    assert scale == finder.locate(path)[1] == max(small.size) / 2400 < 1
+
+
+def test_threads_may_share_an_image_that_is_not_decoded(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (600, 600), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    expected = read_face(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image, ThreadPoolExecutor(4) as pool:
+        for face in pool.map(read_face, [image] * 24):
+            np.testing.assert_array_equal(face, expected)
 
 
 def test_what_a_caller_chose_of_an_image_is_kept(tmp_path: Path) -> None:
@@ -265,7 +325,7 @@ def test_twelve_bits_of_a_tiff_are_scaled() -> None:
     ],
 )
 def test_deep_pixels_without_a_defined_scale_are_refused(picture: Any) -> None:
-    with pytest.raises(PictureError, match="refused: .*pixels"):
+    with pytest.raises(PictureError, match=r"refused: .*pixels"):
         read_face(picture)
 
 

@@ -41,12 +41,12 @@ def test_a_link_back_to_a_folder_above_ends_there(tmp_path: Path) -> None:
 
 def test_every_folder_is_visited_once_and_the_rest_is_told(tmp_path: Path) -> None:
     folder = tmp_path / "a"
-    for number in range(25):  # 2^24 paths to the one picture
+    for _ in range(25):  # 2^24 paths to the one picture
         folder.mkdir()
         (folder / "left").mkdir()
         (folder / "right").symlink_to("left", target_is_directory=True)
         folder = folder / "left" / "a"
-    save_face(folder / "1.png", number)
+    save_face(folder / "1.png", 0)
     repeats: list[str] = []
     found = list(find_pictures([str(tmp_path)], on_repeat=repeats.append))
     assert found == [str(folder / "1.png")]
@@ -57,16 +57,16 @@ def test_every_folder_is_visited_once_and_the_rest_is_told(tmp_path: Path) -> No
 def test_folders_may_be_deeper_than_python_calls(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     for _ in range(1200):
-        os.mkdir("d")
+        Path("d").mkdir()
         os.chdir("d")
     Path("1.png").touch()
     os.chdir(tmp_path)
     found = list(find_pictures(["."]))
     os.chdir(Path(found[0]).parent)
-    os.unlink("1.png")
+    Path("1.png").unlink()
     for _ in range(1200):  # pytest would not get to its end
         os.chdir("..")
-        os.rmdir("d")
+        Path("d").rmdir()
     assert len(found) == 1
 
 
