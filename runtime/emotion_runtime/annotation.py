@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from emotion_runtime.atomic import naming, replacing
 from emotion_runtime.errors import OutputError, PictureError
 from emotion_runtime.prediction import UNCERTAIN, FacePrediction, Prediction
-from emotion_runtime.preprocessing import flattened, opened, upright
+from emotion_runtime.preprocessing import opened, to_rgb, upright
 from emotion_runtime.sorting import inside_roots
 
 # Okabe and Ito's colours, which colour-blind people tell apart too; the classes take them in turn.
@@ -121,7 +121,7 @@ class AnnotatedCopies:
         if target.suffix.lower() not in _KEEP:
             target = target.with_name(target.name + ".png")
         try:
-            image = opened(path, lambda one: flattened(upright(one)).convert("RGB"))
+            image = opened(path, lambda one: to_rgb(upright(one)))
         except PictureError as error:  # gone since it was classified
             raise OutputError(f"{target}: cannot be drawn ({error})") from error
         draw_faces(image, faces, self._labels)

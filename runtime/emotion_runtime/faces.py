@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from emotion_runtime.detection import Box, Detection, Detector, distinct, open_detector
-from emotion_runtime.preprocessing import FACE_SIZE, Picture, Pixels, flattened, opened, upright
+from emotion_runtime.preprocessing import (
+    FACE_SIZE,
+    Picture,
+    Pixels,
+    opened,
+    reduce_jpeg,
+    to_rgb,
+    upright,
+)
 
 # FER2013's square against the box that RetinaFace draws around its faces, measured on 900 of its
 # training faces (enlarged, their edges drawn on): side over the box's geometric mean, median 1.13,
@@ -111,10 +119,9 @@ class FaceFinder:
         """Decode no finer than needed: RGB, with its size over that on disk."""
         full = image.size
         wanted = self._scales(*full)[0]
-        if image.format in ("JPEG", "MPO"):
-            image.draft("RGB", (math.ceil(full[0] * wanted), math.ceil(full[1] * wanted)))
+        reduce_jpeg(image, "RGB", (math.ceil(full[0] * wanted), math.ceil(full[1] * wanted)))
         scale = max(image.size) / max(full)
-        return flattened(upright(image)).convert("RGB"), scale
+        return to_rgb(upright(image)), scale
 
     def _detect(self, image: Image.Image, scale: float) -> list[Detection]:
         """Find faces in the pixels of `image`, which is `scale` times the picture on disk."""

@@ -86,6 +86,7 @@ class Job:
         self._hint = ""
         self._failures = 0
         self._passed_over = 0
+        self._repeats = 0
 
     def run(self) -> bool:
         """Write a result for each picture; say whether all went well.
@@ -98,6 +99,7 @@ class Job:
             expand(self.paths, sys.stdin.buffer, null=self.null),
             on_error=self._note_failure,
             on_other=self._note_other,
+            on_repeat=self._note_repeat,
         )
         try:
             with self._opened() as (stream, skip):
@@ -158,6 +160,9 @@ class Job:
     def _note_other(self, _path: str) -> None:
         self._passed_over += 1
 
+    def _note_repeat(self, _path: str) -> None:
+        self._repeats += 1
+
     def _summary(self) -> str:
         total = self._counts.total()
         names = [*self.classifier.labels, *([UNCERTAIN] if self._counts[UNCERTAIN] else [])]
@@ -173,6 +178,8 @@ class Job:
             text += f"; {self._counts[UNREADABLE]:,} could not be read"
         if self._passed_over:
             text += f"; {self._passed_over:,} other files passed over"
+        if self._repeats:
+            text += f"; {counted(self._repeats, 'link')} to folders visited already"
         return text
 
     @contextlib.contextmanager
