@@ -51,7 +51,9 @@ def main() -> None:
     )
     wanted = subset.Subsetter(options)
     wanted.populate(
-        unicodes=[code for first, last in RANGES for code in range(first, last + 1) if code in there]
+        unicodes=[
+            code for first, last in RANGES for code in range(first, last + 1) if code in there
+        ]
     )
     wanted.subset(font)
     HERE.mkdir(exist_ok=True)

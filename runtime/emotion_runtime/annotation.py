@@ -49,15 +49,16 @@ def draw_faces(
         edge = (x - line, y - line, x + width + line, y + height + line)
         draw.rectangle(edge, outline=_INK, width=3 * line)
         draw.rectangle((x, y, x + width, y + height), outline=colour, width=line)
-        text = f"{one.label} {one.confidence or 0:.0%}"
-        _draw_label(draw, image.size, box, text, colour, line, font)
+        share = f" {one.confidence or 0:.0%}"
+        _draw_label(draw, image.size, box, one.label, share, colour, line, font)
 
 
 def _draw_label(
     draw: ImageDraw.ImageDraw,
     size: tuple[int, int],
     box: tuple[int, int, int, int],
-    text: str,
+    label: str,
+    share: str,
     colour: str,
     line: int,
     font: Font,
@@ -66,7 +67,8 @@ def _draw_label(
     x, y, width, height = box
     points = round(min(max(12, width / 7), max(12, size[0] / 20)))
     pad = max(2, line)
-    text, drawn_by = font.fitted(text, points, size[0] - 2 * pad), font.sized(points)
+    drawn_by = font.sized(points)
+    text = font.fitted(label, points, size[0] - 2 * pad, share)
     left, top, right, bottom = (round(value) for value in draw.textbbox((0, 0), text, drawn_by))
     wide, high = right - left + 2 * pad, bottom - top + 2 * pad
     at_x = max(0, min(x - line, size[0] - wide))

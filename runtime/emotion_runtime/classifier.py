@@ -226,9 +226,7 @@ class EmotionClassifier:
         from emotion_runtime.cpus import usable_cpus
         from emotion_runtime.pipeline import faces_within, predict_stream
 
-        answer = faces_within(
-            self, finder or self._finder, largest=largest, keep_crops=keep_crops
-        )
+        answer = faces_within(self, finder or self._finder, largest=largest, keep_crops=keep_crops)
         return predict_stream(
             answer, pictures, batch_size=batch_size, workers=workers or usable_cpus()
         )

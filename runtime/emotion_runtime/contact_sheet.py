@@ -74,7 +74,7 @@ class ContactSheet:
         width = _GAP + columns * (_FACE + _GAP)
         sheet = Image.new("RGB", (width, _HEAD + rows * (_FACE + _TEXT + _GAP)), _PAPER)
         draw = ImageDraw.Draw(sheet)
-        title = self._font.drawable(self._title(len(shown)))
+        title = self._font.fitted(self._title(len(shown)), 14, width - 2 * _GAP, tail=" ")
         draw.text((_GAP, 9), title, _INK, self._font.sized(14))
         for place, prediction in enumerate(shown):
             row, column = divmod(place, columns)
@@ -108,13 +108,16 @@ def _draw_face(
     else:
         sheet.paste(face, corner)
     if prediction.label is None or prediction.path is None:
-        colour, text = _RED, UNREADABLE
+        colour, text, share = _RED, UNREADABLE, ""
     else:
         colour = _AMBER if prediction.label == UNCERTAIN else _INK
-        text = f"{prediction.label} {prediction.confidence or 0:.0%}"
+        text, share = prediction.label, f" {prediction.confidence or 0:.0%}"
     name = Path(prediction.path or "").name
-    for line, ink, size, down in ((text, colour, 12, 2), (name, _FAINT, 10, 16)):
-        fitted = font.fitted(line, size, _FACE)
+    for line, tail, ink, size, down in (
+        (text, share, colour, 12, 2),
+        (name, "", _FAINT, 10, 16),
+    ):
+        fitted = font.fitted(line, size, _FACE, tail)
         draw.text((left, top + _FACE + down), fitted, ink, font.sized(size))
 
 

@@ -69,7 +69,8 @@ class FaceFinder:
             a picture more than twice as long as wide), or in large pictures for a 32nd of the
             long side or a 20th of the short side, whichever is less. A photograph is looked at as
             small as that allows: twice the height takes a quarter of the time. Under 32, pictures
-            are enlarged. Faces somewhat smaller may be found too.
+            are enlarged; so are pictures under 160 pixels always. Faces somewhat smaller may be
+            found too.
         floor: Least confidence of a face, 0 to 1.
         framing: Side of the square over the geometric mean of the box's sides.
 
@@ -162,9 +163,11 @@ class FaceFinder:
         if limits:
             pictures = sum(limits.values())
             least, most = min(limits), max(limits)
-            span = f"{least}" if least == most else f"{least} to {most} (depending on its size)"
+            span = f"{least} pixels"
+            if most > least:
+                span = f"{least} to {most} pixels (by the size of the {noun})"
             notes.append(
-                f"faces under {span} pixels were not searched for in "
+                f"faces under {span} were not searched for in "
                 f"{counted(pictures, f'large {noun}')}; --min-face {DEFAULT_LEAST_FACE} finds them"
             )
         if counts["small"]:

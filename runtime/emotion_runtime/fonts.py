@@ -1,7 +1,7 @@
 """Text on pictures: which font draws it, and which characters cannot be drawn.
 
-The font that ships is DejaVu Sans with Latin, Greek and Cyrillic (``dejavu/``, with its licence; made
-by ``runtime/make_font.py``).
+The font that ships is DejaVu Sans with Latin, Greek and Cyrillic: ``dejavu/``, with its licence,
+made by ``runtime/make_font.py``.
 """
 
 from __future__ import annotations
@@ -84,21 +84,25 @@ class Font:
         # The bitmap font of a Pillow without FreeType refuses what it lacks.
         return text if self._scalable else text.encode("latin-1", "replace").decode("latin-1")
 
-    def fitted(self, text: str, size: float, width: float) -> str:
-        """Return text as it will be drawn, its beginning left out where it is wider than `width`.
+    def fitted(self, text: str, size: float, width: float, tail: str = "") -> str:
+        """Return text as it will be drawn, shortened where it is wider than `width`.
 
         Args:
-            text: Any text; its end is kept, because numbers are there.
+            text: Any text. What is left out is its beginning, because names end in numbers; with
+                a tail it is the end.
             size: Of the font, in pixels.
             width: In pixels.
+            tail: Follows the text, and is never left out.
         """
-        text, font = self.drawable(text), self.sized(size)
-        if font.getlength(text) <= width:
-            return text
-        ellipsis = "…" if self._scalable else "..."
-        while len(text) > 1 and font.getlength(ellipsis + text) > width:
-            text = text[max(1, len(text) // 8) :] if len(text) > 40 else text[1:]
-        return ellipsis + text
+        text, tail, font = self.drawable(text), self.drawable(tail), self.sized(size)
+        if font.getlength(text + tail) <= width:
+            return text + tail
+        dots = "…" if self._scalable else "..."
+        for kept in range(len(text) - 1, 0, -1):
+            short = text[:kept] + dots + tail if tail else dots + text[-kept:]
+            if font.getlength(short) <= width:
+                return short
+        return dots + tail
 
     def note(self) -> str | None:
         """Say which characters could not be drawn so far; None where all could."""

@@ -79,7 +79,8 @@ class VideoFile:
     def __init__(self, path: str) -> None:
         cv2 = opencv()
         if not Path(path).is_file():
-            raise VideoError(f"{path}: no such file.")
+            there = "not a regular file" if Path(path).exists() else "no such file"
+            raise VideoError(f"{path}: {there}.")
         try:
             self._container = inspect(path)
         except OSError as error:
@@ -274,7 +275,8 @@ class VideoWriter:
         notes: Sentences about how frames were changed to fit.
 
     Raises:
-        OutputError: OpenCV writes no such file, or it cannot be written whole.
+        OutputError: OpenCV writes no such file, or it cannot be written whole, or there was no
+            frame.
         VideoError: OpenCV is not installed.
     """
 
@@ -300,6 +302,8 @@ class VideoWriter:
         trace: TracebackType | None,
     ) -> None:
         if self._writer is None:
+            if kind is None:
+                raise OutputError(f"{self._name}: not written, because there was no frame.")
             return
         self._writer.release()
         if kind is None:

@@ -24,6 +24,7 @@ from emotion_runtime.tracking import Tracker
 
 _LONGEST_PAUSE = 60.0  # seconds: a longer one is not repeated frame by frame
 
+
 @dataclass(frozen=True)
 class VideoPrediction(FacePrediction):
     """What the network says of one face in one frame, steadied by the frames before.

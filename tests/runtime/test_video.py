@@ -207,9 +207,9 @@ def test_frames_without_a_face_give_no_line(tmp_path: Path) -> None:
 def plain(number: int, size: tuple[int, int] = (64, 48)) -> NDArray[np.uint8]:
     """Draw a frame without a face."""
     rng = np.random.default_rng(number)
-    return np.kron(rng.integers(0, 256, (size[1] // 8, size[0] // 8, 3)), np.ones((8, 8, 1))).astype(
-        np.uint8
-    )
+    return np.kron(
+        rng.integers(0, 256, (size[1] // 8, size[0] // 8, 3)), np.ones((8, 8, 1))
+    ).astype(np.uint8)
 
 
 def write_video(path: Path, frames: int = 40, rate: float = 10) -> Path:
@@ -446,6 +446,21 @@ def test_annotated_copy_keeps_the_times_of_uneven_frames(tmp_path: Path) -> None
     assert "pauses of 3,999 s left out" in copy.notes()[0]
 
 
+def test_camera_without_a_frame_writes_no_empty_video(tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="videos need the extra [faces]")
+    job = VideoJob(
+        EmotionClassifier(),
+        FaceFinder(),
+        [Camera(read=lambda: None)],
+        print,
+        output=tmp_path / "t",
+        annotate=tmp_path / "out.mp4",
+    )
+    with pytest.raises(OutputError, match="no frame"):
+        job.run()
+    assert not (tmp_path / "out.mp4").exists()
+
+
 def test_camera_that_breaks_off_is_an_error_and_no_hang() -> None:
     def read() -> NDArray[np.uint8] | None:
         raise VideoError("camera 0: gives no more pictures; is it unplugged?")
@@ -454,9 +469,7 @@ def test_camera_that_breaks_off_is_an_error_and_no_hang() -> None:
         list(Camera(read=read))
 
 
-def test_camera_that_breaks_off_keeps_what_it_gave(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_camera_that_breaks_off_keeps_what_it_gave(tmp_path: Path) -> None:
     count = 0
 
     def read() -> NDArray[np.uint8]:
