@@ -56,7 +56,10 @@ def opencv() -> Any:
             "videos and cameras need OpenCV, which is not installed; run\n"
             "  pip install 'emotion-edge[faces]'"
         ) from error
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    if hasattr(cv2, "setLogLevel"):
+        cv2.setLogLevel(0)
+    else:  # OpenCV 5
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     return cv2
 
 
