@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from emotion_runtime.errors import DetectorError
 from emotion_runtime.faces import FaceFinder, _tiles, crop
 from emotion_runtime.preprocessing import read_face
 from emotion_runtime.retinaface import RetinaFace
+from emotion_runtime.tally import Tally
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
@@ -553,6 +555,21 @@ def test_summary_says_which_faces_were_left_out_or_are_unreliable(folder: Path) 
     crowd(20).save(folder / "small.png")
     said = run(folder / "small.png", "--faces", "--min-face", "12").stderr
     assert "are under 24 pixels high: their labels are less reliable" in said
+
+
+def test_counts_of_threads_are_added_up() -> None:
+    tally = Tally()
+
+    def count() -> None:
+        for _ in range(1000):
+            tally.add("face")
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert tally.total()["face"] == 4000
 
 
 # The crops.
