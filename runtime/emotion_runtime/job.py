@@ -63,6 +63,7 @@ class Job:
         quiet: No progress, no summary.
         finder: What finds the faces within each picture; None takes each picture for a face.
         largest: With a finder: keep the largest face of each picture alone.
+        keep_crops: With a finder: give the sinks what the network saw of each face.
         sinks: What else is done with each prediction.
     """
 
@@ -79,6 +80,7 @@ class Job:
     quiet: bool = False
     finder: FaceFinder | None = None
     largest: bool = False
+    keep_crops: bool = False
     sinks: list[Sink] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -122,6 +124,8 @@ class Job:
             self.say(self._summary())
             if self._hint:
                 self.say(self._hint)
+            for note in [] if self.finder is None else self.finder.notes():
+                self.say(note)
         return not self._failures and not self._counts[UNREADABLE]
 
     def _predictions(
@@ -139,6 +143,7 @@ class Job:
             largest=self.largest,
             batch_size=min(self.batch_size, _PHOTOGRAPHS),
             workers=self.workers,
+            keep_crops=self.keep_crops,
         )
         return faces, FacePrediction
 
