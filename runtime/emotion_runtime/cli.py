@@ -67,7 +67,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--contact-sheet",
     type=_FILE,
     metavar="FILE.png",
-    help="Draw pictures with their labels, to look at; of many, a sample.",
+    help="Draw pictures with their labels, to look at; of many, a sample. With --faces, the faces.",
 )
 @face_options
 @click.option(
@@ -178,6 +178,11 @@ def main(
         _print_self_test(classifier)
     if not paths and finding.camera is None:
         return
+    font = None
+    if contact_sheet is not None or finding.annotate is not None:
+        from emotion_runtime.fonts import Font
+
+        font = Font(finding.font)
     finder = finding.finder(threads)
     if finder is not None and finding.watches(paths):
         from emotion_runtime.frames import Camera
@@ -191,10 +196,13 @@ def main(
             format_name=format_name,
             output=output,
             annotate=finding.annotate,
+            font=font,
             largest=finding.largest,
             strict=strict,
             quiet=quiet,
         ).run()
+        if font is not None and (note := font.note()):
+            say(note)
         sys.exit(0 if watched else 1)
     from emotion_runtime.job import Job
 
@@ -206,11 +214,15 @@ def main(
     if contact_sheet is not None:
         from emotion_runtime.contact_sheet import ContactSheet
 
-        sinks.append(ContactSheet(contact_sheet))
+        sinks.append(ContactSheet(contact_sheet, font=font))
     if finding.annotate is not None:
         from emotion_runtime.annotation import AnnotatedCopies
 
-        sinks.append(AnnotatedCopies(finding.annotate, paths, classifier.labels))
+        sinks.append(AnnotatedCopies(finding.annotate, paths, classifier.labels, font))
+    if finding.crops is not None:
+        from emotion_runtime.crops import FaceCrops
+
+        sinks.append(FaceCrops(finding.crops, paths))
     good = Job(
         classifier,
         paths,
@@ -225,8 +237,11 @@ def main(
         quiet=quiet,
         finder=finder,
         largest=finding.largest,
+        keep_crops=finding.crops is not None or contact_sheet is not None,
         sinks=sinks,
     ).run()
+    if font is not None and (note := font.note()):
+        say(note)
     if not good:
         sys.exit(1)
 

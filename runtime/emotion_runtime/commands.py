@@ -12,6 +12,7 @@ import click
 
 from emotion_runtime import __version__
 from emotion_runtime.errors import EmotionEdgeError
+from emotion_runtime.silence import silence_decoders
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,6 +54,8 @@ def guarded(extra: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
             # Pillow warns of odd metadata; the pixels decide, and damage is an answer of its own.
             warnings.filterwarnings("ignore", module=r"PIL\.")
+            # So does libtiff, on standard error itself.
+            silence_decoders()
             try:
                 return command(*args, **kwargs)
             except EmotionEdgeError as error:

@@ -63,6 +63,7 @@ class Job:
         quiet: No progress, no summary.
         finder: What finds the faces within each picture; None takes each picture for a face.
         largest: With a finder: keep the largest face of each picture alone.
+        keep_crops: With a finder: give the sinks what the network saw of each face.
         sinks: What else is done with each prediction.
     """
 
@@ -79,6 +80,7 @@ class Job:
     quiet: bool = False
     finder: FaceFinder | None = None
     largest: bool = False
+    keep_crops: bool = False
     sinks: list[Sink] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -86,6 +88,7 @@ class Job:
         self._hint = ""
         self._failures = 0
         self._passed_over = 0
+        self._repeats = 0
 
     def run(self) -> bool:
         """Write a result for each picture; say whether all went well.
@@ -98,6 +101,7 @@ class Job:
             expand(self.paths, sys.stdin.buffer, null=self.null),
             on_error=self._note_failure,
             on_other=self._note_other,
+            on_repeat=self._note_repeat,
         )
         try:
             with self._opened() as (stream, skip):
@@ -120,6 +124,8 @@ class Job:
             self.say(self._summary())
             if self._hint:
                 self.say(self._hint)
+            for note in [] if self.finder is None else self.finder.notes():
+                self.say(note)
         return not self._failures and not self._counts[UNREADABLE]
 
     def _predictions(
@@ -137,6 +143,7 @@ class Job:
             largest=self.largest,
             batch_size=min(self.batch_size, _PHOTOGRAPHS),
             workers=self.workers,
+            keep_crops=self.keep_crops,
         )
         return faces, FacePrediction
 
@@ -158,6 +165,9 @@ class Job:
     def _note_other(self, _path: str) -> None:
         self._passed_over += 1
 
+    def _note_repeat(self, _path: str) -> None:
+        self._repeats += 1
+
     def _summary(self) -> str:
         total = self._counts.total()
         names = [*self.classifier.labels, *([UNCERTAIN] if self._counts[UNCERTAIN] else [])]
@@ -173,6 +183,8 @@ class Job:
             text += f"; {self._counts[UNREADABLE]:,} could not be read"
         if self._passed_over:
             text += f"; {self._passed_over:,} other files passed over"
+        if self._repeats:
+            text += f"; {counted(self._repeats, 'link')} to folders visited already"
         return text
 
     @contextlib.contextmanager
