@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import emotion_models
-from emotion_runtime.classifier import open_session
 from emotion_runtime.detection import Box, Detection, distinct
+from emotion_runtime.session import open_session
 
 # As it was trained: squares of two sizes, in pixels, at every place of three grids.
 _GRIDS = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))

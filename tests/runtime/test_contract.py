@@ -75,10 +75,5 @@ def test_a_graph_that_is_not_what_the_contract_says_is_refused(tmp_path: Path) -
 
 
 def test_files_that_are_no_model_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "empty.onnx").touch()
-    (tmp_path / "text.onnx").write_text("hello")
-    for name in ("empty.onnx", "text.onnx"):
-        with pytest.raises(ModelFileError, match="not a model"):
-            EmotionClassifier(tmp_path / name)
     with pytest.raises(ModelFileError, match="no such model file"):
         EmotionClassifier(tmp_path / "missing.onnx")
