@@ -25,17 +25,14 @@ def read_model(path: Path) -> bytes:
             that this toolkit runs; the message says what it is instead where that is known.
     """
     try:
-        # Without waiting: the other end of a pipe may never come.
-        descriptor = os.open(path, os.O_RDONLY | _flag("O_NONBLOCK") | _flag("O_BINARY"))
+        file = open(path, "rb", opener=_without_waiting)
     except (OSError, ValueError) as error:
-        if Path(path).is_dir():  # Windows refuses to open a folder
+        if Path(path).is_dir():
             raise ModelFileError(_folder(path)) from error
         reason = getattr(error, "strerror", None) or str(error)
         raise ModelFileError(f"{path}: cannot be opened ({reason}).") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            raise ModelFileError(_folder(path))
+    with file:
+        status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ModelFileError(f"{path}: not a regular file; a model is opened from one.")
         try:
@@ -107,7 +104,6 @@ def _too_large(path: Path) -> str:
     return f"{path}: larger than {MAX_MODEL_BYTES // 2**20} MiB, the largest model that is opened."
 
 
-def _flag(name: str) -> int:
-    """Return a flag of `os.open`, 0 where the system lacks it."""
-    value: int = getattr(os, name, 0)
-    return value
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; the other end of a pipe, which may never come, is not waited for."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import emotion_models
 from emotion_runtime.errors import ModelFileError, reason_of
@@ -52,8 +53,9 @@ class Session:
     """A model file opened in onnxruntime; may be used from threads, forked and pickled.
 
     A forked child opens the file's bytes anew at its first call: a lock of onnxruntime that
-    another thread held in the parent would stay locked in the child for ever. A pickle holds the
-    path and the digest of the file, which must be the same where it is unpickled.
+    another thread held in the parent would stay locked in the child for ever, and the threads
+    of its pool are not there. A pickle holds the path and the digest of the file, which must be
+    the same where it is unpickled.
 
     Args:
         path: The file, or where `data` came from.
@@ -70,7 +72,8 @@ class Session:
     ) -> None:
         self.path, self.threads, self.provider = path, threads, provider
         self._data = data  # onnxruntime's own object keeps them too: no copy
-        self._opened = os.getpid(), self._open()
+        self._opened: Any = self._open()
+        _open_sessions.add(self)
 
     def run(
         self, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]]
@@ -121,14 +124,21 @@ class Session:
 
     @property
     def _session(self) -> Any:
-        process, session = self._opened
-        if process != os.getpid():
-            # The parent's session is left as it is: ending it would wait for threads that a
-            # forked child does not have.
-            _INHERITED.append(session)
-            self._opened = os.getpid(), self._open()
-            session = self._opened[1]
-        return session
+        # Two threads of a forked child at once may open two, and one is kept: a lock could be
+        # held in another thread when the process forks.
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
+
+    def _forget(self) -> None:
+        """Leave the parent's session alone, in a forked child: neither use it nor end it."""
+        import ctypes
+
+        if self._opened is not None:
+            # Ending it would wait for threads that the child does not have. With one reference
+            # more than there are, not even the end of the process ends it.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._opened))
+            self._opened = None
 
     def _open(self) -> Any:
         onnxruntime = import_onnxruntime()
@@ -190,7 +200,16 @@ class Session:
         return _reopened, (where, self.sha256(), self.threads, self.provider)
 
 
-_INHERITED: list[Any] = []  # sessions of a parent process, never used nor ended
+_open_sessions: WeakSet[Session] = WeakSet()
+
+
+def _forget_sessions() -> None:
+    for session in _open_sessions:
+        session._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_sessions)
 
 
 def _reopened(path: Path, sha256: str, threads: int, provider: str) -> Session:
