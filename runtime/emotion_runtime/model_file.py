@@ -25,7 +25,7 @@ def read_model(path: Path) -> bytes:
             that this toolkit runs; the message says what it is instead where that is known.
     """
     try:
-        file = open(path, "rb", opener=_without_waiting)
+        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  closed below
     except (OSError, ValueError) as error:
         if Path(path).is_dir():
             raise ModelFileError(_folder(path)) from error

@@ -80,13 +80,23 @@ def test_a_stream_given_up_leaves_no_thread(classifier: EmotionClassifier, worke
     assert threading.active_count() == before
 
 
-def test_an_error_of_the_source_reaches_the_caller(classifier: EmotionClassifier) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("count", [0, 1, 2, 50])
+def test_an_error_of_the_source_comes_behind_the_answers_to_what_it_gave(
+    classifier: EmotionClassifier, workers: int, count: int
+) -> None:
     def pictures() -> Iterator[object]:
-        yield band_face(0)
+        for number in range(count):
+            yield band_face(number % 3)
         raise RuntimeError("the disk is gone")
 
+    before, answers = threading.active_count(), []
+    stream = classifier.predict_many(pictures(), workers=workers, batch_size=8)
     with pytest.raises(RuntimeError, match="disk is gone"):
-        list(classifier.predict_many(pictures(), workers=2))
+        answers.extend(stream)
+    labels = [CLASSES[number % 3] for number in range(count)]
+    assert [answer.label for answer in answers] == labels
+    assert threading.active_count() == before
 
 
 # Real headers with anything behind them get further into the decoders than noise does.
