@@ -76,12 +76,20 @@ def _something_else(head: bytes, path: Path) -> str | None:
         return "a zip archive, not a model file"
     if head.startswith(b"\x80") and Path(path).suffix in (".pt", ".pth"):
         return _checkpoint(path)
-    if len(head) >= 8 and all(byte in _TEXT for byte in head):
+    if _is_text(head):
         return "a text file, not a model file"
     return None
 
 
-_TEXT = frozenset((*range(0x20, 0x7F), 0x09, 0x0A, 0x0D))  # a protobuf has other bytes soon
+def _is_text(head: bytes) -> bool:
+    """Return whether the first bytes are text; those of a protobuf have control characters."""
+    try:
+        text = head.decode()
+    except UnicodeDecodeError as error:
+        if len(head) - error.start > 3:  # more than a last character that is cut off
+            return False
+        text = head[: error.start].decode()
+    return all(character.isprintable() or character in "\t\n\r" for character in text)
 
 
 def _checkpoint(path: Path) -> str:

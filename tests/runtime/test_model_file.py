@@ -63,6 +63,7 @@ def refused(path: Path, message: str) -> str:
     [
         ("empty.onnx", b"", "the file is empty"),
         ("text.onnx", b"hello, world\n", "a text file"),
+        ("german.onnx", "grün\n".encode() * 1000, "a text file"),
         ("page.onnx", b"<!DOCTYPE html>\n<title>404</title>\n", "a text file"),
         ("lfs.onnx", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         ("noise.onnx", bytes(range(128, 256)) * 9, "not an ONNX model"),
