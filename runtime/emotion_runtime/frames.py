@@ -47,9 +47,11 @@ def opencv() -> Any:
     try:
         import cv2
     except ImportError as error:
+        from emotion_runtime.extras import install_hint
+
         raise VideoError(
             "videos and cameras need OpenCV, which is not installed; run\n"
-            "  pip install 'emotion-edge[faces]'"
+            f"  {install_hint('faces')}"
         ) from error
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     return cv2

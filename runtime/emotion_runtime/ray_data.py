@@ -8,7 +8,7 @@ only what is particular to pictures. Two doors:
   with those that lack theirs, and a worker that dies costs its partition's time.
 - `Predictor`: a class for `ray.data.Dataset.map_batches`, to be put between steps of one's own.
 
-Needs ``pip install 'emotion-edge[ray]'``.
+Needs the extra ``ray``.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ try:
     import ray
     import ray.data
 except ImportError as error:
-    raise ImportError(
-        f"emotion_runtime.ray_data needs {error.name}, which is not installed; run\n"
-        f"  pip install 'emotion-edge[ray]'"
-    ) from error
+    from emotion_runtime.extras import missing_message
+
+    text = missing_message("emotion_runtime.ray_data", str(error.name), "ray")
+    raise ImportError(text, name=error.name) from error
 
 from emotion_runtime.classifier import EmotionClassifier, resolve_model
 from emotion_runtime.cpus import usable_cpus

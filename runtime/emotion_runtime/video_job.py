@@ -13,6 +13,7 @@ from emotion_runtime.errors import VideoError
 from emotion_runtime.faces import FaceFinder
 from emotion_runtime.frames import Camera, VideoFile
 from emotion_runtime.output import abandon_stdout, opened_output
+from emotion_runtime.output_guard import check_video_outputs
 from emotion_runtime.prediction import UNCERTAIN, counted
 from emotion_runtime.progress import counting
 from emotion_runtime.tracking import Tracker
@@ -56,6 +57,7 @@ class VideoJob:
             OutputError: A result cannot be written.
             VideoError: A video cannot be read, and `strict` was asked for; or OpenCV is missing.
         """
+        check_video_outputs(self.sources, self.output, self.annotate)
         try:
             with opened_output(self.output) as stream:
                 labels = self.classifier.labels

@@ -10,12 +10,16 @@ from click.core import ParameterSource
 
 from emotion_runtime.commands import (
     CONTEXT,
+    Command,
     guarded,
     quiet_option,
+    require,
     say,
+    show,
     verbose_option,
     version_option,
 )
+from emotion_runtime.signals import INTERRUPTED, Terminated, raise_on_signals
 from emotion_train.augmentation import AUGMENTATIONS
 from emotion_train.networks import NETWORKS
 from emotion_train.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES, Recipe
@@ -87,7 +91,7 @@ def _recipe_options(command: Any) -> Any:
     return command
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -209,9 +213,12 @@ def main(
             raise click.UsageError(f"--{weight.replace('_', '-')} needs {flag}.")
     recipe = Recipe(classes=names, drop_duplicates=drop_duplicates, **choices)
     folder = output or Path("runs") / recipe.network
+    require("train")
+    from emotion_train.checkpoint import LAST
     from emotion_train.distributed import joined, restarts
     from emotion_train.run import RUN, Run, prepare_folder
 
+    raise_on_signals()
     if restarts() and (folder / RUN).exists():  # the same command again: it must not begin anew
         resume, overwrite = True, False
     try:
@@ -231,7 +238,7 @@ def main(
                 folder=folder,
                 place=place,
                 say=(lambda _: None) if quiet else say,
-                show=(lambda _: None) if quiet else click.echo,
+                show=(lambda _: None) if quiet else show,
                 workers=workers,
                 threads=threads,
                 with_test=not no_test,
@@ -241,9 +248,15 @@ def main(
                 answered=answered,
                 progress=not quiet,
             ).train(recipe, resume=resume)
-    except KeyboardInterrupt:
-        say(f"interrupted; go on with: emotion-train {data} -o {folder} --resume")
-        context.exit(1)
+    except (KeyboardInterrupt, Terminated) as error:
+        ended, code = "interrupted", INTERRUPTED
+        if isinstance(error, Terminated):
+            ended, code = "terminated", 128 + error.number
+        if (folder / LAST).exists():
+            say(f"{ended}; go on with: emotion-train {data} -o {folder} --resume")
+        else:
+            say(f"{ended} before the end of the first epoch; nothing was saved.")
+        context.exit(code)
 
 
 def _refuse_changes(context: click.Context, asked: Recipe, stored: Recipe) -> None:

@@ -78,7 +78,6 @@ class Run:
             DataError: The data are missing, malformed or too few.
             RunError: The run cannot be resumed, or diverged.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         dataset = load_dataset(
             self.data,
             classes=recipe.classes,
@@ -97,7 +96,6 @@ class Run:
             dataset = replace(dataset, train=dataset.train.take(faces))
         if self.place.is_first:
             self._introduce(dataset)
-            self._remember(recipe)
         if votes is not None and dataset.test is not None:
             votes.majority(dataset.test)  # fail now, not in hours
         workers = min(8, usable_cpus() // 2) if self.workers is None else self.workers
@@ -118,6 +116,9 @@ class Run:
             trainer.restore(load_checkpoint(self.folder / LAST))
             if self.place.is_first:
                 self.say(f"resuming after epoch {len(trainer.history)}")
+        if self.place.is_first:  # not before all is known to be right: a refusal leaves no folder
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._remember(recipe)
         trainer.train(self.folder, self.say, progress=self.progress)
         if not self.place.is_first:
             return {}
