@@ -173,7 +173,7 @@ class ResumableOutput:
         for line in file:
             if not line.endswith(b"\n"):
                 break
-            path = _path_in(line) if self._grouped else None
+            path = _parsed(line).get("path") if self._grouped else None
             if path is None or path != last:
                 self.done += 1
                 start, last = end, path
@@ -205,7 +205,8 @@ class ResumableOutput:
         with kept.open("rb") as file:
             path = None
             for number, line in enumerate(file, start=1):
-                written = _path_in(line)
+                values = _parsed(line)
+                written = values.get("path")
                 if not (self._grouped and written is not None and written == path):
                     path = next(paths, None)
                 if written is None or written != path:
@@ -213,7 +214,7 @@ class ResumableOutput:
                         f"{kept}: line {number} is of {written}, not of {path}: the "
                         f"pictures are not those of the interrupted run; remove the file to begin."
                     )
-                on_kept(self._prediction_in(line, kept, number))
+                on_kept(self._prediction_of(values, f"{kept}: line {number}"))
         for path in paths:
             if self.complete:
                 raise OutputError(
@@ -222,16 +223,15 @@ class ResumableOutput:
                 )
             yield path
 
-    def _prediction_in(self, line: bytes, file: Path, number: int) -> Prediction:
-        values = json.loads(line)
+    def _prediction_of(self, values: dict[str, Any], place: str) -> Prediction:
+        if self._grouped and values.get("box") is not None:
+            values["box"] = tuple(values["box"])
+        known = {one.name for one in fields(self._kind)}
         try:
-            if self._grouped and values.get("box") is not None:
-                values["box"] = tuple(values["box"])
-            known = {one.name for one in fields(self._kind)}
             return self._kind(**{name: value for name, value in values.items() if name in known})
         except TypeError as error:
             raise OutputError(
-                f"{file}: line {number} is no result of this version; remove the file to begin."
+                f"{place} is no result of this version; remove the file to begin."
             ) from error
 
     def open(self) -> TextIO:
@@ -299,10 +299,10 @@ def _short(value: object) -> str:
     return text[:12] + "…" if len(text) == 64 else text
 
 
-def _path_in(line: bytes) -> str | None:
-    """Return the path of a JSON line; None where it is none."""
+def _parsed(line: bytes) -> dict[str, Any]:
+    """Return the values of a JSON line; none where it is none of ours."""
     try:
-        path = json.loads(line)["path"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return path if isinstance(path, str) else None
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) and isinstance(values.get("path"), str) else {}

@@ -7,9 +7,14 @@ clean up yet. Before it writes anything it calls `raise_on_signals`.
 
 from __future__ import annotations
 
+# Behind `signal`, whose own import takes milliseconds in which Ctrl-C would be a traceback.
+import _signal  # type: ignore[import-not-found]
 import os
-import signal
-from types import FrameType
+
+TYPE_CHECKING = False  # not from `typing`, for the same reason
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
 
 INTERRUPTED = 130  # exit code: 128 + SIGINT, as shells report it
 
@@ -37,36 +42,33 @@ def exit_on_interrupt() -> None:
     """
     global _is_command
     _is_command = True
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _exit)
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _exit)
 
 
 def raise_on_signals() -> None:
     """Make Ctrl-C, SIGTERM and SIGHUP exceptions, so that temporary files are removed.
 
     Only in a process that `exit_on_interrupt` made a command, and not under torchrun, which ends
-    its processes by SIGTERM while they wait for each other outside of Python. A second signal of
-    the same kind ends the process at once.
+    its processes by SIGTERM while they wait for each other outside of Python. A second SIGTERM
+    ends the process at once.
     """
     if not _is_command:
         return
-    if signal.getsignal(signal.SIGINT) is _exit:
-        signal.signal(signal.SIGINT, _interrupt)
+    import sys
+
+    if _signal.getsignal(_signal.SIGINT) is _exit:
+        _signal.signal(_signal.SIGINT, _interrupt)
+        sys.unraisablehook = _unraisable
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return
-    process = os.getpid()
-
-    def terminate(number: int, _frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        if os.getpid() != process:
-            os.kill(os.getpid(), number)  # a forked worker: it has nothing to clean up
-        raise Terminated(number)
-
+    global _process
+    _process = os.getpid()
     for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        # Who ignores a signal (nohup) is asked no more.
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, terminate)
+        number = getattr(_signal, name, None)
+        # A caller that ignores the signal (nohup) wants it ignored.
+        if number is not None and _signal.getsignal(number) == _signal.SIG_DFL:
+            _signal.signal(number, _terminate)
 
 
 def was_interrupted() -> bool:
@@ -76,8 +78,8 @@ def was_interrupted() -> bool:
 
 def ignore_interrupts_at_exit() -> None:
     """Let Ctrl-C end a process that has finished its work without a word."""
-    if _is_command and signal.getsignal(signal.SIGINT) in (_exit, _interrupt):
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if _is_command and _signal.getsignal(_signal.SIGINT) in (_exit, _interrupt):
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 
 def _exit(_number: int, _frame: FrameType | None) -> None:
@@ -89,3 +91,32 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     global _interrupted
     _interrupted = True
     raise KeyboardInterrupt
+
+
+_process = 0  # the one that raises; a worker that it forked does not
+
+
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    _signal.signal(number, _signal.SIG_DFL)
+    if os.getpid() != _process:
+        os.kill(os.getpid(), number)  # it has nothing to clean up
+    raise Terminated(number)
+
+
+def _unraisable(unraisable: Any) -> None:
+    """Send a signal again that came while an object was deleted: its exception was dropped."""
+    import sys
+    import threading
+
+    error = unraisable.exc_value
+    if isinstance(error, KeyboardInterrupt):
+        number = _signal.SIGINT
+    elif isinstance(error, Terminated):
+        number = error.number
+        _signal.signal(number, _terminate)
+    else:
+        sys.__unraisablehook__(unraisable)
+        return
+    again = threading.Timer(0.01, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()

@@ -212,7 +212,8 @@ def test_missing_ray_is_answered_with_what_installs_it(folder: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "pip install 'emotion-edge[ray]'" in done.stderr
+    assert "pip install " in done.stderr
+    assert "[ray]" in done.stderr
     assert "Traceback" not in done.stderr
 
 
