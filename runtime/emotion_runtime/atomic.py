@@ -8,9 +8,7 @@ link stays, and the file that it points to is replaced.
 from __future__ import annotations
 
 import contextlib
-import filecmp
 import os
-import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +19,6 @@ from emotion_runtime.errors import OutputError
 # Not fewer: what the name of a temporary file adds must fit where the name itself does not.
 _STEM_BYTES = 32
 _SUFFIX_BYTES = 16
-_DESCRIPTOR = re.compile(r"/dev/(?:(stdout)|(stderr)|fd/(\d+))|/proc/self/fd/(\d+)")
 _NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 _BINARY: int = getattr(os, "O_BINARY", 0)
 _NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
@@ -138,10 +135,14 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
 
 def descriptor_of(path: str | os.PathLike[str]) -> int | None:
     """Return the number of an open descriptor that has a path, such as 1 for ``/dev/stdout``."""
-    if os.name != "posix" or (match := _DESCRIPTOR.fullmatch(os.fspath(path))) is None:
+    if os.name != "posix":
         return None
-    out, err, number, other = match.groups()
-    return 1 if out else 2 if err else int(number or other)
+    name = os.fspath(path)
+    if name in ("/dev/stdout", "/dev/stderr"):
+        return 1 if name == "/dev/stdout" else 2
+    folder, _, number = name.rpartition("/")
+    descriptors = folder in ("/dev/fd", "/proc/self/fd") and number.isdecimal()
+    return int(number) if descriptors else None
 
 
 def open_stream(path: str | os.PathLike[str]) -> int:
@@ -255,6 +256,8 @@ def _link_new(temporary: Path, target: Path) -> None:
                 raise FileExistsError from error
             temporary.rename(target)
     except FileExistsError as error:
+        import filecmp
+
         if target.is_file() and filecmp.cmp(temporary, target, shallow=False):
             return
         raise exists_already(target) from error

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 
 def escape_controls(text: str, *, keep: str = "") -> str:
     r"""Return `text` with control characters as visible escapes, such as ``\x1b``.
@@ -27,6 +25,8 @@ def escape_controls(text: str, *, keep: str = "") -> str:
 
 def is_control(character: str) -> bool:
     """Return whether a character may steer a terminal or hide text instead of showing itself."""
+    import unicodedata  # the command starts without it, where all text is ASCII
+
     # Joiners are format characters too, which emoji and Indic scripts need.
     return unicodedata.category(character) in _UNSAFE and character not in "\u200c\u200d"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 _JOINER, _EMOJI_STYLE = "\u200d", "\ufe0f"
 
 
@@ -15,6 +13,8 @@ def display_width(text: str) -> int:
     """
     if text.isascii():
         return len(text)
+    import unicodedata  # the command starts without it, where all text is ASCII
+
     width = last = 0
     joined = False
     for character in text:
