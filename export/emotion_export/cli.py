@@ -126,7 +126,11 @@ _RUNS = Path("runs")  # where emotion-train writes when not told otherwise
     metavar="DIR|FILE.tgz",
     help="With --page: its npm package, where npm shall not fetch it.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace MODEL.onnx and its parity.json, or DIR.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace MODEL.onnx and the files beside it, or DIR; without, what is there is refused.",
+)
 @version_option("emotion-export")
 @quiet_option
 @verbose_option
@@ -189,7 +193,7 @@ def main(
         if not model.is_file():
             raise click.UsageError(f"{model}: no such file to check.")
     else:
-        check_target(model, overwrite=overwrite)
+        check_target(model, overwrite=overwrite, ort=format_name == "ort")
     source = checkpoint or _newest_run()
     if checkpoint is None:
         tell(f"checkpoint: {source}")

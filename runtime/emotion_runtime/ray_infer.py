@@ -83,6 +83,7 @@ def main(
         partition_size=partition_size,
         concurrency=workers,
         say=say if verbose else lambda _: None,
+        warn=(lambda _: None) if quiet else say,
     )
     if not quiet:
         rate = done.pictures / max(done.seconds, 1e-9)

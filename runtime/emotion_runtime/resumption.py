@@ -87,7 +87,7 @@ class ResumableOutput:
                         f"{self.partial}: is no regular file of its own; remove it to begin."
                     )
                 try:
-                    _lock_exclusively(handle)
+                    lock_exclusively(handle)
                 except OSError as error:
                     if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
                         raise OutputError(
@@ -113,6 +113,12 @@ class ResumableOutput:
             if self.output.exists():
                 self._accept_complete()
                 return
+            if os.path.lexists(self._settings_path) and self._recorded() is None:
+                self.partial.unlink()
+                raise OutputError(
+                    f"{self._settings_path}: is there and not of this tool; --resume keeps its "
+                    f"settings under this name: name another output."
+                )
             self._write_settings()
         else:
             self._compare(self._read_settings(self.partial), self.partial)
@@ -132,13 +138,18 @@ class ResumableOutput:
         with self.output.open("rb") as file:
             self._count(file)
 
-    def _read_settings(self, found: Path) -> dict[str, Any]:
+    def _recorded(self) -> dict[str, Any] | None:
+        """Return what a run wrote down; None where it is missing or something else."""
         try:
             earlier = json.loads(self._settings_path.read_bytes())
-            if isinstance(earlier, dict) and isinstance(earlier["settings"], dict):
-                return earlier
-        except (OSError, ValueError, KeyError, RecursionError):
-            pass
+        except (OSError, ValueError, RecursionError):
+            return None
+        ours = isinstance(earlier, dict) and isinstance(earlier.get("settings"), dict)
+        return earlier if ours else None
+
+    def _read_settings(self, found: Path) -> dict[str, Any]:
+        if (earlier := self._recorded()) is not None:
+            return earlier
         # Of a version that did not record them, or of a run without --resume.
         raise OutputError(
             f"{found}: is there, but not the settings of its run ({self._settings_path.name}): "
@@ -270,8 +281,12 @@ def _naming(path: Path) -> Iterator[None]:
         raise cannot_write(path, error) from error
 
 
-def _lock_exclusively(handle: int) -> None:
-    """Lock an open file without waiting; the lock ends with the process, also when it is killed."""
+def lock_exclusively(handle: int) -> None:
+    """Lock an open file without waiting; the lock ends with the process, also when it is killed.
+
+    Raises:
+        OSError: Another process has it (EAGAIN or EACCES), or the file system has no locks.
+    """
     if sys.platform == "win32":
         import msvcrt
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +100,8 @@ def _recipe_options(command: Any) -> Any:
     "--output",
     type=click.Path(path_type=Path),
     metavar="RUN_DIR",
-    help="Folder of the run.  [default: runs/NETWORK]",
+    help="Folder of the run; one that holds something is refused without --resume or "
+    "--overwrite.  [default: runs/NETWORK]",
 )
 @click.option(
     "--classes",
@@ -218,6 +221,8 @@ def main(
     from emotion_train.distributed import joined, restarts
     from emotion_train.run import RUN, Run, prepare_folder
 
+    if overwrite:
+        _refuse_inputs_within(folder, (data, *start_from, *([votes] if votes else []), *teacher))
     raise_on_signals()
     if restarts() and (folder / RUN).exists():  # the same command again: it must not begin anew
         resume, overwrite = True, False
@@ -253,10 +258,20 @@ def main(
         if isinstance(error, Terminated):
             ended, code = "terminated", 128 + error.number
         if (folder / LAST).exists():
-            say(f"{ended}; go on with: emotion-train {data} -o {folder} --resume")
+            command = shlex.join(["emotion-train", str(data), "-o", str(folder), "--resume"])
+            say(f"{ended}; go on with: {command}")
         else:
             say(f"{ended} before the end of the first epoch; nothing was saved.")
         context.exit(code)
+
+
+def _refuse_inputs_within(folder: Path, inputs: Iterable[Path | str]) -> None:
+    """Refuse to replace a run that the new one learns from, or that lies with its data."""
+    for source in map(Path, inputs):
+        if source.exists() and source.resolve().is_relative_to(folder.resolve()):
+            raise click.UsageError(
+                f"{source} is read by this run, and {folder} is replaced by it: name another -o."
+            )
 
 
 def _refuse_changes(context: click.Context, asked: Recipe, stored: Recipe) -> None:
