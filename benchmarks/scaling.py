@@ -98,8 +98,8 @@ def training_rate(data: Path, scratch: Path, *, processes: int, threads: int) ->
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [
         *(sys.executable, *launcher, "-m", "emotion_train", str(data), "-o", str(folder)),
-        *("--network", "baseline", "--epochs", "2", "--workers", "0", "--threads", str(threads)),
-        *("--augmentation", "standard", "--augmentation-group", "4", "--batch-size", "128"),
+        *("--network", "baseline", "--epochs", "2", "--threads", str(threads)),
+        *("--augmentation", "standard", "--batch-size", "128"),
         *("--precision", "bf16", "-q"),
     ]
     subprocess.run(command, check=True, capture_output=True)

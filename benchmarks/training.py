@@ -1,9 +1,9 @@
 """Time training: ``python benchmarks/training.py [--network edge]``.
 
-Images a second through `emotion-train`'s own loader and step, beside a plain loop (a torch
-Dataset that augments a face at a time with the very same transforms, the default collation,
-fp32, no memory format), and beside the network alone on a batch that is already there. Faces are
-drawn: what they show does not change the time.
+Images a second through `emotion-train`'s own batches and step, beside a plain loop (a torch
+Dataset that augments a face at a time with torchvision's transforms, a loader process, the default
+collation, fp32, no memory format), and beside the network alone on a batch that is already there.
+Faces are drawn: what they show does not change the time.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
 
-from emotion_train.augmentation import build_augmentation
-from emotion_train.batches import EpochBatches, build_loader
+from emotion_train.augmentation import AUGMENTATIONS, augment
+from emotion_train.batches import AugmentedBatches, EpochBatches
 from emotion_train.faces import Faces
 from emotion_train.networks import build_network
 from emotion_train.targets import label_targets
@@ -29,10 +30,28 @@ FACES = 3072
 
 
 class PlainFaces(Dataset[tuple[Tensor, int]]):
-    """What one writes first: one face at a time, augmented, with its label."""
+    """What one writes first: one face at a time, augmented by torchvision, with its label."""
 
-    def __init__(self, faces: Faces, augmentation: str) -> None:
-        self._faces, self._augment = faces, build_augmentation(augmentation)
+    def __init__(self, faces: Faces) -> None:
+        # The transforms of `strong`.
+        self._faces = faces
+        self._augment = v2.Compose(
+            [
+                v2.RandomHorizontalFlip(),
+                v2.Pad(12, padding_mode="reflect"),
+                v2.RandomAffine(
+                    20,
+                    translate=(0.08, 0.08),
+                    scale=(0.8, 1.25),
+                    shear=8,
+                    interpolation=v2.InterpolationMode.BILINEAR,
+                ),
+                v2.CenterCrop(48),
+                v2.ColorJitter(0.5, 0.5),
+                v2.RandomApply([v2.GaussianBlur(3, (0.1, 1.0))], 0.2),
+                v2.RandomErasing(0.5, scale=(0.02, 0.2), value=127),
+            ]
+        )
 
     def __len__(self) -> int:
         return len(self._faces)
@@ -46,7 +65,6 @@ def main() -> None:
     """Print a table of milliseconds a batch."""
     parser = options(__doc__, rounds=5)
     parser.add_argument("--network", default="edge")
-    parser.add_argument("--augmentation", default="strong")
     parser.add_argument("--batch-size", type=int, default=128)
     chosen = parser.parse_args()
     rng = np.random.default_rng(0)
@@ -54,8 +72,7 @@ def main() -> None:
     faces = Faces(pixels, np.arange(FACES) % CLASSES, ("",) * FACES)
     size, steps = chosen.batch_size, FACES // chosen.batch_size
     torch.manual_seed(0)
-    one_thread = max(1, torch.get_num_threads() // 2)
-    torch.set_num_threads(one_thread)  # what emotion-train leaves beside one loader worker
+    torch.set_num_threads(1)
 
     def trainer(bf16: bool, channels_last: bool) -> Any:
         network = build_network(chosen.network, CLASSES)
@@ -73,14 +90,12 @@ def main() -> None:
 
         return step
 
-    def ours(group: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+    def ours() -> Iterator[tuple[Tensor, Tensor, int]]:
         batches = EpochBatches(faces, CLASSES, size, seed=0)
         targets = label_targets(faces, CLASSES)
-        loader = build_loader(
-            faces, targets, chosen.augmentation, batches, 1, group=group, pin_memory=False
-        )
+        augmented = AugmentedBatches(faces, targets, "strong", batches, torch.device("cpu"))
         while True:
-            yield from loader
+            yield from augmented
 
     def endless(loader: DataLoader[Any]) -> Iterator[tuple[Tensor, Tensor]]:
         while True:
@@ -88,14 +103,14 @@ def main() -> None:
 
     plain = endless(
         DataLoader(
-            PlainFaces(faces, chosen.augmentation),
+            PlainFaces(faces),
             batch_size=size,
             shuffle=True,
             num_workers=1,
             persistent_workers=True,
         )
     )
-    single, grouped = ours(1), ours(4)
+    batches = ours()
     ready = torch.from_numpy(pixels[:size, None])
     ready_targets = torch.from_numpy(label_targets(faces, CLASSES)[:size])
     plain_step, our_step, bf16_step = (
@@ -113,10 +128,16 @@ def main() -> None:
         for _ in range(steps):
             plain_step(*next(plain))
 
+    strength = AUGMENTATIONS["strong"]
+    assert strength is not None
+    generator = torch.Generator().manual_seed(0)
     cases = {
         "plain DataLoader loop": run_plain,
-        "emotion-train": lambda: run(single, our_step),
-        "emotion-train, bf16, groups of 4": lambda: run(grouped, bf16_step),
+        "emotion-train": lambda: run(batches, our_step),
+        "emotion-train, bf16": lambda: run(batches, bf16_step),
+        "the augmentation alone": lambda: [
+            augment(ready, strength, generator) for _ in range(steps)
+        ],
         "the network alone": lambda: [our_step(ready, ready_targets) for _ in range(steps)],
         "the network alone, bf16": lambda: [bf16_step(ready, ready_targets) for _ in range(steps)],
     }
@@ -124,12 +145,12 @@ def main() -> None:
     count = steps * size
     first = "plain DataLoader loop"
     rates = {name: 1e6 / value for name, value in medians(seconds, unit=1e6, count=count).items()}
-    share = ratios(seconds, "the network alone, bf16", "emotion-train, bf16, groups of 4")[1]
-    text = f"`{chosen.network}`, `{chosen.augmentation}`, batch {size}, one loader worker, "
-    text += f"{one_thread} arithmetic thread{'s' * (one_thread > 1)}:\n\n"
+    share = ratios(seconds, "the network alone, bf16", "emotion-train, bf16")[1]
+    text = f"`{chosen.network}`, `strong`, batch {size}, one arithmetic thread; the plain loop has "
+    text += "a loader process beside it:\n\n"
     text += table(seconds, first, unit=1e6, heading="µs an image", count=count)
     text += "\n\n" + ", ".join(f"{name}: {rate:,.0f}/s" for name, rate in rates.items()) + "."
-    text += f" With bf16 and groups the network itself is {share:.0%} of the time."
+    text += f" With bf16 the network itself is {share:.0%} of the time."
     finish(
         chosen,
         "training",

@@ -20,21 +20,27 @@ def card_html(markdown: str) -> str:
     blocks: list[str] = []
     fenced: list[str] | None = None
     lines: list[str] = []
-    for line in [*markdown.splitlines(), ""]:
-        if line.startswith("```"):
-            if fenced is None:
-                fenced = []
-            else:
-                blocks.append(f"<pre>{html.escape(chr(10).join(fenced))}</pre>")
-                fenced = None
+    for line in markdown.splitlines():
+        fence = line.startswith("```")
+        if fenced is not None and fence:
+            blocks.append(_code(fenced))
+            fenced = None
         elif fenced is not None:
             fenced.append(line)
-        elif line.strip():
+        elif line.strip() and not fence:
             lines.append(line)
-        elif lines:
+        else:
             blocks += _blocks(lines)
             lines = []
+            fenced = [] if fence else None
+    blocks += _blocks(lines)
+    if fenced is not None:  # never closed
+        blocks.append(_code(fenced))
     return "\n".join(blocks)
+
+
+def _code(lines: list[str]) -> str:
+    return f"<pre>{html.escape(chr(10).join(lines))}</pre>"
 
 
 def _blocks(lines: list[str]) -> list[str]:

@@ -11,9 +11,27 @@ from collections.abc import Sequence
 
 # Columns of the results, and what is said where a picture gets no label.
 RESERVED_LABELS = frozenset(
-    "path label confidence error other uncertain x y width height detection_confidence "
-    "time frame face box probabilities unreadable".split()
-) | {"no face"}
+    [
+        "path",
+        "label",
+        "confidence",
+        "probabilities",
+        "error",
+        "other",
+        "uncertain",
+        "unreadable",
+        "no face",
+        "box",
+        "x",
+        "y",
+        "width",
+        "height",
+        "detection_confidence",
+        "time",
+        "frame",
+        "face",
+    ]
+)
 MAX_LABEL_BYTES = 200  # in UTF-8: a folder's name may have 255
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
+from emotion_runtime.csv_rows import CsvRows
 from emotion_runtime.errors import OutputError
 from emotion_runtime.json_text import NOT_FINITE, to_json
 from emotion_runtime.prediction import NO_FACE, UNCERTAIN, UNREADABLE, Prediction
@@ -82,23 +81,15 @@ class JsonWriter(Writer):
 
 
 class CsvWriter(Writer):
-    """Columns path, label, confidence, one for each class, error, further ones (RFC 4180).
-
-    A text that a spreadsheet would take for a formula (it begins with = + - @, a tab or a line
-    break) gets an apostrophe in front, and so does one that begins with an apostrophe: who takes
-    one leading apostrophe away has the exact text. Bytes of a name that are no UTF-8 are written
-    as they are.
-    """
+    """Columns path, label, confidence, one for each class, error, further ones; see `CsvRows`."""
 
     def begin(self) -> None:
-        self._buffer = io.StringIO()
-        # Ends of lines in this form make the csv module quote both of their characters in cells.
-        self._csv = csv.writer(self._buffer, lineterminator="\r\n")
-        self._write(["path", "label", "confidence", *self.labels, "error", *self.kind.COLUMNS])
+        self._rows = CsvRows(self.stream)
+        self._rows.write(["path", "label", "confidence", *self.labels, "error", *self.kind.COLUMNS])
 
     def write(self, prediction: Prediction) -> None:
         chances = prediction.probabilities or {}
-        self._write(
+        self._rows.write(
             [
                 prediction.path,
                 prediction.label,
@@ -108,20 +99,6 @@ class CsvWriter(Writer):
                 *map(_six_if_fraction, prediction.columns().values()),
             ]
         )
-
-    def _write(self, cells: Sequence[object]) -> None:
-        self._csv.writerow([_no_formula(c) if isinstance(c, str) else c for c in cells])
-        self.stream.write(self._buffer.getvalue()[:-2] + "\n")
-        self._buffer.seek(0)
-        self._buffer.truncate()
-
-
-# What Excel and LibreOffice take for the beginning of a formula, in full width too, and the guard.
-_FORMULA = tuple("=+-@\t\r\n＝＋－＠'")
-
-
-def _no_formula(text: str) -> str:
-    return "'" + text if text.startswith(_FORMULA) else text
 
 
 class TableWriter(Writer):

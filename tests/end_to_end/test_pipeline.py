@@ -34,8 +34,6 @@ def test_what_was_trained_is_what_the_device_says(
         "25",
         "--batch-size",
         "16",
-        "--workers",
-        "0",
         "--validation",
         "20",
     ]

@@ -13,7 +13,7 @@ def run_dir(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
     folder = tmp_path_factory.mktemp("trained") / "run"
     arguments = [str(data_folder), "-o", str(folder), "--epochs", "6", "--batch-size", "8"]
-    arguments += ["--workers", "0", "-q", "--validation", "20", "--learning-rate", "3e-4"]
+    arguments += ["-q", "--validation", "20", "--learning-rate", "3e-4"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     return folder

@@ -7,8 +7,13 @@ import contextlib
 import csv
 import functools
 import io
+import json
+import os
+import re
 import shutil
+import stat
 import subprocess
+import tarfile
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -22,16 +27,24 @@ from click.testing import Result
 from PIL import Image
 
 import emotion_models
-from emotion_export.web_page import ONNXRUNTIME_WEB
+from emotion_export.errors import PageError
+from emotion_export.web_page import ONNXRUNTIME_WEB, write_page
 from emotion_runtime import EmotionClassifier, read_face
+from emotion_runtime.errors import OutputError
 from emotion_runtime.probe import draw_probe
+from firefox import Firefox, find_firefox
 
 Export = Callable[..., Result]
+RUNTIME_FILES = (
+    "ort.wasm.min.mjs",
+    "ort-wasm-simd-threaded.mjs",
+    "ort-wasm-simd-threaded.wasm",
+)
 SAMPLES = sorted((Path(__file__).parents[2] / "samples").glob("*.png"))
 
 
 @pytest.fixture(scope="session")
-def npm_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def npm_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """onnxruntime-web, fetched once."""
     npm = shutil.which("npm")
     if npm is None:
@@ -46,9 +59,16 @@ def npm_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def page_folder(npm_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from emotion_export.web_page import write_page
+def npm_package(npm_archive: Path) -> Path:
+    """The files of it that a page has, unpacked."""
+    with tarfile.open(npm_archive) as archive:
+        names = [f"package/dist/{name}" for name in RUNTIME_FILES]
+        archive.extractall(npm_archive.parent, [archive.getmember(name) for name in names])
+    return npm_archive.parent / "package"
 
+
+@pytest.fixture(scope="session")
+def page_folder(npm_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page") / "page"
     return write_page(None, folder, runtime=npm_package)
 
@@ -97,6 +117,16 @@ def page(browser: Any, address: str) -> Iterator[Any]:
     opened.close()
 
 
+@pytest.fixture(scope="module")
+def same_page(browser: Any, address: str) -> Iterator[Any]:
+    """A page for tests that leave it as it is."""
+    opened = browser.new_page()
+    opened.goto(address)
+    opened.wait_for_selector("#status.good")
+    yield opened
+    opened.close()
+
+
 ASK = """async (encoded) => {
   const worker = new Worker("worker.js", { type: "module" });
   const ask = (message) => new Promise((resolve, reject) => {
@@ -117,13 +147,24 @@ ASK = """async (encoded) => {
 
 
 def in_browser(page: Any, pictures: list[bytes]) -> list[dict[str, Any]]:
-    """Give pictures to the page's own worker."""
+    """Give pictures to the page's own worker; `page` is Playwright's, or a Firefox."""
     encoded = [base64.b64encode(picture).decode("ascii") for picture in pictures]
     answers: list[dict[str, Any]] = page.evaluate(ASK, encoded)
     return answers
 
 
-def test_browser_answers_as_the_runtime_does(page: Any) -> None:
+WAIT = """async () => {
+  const status = document.getElementById("status");
+  while (!status.className) await new Promise((resolve) => setTimeout(resolve, 20));
+  return [status.className, status.textContent, document.getElementById("file").disabled];
+}"""
+
+
+def test_browser_answers_as_the_runtime_does(same_page: Any) -> None:
+    compare_with_the_runtime(same_page)
+
+
+def compare_with_the_runtime(page: Any) -> None:
     classifier = EmotionClassifier()
     answers = in_browser(page, [path.read_bytes() for path in SAMPLES])
     worst = 0.0
@@ -164,7 +205,11 @@ def pictures_of_many_kinds() -> dict[str, bytes]:
     }
 
 
-def test_browser_reads_pictures_as_training_does(page: Any) -> None:
+def test_browser_reads_pictures_as_training_does(same_page: Any) -> None:
+    compare_pixels(same_page)
+
+
+def compare_pixels(page: Any) -> None:
     pictures = pictures_of_many_kinds()
     answers = in_browser(page, list(pictures.values()))
     for (name, data), answer in zip(pictures.items(), answers, strict=True):
@@ -172,19 +217,152 @@ def test_browser_reads_pictures_as_training_does(page: Any) -> None:
         assert difference.max() <= 1, name
 
 
+# What alters canvas data, put before a worker's own script. The numbers are those of the calls
+# that are altered, and the change.
+ALTER = """
+const honest = OffscreenCanvasRenderingContext2D.prototype.getImageData;
+let calls = 0;
+OffscreenCanvasRenderingContext2D.prototype.getImageData = function (...area) {
+  const data = honest.apply(this, area);
+  if (++calls >= FIRST) for (let i = 0; i < data.data.length; i += 997) data.data[i] ^= CHANGE;
+  return data;
+};
+"""
+
+
+def changed(page: Any, file: str, change: Callable[[str], str]) -> None:
+    """Have the browser get a changed file of the page."""
+
+    def answer(route: Any) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, body=change(response.text()))
+
+    page.context.route(f"**/{file}", answer)
+
+
+def opened_with(browser: Any, address: str, file: str, change: Callable[[str], str]) -> Any:
+    """Open the page with one of its files changed; its own context is closed with it."""
+    opened = browser.new_context().new_page()
+    changed(opened, file, change)
+    opened.goto(address)
+    return opened
+
+
+def test_page_names_what_it_checked(same_page: Any) -> None:
+    status = same_page.inner_text("#status")
+    assert "6 golden faces get the labels that they got at export" in status
+    for kind in ("a PNG", "a turned JPEG", "a transparent PNG", "a frame of a camera"):
+        assert kind in status
+    assert "a resized picture) are read as in training, within " in status
+
+
+def test_browser_that_alters_canvas_data_is_refused(browser: Any, address: str) -> None:
+    # Two steps of 255 in one byte of a thousand, as Firefox does in private windows.
+    script = ALTER.replace("FIRST", "1").replace("CHANGE", "2")
+    opened = opened_with(browser, address, "worker.js", lambda text: script + text)
+    kind, text, disabled = opened.evaluate(WAIT)
+    assert (kind, disabled) == ("bad", True)
+    assert "alters picture data; allow canvas data for this site" in text
+    opened.context.close()
+
+
+def test_browser_that_begins_to_alter_canvas_data_is_refused(browser: Any, address: str) -> None:
+    # After the four pictures of the check; in a picture of its own, not in the reference.
+    script = ALTER.replace("FIRST", "5").replace("CHANGE", "255").replace("997", "1")
+    opened = opened_with(browser, address, "worker.js", lambda text: script + text)
+    opened.wait_for_selector("#status.good")
+    opened.set_input_files("#file", [SAMPLES[0]])
+    opened.wait_for_selector("#list .bad")
+    assert "alters picture data" in opened.inner_text("#list")
+    opened.context.close()
+
+
+def test_browser_that_blocks_canvases_is_refused(browser: Any, address: str) -> None:
+    script = "OffscreenCanvasRenderingContext2D.prototype.getImageData = () => { throw 1; };"
+    opened = opened_with(browser, address, "worker.js", lambda text: script + text)
+    assert "allow canvas data for this site" in opened.evaluate(WAIT)[1]
+    opened.context.close()
+
+
+def test_kind_of_file_that_is_read_otherwise_is_named(browser: Any, address: str) -> None:
+    def change(text: str) -> str:
+        values = json.loads(text)
+        turned = values["pictures"][1]
+        pixels = np.frombuffer(base64.b64decode(turned["pixels"]), np.uint8)
+        lying = pixels.reshape(values["side"], -1).T  # as if its orientation were ignored
+        turned["pixels"] = base64.b64encode(lying.tobytes()).decode()
+        return json.dumps(values)
+
+    opened = opened_with(browser, address, "reference.json", change)
+    kind, text, disabled = opened.evaluate(WAIT)
+    assert (kind, disabled) == ("bad", True)
+    assert "This browser reads a turned JPEG otherwise than it was read in training" in text
+    opened.context.close()
+
+
+def test_model_file_over_the_limit_is_refused(browser: Any, address: str) -> None:
+    opened = opened_with(
+        browser, address, "contract.js", lambda text: text.replace("256 * 1024 ** 2", "10_000")
+    )
+    assert "is larger than" in opened.evaluate(WAIT)[1]
+    opened.context.close()
+
+
+@pytest.fixture(scope="module")
+def firefox() -> Iterator[Firefox]:
+    program = find_firefox()
+    if program is None:
+        pytest.skip("Firefox is not installed (on Debian: apt-get install firefox-esr)")
+    with Firefox(program) as started:
+        yield started
+
+
+def test_firefox_answers_as_the_runtime_does(firefox: Firefox, address: str) -> None:
+    firefox.open(address)
+    kind, text, disabled = firefox.evaluate(WAIT)
+    assert (kind, disabled) == ("good", False), text
+    compare_with_the_runtime(firefox)
+    compare_pixels(firefox)
+
+
+def test_firefox_that_resists_fingerprinting_is_refused(firefox: Firefox, address: str) -> None:
+    """As Tor Browser and LibreWolf are set; with the permission that the page speaks of it runs."""
+    firefox.set_preference("privacy.resistFingerprinting", True)
+    try:
+        firefox.open(address)
+        kind, text, disabled = firefox.evaluate(WAIT)
+        assert (kind, disabled) == ("bad", True)
+        assert text == (
+            "This browser alters picture data; allow canvas data for this site, then reload the "
+            "page."
+        )
+        firefox.allow_canvas_data(address)
+        firefox.open(address)
+        assert firefox.evaluate(WAIT)[0] == "good"
+        compare_with_the_runtime(firefox)
+    finally:
+        firefox.set_preference("privacy.resistFingerprinting", False)
+
+
+def saved_rows(page: Any) -> list[dict[str, str]]:
+    """Click on Save and read the file as a spreadsheet does."""
+    with page.expect_download() as download:
+        page.click("#save")
+    data = Path(download.value.path()).read_bytes()
+    assert data.startswith(b"\xef\xbb\xbf")  # else Excel shows "Ã¼" for "ü"
+    return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+
+
 def test_page_shows_answers_and_saves_them(page: Any, tmp_path: Path) -> None:
-    assert "Proven here: " in page.inner_text("#status")
     bad = tmp_path / "bad, or not.png"
     bad.write_bytes(b"no picture")
     page.set_input_files("#file", [SAMPLES[0], bad, SAMPLES[-1]])
     page.wait_for_function("document.querySelectorAll('#list canvas').length === 2")
     page.wait_for_selector("#list .bad")
     assert "happy" in page.inner_text("#list li:nth-child(1)")
-    assert "not a picture" in page.inner_text("#list li:nth-child(2)")
+    assert "Not a picture that this browser can read." in page.inner_text("#list li:nth-child(2)")
     assert "surprise" in page.inner_text("#list li:nth-child(3)")
-    with page.expect_download() as download:
-        page.click("#save")
-    rows = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
+    rows = saved_rows(page)
     assert [row["path"] for row in rows] == [SAMPLES[0].name, bad.name, SAMPLES[-1].name]
     assert [row["label"] for row in rows] == ["happy", "", "surprise"]
     assert float(rows[0]["happy"]) > 0.9
@@ -193,6 +371,60 @@ def test_page_shows_answers_and_saves_them(page: Any, tmp_path: Path) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.click("#clear")
     assert page.locator("#list li").count() == 0
+
+
+def test_saved_cells_are_no_formulas(page: Any, tmp_path: Path) -> None:
+    names = ["=1+2.png", "+1.png", "-1.png", "@sum.png", "\tx.png", 'a"b, c.png', "für.png"]
+    for name in names:
+        shutil.copyfile(SAMPLES[0], tmp_path / name)
+    page.set_input_files("#file", [tmp_path / name for name in names])
+    page.wait_for_function(f"document.querySelectorAll('#list canvas').length === {len(names)}")
+    guarded = [f"'{name}" for name in names[:5]]
+    assert [row["path"] for row in saved_rows(page)] == guarded + names[5:]
+
+
+# A worker whose third reply and later ones (the first opens the model) do not come for long.
+SLOW = """
+const own = self.postMessage.bind(self);
+self.postMessage = (message) => setTimeout(() => own(message), message.id > 2 ? 100_000 : 0);
+"""
+
+
+def test_saved_list_marks_what_is_not_finished(browser: Any, address: str) -> None:
+    opened = opened_with(browser, address, "worker.js", lambda text: SLOW + text)
+    opened.wait_for_selector("#status.good")
+    opened.set_input_files("#file", SAMPLES[:2])
+    opened.wait_for_selector("#list canvas")
+    rows = saved_rows(opened)
+    assert [bool(row["label"]) for row in rows] == [True, False]
+    assert rows[1]["error"] == "Not finished when the list was saved."
+    opened.context.close()
+
+
+def test_cleared_list_stays_empty(browser: Any, address: str) -> None:
+    opened = browser.new_page()
+    opened.add_init_script("""
+      self.replies = 0;
+      self.Worker = class extends self.Worker {
+        constructor(...given) {
+          super(...given);
+          this.addEventListener("message", () => self.replies++);
+        }
+      };
+    """)
+    opened.goto(address)
+    opened.wait_for_selector("#status.good")
+    opened.evaluate("""() => {
+      const transfer = new DataTransfer();
+      for (let i = 0; i < 20; i++) transfer.items.add(new File(["x"], "x.png"));
+      document.getElementById("drop").ondrop({ preventDefault() {}, dataTransfer: transfer });
+      document.getElementById("clear").disabled = false;
+      document.getElementById("clear").click();
+    }""")
+    opened.wait_for_function("self.replies === 21")  # the model, and every picture
+    assert opened.locator("#list li").count() == 0
+    assert opened.locator("#save").is_disabled()  # else it would save a header
+    opened.close()
 
 
 def test_page_asks_nobody_else_and_is_small(browser: Any, address: str, page_folder: Path) -> None:
@@ -227,8 +459,9 @@ def test_camera_that_is_refused_is_a_sentence(page: Any) -> None:
     page.wait_for_selector("#list canvas")
 
 
-def test_camera_is_classified(address: str, browser: Any) -> None:
-    """Chromium's own fake camera, which beeps and turns; any answer will do."""
+@pytest.fixture(scope="module")
+def camera_page(address: str, browser: Any) -> Iterator[Any]:
+    """The page in a Chromium with its own fake camera, which beeps and turns."""
     program = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))))
     flags = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     with tempfile.TemporaryDirectory() as profile:
@@ -236,15 +469,68 @@ def test_camera_is_classified(address: str, browser: Any) -> None:
             profile, executable_path=program, args=flags
         )
         opened = context.new_page()
+        opened.add_init_script("""
+          self.tracks = [];
+          const honest = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+          navigator.mediaDevices.getUserMedia = async (wish) => {
+            const stream = await honest(wish);
+            self.tracks.push(...stream.getTracks());
+            return stream;
+          };
+        """)
         opened.goto(address)
         opened.wait_for_selector("#status.good")
-        opened.click("#camera")
-        opened.wait_for_selector("#video:not([hidden])")
-        opened.click("#camera")
-        opened.wait_for_selector("#list canvas")
-        opened.click("#stop")
-        assert opened.locator("#video").is_hidden()
+        yield opened
         context.close()
+
+
+def states(page: Any) -> list[str]:
+    """Whether each camera that was ever opened is live or ended."""
+    found: list[str] = page.evaluate("self.tracks.map((track) => track.readyState)")
+    return found
+
+
+def test_camera_is_classified(camera_page: Any) -> None:
+    """Any answer will do."""
+    camera_page.click("#camera")
+    camera_page.wait_for_selector("#video:not([hidden])")
+    camera_page.click("#camera")
+    camera_page.wait_for_selector("#list canvas")
+    camera_page.click("#stop")
+    assert camera_page.locator("#video").is_hidden()
+    assert set(states(camera_page)) == {"ended"}
+
+
+def test_two_quick_clicks_leave_no_camera_on(camera_page: Any) -> None:
+    before = len(states(camera_page))
+    camera_page.evaluate("""() => {
+      for (let i = 0; i < 3; i++) document.getElementById("camera").click();
+    }""")
+    camera_page.wait_for_selector("#video:not([hidden])")
+    camera_page.click("#stop")
+    found = states(camera_page)
+    assert len(found) == before + 1
+    assert set(found) == {"ended"}
+
+
+def test_camera_that_cannot_be_shown_is_stopped(camera_page: Any) -> None:
+    camera_page.evaluate("""() => {
+      document.getElementById("video").play = () => Promise.reject(new Error("no picture came"));
+      document.getElementById("camera").click();
+    }""")
+    camera_page.wait_for_function("document.getElementById('hint').textContent !== ''")
+    assert "no picture came" in camera_page.inner_text("#hint")
+    assert set(states(camera_page)) == {"ended"}
+    camera_page.evaluate("delete document.getElementById('video').play")
+
+
+def test_camera_that_is_unplugged_is_told(camera_page: Any) -> None:
+    camera_page.click("#camera")
+    camera_page.wait_for_selector("#video:not([hidden])")
+    camera_page.evaluate("self.tracks.at(-1).dispatchEvent(new Event('ended'))")
+    assert "unplugged" in camera_page.inner_text("#hint")
+    assert camera_page.locator("#video").is_hidden()
+    assert camera_page.inner_text("#camera") == "Use the camera"
 
 
 def test_browser_without_wasm_is_told(browser: Any, address: str) -> None:
@@ -277,7 +563,7 @@ def test_damaged_model_is_told(
             opened.close()
 
 
-def test_another_weight_fails_the_proof_in_the_page(
+def test_another_weight_fails_the_check_in_the_page(
     browser: Any, page_folder: Path, tmp_path: Path
 ) -> None:
     import onnx
@@ -299,11 +585,67 @@ def test_another_weight_fails_the_proof_in_the_page(
         opened.close()
 
 
+def test_network_that_is_not_finite_is_refused(
+    browser: Any, page_folder: Path, tmp_path: Path
+) -> None:
+    import onnx
+
+    folder = tmp_path / "page"
+    shutil.copytree(page_folder, folder)
+    (path,) = folder.glob("*.onnx")
+    model = onnx.load(path)
+    bias = next(one for one in model.graph.initializer if one.data_type == 1 and one.dims)
+    values = onnx.numpy_helper.to_array(bias)
+    bias.CopyFrom(onnx.numpy_helper.from_array(values * np.float32("nan"), bias.name))
+    onnx.save(model, path)
+    with served(folder) as found:
+        opened = browser.new_page()
+        opened.goto(found)
+        kind, text, disabled = opened.evaluate(WAIT)
+        opened.close()
+    assert (kind, disabled) == ("bad", True)
+    assert "trusted" in text or "not finite" in text
+
+
+def test_names_and_labels_are_text_and_addresses(
+    browser: Any, npm_package: Path, tmp_path: Path
+) -> None:
+    """Whatever a file system and the rules of labels allow; labels keep their order, too."""
+    import onnx
+
+    name = "http:we #1?50%2F\\a&<script>alert(1)<b>\"'ü$x"
+    labels = ["2 <img src=x onerror=alert(1)>", "10", "1"]
+    model = onnx.load(EmotionClassifier().model_path)
+    for pair in model.metadata_props:
+        if pair.key == "emotion_edge.labels":
+            pair.value = json.dumps(labels)
+        if pair.key == "emotion_edge.metrics":
+            pair.value = json.dumps({"note": "\ud800</pre>"})
+    onnx.save(model, tmp_path / f"{name}.onnx")
+    folder = write_page(str(tmp_path / f"{name}.onnx"), tmp_path / "page", runtime=npm_package)
+    with served(folder) as found:
+        opened = browser.new_page()
+        opened.goto(found + "card.html")
+        assert opened.title() == f"emotion-edge: about {name}"
+        assert opened.inner_text("h1") == name
+        assert labels[0] in opened.inner_text("pre")
+        assert "\\ud800</pre>" in opened.inner_text("pre")
+        assert opened.locator("img, script, b").count() == 0
+        opened.goto(found)
+        assert opened.title() == f"emotion-edge: {name}"
+        assert opened.evaluate(WAIT)[0] == "good"
+        opened.set_input_files("#file", [SAMPLES[0]])
+        opened.wait_for_selector("#list canvas")
+        assert opened.locator("dt").all_inner_texts() == labels
+        assert opened.locator("img, b").count() == 0
+        opened.close()
+
+
 def test_command_writes_the_page_of_a_file(
-    export: Export, npm_package: Path, model_file: Path, tmp_path: Path
+    export: Export, npm_archive: Path, model_file: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "page"
-    arguments = [model_file, "--page", folder, "--onnxruntime-web", npm_package]
+    arguments = [model_file, "--page", folder, "--onnxruntime-web", npm_archive]
     assert export(*arguments).exit_code == 0
     assert (folder / "bands.onnx").read_bytes() == model_file.read_bytes()
     assert "bands" in (folder / "index.html").read_text()
@@ -314,7 +656,7 @@ def test_command_writes_the_page_of_a_file(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     refused = export(
-        model_file, "--page", tmp_path / "mine", "--onnxruntime-web", npm_package, "--overwrite"
+        model_file, "--page", tmp_path / "mine", "--onnxruntime-web", npm_archive, "--overwrite"
     )
     assert refused.exit_code == 1
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
@@ -327,12 +669,169 @@ def test_another_onnxruntime_web_is_refused(
     fake.mkdir(parents=True)
     arguments = [model_file, "--page", tmp_path / "page", "--onnxruntime-web", fake.parent]
     assert "not the npm package" in export(*arguments).stderr
-    for name in ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"):
+    for name in RUNTIME_FILES:
         (fake / name).write_bytes(b"other")
     result = export(*arguments)
     assert result.exit_code == 1
     assert "is not that of onnxruntime-web" in result.stderr
     assert not (tmp_path / "page").exists()
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def made_page(npm_package: Path, model_file: Path, tmp_path: Path) -> Path:
+    return write_page(str(model_file), tmp_path / "made" / "page", runtime=npm_package)
+
+
+def test_links_to_a_folder_are_followed(
+    npm_package: Path, model_file: Path, made_page: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to(made_page)
+    write_page(str(model_file), tmp_path / "link", runtime=npm_package, overwrite=True)
+    assert (tmp_path / "link").is_symlink()
+    assert (made_page / "index.html").is_file()
+    (tmp_path / "dangling").symlink_to(tmp_path / "new")
+    write_page(str(model_file), tmp_path / "dangling", runtime=npm_package)
+    assert (tmp_path / "new" / "index.html").is_file()
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_page(str(model_file), tmp_path / "circle", runtime=npm_package)
+
+
+def test_what_is_no_folder_is_refused(
+    export: Export, npm_package: Path, model_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("dear")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("file", "pipe"):
+        with pytest.raises(OutputError, match="is a file"):
+            write_page(str(model_file), tmp_path / name, runtime=npm_package, overwrite=True)
+    assert (tmp_path / "file").read_text() == "dear"
+
+
+@pytest.mark.parametrize("name", ["CNAME", ".git", "ort/mine.wasm", "mine.onnx"])
+def test_page_that_holds_files_of_somebody_else_is_not_replaced(
+    npm_package: Path, model_file: Path, made_page: Path, name: str
+) -> None:
+    (made_page / name).write_text("mine")
+    before = files_in(made_page)
+    with pytest.raises(OutputError, match="which no page has"):
+        write_page(str(model_file), made_page, runtime=npm_package, overwrite=True)
+    assert files_in(made_page) == before
+
+
+def test_page_of_the_model_within_it_is_replaced(npm_package: Path, made_page: Path) -> None:
+    before = files_in(made_page)
+    write_page(str(made_page / "bands.onnx"), made_page, runtime=npm_package, overwrite=True)
+    assert files_in(made_page) == before
+
+
+@pytest.mark.parametrize("failing", ["copyfile", "rename"])
+def test_interruption_leaves_the_earlier_page(
+    npm_package: Path,
+    model_file: Path,
+    made_page: Path,
+    failing: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = files_in(made_page)
+    copy, rename = shutil.copyfile, Path.rename
+
+    def fail_to_copy(source: Path, target: Path) -> Path:
+        if target.name == "style.css":
+            raise KeyboardInterrupt
+        return Path(copy(source, target))
+
+    def fail_to_rename(self: Path, target: Path) -> Path:
+        if self.name == "page" and self.parent.name.startswith(".page."):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    if failing == "copyfile":
+        monkeypatch.setattr(shutil, "copyfile", fail_to_copy)
+    else:
+        monkeypatch.setattr(Path, "rename", fail_to_rename)
+    with pytest.raises(KeyboardInterrupt):
+        write_page(str(model_file), made_page, runtime=npm_package, overwrite=True)
+    assert files_in(made_page) == before
+    assert [path.name for path in made_page.parent.iterdir()] == ["page"]
+
+
+def test_private_folder_stays_private(npm_package: Path, model_file: Path, made_page: Path) -> None:
+    made_page.chmod(0o700)
+    write_page(str(model_file), made_page, runtime=npm_package, overwrite=True)
+    assert stat.S_IMODE(made_page.stat().st_mode) == 0o700
+
+
+def test_current_folder_is_not_pulled_away(
+    npm_package: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(OutputError, match="the current folder"):
+        write_page(str(model_file), Path(), runtime=npm_package)
+
+
+def test_model_file_that_no_page_can_load_is_refused(
+    npm_package: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = tmp_path / "a\x1bb.onnx"
+    shutil.copyfile(model_file, odd)
+    with pytest.raises(PageError, match="rename the file"):
+        write_page(str(odd), tmp_path / "page", runtime=npm_package)
+    monkeypatch.setattr("emotion_export.web_page.MAX_MODEL_BYTES", 1000)
+    with pytest.raises(PageError, match="at most"):
+        write_page(str(model_file), tmp_path / "page", runtime=npm_package)
+    assert not (tmp_path / "page").exists()
+
+
+def test_package_that_is_damaged_is_refused(
+    npm_archive: Path, model_file: Path, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut.tgz"
+    cut.write_bytes(npm_archive.read_bytes()[:2_000_000])
+    circle = tmp_path / "circle.tgz"
+    with tarfile.open(circle, "w:gz") as archive:
+        member = tarfile.TarInfo("package/dist/ort.wasm.min.mjs")
+        member.type, member.linkname = tarfile.SYMTYPE, "ort.wasm.min.mjs"
+        archive.addfile(member)
+    pipe = tmp_path / "pipe.tgz"
+    os.mkfifo(pipe)
+    empty = tmp_path / "empty.tgz"
+    empty.touch()
+    for package in (cut, circle, pipe, empty):
+        with pytest.raises(PageError, match="not the npm package onnxruntime-web"):
+            write_page(str(model_file), tmp_path / "page", runtime=package)
+    assert not (tmp_path / "page").exists()
+
+
+def test_npm_without_a_network_is_a_sentence(
+    export: Export, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    npm = tmp_path / "npm"
+    npm.write_text(
+        "#!/bin/sh\necho 'npm error code ENOTFOUND' >&2\n"
+        "echo 'npm error network request to the registry failed' >&2\nexit 1\n"
+    )
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = export(model_file, "--page", tmp_path / "page")
+    assert result.exit_code == 1
+    assert "(network request to the registry failed); without a network, " in result.stderr
+    assert "--onnxruntime-web" in result.stderr
+    npm.chmod(0o644)
+    npm.write_bytes(b"no program")
+    npm.chmod(0o755)
+    result = export(model_file, "--page", tmp_path / "page")
+    assert result.exit_code == 1
+    assert "npm could not fetch" in result.stderr
 
 
 def test_missing_npm_is_named(
@@ -365,3 +864,33 @@ def test_card_is_legible_html() -> None:
         "<ul><li>first</li><li>second</li></ul>",
         "<pre>run -a &lt; b</pre>",
     ]
+
+
+def test_nothing_of_a_card_is_lost() -> None:
+    from emotion_export.card_html import card_html
+
+    assert card_html("before:\n```\na\n```\nafter\n```\nnever <closed>").splitlines() == [
+        "<p>before:</p>",
+        "<pre>a</pre>",
+        "<p>after</p>",
+        "<pre>never &lt;closed&gt;</pre>",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "[click](javascript:alert(1))",
+        '`"><img src=x onerror=alert(1)>`',
+        "| <b> | **<i>** |",
+        "# </h1><script>",
+        "- `**a`b**",
+    ],
+)
+def test_card_makes_no_html_of_text(text: str) -> None:
+    from emotion_export.card_html import card_html
+
+    tags = set(re.findall(r"<[^>]*>", card_html(text)))
+    allowed = {"h1", "p", "ul", "li", "table", "tr", "td", "code", "strong", "pre"}
+    assert tags <= {f"<{slash}{name}>" for name in allowed for slash in ("", "/")}

@@ -292,3 +292,22 @@ def test_refused_runs_leave_no_folder(
         extra = ["--faces"] if option == "--annotate" else []
         assert infer(missing, "-m", model_file, option, tmp_path / "out", *extra).exit_code == 1
     assert names(tmp_path) == ["in"]
+
+
+def test_an_evaluation_replaces_no_picture(model_file: Path, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from emotion_runtime.evaluate.cli import main
+
+    pictures = [save_face(tmp_path / "in" / n / "=x.png", 0) for n in ("happy", "sad", "surprise")]
+    before = pictures[1].read_bytes()
+    common = [str(tmp_path / "in"), "-m", str(model_file)]
+    for option in ("-o", "--wrong", "--confusion-matrix", "--contact-sheet"):
+        result = CliRunner().invoke(main, [*common, option, str(pictures[1])])
+        assert result.exit_code == 1
+        assert "an input of this run" in result.stderr
+        assert pictures[1].read_bytes() == before
+    both = CliRunner().invoke(
+        main, [*common, "-o", str(tmp_path / "a"), "--wrong", f"{tmp_path}/a"]
+    )
+    assert "is the file of -o" in both.stderr

@@ -16,7 +16,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="streams and signals as POSIX has them")
 PICTURE = Path(__file__).parents[2] / "samples" / "happy_01.png"
-COMMANDS = ("emotion_runtime", "emotion_train", "emotion_export")
+COMMANDS = ("emotion_runtime", "emotion_runtime.evaluate", "emotion_train", "emotion_export")
 
 
 def shell(module: str, arguments: str) -> subprocess.CompletedProcess[str]:

@@ -37,7 +37,7 @@ def rank_one(folder: Path) -> int | None:
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
 def test_a_worker_that_dies_loses_nothing(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data", (66, 66, 66), 4)
-    options = ("--epochs", "6", "--batch-size", "10", "--workers", "0", "--augmentation", "light")
+    options = ("--epochs", "6", "--batch-size", "10", "--augmentation", "light")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     weights = []
     for dies in (False, True):
@@ -75,7 +75,7 @@ def test_two_processes_reach_the_weights_of_one(tmp_path: Path) -> None:
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         command = [
             sys.executable, *launcher, "-m", "emotion_train", str(data), "-o", str(folder),
-            "--epochs", "2", "--batch-size", "9", "--augmentation", "none", "--workers", "0",
+            "--epochs", "2", "--batch-size", "9", "--augmentation", "none",
             "--optimizer", "sgd", "--learning-rate", "0.01",
         ]  # fmt: skip
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -1,7 +1,7 @@
 """Batches of one epoch: balanced, shuffled, augmented, and the same on every run of a seed.
 
-Each batch carries a seed of its own, drawn from (seed, epoch, batch, rank). The pictures are thus
-the same with any number of loader workers, and an epoch can be gone through again after a kill.
+Each batch carries a seed of its own, drawn from (seed, epoch, batch, rank), so that an epoch can be
+repeated after a kill, to the same pictures.
 """
 
 from __future__ import annotations
@@ -13,13 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
-from emotion_train.augmentation import (
-    Augmentation,
-    build_augmentation,
-    build_copy_augmentation,
-)
+from emotion_train.augmentation import AUGMENTATIONS, COPY_STRENGTH, augment
 from emotion_train.balance import balance_table, draw_copies
 from emotion_train.errors import RunError
 from emotion_train.faces import Faces
@@ -43,7 +38,7 @@ class Batch:
     total: int
 
 
-class EpochBatches(Sampler[Batch]):
+class EpochBatches:
     """The batches of the epoch last set with `set_epoch`, for one of `world_size` processes."""
 
     def __init__(
@@ -88,61 +83,42 @@ class EpochBatches(Sampler[Batch]):
             yield Batch(seed, indices[share], share >= originals, len(whole))
 
 
-class AugmentedFaces(Dataset[tuple[Tensor, Tensor, int]]):
-    """Gives a whole `Batch`: pixels uint8 (n, 1, size, size), targets (n, classes), total."""
-
-    def __init__(self, faces: Faces, targets: Targets, augmentation: str, group: int) -> None:
-        self._pixels = torch.from_numpy(faces.pixels).unsqueeze(1)
-        self._targets = torch.from_numpy(targets)
-        self._group = group
-        size = self._pixels.shape[-1]
-        self._augment = None if augmentation == "none" else build_augmentation(augmentation, size)
-        self._augment_copy = build_copy_augmentation(augmentation, size)
-
-    def __getitem__(self, batch: Batch) -> tuple[Tensor, Tensor, int]:
-        indices = torch.from_numpy(batch.indices)
-        pixels = self._pixels[indices]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(batch.seed)
-            if self._augment is not None:
-                pixels = self._in_groups(self._augment, pixels)
-            elif batch.copies.any():  # the originals stay as they are
-                copies = torch.from_numpy(batch.copies)
-                pixels[copies] = self._in_groups(self._augment_copy, pixels[copies])
-        return pixels, self._targets[indices], batch.total
-
-    def _in_groups(self, augment: Augmentation, pixels: Tensor) -> Tensor:
-        """Draw once for each group: torchvision's calls cost more than what they compute."""
-        return torch.cat([augment(part) for part in torch.split(pixels, self._group)])
-
-
-def build_loader(
-    faces: Faces,
-    targets: Targets,
-    augmentation: str,
-    batches: EpochBatches,
-    workers: int,
-    *,
-    group: int = 1,
-    pin_memory: bool,
-) -> DataLoader[tuple[Tensor, Tensor, int]]:
-    """Build the loader.
+class AugmentedBatches:
+    """Gives the batches of an epoch, augmented on the device that trains on them.
 
     Args:
         faces: What is trained on.
-        targets: Float32, shape (n, classes).
+        targets: float32, shape (n, classes).
         augmentation: A name in `emotion_train.augmentation.AUGMENTATIONS`.
-        batches: The sampler.
-        workers: Processes that augment; 0 augments in the training process itself.
-        group: Faces that share one draw of the augmentation.
-        pin_memory: For copies to a GPU.
+        batches: Which faces each batch holds.
+        device: Where the network runs.
     """
-    return DataLoader(
-        AugmentedFaces(faces, targets, augmentation, group),
-        sampler=batches,
-        batch_size=None,  # the sampler's items are whole batches
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        prefetch_factor=4 if workers else None,
-        pin_memory=pin_memory,
-    )
+
+    def __init__(
+        self,
+        faces: Faces,
+        targets: Targets,
+        augmentation: str,
+        batches: EpochBatches,
+        device: torch.device,
+    ) -> None:
+        self._pixels = torch.from_numpy(faces.pixels).unsqueeze(1)
+        self._targets = torch.from_numpy(targets)
+        self._strength = AUGMENTATIONS[augmentation]
+        self._batches, self._device = batches, device
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Give pixels uint8 (n, 1, size, size), targets (n, classes), faces of the whole batch."""
+        for batch in self._batches:
+            indices = torch.from_numpy(batch.indices)
+            pixels = self._pixels[indices].to(self._device)
+            generator = torch.Generator().manual_seed(batch.seed)
+            if self._strength is not None:
+                pixels = augment(pixels, self._strength, generator)
+            elif batch.copies.any():  # originals stay as they are, a copy must differ from them
+                copies = torch.from_numpy(batch.copies).to(self._device)
+                pixels[copies] = augment(pixels[copies], COPY_STRENGTH, generator)
+            yield pixels, self._targets[indices].to(self._device), batch.total

@@ -52,11 +52,6 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
         "Decay of the weights' moving average; 0 turns it off.",
     ),
     "augmentation": ("--augmentation", click.Choice(tuple(AUGMENTATIONS)), "Augmentation."),
-    "augmentation_group": (
-        "--augmentation-group",
-        click.IntRange(min=1),
-        "Faces that share one draw of the augmentation; 4 make it three times as fast.",
-    ),
     "vote_weight": ("--vote-weight", _CHANCE, "Part of each target that --votes give."),
     "teacher_weight": (
         "--teacher-weight",
@@ -123,14 +118,9 @@ def _recipe_options(command: Any) -> Any:
     help="Where to train.",
 )
 @click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    help="Processes that augment.  [default: half of the CPUs, at most 8]",
-)
-@click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="Threads of the CPU's arithmetic.  [default: the CPUs that the workers leave]",
+    help="Threads of the CPU's arithmetic.  [default: the CPUs that this process may use]",
 )
 @click.option(
     "--no-test",
@@ -181,7 +171,6 @@ def main(
     classes: str,
     drop_duplicates: bool,
     device: str,
-    workers: int | None,
     threads: int | None,
     no_test: bool,
     votes: Path | None,
@@ -244,7 +233,6 @@ def main(
                 place=place,
                 say=(lambda _: None) if quiet else say,
                 show=(lambda _: None) if quiet else show,
-                workers=workers,
                 threads=threads,
                 with_test=not no_test,
                 votes=votes,

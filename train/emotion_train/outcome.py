@@ -138,7 +138,7 @@ class Outcome:
 def tool_versions() -> dict[str, str]:
     """Name the packages that decide what a run learns, with their versions."""
     found = {"emotion-edge": __version__, "python": platform.python_version()}
-    for name in ("torch", "torchvision", "numpy", "Pillow"):
+    for name in ("torch", "numpy", "Pillow"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

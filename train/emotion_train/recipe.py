@@ -31,7 +31,6 @@ class Recipe:
         label_smoothing: Part of each target spread over all classes, 0 to 1.
         averaging: Decay of the exponential moving average of the weights; 0 turns it off.
         augmentation: A name in `emotion_train.augmentation.AUGMENTATIONS`.
-        augmentation_group: Faces that share one draw of the augmentation; more are faster.
         vote_weight: Part of each target that annotators' votes give, 0 to 1; pictures that most
             of them could not use are left out.
         teacher_weight: Part of what then is the target that a teacher gives, 0 to 1.
@@ -56,7 +55,6 @@ class Recipe:
     label_smoothing: float = 0.1
     averaging: float = 0.999
     augmentation: str = "strong"
-    augmentation_group: int = 1
     vote_weight: float = 0.0
     teacher_weight: float = 0.0
     seed: int = 0

@@ -41,14 +41,13 @@ class Run:
         data: The data folder or CSV.
         folder: The run folder.
         place: This process among all.
-        workers: Loader processes; None picks half of the CPUs, at most eight.
         votes: A votes file, for the report and, where the recipe says so, for the targets.
         teachers: Checkpoints, run folders, model files or released models by name; the mean of
             their answers joins the targets.
         start_from: Checkpoints or run folders; the run starts with the mean of their weights.
         answered: Part of the held-out faces that the confidence floor must let through.
         with_test: Measure on the test set at the end; trials leave it alone.
-        threads: Threads of the CPU's arithmetic; None leaves one CPU to each worker.
+        threads: Threads of the CPU's arithmetic; None for the CPUs that this process may use.
         say: Takes messages for a person.
         show: Takes results: the table of the classes, the closing figures.
         progress: Show bars on a terminal.
@@ -59,7 +58,6 @@ class Run:
     place: Place
     say: Callable[[str], None]
     show: Callable[[str], None]
-    workers: int | None = None
     votes: Path | None = None
     teachers: tuple[str, ...] = ()
     start_from: tuple[Path, ...] = ()
@@ -98,15 +96,14 @@ class Run:
             self._introduce(dataset)
         if votes is not None and dataset.test is not None:
             votes.majority(dataset.test)  # fail now, not in hours
-        workers = min(8, usable_cpus() // 2) if self.workers is None else self.workers
-        self._share_cpus(workers)
+        self._limit_threads()
         targets = self._targets(dataset, recipe, votes)
         teacher = self._teacher(recipe, dataset)
         starts = [load_checkpoint(path) for path in self.start_from]
         for path, start in zip(self.start_from, starts, strict=True):
             self._warn_of_another_draw(str(path), start.labels, start.training, dataset, recipe)
         initial = blend(starts) if starts else None
-        trainer = Trainer(dataset, recipe, self.place, workers, targets, initial, teacher)
+        trainer = Trainer(dataset, recipe, self.place, targets, initial, teacher)
         if self.place.is_first:
             self.say(
                 f"network {recipe.network}: {parameter_count(trainer.network):,} parameters, "
@@ -128,12 +125,12 @@ class Run:
         self.show(f"{outcome.summary(figures)}; report in {self.folder / REPORT}")
         return figures
 
-    def _share_cpus(self, workers: int) -> None:
-        """Leave a CPU to each worker: more threads than CPUs cost a third of the speed."""
+    def _limit_threads(self) -> None:
+        """Use the CPUs that are there: more threads than CPUs cost a third of the speed."""
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         elif "OMP_NUM_THREADS" not in os.environ and self.place.device.type == "cpu":
-            torch.set_num_threads(max(1, usable_cpus() - workers))
+            torch.set_num_threads(usable_cpus())
 
     def _targets(self, dataset: Dataset, recipe: Recipe, votes: Votes | None) -> Targets | None:
         """Mix labels and votes; None where labels alone are taught."""

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from emotion_runtime.atomic import replacing
-from emotion_train.batches import EpochBatches, build_loader
+from emotion_train.batches import AugmentedBatches, EpochBatches
 from emotion_train.checkpoint import BEST, LAST, Checkpoint
 from emotion_train.dataset import Dataset
 from emotion_train.distributed import Place, sum_over_processes
@@ -46,7 +46,6 @@ class Trainer:
         dataset: Dataset,
         recipe: Recipe,
         place: Place,
-        workers: int,
         targets: Targets | None = None,
         initial: Checkpoint | None = None,
         teacher: Teacher | None = None,
@@ -69,15 +68,8 @@ class Trainer:
             rank=place.rank,
             world_size=place.world_size,
         )
-        cuda = place.device.type == "cuda"
-        self.loader = build_loader(
-            dataset.train,
-            targets,
-            recipe.augmentation,
-            self.batches,
-            workers,
-            group=recipe.augmentation_group,
-            pin_memory=cuda,
+        self.augmented = AugmentedBatches(
+            dataset.train, targets, recipe.augmentation, self.batches, place.device
         )
         torch.manual_seed(recipe.seed)
         network = build_network(recipe.network, len(dataset.classes), recipe.size)
@@ -94,7 +86,9 @@ class Trainer:
             self.optimizer, recipe, steps=recipe.epochs * len(self.batches)
         )
         self.precision = _precision(recipe.precision, place.device)
-        self.scaler = torch.amp.GradScaler(enabled=cuda and self.precision is torch.float16)
+        self.scaler = torch.amp.GradScaler(
+            enabled=place.device.type == "cuda" and self.precision is torch.float16
+        )
         self.history: list[Row] = []
 
     @property
@@ -133,7 +127,7 @@ class Trainer:
         network.train()
         seen, summed = 0, torch.zeros((), dtype=torch.float64, device=self.place.device)
         bar = tqdm(
-            self.loader,
+            self.augmented,
             desc=f"epoch {epoch + 1}/{self.recipe.epochs}",
             unit="batch",
             leave=False,
@@ -151,8 +145,7 @@ class Trainer:
     def _step(self, network: nn.Module, pixels: Tensor, targets: Tensor, total: int) -> Tensor:
         """Take one step; return the summed loss of this process's share."""
         device = self.place.device
-        pixels = pixels.to(device, memory_format=torch.channels_last, non_blocking=True)
-        targets = targets.to(device, non_blocking=True)
+        pixels = pixels.to(memory_format=torch.channels_last)
         enabled = self.precision is not torch.float32
         with torch.autocast(device.type, self.precision, enabled=enabled):
             logits = network(pixels)

@@ -1,5 +1,7 @@
 // What one sees: pictures in, a list of answers out. The network runs in worker.js.
 
+import { ALTERED } from "./pixels.js";
+
 const byId = (id) => document.getElementById(id);
 const [status, list, save, clear] = ["status", "list", "save", "clear"].map(byId);
 const [file, drop, camera, video, stop] = ["file", "drop", "camera", "video", "stop"].map(byId);
@@ -36,27 +38,31 @@ function start() {
   worker.onerror = (event) => {
     event.preventDefault();
     say("The network could not be started here. Is the folder complete, and served over http?", "bad");
+    for (const { reject } of waiting.values()) reject(new Error("The network stopped; reload the page."));
+    waiting.clear();
   };
   ask({ model: new URL(document.body.dataset.model, location.href).href }).then(opened, (error) => {
-    say(`The model cannot be opened: ${error.message}`, "bad");
+    if (error.message === ALTERED) offerCanvasData();
+    say(error.message, "bad");
   });
 }
 
-function opened({ contract, proof }) {
+/** Read a canvas of the page itself: where a browser can allow that for a site, it offers it. */
+function offerCanvasData() {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 16, height: 16 });
+  canvas.getContext("2d").getImageData(0, 0, 16, 16);
+}
+
+function opened({ contract, network, pixels }) {
   labels = contract.labels;
   byId("about").textContent =
     `${contract.network}, ${contract.precision}, ${labels.join(" · ")}, ${contract.size}×${contract.size} gray`;
-  if (!proof.passed) {
-    return say(
-      `This browser does not compute what was proven: ${proof.flips} of ${proof.inputs} labels ` +
-        `differ, logits by up to ${proof.difference.toPrecision(2)} (allowed ${proof.tolerance}), ` +
-        `pixels by up to ${proof.pixelDifference} of 255. Its answers are not to be trusted.`,
-      "bad",
-    );
-  }
+  const kinds = pixels.map(({ kind }) => kind).join(", ");
+  const furthest = Math.max(...pixels.map(({ difference }) => difference));
   say(
-    `Proven here: ${proof.inputs} golden faces, every label the same, logits within ` +
-      `${proof.difference.toPrecision(2)} of the proof's, and pictures are read as in training.`,
+    `Checked in this browser: ${network.inputs} golden faces get the labels that they got at ` +
+      `export, logits within ${network.difference.toPrecision(2)}. Reference pictures (${kinds}) ` +
+      `are read as in training, within ${furthest} of 255.`,
     "good",
   );
   for (const control of [file, camera]) control.disabled = false;
@@ -78,11 +84,9 @@ async function classify(name, message, transfer) {
   try {
     row.result = await ask(message, transfer);
   } catch (error) {
-    // The browser's own words say nothing to a person.
-    row.error = /decode|source image/i.test(error.message)
-      ? "not a picture that this browser can read"
-      : error.message;
+    row.error = error.message;
   }
+  if (!rows.includes(row)) return; // the list was cleared in the meantime
   item.replaceChildren(...(row.error ? failed(row) : shown(row)));
   for (const button of [save, clear]) button.disabled = false;
 }
@@ -103,7 +107,8 @@ function shown({ name, result }) {
   const head = document.createElement("p");
   head.append(strong(result.label), ` ${percent(result.confidence)} `, small(name));
   const bars = document.createElement("dl");
-  for (const [label, share] of Object.entries(result.probabilities)) {
+  for (const label of labels) {
+    const share = result.probabilities[label];
     const term = document.createElement("dt");
     const value = document.createElement("dd");
     const meter = document.createElement("meter");
@@ -126,7 +131,7 @@ function shown({ name, result }) {
 function failed({ name, error }) {
   const words = document.createElement("p");
   words.className = "bad";
-  words.append(`${name}: ${error}.`);
+  words.append(`${name}: ${error}`);
   return [words];
 }
 
@@ -138,15 +143,21 @@ const small = (text) => Object.assign(document.createElement("small"), { textCon
 
 // ---- the list out
 
+/** Return the list as CSV for a spreadsheet: UTF-8 with a byte-order mark. */
 function csv() {
-  const quoted = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
   const lines = [["path", "label", "confidence", ...labels, "error"]];
   for (const { name, result, error } of rows) {
     const shares = labels.map((label) => result?.probabilities[label].toFixed(6) ?? "");
-    const confidence = result?.confidence.toFixed(6) ?? "";
-    lines.push([quoted(name), result?.label ?? "", confidence, ...shares, quoted(error ?? "")]);
+    const missing = result ? "" : (error ?? "Not finished when the list was saved.");
+    lines.push([name, result?.label ?? "", result?.confidence.toFixed(6) ?? "", ...shares, missing]);
   }
-  return lines.map((line) => line.join(",") + "\n").join("");
+  return "\ufeff" + lines.map((line) => line.map(cell).join(",") + "\n").join("");
+}
+
+/** A cell that a spreadsheet would take for a formula gets an apostrophe before it. */
+function cell(value) {
+  const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 save.onclick = () => {
@@ -154,7 +165,7 @@ save.onclick = () => {
   link.href = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
   link.download = "expressions.csv";
   link.click();
-  URL.revokeObjectURL(link.href);
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // a browser may ask where to save first
 };
 
 clear.onclick = () => {
@@ -181,16 +192,13 @@ drop.ondrop = (event) => {
 };
 
 let stream;
+let opening = false; // a second click must not open a second stream, which nothing would stop
 camera.onclick = async () => {
+  if (opening) return;
   try {
     if (!stream) {
-      if (!navigator.mediaDevices) throw new Error("the page is not served over https");
-      stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
-      video.srcObject = stream;
-      await video.play();
-      video.hidden = stop.hidden = false;
-      camera.textContent = "Take a picture";
-      byId("hint").textContent = "Fill the square with the face.";
+      opening = true;
+      await openCamera();
     } else {
       const side = Math.min(video.videoWidth, video.videoHeight);
       const [x, y] = [(video.videoWidth - side) / 2, (video.videoHeight - side) / 2];
@@ -198,16 +206,33 @@ camera.onclick = async () => {
       await classify(`camera ${new Date().toLocaleTimeString()}`, { bitmap }, [bitmap]);
     }
   } catch (error) {
-    byId("hint").textContent = `The camera cannot be used: ${reason(error)}.`;
+    stopCamera(`The camera cannot be used: ${reason(error)}.`);
+  } finally {
+    opening = false;
   }
 };
-stop.onclick = () => {
+stop.onclick = () => stopCamera("");
+
+async function openCamera() {
+  if (!navigator.mediaDevices) throw new Error("the page is not served over https");
+  stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
+  for (const track of stream.getTracks()) {
+    track.onended = () => stopCamera("The camera was unplugged or taken away.");
+  }
+  video.srcObject = stream;
+  await video.play();
+  video.hidden = stop.hidden = false;
+  camera.textContent = "Take a picture";
+  byId("hint").textContent = "Fill the square with the face.";
+}
+
+function stopCamera(hint) {
   stream?.getTracks().forEach((track) => track.stop());
-  stream = undefined;
+  stream = video.srcObject = null;
   video.hidden = stop.hidden = true;
   camera.textContent = "Use the camera";
-  byId("hint").textContent = "";
-};
+  byId("hint").textContent = hint;
+}
 
 function reason(error) {
   if (error.name === "NotAllowedError") return "it was not allowed";

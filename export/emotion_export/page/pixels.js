@@ -4,25 +4,79 @@
 // follows Pillow's Resample.c, whose 8-bit arithmetic is in fixed point, and gives the same bytes.
 
 const PRECISION = 2 ** 22; // fixed-point one: 32 - 8 bits of a pixel - 2 of headroom
+const CANVAS_TOLERANCE = 1; // of 255; noise of one step does not change what the network sees
+const LARGE = 2 ** 24; // pixels that the smallest limit of a browser's canvas allows
 
-/** Decode an image file; returns {gray, width, height}. Throws where the browser cannot. */
+export const UNREADABLE = "Not a picture that this browser can read.";
+export const ALTERED =
+  "This browser alters picture data; allow canvas data for this site, then reload the page.";
+
+/**
+ * Decode an image file.
+ *
+ * @param {Blob} blob
+ * @returns {Promise<{gray: Uint8Array, width: number, height: number}>} Upright, full resolution.
+ * @throws {Error} The browser cannot decode it, or alters what is read; the message is a sentence.
+ */
 export async function decode(blob) {
-  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
+  let bitmap;
   try {
-    return fromSource(bitmap, bitmap.width, bitmap.height);
+    bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
+  } catch {
+    throw new Error(UNREADABLE);
+  }
+  return fromBitmap(bitmap);
+}
+
+/** Turn a bitmap, such as a camera's frame, to gray as `decode` does, and close it. */
+export function fromBitmap(bitmap) {
+  const { width, height } = bitmap;
+  try {
+    return { gray: toGray(readBack(bitmap, width, height)), width, height };
   } finally {
     bitmap.close();
   }
 }
 
-/** Turn what a canvas can draw to gray, transparent parts on white. */
-export function fromSource(source, width, height) {
-  const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.fillStyle = "white";
-  context.fillRect(0, 0, width, height);
-  context.drawImage(source, 0, 0);
-  return { gray: toGray(context.getImageData(0, 0, width, height).data), width, height };
+/** Draw a bitmap on white and return its RGBA bytes. */
+function readBack(bitmap, width, height) {
+  let data;
+  try {
+    // One row more than the picture has, of known pixels: they come back as they were, or the
+    // browser alters what is read from a canvas. It may begin to at any time.
+    const canvas = new OffscreenCanvas(width, height + 1);
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.fillStyle = "white";
+    context.fillRect(0, 0, width, height);
+    context.drawImage(bitmap, 0, 0);
+    context.putImageData(new ImageData(knownRow(width), width, 1), 0, height);
+    data = context.getImageData(0, 0, width, height + 1).data;
+  } catch {
+    throw new Error(
+      width * height > LARGE
+        ? `The picture is too large for this browser (${width}×${height} pixels).`
+        : "This browser does not let a page read pictures; allow canvas data for this site.",
+    );
+  }
+  const row = data.subarray(4 * width * height);
+  if (largestDifference(row, knownRow(width)) > CANVAS_TOLERANCE) throw new Error(ALTERED);
+  return data.subarray(0, 4 * width * height);
+}
+
+/** Opaque pixels of many values, the same ones every time. */
+function knownRow(width) {
+  const row = new Uint8ClampedArray(4 * width);
+  for (let i = 0; i < row.length; i++) row[i] = i % 4 === 3 ? 255 : (i * 37 + 11) % 256;
+  return row;
+}
+
+/** Return the largest absolute difference of two lists of one length. */
+export function largestDifference(first, second) {
+  let largest = 0;
+  for (let i = 0; i < first.length; i++) {
+    largest = Math.max(largest, Math.abs(first[i] - second[i]));
+  }
+  return largest;
 }
 
 /** RGBA bytes to gray bytes, by the integers that Pillow's convert("L") uses. */

@@ -1,0 +1,199 @@
+"""``emotion-eval``: how good a model is on labelled pictures, without PyTorch."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from emotion_runtime.commands import (
+    CONTEXT,
+    Command,
+    fail,
+    guarded,
+    quiet_option,
+    say,
+    verbose_option,
+    version_option,
+)
+from emotion_runtime.signals import raise_on_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from emotion_runtime.classifier import EmotionClassifier
+    from emotion_runtime.evaluate.evaluation import Evaluation
+    from emotion_runtime.prediction import Prediction
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@click.command(cls=Command, context_settings=CONTEXT)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="FOLDER")
+@click.option(
+    "-m",
+    "--model",
+    metavar="FILE|NAME",
+    help="A file that emotion-export wrote, or a released model's name.  [default: the release]",
+)
+@click.option(
+    "-f",
+    "--format",
+    "format_name",
+    type=click.Choice(("table", "json")),
+    default="table",
+    show_default=True,
+    help="How the figures are written.",
+)
+@click.option(
+    "-o", "--output", type=_FILE, help="Write the figures here.  [default: standard output]"
+)
+@click.option(
+    "--wrong", type=_FILE, metavar="FILE.csv", help="List the pictures whose label is wrong."
+)
+@click.option(
+    "--confusion-matrix", type=_FILE, metavar="FILE.png", help="Draw the confusion matrix."
+)
+@click.option(
+    "--contact-sheet",
+    type=_FILE,
+    metavar="FILE.png",
+    help="Draw the pictures whose label is wrong; of many, a sample.",
+)
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0.0, 1.0),
+    help="The confidence threshold that coverage is measured at.  [default: the model's own]",
+)
+@click.option(
+    "-j",
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Batches read and classified at the same time.  [default: the CPUs this process may use]",
+)
+@version_option("emotion-eval")
+@quiet_option
+@verbose_option
+@guarded()
+def main(
+    folder: Path,
+    model: str | None,
+    format_name: str,
+    output: Path | None,
+    wrong: Path | None,
+    confusion_matrix: Path | None,
+    contact_sheet: Path | None,
+    min_confidence: float | None,
+    workers: int | None,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    r"""Evaluate a model on FOLDER/<class>/*, one folder for each of the model's labels.
+
+    Reports accuracy with its 95 % interval, balanced accuracy, precision, recall, F1, the
+    confusion matrix, the calibration error, and the coverage of the confidence threshold.
+    Pictures are read as emotion-infer reads them; class folders are searched recursively.
+
+    \b
+    Examples:
+      emotion-eval DATA/test
+      emotion-eval DATA/test -m model.onnx --wrong wrong.csv --contact-sheet wrong.png
+      emotion-eval DATA/test -m model.onnx -f json -o figures.json
+
+    A file that you name for results is replaced, unless it is one of the pictures.
+
+    Exit code 0: every picture was read. 1: some could not be, or the run failed. 2: wrong usage.
+    130: interrupted by Ctrl-C. 143: ended by SIGTERM.
+    """
+    for picture in (confusion_matrix, contact_sheet):
+        if picture is not None and picture.suffix.lower() not in _PICTURE_SUFFIXES:
+            raise click.UsageError(f"{picture}: name the picture .png, .jpg or .webp.")
+    for file in (output, wrong, confusion_matrix, contact_sheet):
+        if file is not None and not file.parent.is_dir():
+            fail(f"{file.parent}: no such folder.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    from emotion_runtime.classifier import EmotionClassifier
+    from emotion_runtime.evaluate.evaluation import Evaluator
+    from emotion_runtime.evaluate.folders import find_class_folders
+    from emotion_runtime.evaluate.wrong_pictures import WrongPictures
+    from emotion_runtime.json_text import to_json
+    from emotion_runtime.output import opened_output
+    from emotion_runtime.output_guard import OutputGuard
+    from emotion_runtime.progress import counting
+
+    classifier = EmotionClassifier(model, min_confidence=min_confidence)
+    guard = OutputGuard(
+        {
+            "-o": output,
+            "--wrong": wrong,
+            "--confusion-matrix": confusion_matrix,
+            "--contact-sheet": contact_sheet,
+        }
+    )
+    guard.check(classifier.model_path)
+    raise_on_signals()
+    source = find_class_folders(folder, classifier.labels)
+    pictures = WrongPictures(classifier.labels, wrong, contact_sheet)
+
+    def take(prediction: Prediction, label: str) -> None:
+        if prediction.path is not None:
+            guard.check(prediction.path)  # before anything is written
+        pictures.add(prediction, label)
+
+    def show_progress(stream: Iterator[Prediction]) -> Iterator[Prediction]:
+        return counting(stream, "pictures", sys.stderr, quiet=quiet)
+
+    evaluation = Evaluator(classifier, source, workers, take, show_progress).evaluate()
+    with opened_output(output) as stream:
+        if format_name == "json":
+            figures = {"model": classifier.model_path.name, **evaluation.to_dict()}
+            stream.write(to_json(figures, indent=2) + "\n")
+        else:
+            from emotion_runtime.evaluate.table import format_evaluation
+
+            stream.write(format_evaluation(evaluation))
+    pictures.save()
+    if confusion_matrix is not None:
+        _draw(evaluation, classifier, confusion_matrix)
+    if not quiet:
+        for note in _notes(evaluation):
+            say(note)
+    if evaluation.errors:
+        sys.exit(1)
+
+
+def _draw(evaluation: Evaluation, classifier: EmotionClassifier, path: Path) -> None:
+    from emotion_runtime.atomic import replacing
+    from emotion_runtime.evaluate.confusion_matrix import draw_confusion_matrix
+
+    metrics = evaluation.metrics
+    title = f"{classifier.model_path.stem}: {metrics.accuracy:.1%} of {metrics.confusion.sum():,}"
+    image = draw_confusion_matrix(metrics.confusion, evaluation.labels, title)
+    with replacing(path) as temporary:
+        image.save(temporary)
+
+
+def _notes(evaluation: Evaluation) -> Iterator[str]:
+    """Name what the figures do not cover."""
+    if evaluation.missing:
+        yield f"no pictures of {', '.join(evaluation.missing)}: the accuracy does not cover it"
+    for error in evaluation.errors[:10]:
+        yield f"not evaluated: {error}"
+    if len(evaluation.errors) > 10:
+        yield f"not evaluated: {len(evaluation.errors) - 10:,} more"
+    if evaluation.passed_over:
+        yield f"{evaluation.passed_over:,} files passed over: no pictures, hidden, or in no folder"
+    predicted = evaluation.metrics.confusion.sum(axis=0)
+    never = [name for name, n in zip(evaluation.labels, predicted, strict=True) if not n]
+    if never:
+        yield f"warning: the model never predicts {', '.join(never)} on these pictures"
+
+
+if __name__ == "__main__":
+    from emotion_runtime.evaluate.__main__ import run
+
+    run()

@@ -1,0 +1,151 @@
+"""Evaluate a model on class folders, in constant memory but for one row of numbers a picture."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotion_runtime.classifier import EmotionClassifier
+from emotion_runtime.errors import SourceError
+from emotion_runtime.evaluate.folders import ClassFolders
+from emotion_runtime.evaluate.metrics import Metrics, measure_probabilities
+from emotion_runtime.prediction import Prediction
+from emotion_runtime.sources import find_pictures
+
+OnPrediction = Callable[[Prediction, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a model makes of labelled pictures.
+
+    Attributes:
+        labels: The model's.
+        metrics: On all pictures of the model's labels that could be read, whatever the
+            confidence.
+        min_confidence: The confidence threshold in force.
+        covered: Of these pictures, those at or above the threshold.
+        covered_right: Of the covered ones, those whose label is right.
+        others: For each folder named after no label: its pictures, and how many of them got a
+            label at or above the threshold all the same.
+        missing: Labels without a picture.
+        errors: One sentence for each picture that could not be read.
+        passed_over: Files that are no pictures by name.
+    """
+
+    labels: tuple[str, ...]
+    metrics: Metrics
+    min_confidence: float
+    covered: int
+    covered_right: int
+    others: dict[str, tuple[int, int]]
+    missing: tuple[str, ...]
+    errors: tuple[str, ...]
+    passed_over: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        total = int(self.metrics.confusion.sum())
+        return {
+            **self.metrics.to_dict(self.labels),
+            "labels_without_pictures": list(self.missing),
+            "min_confidence": round(self.min_confidence, 6),
+            "coverage": round(self.covered / total, 6),
+            "accuracy_of_covered": round(self.covered_right / self.covered, 6)
+            if self.covered
+            else None,
+            "other_folders": {
+                name: {"pictures": count, "labelled": labelled}
+                for name, (count, labelled) in self.others.items()
+            },
+            "unreadable": len(self.errors),
+            "passed_over": self.passed_over,
+        }
+
+
+@dataclass
+class Evaluator:
+    """Runs a model over class folders.
+
+    Attributes:
+        classifier: The model.
+        source: The folders.
+        workers: Threads that read and infer; None for the CPUs that this process may use.
+        on_prediction: Called with each prediction and the name of the folder it comes from.
+        wrap: Given the stream of predictions, such as to show progress.
+    """
+
+    classifier: EmotionClassifier
+    source: ClassFolders
+    workers: int | None = None
+    on_prediction: OnPrediction = lambda _prediction, _folder: None
+    wrap: Callable[[Iterator[Prediction]], Iterator[Prediction]] = lambda stream: stream
+    _passed_over: int = field(default=0, init=False)
+
+    def evaluate(self) -> Evaluation:
+        """Classify every picture, and compare with the folders' names.
+
+        Raises:
+            SourceError: Not one picture of the model's labels can be read.
+        """
+        labels = self.classifier.labels
+        threshold = self.classifier.min_confidence
+        rows: list[NDArray[np.float32]] = []
+        truth: list[int] = []
+        errors: list[str] = []
+        others: dict[str, tuple[int, int]] = {path.name: (0, 0) for path in self.source.others}
+        for folder, prediction in self._predictions():
+            self.on_prediction(prediction, folder)
+            if prediction.probabilities is None or prediction.confidence is None:
+                errors.append(prediction.error or f"{prediction.path}: no prediction.")
+            elif folder in others:
+                count, labelled = others[folder]
+                others[folder] = (count + 1, labelled + (prediction.confidence >= threshold))
+            else:
+                rows.append(np.fromiter(prediction.probabilities.values(), np.float32))
+                truth.append(labels.index(folder))
+        if not rows:
+            raise SourceError(
+                f"no picture of {', '.join(labels)} could be read"
+                + (f" ({errors[0]})" if errors else "")
+                + "."
+            )
+        probabilities, known = np.stack(rows), np.array(truth, np.int64)
+        covered = probabilities.max(axis=1) >= np.float32(threshold)
+        right = probabilities.argmax(axis=1) == known
+        metrics = measure_probabilities(probabilities, known)
+        return Evaluation(
+            labels=labels,
+            metrics=metrics,
+            min_confidence=threshold,
+            covered=int(covered.sum()),
+            covered_right=int(right[covered].sum()),
+            others=others,
+            missing=tuple(
+                name for name, count in zip(labels, metrics.support, strict=True) if not count
+            ),
+            errors=tuple(errors),
+            passed_over=self._passed_over + self.source.loose,
+        )
+
+    def _predictions(self) -> Iterator[tuple[str, Prediction]]:
+        """Give the name of each prediction's folder with it: one of each, in the same order."""
+        names: deque[str] = deque()
+        pictures = self._pictures(names)
+        for prediction in self.wrap(self.classifier.predict_many(pictures, workers=self.workers)):
+            yield names.popleft(), prediction
+
+    def _pictures(self, names: deque[str]) -> Iterator[str]:
+        def note(_: object) -> None:
+            self._passed_over += 1
+
+        for path in (*self.source.folders.values(), *self.source.others):
+            # An empty class folder is a label without pictures, which the evaluation reports.
+            for picture in find_pictures([str(path)], on_error=lambda _: None, on_other=note):
+                names.append(path.name)
+                yield picture

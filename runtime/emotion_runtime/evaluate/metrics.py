@@ -1,0 +1,146 @@
+"""How well predictions fit labels: accuracy, precision, recall, F1, confusion, calibration.
+
+numpy alone, so that a device can evaluate a model. Training measures with the same functions, so
+that both report the same figures for the same pictures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True, eq=False)
+class Metrics:
+    """Figures of one model on one set of labelled pictures.
+
+    Attributes:
+        confusion: int64 (classes, classes), rows true, columns predicted.
+        calibration_error: Expected calibration error over 15 bins of equal width (Guo et al.,
+            "On Calibration of Modern Neural Networks", 2017), 0 to 1.
+        cross_entropy: Mean negative log-likelihood of the labels, in nats.
+    """
+
+    confusion: NDArray[np.int64]
+    calibration_error: float
+    cross_entropy: float
+
+    @property
+    def support(self) -> NDArray[np.int64]:
+        """Return the pictures of each true class, int64 (classes,)."""
+        support: NDArray[np.int64] = self.confusion.sum(axis=1)
+        return support
+
+    @property
+    def accuracy(self) -> float:
+        """Return the part of the labels that were predicted, 0 to 1."""
+        return float(self.confusion.trace() / self.confusion.sum())
+
+    @property
+    def balanced_accuracy(self) -> float | None:
+        """Return the mean recall; None where a class has no picture to be recalled."""
+        return float(self.recall.mean()) if self.support.all() else None
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """Return the part of each class's predictions that is right; 0 where it has none."""
+        return _ratio(self.confusion.diagonal(), self.confusion.sum(axis=0))
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """Return the part of each class's pictures that is predicted; 0 where it has none."""
+        return _ratio(self.confusion.diagonal(), self.support)
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """Return the harmonic mean of precision and recall of each class."""
+        return _ratio(
+            2 * self.confusion.diagonal(), self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
+        )
+
+    def accuracy_interval(self) -> tuple[float, float]:
+        """Return the 95 % interval of the accuracy."""
+        return wilson_interval(int(self.confusion.trace()), int(self.confusion.sum()))
+
+    def to_dict(self, classes: Sequence[str]) -> dict[str, Any]:
+        """Return JSON values, rounded to six places; recall is None of a class without pictures."""
+        balanced = self.balanced_accuracy
+        return {
+            "pictures": int(self.confusion.sum()),
+            "accuracy": round(self.accuracy, 6),
+            "accuracy_interval": [round(bound, 6) for bound in self.accuracy_interval()],
+            "balanced_accuracy": None if balanced is None else round(balanced, 6),
+            "calibration_error": round(self.calibration_error, 6),
+            "cross_entropy": round(self.cross_entropy, 6),
+            "classes": {
+                name: {
+                    "precision": round(float(self.precision[i]), 6),
+                    "recall": round(float(self.recall[i]), 6) if self.support[i] else None,
+                    "f1": round(float(self.f1[i]), 6) if self.support[i] else None,
+                    "support": int(self.support[i]),
+                }
+                for i, name in enumerate(classes)
+            },
+            "confusion_matrix": self.confusion.tolist(),
+        }
+
+
+def measure_probabilities(
+    probabilities: NDArray[np.floating[Any]], labels: NDArray[np.int64]
+) -> Metrics:
+    """Compare probabilities (n, classes) with labels (n,), n ≥ 1.
+
+    Raises:
+        ValueError: There is nothing to compare.
+    """
+    if not len(labels):
+        raise ValueError("no predictions to compare with labels")
+    classes = probabilities.shape[1]
+    predicted = probabilities.argmax(axis=1)
+    confusion = np.bincount(labels * classes + predicted, minlength=classes * classes)
+    true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return Metrics(
+        confusion=confusion.reshape(classes, classes).astype(np.int64),
+        calibration_error=calibration_error(probabilities, labels),
+        cross_entropy=float(-np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean()),
+    )
+
+
+def calibration_error(
+    probabilities: NDArray[np.floating[Any]],
+    labels: NDArray[np.int64],
+    bins: int = CALIBRATION_BINS,
+) -> float:
+    """Return the expected calibration error: the gap between confidence and accuracy, by bins."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == labels
+    which = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(which, weights=right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def wilson_interval(right: int, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a proportion (Wilson, 1927), 0 to 1.
+
+    Raises:
+        ValueError: `count` is 0.
+    """
+    if count < 1:
+        raise ValueError("a proportion of nothing has no interval")
+    z = 1.959964
+    share = right / count
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2) / (1 + z * z / count)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _ratio(parts: NDArray[np.int64], wholes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Divide, with 0 where there is nothing to divide by."""
+    return np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > 0)

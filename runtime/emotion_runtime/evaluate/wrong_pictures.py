@@ -1,0 +1,73 @@
+"""The pictures that a model got wrong: listed in a CSV, and drawn on a contact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TextIO
+
+from emotion_runtime.contact_sheet import ContactSheet
+from emotion_runtime.csv_rows import CsvRows
+from emotion_runtime.output import opened_output
+from emotion_runtime.prediction import Prediction
+
+COLUMNS = ("path", "true_label", "predicted_label", "confidence", "true_probability")
+
+
+class WrongPictures:
+    """Takes every prediction, and keeps those whose label differs from their folder's name.
+
+    Pictures of folders named after none of the labels have no right label and are left out.
+
+    Args:
+        labels: The model's.
+        listing: The CSV to write, sorted by confidence, highest first; None for none.
+        sheet: The contact sheet to draw; None for none.
+    """
+
+    def __init__(self, labels: Sequence[str], listing: Path | None, sheet: Path | None) -> None:
+        self._labels, self._listing = tuple(labels), listing
+        self._sheet = None if sheet is None else ContactSheet(sheet)
+        self._rows: list[tuple[str, str, str, float, float]] = []
+
+    def add(self, prediction: Prediction, true_label: str) -> None:
+        """Take one prediction."""
+        chances = prediction.probabilities
+        if chances is None or true_label not in self._labels:
+            return
+        predicted = max(chances, key=chances.__getitem__)
+        if predicted == true_label:
+            return
+        if self._listing is not None:
+            self._rows.append(
+                (
+                    prediction.path or "",
+                    true_label,
+                    predicted,
+                    chances[predicted],
+                    chances[true_label],
+                )
+            )
+        if self._sheet is not None:
+            self._sheet.add(replace(prediction, label=f"{true_label} → {predicted}"))
+
+    def save(self) -> None:
+        """Write what was wanted.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        if self._listing is not None:
+            with opened_output(self._listing) as stream:
+                self._write(stream)
+        if self._sheet is not None:
+            self._sheet.save()
+
+    def _write(self, stream: TextIO) -> None:
+        rows = CsvRows(stream)
+        rows.write(COLUMNS)
+        for path, true, predicted, confidence, chance in sorted(
+            self._rows, key=lambda row: (-row[3], row[0])
+        ):
+            rows.write([path, true, predicted, f"{confidence:.6f}", f"{chance:.6f}"])
