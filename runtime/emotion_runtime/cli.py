@@ -53,7 +53,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--output",
     type=_FILE,
     help="Write results to this file, whole or not at all; one that is there is replaced, a device "
-    "or FIFO written to.  [default: standard output]",
+    "or FIFO written to, and - is standard output.  [default: standard output]",
 )
 @click.option(
     "--resume",
@@ -152,6 +152,8 @@ def main(
     Exit code 0: every picture was read. 1: some could not be, or the run failed. 2: wrong usage.
     130: interrupted by Ctrl-C. 143: ended by SIGTERM.
     """
+    if output == Path("-"):
+        output = None
     if version:
         _print_version(model)
         return

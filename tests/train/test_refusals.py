@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,3 +40,23 @@ def test_what_a_run_reads_it_does_not_replace(train: Train, tmp_path: Path, opti
     assert result.exit_code == 2
     assert "is read by this run" in result.stderr
     assert (run / "best.pt").read_bytes() == b"weights"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits as POSIX has them")
+def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path: Path) -> None:
+    import resource
+
+    from emotion_runtime.errors import OutputError
+    from emotion_train.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(Path(__file__).parents[2] / "models" / "checkpoints" / "edge.pt")
+    (tmp_path / "last.pt").write_bytes(b"earlier")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"last\.pt: cannot be written"):
+            checkpoint.save(tmp_path / "last.pt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / "last.pt").read_bytes() == b"earlier"
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]

@@ -206,7 +206,6 @@ def main(
     recipe = Recipe(classes=names, drop_duplicates=drop_duplicates, **choices)
     folder = output or Path("runs") / recipe.network
     require("train")
-    from emotion_train.checkpoint import LAST
     from emotion_train.distributed import joined, restarts
     from emotion_train.run import RUN, Run, prepare_folder
 
@@ -245,11 +244,11 @@ def main(
         ended, code = "interrupted", INTERRUPTED
         if isinstance(error, Terminated):
             ended, code = "terminated", 128 + error.number
-        if (folder / LAST).exists():
+        if (folder / RUN).exists():
             command = shlex.join(["emotion-train", str(data), "-o", str(folder), "--resume"])
             say(f"{ended}; go on with: {command}")
         else:
-            say(f"{ended} before the end of the first epoch; nothing was saved.")
+            say(f"{ended} before the training began; nothing was saved.")
         context.exit(code)
 
 
