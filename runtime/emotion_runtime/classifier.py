@@ -169,7 +169,12 @@ class EmotionClassifier:
         return self.predict_many(pictures, batch_size=batch_size, workers=workers)
 
     def predict_faces(
-        self, picture: Picture, *, largest: bool = False, finder: FaceFinder | None = None
+        self,
+        picture: Picture,
+        *,
+        largest: bool = False,
+        finder: FaceFinder | None = None,
+        keep_crops: bool = False,
     ) -> list[FacePrediction]:
         """Find the faces of a photograph, and classify each, from left to right.
 
@@ -177,6 +182,7 @@ class EmotionClassifier:
             picture: As in `predict`.
             largest: Keep the largest face alone.
             finder: What finds them, where the default `faces.FaceFinder()` shall not.
+            keep_crops: Keep what the network saw of each face, as `FacePrediction.crop`.
 
         Returns:
             One `FacePrediction` for each face; of a picture without one, an empty list.
@@ -189,7 +195,7 @@ class EmotionClassifier:
 
         path = path_of(picture)
         return [
-            of_face(self.interpret(row, path), face)
+            of_face(self.interpret(row, path), face, keep_crop=keep_crops)
             for row, face in zip(face_probabilities(self, faces), faces, strict=True)
         ]
 
@@ -201,6 +207,7 @@ class EmotionClassifier:
         finder: FaceFinder | None = None,
         batch_size: int = 8,
         workers: int | None = None,
+        keep_crops: bool = False,
     ) -> Iterator[FacePrediction]:
         """Find and classify the faces of a stream of photographs, in order.
 
@@ -214,11 +221,12 @@ class EmotionClassifier:
             batch_size: Most photographs whose faces go through the network together.
             workers: Threads, each with photographs of its own; None for the CPUs that this
                 process may use.
+            keep_crops: Keep what the network saw of each face, as `FacePrediction.crop`.
         """
         from emotion_runtime.cpus import usable_cpus
         from emotion_runtime.pipeline import faces_within, predict_stream
 
-        answer = faces_within(self, finder or self._finder, largest=largest)
+        answer = faces_within(self, finder or self._finder, largest=largest, keep_crops=keep_crops)
         return predict_stream(
             answer, pictures, batch_size=batch_size, workers=workers or usable_cpus()
         )

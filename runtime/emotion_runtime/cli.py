@@ -73,7 +73,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--contact-sheet",
     type=_FILE,
     metavar="FILE.png",
-    help="Draw pictures with their labels, to look at; of many, a sample.",
+    help="Draw pictures with their labels, to look at; of many, a sample. With --faces, the faces.",
 )
 @face_options
 @click.option(
@@ -191,6 +191,11 @@ def main(
         return
     from emotion_runtime.output_guard import OutputGuard
 
+    font = None
+    if contact_sheet is not None or finding.annotate is not None:
+        from emotion_runtime.fonts import Font
+
+        font = Font(finding.font)
     finder = finding.finder(threads)
     raise_on_signals()  # from here on something is written
     if finder is not None and finding.watches(paths):
@@ -205,15 +210,20 @@ def main(
             format_name=format_name,
             output=output,
             annotate=finding.annotate,
+            font=font,
             largest=finding.largest,
             strict=strict,
             quiet=quiet,
         ).run()
+        if font is not None and (note := font.note()):
+            say(note)
         sys.exit(0 if watched else 1)
     from emotion_runtime.job import Job
 
     guard = OutputGuard({"-o": output, "--contact-sheet": contact_sheet})
     guard.check(classifier.model_path)
+    if finding.font is not None:
+        guard.check(finding.font)
     sinks: list[Sink] = []
     if sort_into is not None:
         from emotion_runtime.sorting import SortedFolders
@@ -222,11 +232,15 @@ def main(
     if contact_sheet is not None:
         from emotion_runtime.contact_sheet import ContactSheet
 
-        sinks.append(ContactSheet(contact_sheet))
+        sinks.append(ContactSheet(contact_sheet, font=font))
     if finding.annotate is not None:
         from emotion_runtime.annotation import AnnotatedCopies
 
-        sinks.append(AnnotatedCopies(finding.annotate, paths, classifier.labels))
+        sinks.append(AnnotatedCopies(finding.annotate, paths, classifier.labels, font))
+    if finding.crops is not None:
+        from emotion_runtime.crops import FaceCrops
+
+        sinks.append(FaceCrops(finding.crops, paths))
     good = Job(
         classifier,
         paths,
@@ -241,6 +255,7 @@ def main(
         quiet=quiet,
         finder=finder,
         largest=finding.largest,
+        keep_crops=finding.crops is not None or contact_sheet is not None,
         sinks=sinks,
         guard=guard,
         settings={
@@ -251,6 +266,8 @@ def main(
             "largest": finding.largest,
         },
     ).run()
+    if font is not None and (note := font.note()):
+        say(note)
     if not good:
         sys.exit(1)
 

@@ -21,6 +21,7 @@ from emotion_runtime.signals import (
     ignore_interrupts_at_exit,
     was_interrupted,
 )
+from emotion_runtime.silence import silence_decoders
 from emotion_runtime.streams import abandon
 from emotion_runtime.terminal import escape_controls
 
@@ -139,6 +140,8 @@ def guarded(extra: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
             # Pillow warns of odd metadata; the pixels decide, and damage is an answer of its own.
             warnings.filterwarnings("ignore", module=r"PIL\.")
+            # So does libtiff, on standard error itself.
+            silence_decoders()
             try:
                 return command(*args, **kwargs)
             except (click.ClickException, click.exceptions.Exit, click.exceptions.Abort):

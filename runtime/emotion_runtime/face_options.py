@@ -36,8 +36,9 @@ _OPTIONS = (
         "--min-face",
         type=click.IntRange(min=12),
         metavar="PIXELS",
-        help="With --faces: height of the smallest face to look for; larger is faster.  "
-        "[default: 40, or a 32nd of the picture's long side]",
+        help="With --faces: height of the smallest face to look for; larger is faster, and under "
+        "32 pictures are enlarged.  [default: 40, or a 32nd of a large picture's long side; in "
+        "panoramas a 20th of the short side]",
     ),
     click.option(
         "--detector",
@@ -51,7 +52,21 @@ _OPTIONS = (
         type=click.Path(path_type=Path),
         metavar="DIR|FILE",
         help="With --faces: copies of the pictures with boxes and labels, in this folder; of a "
-        "video or camera, a video.",
+        "video or camera, a video without sound.",
+    ),
+    click.option(
+        "--crops",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="With --faces: write each face as the network sees it to DIR, as PATH_1.png, "
+        "PATH_2.png and so on under the picture's relative path.",
+    ),
+    click.option(
+        "--font",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="With --annotate or --contact-sheet: the font of labels and file names (.ttf, .otf).  "
+        "[default: one with Latin, Greek and Cyrillic]",
     ),
 )
 
@@ -66,6 +81,8 @@ class FaceOptions:
     min_face: int | None
     detector: str
     annotate: Path | None
+    crops: Path | None
+    font: Path | None
 
     def watches(self, paths: tuple[str, ...]) -> bool:
         """Say whether it is a video or a camera that is looked at."""
@@ -84,16 +101,22 @@ class FaceOptions:
             click.UsageError: The options contradict each other.
         """
         watches = self.watches(paths)
+        if self.font is not None and not (sheet or self.annotate):
+            raise click.UsageError("--font needs --annotate or --contact-sheet.")
         if not self.faces:
             if watches and self.camera is None:
                 raise click.UsageError("a video is looked at with --faces.")
-            if self.largest or self.min_face or self.annotate or self.camera is not None:
+            if (
+                self.largest
+                or self.min_face
+                or self.annotate
+                or self.crops
+                or self.camera is not None
+            ):
                 raise click.UsageError(
-                    "--largest, --min-face, --annotate and --camera need --faces."
+                    "--largest, --min-face, --annotate, --crops and --camera need --faces."
                 )
             return
-        if sheet:
-            raise click.UsageError("--contact-sheet shows whole pictures; --annotate shows faces.")
         if sorts and not self.largest:
             raise click.UsageError("--sort-into needs --largest: a picture has one place.")
         if not watches:
@@ -104,8 +127,10 @@ class FaceOptions:
             raise click.UsageError(
                 "name videos or pictures, not both: their results differ in form."
             )
-        if resume or sorts:
-            raise click.UsageError("--resume and --sort-into are for pictures.")
+        if resume or sorts or sheet or self.crops:
+            raise click.UsageError(
+                "--resume, --sort-into, --contact-sheet and --crops are for pictures."
+            )
 
     def finder(self, threads: int) -> FaceFinder | None:
         """Open what finds the faces, if any are to be found."""

@@ -71,6 +71,7 @@ class Job:
         quiet: No progress, no summary.
         finder: What finds the faces within each picture; None takes each picture for a face.
         largest: With a finder: keep the largest face of each picture alone.
+        keep_crops: With a finder: give the sinks what the network saw of each face.
         sinks: What else is done with each prediction.
         guard: Compares each picture with the outputs, which must be other files.
         settings: With `resume`: what the results depend on beside the model, by name.
@@ -89,6 +90,7 @@ class Job:
     quiet: bool = False
     finder: FaceFinder | None = None
     largest: bool = False
+    keep_crops: bool = False
     sinks: list[Sink] = field(default_factory=list)
     guard: OutputGuard | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -98,6 +100,7 @@ class Job:
         self._hint = ""
         self._failures = 0
         self._passed_over = 0
+        self._repeats = 0
         self._sink_failures = 0
         self._complete = False
         self._kept = 0
@@ -114,6 +117,7 @@ class Job:
             _expanded(self.paths, null=self.null),
             on_error=self._note_failure,
             on_other=self._note_other,
+            on_repeat=self._note_repeat,
         )
         if self.guard is not None:
             if "-" in self.paths:
@@ -135,8 +139,7 @@ class Job:
             return True
         if self._sink_failures > _SINK_MESSAGES:
             self.say(
-                f"error: {self._sink_failures - _SINK_MESSAGES:,} more could not be sorted, "
-                f"annotated or drawn"
+                f"error: {self._sink_failures - _SINK_MESSAGES:,} more outputs could not be written"
             )
         if not self.quiet:
             if self._complete:
@@ -144,6 +147,8 @@ class Job:
             self.say(self._summary())
             if self._hint:
                 self.say(self._hint)
+            for note in [] if self.finder is None else self.finder.notes():
+                self.say(note)
         return not (self._failures or self._sink_failures or self._counts[UNREADABLE])
 
     def _take(self, prediction: Prediction) -> None:
@@ -190,6 +195,7 @@ class Job:
             largest=self.largest,
             batch_size=min(self.batch_size, _PHOTOGRAPHS),
             workers=self.workers,
+            keep_crops=self.keep_crops,
         )
         return faces, FacePrediction
 
@@ -211,6 +217,9 @@ class Job:
     def _note_other(self, _path: str) -> None:
         self._passed_over += 1
 
+    def _note_repeat(self, _path: str) -> None:
+        self._repeats += 1
+
     def _summary(self) -> str:
         total = self._counts.total()
         names = [*self.classifier.labels, *([UNCERTAIN] if self._counts[UNCERTAIN] else [])]
@@ -225,9 +234,11 @@ class Job:
         if self._counts[UNREADABLE]:
             text += f"; {self._counts[UNREADABLE]:,} could not be read"
         if self._sink_failures:
-            text += f"; {self._sink_failures:,} could not be sorted, annotated or drawn"
+            text += f"; {counted(self._sink_failures, 'output')} could not be written"
         if self._passed_over:
             text += f"; {self._passed_over:,} other files passed over"
+        if self._repeats:
+            text += f"; {counted(self._repeats, 'link')} to folders visited already"
         return text
 
     @contextlib.contextmanager
@@ -263,12 +274,14 @@ class Job:
     def _settings(self) -> dict[str, Any]:
         """Return what the results depend on, as it is kept with a resumable output."""
         from emotion_runtime.digest import sha256_of
+        from emotion_runtime.limits import VARIABLE
 
         return {
             "emotion-edge": __version__,
             "model_sha256": sha256_of(self.classifier.model_path),
             "labels": list(self.classifier.labels),
             "min_confidence": self.classifier.min_confidence,
+            "max_pixels": os.environ.get(VARIABLE),
             **self.settings,
         }
 

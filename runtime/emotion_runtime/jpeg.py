@@ -3,8 +3,8 @@
 `PIL.Image.open` on such a face is three quarters Python: plugins, header, tiles. Pillow's own
 decoder, given the bytes and the size, takes half of that; ``pip install 'emotion-edge[fast]'``
 brings libjpeg-turbo's binding, which takes a fifth. Both give the same pixels, byte for byte. All
-that is not plain is left to `PIL.Image.open`: large pictures (there the decoder itself is what
-takes the time), EXIF (orientation), CMYK, and whatever looks damaged.
+that is not plain is left to `preprocessing.opened`: large pictures (there the decoder itself is
+what takes the time), EXIF and XMP (orientation), CMYK, and whatever looks damaged.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _GRAY = ("Gray", "YCbCr")  # luminance is there as it is
 
 _FRAMES = (0xC0, 0xC1, 0xC2)  # markers of baseline, extended and progressive frames
 _SCAN = 0xDA
+_SCAN_MARKER = b"\xff\xda"
+_SCANS = 30  # progressive files have ten or so
 
 
 def decode_small_jpeg(data: bytes, size: int) -> NDArray[np.uint8] | None:
@@ -38,7 +40,10 @@ def decode_small_jpeg(data: bytes, size: int) -> NDArray[np.uint8] | None:
     Returns:
         uint8, shape (height, width), or None where Pillow should open it.
     """
-    if len(data) > SMALL or data[:3] != b"\xff\xd8\xff" or b"Exif\0" in data:
+    if len(data) > SMALL or data[:3] != b"\xff\xd8\xff":
+        return None
+    # What may hold an orientation, or scans that each go over the whole picture.
+    if b"Exif\0" in data or b"ns.adobe.com/xap/" in data or data.count(_SCAN_MARKER) > _SCANS:
         return None
     try:
         return (_by_pillow if simplejpeg is None else _by_simplejpeg)(data, size)

@@ -38,5 +38,9 @@ class LibFaceDetection:
         height, width, _ = pixels.shape
         with self._lock:
             rows = self._module.detectRGB(width, height, pixels.tobytes())
-        found = [Detection(Box(x, y, w, h), share / 100) for x, y, w, h, share, *_ in rows]
+        found = [
+            Detection(Box(x, y, w, h), min(1.0, share / 100))
+            for x, y, w, h, share, *_ in rows
+            if w > 0 and h > 0
+        ]
         return sorted(found, key=lambda one: -one.confidence)

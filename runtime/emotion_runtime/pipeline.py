@@ -121,7 +121,11 @@ def whole_pictures(classifier: EmotionClassifier) -> Answer[Prediction]:
 
 
 def faces_within(
-    classifier: EmotionClassifier, finder: FaceFinder, *, largest: bool = False
+    classifier: EmotionClassifier,
+    finder: FaceFinder,
+    *,
+    largest: bool = False,
+    keep_crops: bool = False,
 ) -> Answer[FacePrediction]:
     """Find the faces of each picture; the faces of a batch go through the network together."""
 
@@ -145,7 +149,8 @@ def faces_within(
                 predictions.append(FacePrediction(None, None, None, path))
             else:
                 predictions += [
-                    of_face(classifier.interpret(next(answers), path), face) for face in one
+                    of_face(classifier.interpret(next(answers), path), face, keep_crop=keep_crops)
+                    for face in one
                 ]
         return predictions
 
@@ -159,9 +164,12 @@ def face_probabilities(classifier: EmotionClassifier, faces: Sequence[Face]) -> 
     return classifier.infer(np.stack([face.pixels for face in faces]))[1]
 
 
-def of_face(prediction: Prediction, face: Face) -> FacePrediction:
-    """Add where the face was found."""
+def of_face(prediction: Prediction, face: Face, *, keep_crop: bool = False) -> FacePrediction:
+    """Add where the face was found, and what the network saw where that is wanted."""
     x, y, width, height = (round(value) for value in face.box)
     return FacePrediction(
-        **vars(prediction), box=(x, y, width, height), detection_confidence=face.confidence
+        **vars(prediction),
+        box=(x, y, width, height),
+        detection_confidence=face.confidence,
+        crop=face.pixels if keep_crop else None,
     )

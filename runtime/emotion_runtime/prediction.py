@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:  # read for --help too, which must not wait for numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
 UNCERTAIN = "uncertain"
 NO_FACE = "no face"
@@ -58,20 +62,26 @@ class FacePrediction(Prediction):
     A photograph without a face is an answer too: no label, no box, no error.
 
     Attributes:
-        box: x, y, width and height of the face in pixels of the upright picture, the corner
-            perhaps outside of it; None where there is no face.
+        box: x, y, width and height of the face in whole pixels of the upright picture, inside of
+            it, so that ``pixels[y : y + height, x : x + width]`` is the face; None where there is
+            no face.
         detection_confidence: The detector's, 0 to 1; None where there is no face.
+        crop: What the network saw of the face, uint8 (size, size), where crops were asked for;
+            else None. It is no part of the results that are written, nor of comparisons.
     """
 
     COLUMNS: ClassVar[tuple[str, ...]] = ("x", "y", "width", "height", "detection_confidence")
 
     box: tuple[int, int, int, int] | None = None
     detection_confidence: float | None = None
+    crop: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False, kw_only=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields in the order of a JSON line."""
-        values = super().to_dict() | asdict(self)  # of both, the order of the first
-        return values | {"box": None if self.box is None else list(self.box)}
+        return super().to_dict() | {
+            "box": None if self.box is None else list(self.box),
+            "detection_confidence": self.detection_confidence,
+        }
 
     @property
     def outcome(self) -> str:

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 import emotion_models
 from emotion_runtime.classifier import open_session
 from emotion_runtime.detection import Box, Detection, distinct
+from emotion_runtime.prediction import counted
+from emotion_runtime.tally import Tally
 
 # As it was trained: squares of two sizes, in pixels, at every place of three grids.
 _GRIDS = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))
 _CENTRE_VARIANCE, _SIZE_VARIANCE = 0.1, 0.2
-_MOST = 1000  # candidates that are compared with each other
+_MOST = 5000  # candidates of one view that are compared with each other
 
 
 class RetinaFace:
@@ -32,25 +34,42 @@ class RetinaFace:
     def __init__(self, *, floor: float = 0.5, threads: int = 1) -> None:
         self._session = open_session(emotion_models.detector_path("retinaface"), threads)
         self._floor = floor
+        self._counts = Tally()
 
     def detect(self, pixels: NDArray[np.uint8]) -> list[Detection]:
         """Find the faces of RGB pixels, uint8 (height, width, 3), surest first."""
         offsets, shares = self._session.run(["loc", "conf"], {"pixels": pixels[np.newaxis]})
         confidences = shares[0, :, 1]
         found = np.flatnonzero(confidences >= self._floor)
-        found = found[np.argsort(-confidences[found])][:_MOST]
+        found = found[np.argsort(-confidences[found], kind="stable")]
+        if len(found) > _MOST:
+            self._counts.add("crowded")
+            found = found[:_MOST]
         anchors = _anchors(*pixels.shape[:2])[found]
         # Centre and side of an anchor; its offsets are in units of its side.
         side = anchors[:, 2:]
         centre = anchors[:, :2] + offsets[0, found, :2] * _CENTRE_VARIANCE * side
-        extent = np.exp(offsets[0, found, 2:] * _SIZE_VARIANCE) * side
+        with np.errstate(over="ignore"):
+            extent = np.exp(offsets[0, found, 2:] * _SIZE_VARIANCE) * side
         boxes = np.concatenate([centre - extent / 2, extent], axis=1)
+        usable = np.isfinite(boxes).all(axis=1) & (extent > 0).all(axis=1)
         return distinct(
             [
                 Detection(Box(*map(float, box)), float(confidence))
-                for box, confidence in zip(boxes, confidences[found], strict=True)
+                for box, confidence in zip(boxes[usable], confidences[found][usable], strict=True)
             ]
         )
+
+    def notes(self) -> list[str]:
+        """Say what was left out so far."""
+        crowded = self._counts.total()["crowded"]
+        if not crowded:
+            return []
+        views = counted(crowded, "view")
+        return [
+            f"{views} had more than {_MOST:,} candidates for a face; only the surest {_MOST:,} of "
+            f"each were looked at"
+        ]
 
 
 @functools.lru_cache(maxsize=8)  # photographs of one camera have few shapes

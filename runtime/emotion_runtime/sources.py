@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +25,9 @@ PICTURE_SUFFIXES = frozenset(
         ".gif",
         ".webp",
         ".avif",
+        ".heic",
+        ".heif",
+        ".hif",
         ".tif",
         ".tiff",
         ".pgm",
@@ -32,7 +36,6 @@ PICTURE_SUFFIXES = frozenset(
         ".pnm",
         ".jp2",
         ".j2k",
-        ".ico",
         ".tga",
         ".pcx",
     ]
@@ -49,16 +52,19 @@ def find_pictures(
     *,
     on_error: Callable[[SourceError], None] | None = None,
     on_other: Callable[[str], None] = lambda _: None,
+    on_repeat: Callable[[str], None] = lambda _: None,
 ) -> Iterator[str]:
     """Stream the pictures of `paths` in order; folders are gone through sorted and recursively.
 
     A file named outright is given as it is, also where it does not exist: that is an answer of
-    its own later on.
+    its own later on. Of each of `paths` every folder is visited once, whatever links lead to it.
 
     Args:
         paths: Files and folders.
         on_error: Told of a folder that gives nothing, and the stream goes on; None raises.
-        on_other: Told of each file in a folder that is passed over: hidden, or no picture by name.
+        on_other: Told of each file in a folder that is passed over: hidden, or no picture by
+            name. A hidden folder is one such too.
+        on_repeat: Told of each link to a folder that was visited already, or lies above.
 
     Raises:
         SourceError: A folder holds no picture, or cannot be listed.
@@ -74,50 +80,76 @@ def find_pictures(
             yield path
             continue
         empty = True
-        for found in _walk(path, frozenset(), refuse, on_other):
+        for found in _Walk(refuse, on_other, on_repeat).go_through(path):
             empty = False
             yield found
         if empty:
             refuse(SourceError(f"{path}: no pictures in this folder."))
 
 
-def _walk(
-    folder: str,
-    above: frozenset[tuple[int, int]],
-    refuse: Callable[[SourceError], None],
-    on_other: Callable[[str], None],
-) -> Iterator[str]:
-    """Go through one folder; a link back to a folder above it ends there."""
-    try:
-        status = os.stat(folder)
-        identity = (status.st_dev, status.st_ino)
-        if identity in above:
+class _Walk:
+    """Goes through a folder and all below it, each once."""
+
+    def __init__(
+        self,
+        refuse: Callable[[SourceError], None],
+        on_other: Callable[[str], None],
+        on_repeat: Callable[[str], None],
+    ) -> None:
+        self._refuse, self._on_other, self._on_repeat = refuse, on_other, on_repeat
+        # Device and inode of each folder, as one number: smaller than a pair.
+        self._visited: set[int] = set()
+
+    def go_through(self, folder: str) -> Iterator[str]:
+        """Stream the pictures of one folder."""
+        # A stack: folders may be nested deeper than Python's calls may.
+        open_folders = [self._entries(folder)]
+        while open_folders:
+            for path, is_folder in open_folders[-1]:
+                if is_folder:
+                    open_folders.append(self._entries(path))
+                    break
+                yield path
+            else:
+                open_folders.pop()
+
+    def _entries(self, folder: str) -> Iterator[tuple[str, bool]]:
+        """Give the pictures and folders of one folder, sorted, and whether each is a folder."""
+        try:
+            status = os.stat(folder)
+            identity = status.st_dev << 64 | status.st_ino
+            # Some file systems give no inode; loops still end, at the longest path.
+            if status.st_ino and identity in self._visited:
+                self._on_repeat(folder)
+                return
+            self._visited.add(identity)
+            # Names alone, and as bytes, which are smaller: there may be a million.
+            names: list[bytes] = []
+            folders: set[bytes] = set()
+            with os.scandir(os.fsencode(folder)) as entries:
+                for entry in entries:
+                    names.append(entry.name)
+                    # A link that leads to itself cannot be looked at.
+                    with contextlib.suppress(OSError):
+                        if entry.is_dir():
+                            folders.add(entry.name)
+            names.sort()
+            # One string: as many objects would stay in memory until the last picture is done.
+            packed = b"/".join(names)
+            del names
+        except OSError as error:
+            self._refuse(SourceError(f"{folder}: cannot be listed ({error.strerror})."))
             return
-        # Names alone, and as bytes, which are smaller: there may be a million.
-        names: list[bytes] = []
-        folders: set[bytes] = set()
-        with os.scandir(os.fsencode(folder)) as entries:
-            for entry in entries:
-                names.append(entry.name)
-                if entry.is_dir():
-                    folders.add(entry.name)
-        names.sort()
-        # One string: as many objects would stay in memory until the last picture is done.
-        packed = b"/".join(names)
-        del names
-    except OSError as error:
-        refuse(SourceError(f"{folder}: cannot be listed ({error.strerror})."))
-        return
-    for raw in _unpacked(packed):
-        name = os.fsdecode(raw)
-        path = os.path.join(folder, name)
-        if raw in folders:
-            if not name.startswith("."):
-                yield from _walk(path, above | {identity}, refuse, on_other)
-        elif is_picture_name(name):
-            yield path
-        else:
-            on_other(path)
+        for raw in _unpacked(packed):
+            name = os.fsdecode(raw)
+            path = os.path.join(folder, name)
+            is_folder = raw in folders
+            if is_folder and not name.startswith("."):
+                yield path, True
+            elif not is_folder and is_picture_name(name):
+                yield path, False
+            else:
+                self._on_other(path)
 
 
 def _unpacked(packed: bytes) -> Iterator[bytes]:

@@ -6,18 +6,23 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from emotion_runtime.annotation import draw_faces
 from emotion_runtime.atomic import replacing
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.faces import FaceFinder
+from emotion_runtime.fonts import Font
 from emotion_runtime.frames import Camera, Frame, VideoFile, VideoWriter
 from emotion_runtime.pipeline import face_probabilities, of_face
-from emotion_runtime.prediction import FacePrediction
+from emotion_runtime.prediction import FacePrediction, counted
 from emotion_runtime.tracking import Tracker
+
+_LONGEST_PAUSE = 60.0  # seconds: a longer one is not repeated frame by frame
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,14 @@ class VideoPrediction(FacePrediction):
 
     def columns(self) -> dict[str, object]:
         """Return the box, the detector's confidence, and when."""
-        when = {"time": self.time, "frame": self.frame, "face": self.face}
-        return super().columns() | when
+        return super().columns() | self._when()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields in the order of a JSON line."""
+        return super().to_dict() | self._when()
+
+    def _when(self) -> dict[str, Any]:
+        return {"time": self.time, "frame": self.frame, "face": self.face}
 
 
 def predict_frames(
@@ -81,29 +92,67 @@ def predict_frames(
 
 @contextlib.contextmanager
 def annotated(
-    path: Path | None, source: VideoFile | Camera, labels: tuple[str, ...]
+    path: Path | None,
+    source: VideoFile | Camera,
+    labels: tuple[str, ...],
+    font: Font | None = None,
 ) -> Iterator[AnnotatedVideo | None]:
     """Open the video with boxes and labels, which gets its name when the block succeeds."""
     if path is None:
         yield None
         return
-    with replacing(path) as temporary, VideoWriter(temporary, source.rate) as writer:
-        yield AnnotatedVideo(writer, labels)
+    with replacing(path) as temporary, VideoWriter(temporary, source.rate, path) as writer:
+        yield AnnotatedVideo(writer, labels, font)
 
 
 class AnnotatedVideo:
     """Draws what was said of each frame into a copy of it.
 
+    The copy has as many frames in each second. Where those of the source come more slowly, they
+    are repeated, so that the copy keeps the times.
+
     Args:
         writer: Where frames go.
         labels: The model's.
+        font: Draws the labels; None for the font that ships.
     """
 
-    def __init__(self, writer: VideoWriter, labels: tuple[str, ...]) -> None:
+    def __init__(
+        self, writer: VideoWriter, labels: tuple[str, ...], font: Font | None = None
+    ) -> None:
         self._writer, self._labels = writer, labels
+        self._font = Font() if font is None else font
+        self._last: NDArray[np.uint8] | None = None
+        self.repeated = 0  # frames
+        self.left_out = 0.0  # seconds
 
     def add(self, frame: Frame, answers: list[VideoPrediction]) -> None:
-        """Add a frame."""
+        """Add a frame.
+
+        Raises:
+            OutputError: The video cannot be written.
+        """
+        if self._last is not None:
+            # Until the frame before ends; a time stamp may be late by most of a frame.
+            rate = self._writer.rate
+            due = int((frame.time - self.left_out) * rate + 0.1) - self._writer.written
+            if due > _LONGEST_PAUSE * rate:
+                self.left_out += due / rate
+                due = 0
+            for _ in range(due):
+                self._writer.write(self._last)
+                self.repeated += 1
         image = Image.fromarray(frame.pixels)
-        draw_faces(image, answers, self._labels)
-        self._writer.write(np.asarray(image))
+        draw_faces(image, answers, self._labels, self._font)
+        self._last = np.asarray(image)
+        self._writer.write(self._last)
+
+    def notes(self) -> list[str]:
+        """Say how the copy differs from the source."""
+        frames = counted(self._writer.written, "frame")
+        text = f"{frames} without sound"
+        if self.repeated:
+            text += f", {self.repeated:,} of them repeated to keep the times"
+        if self.left_out:
+            text += f", pauses of {self.left_out:,.0f} s left out"
+        return [text, *self._writer.notes]

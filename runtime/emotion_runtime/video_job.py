@@ -11,11 +11,13 @@ from typing import TextIO
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.errors import VideoError
 from emotion_runtime.faces import FaceFinder
+from emotion_runtime.fonts import Font
 from emotion_runtime.frames import Camera, VideoFile
 from emotion_runtime.output import abandon_stdout, opened_output
 from emotion_runtime.output_guard import check_video_outputs
 from emotion_runtime.prediction import UNCERTAIN, counted
 from emotion_runtime.progress import counting
+from emotion_runtime.signals import Terminated
 from emotion_runtime.tracking import Tracker
 from emotion_runtime.video import VideoPrediction, annotated, predict_frames
 from emotion_runtime.writers import WRITERS, Writer
@@ -33,6 +35,7 @@ class VideoJob:
         format_name: A name in `emotion_runtime.writers.WRITERS`.
         output: The file to write; None for standard output.
         annotate: The video with boxes and labels to write; of several videos, a folder.
+        font: Draws the labels; None for the font that ships.
         largest: Keep the largest face of each frame alone.
         strict: The first video that cannot be read ends the run.
         quiet: No progress, no summary.
@@ -45,6 +48,7 @@ class VideoJob:
     format_name: str = "table"
     output: Path | None = None
     annotate: Path | None = None
+    font: Font | None = None
     largest: bool = False
     strict: bool = False
     quiet: bool = False
@@ -66,6 +70,9 @@ class VideoJob:
                         self._watch(source, writer, stream)
         except BrokenPipeError:
             abandon_stdout()  # the reader has seen enough (``| head``)
+        if not self.quiet:
+            for note in self.finder.notes("frame"):
+                self.say(note)
         return not self._failed
 
     def _watch(self, source: str | Camera, writer: Writer, stream: TextIO) -> None:
@@ -96,7 +103,8 @@ class VideoJob:
             largest=self.largest,
             tracker=tracker,
         )
-        with annotated(target, frames, self.classifier.labels) as video:
+        problem = None
+        with annotated(target, frames, self.classifier.labels, self.font) as video:
             try:
                 for frame, answers in found:
                     for answer in answers:
@@ -107,11 +115,21 @@ class VideoJob:
                     if video is not None:
                         video.add(frame, answers)
                     seen, last = seen + 1, frame.time
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, Terminated):
                 if not live:
                     raise  # a file ends by itself; a camera ends so
+            except VideoError as error:
+                if not seen or self.strict:
+                    raise
+                problem = error  # what was there until then is kept
         if not self.quiet:
             self.say(self._summary(frames, seen, last, tracker.count, counts))
+            for note in frames.notes:
+                self.say(note)
+            for note in [] if video is None else video.notes():
+                self.say(f"{target}: {note}")
+        if problem is not None:
+            raise problem
 
     def _summary(
         self, frames: VideoFile | Camera, seen: int, last: float, faces: int, counts: Counter[str]

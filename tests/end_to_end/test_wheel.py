@@ -27,6 +27,8 @@ def test_the_wheel_holds_what_a_user_needs(tmp_path: Path) -> None:
         assert f"emotion_models/{name}.onnx" in names
         assert f"emotion_models/cards/{name}.md" in names
     assert "emotion_models/SHA256SUMS" in names
+    assert "emotion_runtime/dejavu/DejaVuSans.ttf" in names
+    assert "emotion_runtime/dejavu/LICENSE" in names
     for command in ("emotion-train", "emotion-export", "emotion-infer"):
         assert command in commands
     assert not [name for name in names if name.endswith((".pt", ".png")) or "test" in name]

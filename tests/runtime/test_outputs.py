@@ -299,6 +299,19 @@ class TestResume:
         assert sheets[0].read_bytes() == sheets[1].read_bytes()
         assert relative(folder) == EXPECTED
 
+    def test_crops_that_an_earlier_run_did_not_write_are_named(
+        self, infer: Infer, tmp_path: Path
+    ) -> None:
+        photograph = Path(__file__).parents[2] / "docs" / "faces.png"
+        output, crops = tmp_path / "a.jsonl", tmp_path / "crops"
+        arguments = [photograph, "--faces", "-f", "jsonl", "-o", output, "--resume"]
+        infer(*arguments)
+        result = infer(*arguments, "--crops", crops)
+        assert result.exit_code == 1
+        assert "faces.png_1.png: not written: an earlier run classified it" in result.stderr
+        assert "5 outputs could not be written" in result.stderr
+        assert not crops.exists()
+
     def test_a_second_process_is_told_to_wait(
         self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path
     ) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,4 +36,50 @@ def test_a_folder_without_pictures_is_an_error(tmp_path: Path) -> None:
 def test_a_link_back_to_a_folder_above_ends_there(tmp_path: Path) -> None:
     save_face(tmp_path / "a" / "1.png", 0)
     (tmp_path / "a" / "back").symlink_to(tmp_path, target_is_directory=True)
+    assert len(list(find_pictures([str(tmp_path)]))) == 1
+
+
+def test_every_folder_is_visited_once_and_the_rest_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    for _ in range(25):  # 2^24 paths to the one picture
+        folder.mkdir()
+        (folder / "left").mkdir()
+        (folder / "right").symlink_to("left", target_is_directory=True)
+        folder = folder / "left" / "a"
+    save_face(folder / "1.png", 0)
+    repeats: list[str] = []
+    found = list(find_pictures([str(tmp_path)], on_repeat=repeats.append))
+    assert found == [str(folder / "1.png")]
+    assert len(repeats) == 25
+    assert len(list(find_pictures([str(tmp_path)] * 2))) == 2  # named twice, given twice
+
+
+def test_folders_may_be_deeper_than_python_calls(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1200):
+        Path("d").mkdir()
+        os.chdir("d")
+    Path("1.png").touch()
+    os.chdir(tmp_path)
+    found = list(find_pictures(["."]))
+    os.chdir(Path(found[0]).parent)
+    Path("1.png").unlink()
+    for _ in range(1200):  # pytest would not get to its end
+        os.chdir("..")
+        Path("d").rmdir()
+    assert len(found) == 1
+
+
+def test_hidden_folders_and_links_to_nowhere_are_told_of(tmp_path: Path) -> None:
+    save_face(tmp_path / ".hidden" / "1.png", 0)
+    save_face(tmp_path / "2.png", 0)
+    (tmp_path / "loop").symlink_to("loop")
+    others: list[str] = []
+    found = list(find_pictures([str(tmp_path)], on_other=others.append))
+    assert [Path(path).name for path in found] == ["2.png"]
+    assert sorted(Path(path).name for path in others) == [".hidden", "loop"]
+
+
+def test_heic_in_a_folder_is_a_picture(tmp_path: Path) -> None:
+    (tmp_path / "a.HEIC").write_bytes(b"x")
     assert len(list(find_pictures([str(tmp_path)]))) == 1

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import struct
+import subprocess
 import sys
 import threading
 import time
@@ -14,11 +17,16 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
+from emotion_runtime import EmotionClassifier
 from emotion_runtime.cli import main
-from emotion_runtime.detection import Box
-from emotion_runtime.faces import Face
+from emotion_runtime.containers import inspect
+from emotion_runtime.detection import Box, Detection
+from emotion_runtime.errors import OutputError, VideoError
+from emotion_runtime.faces import Face, FaceFinder
 from emotion_runtime.frames import Camera, Frame, VideoFile, VideoWriter
 from emotion_runtime.tracking import Tracker
+from emotion_runtime.video import AnnotatedVideo, predict_frames
+from emotion_runtime.video_job import VideoJob
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 RATE, FRAMES, SIZE = 10, 24, (480, 320)
@@ -192,3 +200,308 @@ def test_frames_without_a_face_give_no_line(tmp_path: Path) -> None:
     result = run(path, "--faces", "-f", "jsonl")
     assert (result.exit_code, result.stdout) == (0, "")
     assert isinstance(next(iter(VideoFile(str(path)))), Frame)
+
+
+# What a video file states about itself, and what it holds.
+
+
+def plain(number: int, size: tuple[int, int] = (64, 48)) -> NDArray[np.uint8]:
+    """Draw a frame without a face."""
+    rng = np.random.default_rng(number)
+    return np.kron(
+        rng.integers(0, 256, (size[1] // 8, size[0] // 8, 3)), np.ones((8, 8, 1))
+    ).astype(np.uint8)
+
+
+def write_video(path: Path, frames: int = 40, rate: float = 10) -> Path:
+    pytest.importorskip("cv2", reason="videos need the extra [faces]")
+    with VideoWriter(path, rate) as writer:
+        for number in range(frames):
+            writer.write(plain(number))
+    return path
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
+
+
+def write_avi(path: Path, frames: list[bytes], rate: tuple[int, int] = (10, 1)) -> Path:
+    """Write an AVI of JPEGs; an empty one repeats the frame before, as screen recorders write."""
+    pytest.importorskip("cv2", reason="videos need the extra [faces]")
+    head = struct.pack("<14I", 100_000, 0, 0, 0x10, len(frames), 0, 1, 0, 64, 48, 0, 0, 0, 0)
+    stream = b"vidsMJPG" + struct.pack("<3I", 0, 0, 0)
+    stream += struct.pack("<7I", rate[1], rate[0], 0, len(frames), 0, 0, 0) + bytes(8)
+    form = struct.pack("<IiiHH4s5I", 40, 64, 48, 1, 24, b"MJPG", 64 * 48 * 3, 0, 0, 0, 0)
+    strl = chunk(b"LIST", b"strl" + chunk(b"strh", stream) + chunk(b"strf", form))
+    hdrl = chunk(b"LIST", b"hdrl" + chunk(b"avih", head) + strl)
+    movi = chunk(b"LIST", b"movi" + b"".join(chunk(b"00dc", frame) for frame in frames))
+    index, place = b"", 4
+    for one in frames:
+        index += struct.pack("<4s3I", b"00dc", 0x10, place, len(one))
+        place += 8 + len(one) + len(one) % 2
+    path.write_bytes(chunk(b"RIFF", b"AVI " + hdrl + movi + chunk(b"idx1", index)))
+    return path
+
+
+def jpeg(number: int) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(plain(number)).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def read_all(path: Path) -> tuple[int, str]:
+    """Return the number of frames that were given, and what was wrong in the end."""
+    number = 0
+    try:
+        for _ in VideoFile(str(path)):
+            number += 1
+    except VideoError as error:
+        return number, str(error)
+    return number, ""
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".avi", ".mkv"])
+def test_whole_video_is_no_alarm(tmp_path: Path, suffix: str) -> None:
+    assert read_all(write_video(tmp_path / f"whole{suffix}")) == (40, "")
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mkv"])
+def test_video_cut_off_is_said_after_its_last_frame(tmp_path: Path, suffix: str) -> None:
+    whole = write_video(tmp_path / f"whole{suffix}").read_bytes()
+    cut = tmp_path / f"cut{suffix}"
+    cut.write_bytes(whole[: len(whole) * 6 // 10])
+    number, problem = read_all(cut)
+    assert 15 < number < 35
+    about = "about " if suffix == ".mkv" else ""
+    assert f"ends after {number} of {about}40 frames: damaged or cut off" in problem
+
+
+def test_results_before_the_cut_are_kept(clip: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.avi"
+    with VideoWriter(whole, RATE) as writer:
+        for number in range(FRAMES):
+            writer.write(frame(number))
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    out, copy = tmp_path / "out.jsonl", tmp_path / "copy.mp4"
+    result = run(cut, "--faces", "-f", "jsonl", "-o", out, "--annotate", copy)
+    assert result.exit_code == 1
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    last = rows[-1]["frame"]
+    assert 8 < last < FRAMES - 4
+    assert f"ends after {last + 1} of 24 frames: damaged or cut off" in result.stderr
+    assert read_all(copy) == (last + 1, "")
+    strict = run(cut, "--faces", "-f", "jsonl", "-o", tmp_path / "s.jsonl", "--strict")
+    assert strict.exit_code == 1
+    assert not (tmp_path / "s.jsonl").exists()
+    assert clip.is_file()
+
+
+def test_mp4_without_its_end_is_said_to_be_cut_off(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) * 6 // 10])
+    assert "cut off" in read_all(tmp_path / "cut.mp4")[1]
+
+
+def test_frames_after_one_that_cannot_be_decoded_are_read(tmp_path: Path) -> None:
+    data = bytearray(write_video(tmp_path / "whole.mp4").read_bytes())
+    start = data.index(b"mdat")
+    middle = start + (data.index(b"moov") - start) // 2
+    data[middle : middle + 6000] = bytes(6000)
+    (tmp_path / "bad.mp4").write_bytes(data)
+    number, problem = read_all(tmp_path / "bad.mp4")
+    assert 25 < number < 40
+    assert f"{40 - number} of 40 frames cannot be decoded: damaged" in problem
+
+
+def test_damage_between_frames_is_said(tmp_path: Path) -> None:
+    path = write_avi(tmp_path / "bad.avi", [jpeg(number) for number in range(20)])
+    data = bytearray(path.read_bytes())
+    at = data.index(b"00dc", len(data) // 2)
+    data[at - 10 : at + 200] = b"\xee" * 210
+    path.write_bytes(data)
+    number, problem = read_all(path)
+    assert number < 20
+    assert "damaged" in problem
+
+
+def test_frames_that_repeat_the_one_before_are_not_missed(tmp_path: Path) -> None:
+    frames = [b"" if number % 3 else jpeg(number) for number in range(30)]
+    assert read_all(write_avi(tmp_path / "screen.avi", frames)) == (10, "")
+
+
+def test_frames_that_an_edit_list_leaves_out_are_not_missed(tmp_path: Path) -> None:
+    """A phone's trimmed clip still holds the frames before its beginning."""
+    data = bytearray(write_video(tmp_path / "whole.mp4").read_bytes())
+    at = data.index(b"elst")
+    scale = struct.unpack_from(">I", data, data.index(b"mdhd") + 16)[0]
+    struct.pack_into(">i", data, at + 16, scale)  # begins after one second
+    (tmp_path / "trimmed.mp4").write_bytes(data)
+    number, problem = read_all(tmp_path / "trimmed.mp4")
+    assert number < 40
+    assert problem == ""
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mkv", ".mp4"])
+def test_no_damaged_container_ends_in_a_traceback(tmp_path: Path, suffix: str) -> None:
+    data = write_video(tmp_path / f"whole{suffix}", frames=4).read_bytes()
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        broken = bytearray(data[: rng.integers(12, len(data))] if number % 2 else data)
+        for _ in range(20):
+            broken[rng.integers(8, min(len(broken), 1000) if number % 3 else len(broken))] = int(
+                rng.integers(256)
+            )
+        (tmp_path / "broken").write_bytes(broken)
+        inspect(str(tmp_path / "broken"))
+
+
+def test_playlist_named_as_a_video_is_not_followed(tmp_path: Path) -> None:
+    write_video(tmp_path / "private.mp4", frames=2)
+    text = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nprivate.mp4\n#EXT-X-ENDLIST\n"
+    (tmp_path / "list.mp4").write_text(text)
+    (tmp_path / "concat.mkv").write_text("ffconcat version 1.0\nfile private.mp4\n")
+    for name in ("list.mp4", "concat.mkv"):
+        assert "not a video" in read_all(tmp_path / name)[1]
+
+
+def test_video_of_a_phone_held_upright_is_upright(tmp_path: Path) -> None:
+    data = bytearray(write_video(tmp_path / "lying.mp4", frames=2).read_bytes())
+    matrix = data.index(b"tkhd") + 4 + 40
+    quarter = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    data[matrix : matrix + 36] = quarter
+    (tmp_path / "held.mp4").write_bytes(data)
+    lying = next(iter(VideoFile(str(tmp_path / "lying.mp4")))).pixels
+    held = next(iter(VideoFile(str(tmp_path / "held.mp4")))).pixels
+    assert held.shape == (64, 48, 3)
+    assert np.abs(held.astype(int) - np.rot90(lying, -1)).mean() < 3
+
+
+@pytest.mark.parametrize("rate", [(1_000_000, 1), (1, 1_000)])
+def test_frame_rate_that_makes_no_sense_is_said(tmp_path: Path, rate: tuple[int, int]) -> None:
+    path = write_avi(tmp_path / "odd.avi", [jpeg(number) for number in range(5)], rate)
+    video = VideoFile(str(path))
+    assert video.rate == 25
+    assert "25 is taken instead" in video.notes[0]
+    assert "25 is taken instead" in run(path, "--faces").stderr
+
+
+def test_sides_of_odd_length_lose_no_pixel(tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="videos need the extra [faces]")
+    with VideoWriter(tmp_path / "odd.avi", 10) as writer:
+        writer.write(plain(0)[:41, :61])
+    (only,) = VideoFile(str(tmp_path / "odd.avi"))
+    assert only.pixels.shape == (42, 62, 3)
+    assert "62×42 pixels, not 61×41" in writer.notes[0]
+
+
+def test_frame_of_another_size_is_scaled_and_not_lost(tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="videos need the extra [faces]")
+    with VideoWriter(tmp_path / "sizes.avi", 10) as writer:
+        for size in ((64, 48), (128, 96), (32, 24)):
+            writer.write(plain(0, size))
+    assert [one.pixels.shape for one in VideoFile(str(tmp_path / "sizes.avi"))] == [(48, 64, 3)] * 3
+    assert writer.notes == ["frames of another size are scaled to 64×48 pixels"]
+
+
+_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from emotion_runtime.frames import VideoWriter
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+noise = np.random.default_rng(0).integers(0, 256, (20, 240, 320, 3), dtype=np.uint8)
+with VideoWriter(Path(sys.argv[1]), 10) as writer:
+    for one in noise:
+        writer.write(one)
+"""
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
+def test_full_disk_is_noticed(tmp_path: Path, suffix: str) -> None:
+    pytest.importorskip("cv2", reason="videos need the extra [faces]")
+    pytest.importorskip("resource", reason="limits the size of a file")
+    target = tmp_path / f"full{suffix}"
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL_DISK, target], capture_output=True, text=True, check=False
+    )
+    assert "OutputError" in done.stderr
+    assert "cannot be written" in done.stderr
+
+
+def test_annotated_copy_says_that_it_has_no_sound(clip: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    result = run(clip, "--faces", "--annotate", target, "-o", tmp_path / "t")
+    assert f"{target}: 24 frames without sound" in result.stderr
+
+
+def test_annotated_copy_keeps_the_times_of_uneven_frames(tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="videos need the extra [faces]")
+    with VideoWriter(tmp_path / "even.avi", 10) as writer:
+        copy = AnnotatedVideo(writer, ("happy",))
+        for number, moment in enumerate((0.0, 0.1, 0.22, 0.5, 1.0, 4000.0, 4000.1)):
+            copy.add(Frame(number, moment, plain(number)), [])
+    bright = [one.pixels.mean() for one in VideoFile(str(tmp_path / "even.avi"))]
+    assert len(bright) == 13  # 0 to 1.0 s, the longest pause left out, and one more
+    assert copy.repeated == 6
+    assert "pauses of 3,999 s left out" in copy.notes()[0]
+
+
+def test_camera_without_a_frame_writes_no_empty_video(tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="videos need the extra [faces]")
+    job = VideoJob(
+        EmotionClassifier(),
+        FaceFinder(),
+        [Camera(read=lambda: None)],
+        print,
+        output=tmp_path / "t",
+        annotate=tmp_path / "out.mp4",
+    )
+    with pytest.raises(OutputError, match="no frame"):
+        job.run()
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_camera_that_breaks_off_is_an_error_and_no_hang() -> None:
+    def read() -> NDArray[np.uint8] | None:
+        raise VideoError("camera 0: gives no more pictures; is it unplugged?")
+
+    with pytest.raises(VideoError, match="unplugged"):
+        list(Camera(read=read))
+
+
+def test_camera_that_breaks_off_keeps_what_it_gave(tmp_path: Path) -> None:
+    count = 0
+
+    def read() -> NDArray[np.uint8]:
+        nonlocal count
+        count += 1
+        if count > 1:
+            time.sleep(0.3)
+            raise VideoError("camera 0: gives no more pictures; is it unplugged?")
+        return frame(0)
+
+    said: list[str] = []
+    out = tmp_path / "out.jsonl"
+    job = VideoJob(
+        EmotionClassifier(), FaceFinder(), [Camera(read=read)], said.append, "jsonl", out
+    )
+    assert not job.run()
+    assert len(out.read_text().splitlines()) == 2
+    assert any("1 frame in" in line for line in said)
+    assert any(line.startswith("error: camera 0: gives no more") for line in said)
+
+
+def test_boxes_of_frames_lie_inside_and_faces_are_followed_over_the_edge() -> None:
+    class Leaving:
+        x = 0.0
+
+        def detect(self, pixels: NDArray[np.uint8]) -> list[Detection]:
+            self.x -= 5
+            return [Detection(Box(self.x, 10, 40, 40), 0.9)]
+
+    frames = [Frame(number, number / 10, plain(0, (160, 120))) for number in range(7)]
+    finder = FaceFinder(Leaving())
+    answers = [one for _, (one,) in predict_frames(EmotionClassifier(), finder, frames)]
+    assert {one.face for one in answers} == {1}
+    assert [one.box for one in answers] == [(0, 10, 40 - 5 * n, 40) for n in range(1, 8)]

@@ -1,0 +1,84 @@
+"""Picture files that tests put together byte by byte."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Sequence
+
+from PIL import Image
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png_chunk(name: bytes, data: bytes = b"") -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(width: int, height: int, depth: int, colour: int, rows: bytes, extra: bytes = b"") -> bytes:
+    """`rows` begin with their filter byte each; `extra` are chunks before the pixels."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", header)
+        + extra
+        + png_chunk(b"IDAT", zlib.compress(rows, 1))
+        + png_chunk(b"IEND")
+    )
+
+
+def segment(marker: int, data: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2) + data
+
+
+def with_segments(jpeg: bytes, segments: bytes) -> bytes:
+    return jpeg[:2] + segments + jpeg[2:]
+
+
+def tiff(entries: Sequence[tuple[int, int, int, int]], data: bytes) -> bytes:
+    """A little-endian TIFF of one picture; `data` begins at byte 8."""
+    packed = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
+    start = struct.pack("<I", 8 + len(data))
+    return b"II*\0" + start + data + struct.pack("<H", len(entries)) + packed + bytes(4)
+
+
+def gray_tiff(
+    width: int, height: int, bits: int, data: bytes, *, photometric: int = 1, sample: int = 1
+) -> bytes:
+    return tiff(
+        [
+            (256, 3, 1, width),
+            (257, 3, 1, height),
+            (258, 3, 1, bits),
+            (259, 3, 1, 1),
+            (262, 3, 1, photometric),
+            (273, 4, 1, 8),
+            (277, 3, 1, 1),
+            (278, 3, 1, height),
+            (279, 4, 1, len(data)),
+            (339, 3, 1, sample),
+        ],
+        data,
+    )
+
+
+def exif_of(orientation: int, order: str = "<") -> bytes:
+    entry = struct.pack(order + "HHIHH", 0x0112, 3, 1, orientation, 0)
+    mark = b"II" if order == "<" else b"MM"
+    return mark + struct.pack(order + "HIH", 42, 8, 1) + entry + bytes(4)
+
+
+def xmp_of(text: str, prefix: str = "tiff") -> bytes:
+    """An XMP packet whose description holds `text` as attributes, or elements where it begins <."""
+    attributes, elements = ("", text) if text.startswith("<") else (text, "")
+    spaces = (
+        'xmlns:x="adobe:ns:meta/" xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" '
+        f'xmlns:{prefix}="http://ns.adobe.com/tiff/1.0/"'
+    )
+    description = f"<rdf:Description {attributes}>{elements}</rdf:Description>"
+    return f"<x:xmpmeta {spaces}><rdf:RDF>{description}</rdf:RDF></x:xmpmeta>".encode()
