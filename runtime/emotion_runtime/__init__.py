@@ -10,11 +10,10 @@ Importing this package is instant: numpy, Pillow and onnxruntime are loaded when
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-__version__ = "0.1.0"
-
+TYPE_CHECKING = False  # as `typing` has it, which takes three milliseconds to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from emotion_runtime.classifier import EmotionClassifier as EmotionClassifier
     from emotion_runtime.classifier import SelfTest as SelfTest
     from emotion_runtime.contract import Contract as Contract
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     from emotion_runtime.prediction import Prediction as Prediction
     from emotion_runtime.preprocessing import NamedBytes as NamedBytes
     from emotion_runtime.preprocessing import read_face as read_face
+
+__version__ = "0.1.0"
 
 _HOME = {
     "Box": "detection",

@@ -189,7 +189,7 @@ def test_ctrl_c_keeps_whole_lines_and_ends_in_one_sentence(
     process.send_signal(signal.SIGINT)
     message = process.stderr.read().decode()
     process.stdin.close()
-    assert process.wait(timeout=30) == 1
+    assert process.wait(timeout=30) == 130
     assert "interrupted" in message
     assert "Traceback" not in message
     lines = partial.read_text().splitlines()
