@@ -312,3 +312,11 @@ def json_text(random: Random, value: Any) -> str:
         data = mutate_bytes(random, text.encode("utf-8", "surrogatepass"))
         return data.decode("utf-8", "surrogateescape")
     return text
+
+
+def to_bytes(text: str) -> bytes:
+    """Encode text that may hold lone surrogates, or bytes that were no UTF-8."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
