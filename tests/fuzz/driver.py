@@ -95,7 +95,9 @@ def _run_worker(
             totals.inputs = reached
             return
         if not position.exists():
-            raise RuntimeError(f"the worker for {name} does not start: python -m fuzz.worker {name}")
+            raise RuntimeError(
+                f"the worker for {name} does not start: python -m fuzz.worker {name}"
+            )
         number = int.from_bytes(position.read_bytes(), "little")
         kind = "blocked" if blocked else _ending(worker.returncode)
         _keep(name, seed, number, folder, totals, kind, f"the worker ended: {kind}")

@@ -17,7 +17,17 @@ from emotion_runtime import PictureError
 from emotion_runtime.preprocessing import opened, photograph_size, read_face, to_rgb, upright
 from fuzz.mutation import mutate_bytes
 from fuzz.target import Target, check_sentence
-from pictures import encoded, exif_of, gray_tiff, png, png_chunk, segment, tiff, with_segments, xmp_of
+from pictures import (
+    encoded,
+    exif_of,
+    gray_tiff,
+    png,
+    png_chunk,
+    segment,
+    tiff,
+    with_segments,
+    xmp_of,
+)
 
 # Small, so that an input is quick; its parts differ, so that a wrong offset shows.
 _NOISE = np.random.default_rng(0).integers(0, 255, (40, 30, 4), dtype=np.uint8)

@@ -1,9 +1,8 @@
-"""What an interrupted run left (``.partial``, ``.settings.json``), and the parts of a video file."""
+"""What an interrupted run left (`.partial`, `.settings.json`), and the parts of a video file."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -76,8 +75,8 @@ def _read(data: bytes, folder: Path) -> None:
     settings, _, lines = data[1:].partition(b"\0")
     output = folder / "results.jsonl"
     for kind in (Prediction, FacePrediction):
-        for name in os.listdir(folder):
-            (folder / name).unlink()
+        for one in folder.iterdir():
+            one.unlink()
         output.with_name("results.jsonl.settings.json").write_bytes(settings)
         (output if final else output.with_name("results.jsonl.partial")).write_bytes(lines)
         try:
@@ -102,7 +101,9 @@ def _box(name: bytes, *parts: bytes) -> bytes:
 
 def _video_seeds() -> list[bytes]:
     sizes = _box(b"stsz", bytes(4), (10).to_bytes(4, "big"), (4).to_bytes(4, "big"))
-    media = _box(b"mdia", _box(b"hdlr", bytes(8), b"vide", bytes(12)), _box(b"minf", _box(b"stbl", sizes)))
+    media = _box(
+        b"mdia", _box(b"hdlr", bytes(8), b"vide", bytes(12)), _box(b"minf", _box(b"stbl", sizes))
+    )
     mp4 = (
         _box(b"ftyp", b"isom", bytes(4))
         + _box(b"moov", _box(b"mvhd", bytes(100)), _box(b"trak", _box(b"tkhd", bytes(84)), media))
