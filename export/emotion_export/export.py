@@ -22,7 +22,7 @@ from emotion_export.golden import make_golden, with_answers_of
 from emotion_export.half import to_half
 from emotion_export.labelled_faces import LabelledFaces
 from emotion_export.ort_format import OPERATORS, write_ort
-from emotion_export.paired_test import TOO_FEW, fewest_agreeing
+from emotion_export.paired_comparison import TOO_FEW, fewest_agreeing
 from emotion_export.parity import (
     BATCH_SIZES,
     GATES,

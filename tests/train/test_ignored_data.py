@@ -113,7 +113,7 @@ def test_what_is_not_read_is_counted_with_an_example(tmp_path: Path) -> None:
     save_face(data / "valid" / "sad" / "c.png", 1)
     save_face(data / "top.png", 1)
     save_face(data / "train" / "bored" / "d.png", 1)
-    for name in ("x.heic", "y.heic", "notes.txt", ".DS_Store"):
+    for name in ("x.psd", "y.psd", "notes.txt", ".DS_Store"):
         (data / "test" / "happy" / name).touch()
     (data / "empty").mkdir()
     told = read_source(data, CLASSES).passed_over
@@ -123,7 +123,7 @@ def test_what_is_not_read_is_counted_with_an_example(tmp_path: Path) -> None:
         "train: pictures of classes that --classes does not name (bored 1)",
         "train: 1 picture in no class folder",
         "train/sad: 2 pictures in its sub-folders (such as train/sad/batch2/a.png)",
-        "test/happy: 4 files that no suffix names a picture (.heic 2, hidden 1, .txt 1; such as",
+        "test/happy: 4 files that no suffix names a picture (.psd 2, hidden 1, .txt 1; such as",
     ]
     assert len(told) == len(expected)
     for line, start in zip(told, expected, strict=True):

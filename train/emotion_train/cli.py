@@ -231,7 +231,7 @@ def main(
     from emotion_train.run_record import RUN
 
     if overwrite:
-        _refuse_inputs_within(folder, (data, *start_from, *([votes] if votes else []), *teacher))
+        refuse_inputs_within(folder, (data, *start_from, *([votes] if votes else []), *teacher))
     raise_on_signals()
     if restarts() and (folder / RUN).exists():  # the same command again: it must not begin anew
         resume, overwrite = True, False
@@ -271,7 +271,7 @@ def main(
         context.exit(code)
 
 
-def _refuse_inputs_within(folder: Path, inputs: Iterable[Path | str]) -> None:
+def refuse_inputs_within(folder: Path, inputs: Iterable[Path | str]) -> None:
     """Refuse to replace a run that the new one learns from, or that lies with its data."""
     for source in map(Path, inputs):
         if source.exists() and source.resolve().is_relative_to(folder.resolve()):
