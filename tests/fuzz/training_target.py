@@ -25,7 +25,7 @@ from emotion_train.run_record import Options, RunRecord, read_record
 from emotion_train.votes import Votes
 from fuzz.mutation import TEXTS, json_text, mutate_bytes, mutate_json, to_bytes
 from fuzz.target import Target, check_sentence
-from synthetic import CLASSES, band_face, pixels_text
+from synthetic import CLASSES, band_face, pixels_text, save_face
 
 # --- checkpoints ---
 
@@ -219,9 +219,13 @@ def _data_seeds() -> list[bytes]:
         b'emotion,pixels,Usage\n3,"' + b"1 " * 200_000 + b"\n",
         b"emotion,pixels,Usage\n3," + b"9" * 100_000 + b",Training\n",
         b"\x1f\x8b" + bytes(50),
+        # Files by name: where lists are read, and where they are refused.
+        "\n".join(["path,label,split", *_LISTED]).encode(),
+        "\n".join(["path,label", *_LISTED, "x" * 300 + ".png,happy", "a\0b,sad"]).encode(),
     ]
 
 
+_LISTED = [f"{name}/{number}.png,{name},train" for name in CLASSES for number in range(3)]
 _DATA_TOKENS = [b",", b'"', b"\n", b"\r", b"\0", b" ", b"-1", b"999", b"1e9", b"\xff", b"Training"]
 _DATA_TOKENS += [text.encode("utf-8", "replace") for text in TEXTS[:18] if len(text) < 100]
 
@@ -239,6 +243,8 @@ def _mutate_data(random: Random, corpus: Sequence[bytes]) -> bytes:
 def _read_data(data: bytes, folder: Path) -> None:
     path = folder / "fer2013.csv"
     path.write_bytes(data)
+    for name in CLASSES:
+        save_face(folder / name / "0.png", CLASSES.index(name))
     for classes in (CLASSES, ("all",)):
         try:
             read_source(path, classes)
