@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Sequence
 from functools import cache
@@ -132,7 +133,8 @@ def _other_zip(random: Random, data: bytes) -> bytes:
         entries.append((name + random.choice(("", "2")), content))
     kind = zipfile.ZIP_STORED if random.random() < 0.95 else zipfile.ZIP_DEFLATED
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", kind) as archive:
+    with zipfile.ZipFile(buffer, "w", kind) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a name that is there twice
         for name, content in entries:
             archive.writestr(name, content)
     return buffer.getvalue()
