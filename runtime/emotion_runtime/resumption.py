@@ -250,7 +250,7 @@ class ResumableOutput:
     def _note_changed(self, path: str | None, now: int) -> None:
         """Count a picture that was written after the last line of the earlier run."""
         try:
-            written = os.stat(path or "").st_mtime_ns
+            written = Path(path or "").stat().st_mtime_ns
         except (OSError, ValueError):
             return  # gone: its result is what is left of it
         if self._last_written < written <= now:  # a time in the future is a wrong clock

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
-from emotion_runtime.errors import SourceError
+from emotion_runtime.errors import EmptyFolderError, SourceError
 
 # Looked for in folders; a file named outright is tried whatever it is called. Asking Pillow for
 # its list would load all of its decoders at start-up.
@@ -84,7 +84,7 @@ def find_pictures(
             empty = False
             yield found
         if empty:
-            refuse(SourceError(f"{path}: no pictures in this folder."))
+            refuse(EmptyFolderError(f"{path}: no pictures in this folder."))
 
 
 class _Walk:
