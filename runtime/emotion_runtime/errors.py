@@ -42,10 +42,6 @@ class SourceError(EmotionEdgeError):
     """A path to classify does not exist, or a folder holds no picture."""
 
 
-class EmptyFolderError(SourceError):
-    """A folder holds no picture."""
-
-
 class DetectorError(EmotionEdgeError):
     """There is no such face detector, or its package is not installed."""
 

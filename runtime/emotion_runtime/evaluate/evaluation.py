@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion_runtime.classifier import EmotionClassifier
-from emotion_runtime.errors import EmptyFolderError, SourceError
+from emotion_runtime.errors import SourceError
 from emotion_runtime.evaluate.folders import ClassFolders
 from emotion_runtime.evaluate.metrics import Metrics, measure_probabilities
 from emotion_runtime.prediction import Prediction
@@ -148,12 +148,14 @@ class Evaluator:
         def note(_: object) -> None:
             self._passed_over += 1
 
-        def note_error(error: SourceError) -> None:
-            # An empty class folder is a label without pictures, which the evaluation reports.
-            if not isinstance(error, EmptyFolderError):
-                self._unlisted.append(str(error))
-
         for path in (*self.source.folders.values(), *self.source.others):
-            for picture in find_pictures([str(path)], on_error=note_error, on_other=note):
+            # An empty class folder is a label without pictures, which the evaluation reports.
+            found = find_pictures(
+                [str(path)],
+                on_error=lambda error: self._unlisted.append(str(error)),
+                on_empty=lambda _: None,
+                on_other=note,
+            )
+            for picture in found:
                 names.append(path.name)
                 yield picture
