@@ -236,7 +236,7 @@ class Job:
         if self._sink_failures:
             text += f"; {counted(self._sink_failures, 'output')} could not be written"
         if self._passed_over:
-            text += f"; {self._passed_over:,} other files passed over"
+            text += f"; {counted(self._passed_over, 'other file')} passed over"
         if self._repeats:
             text += f"; {counted(self._repeats, 'link')} to folders visited already"
         return text

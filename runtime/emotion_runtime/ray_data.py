@@ -47,8 +47,8 @@ from emotion_runtime import __version__
 from emotion_runtime.classifier import EmotionClassifier, resolve_model
 from emotion_runtime.cpus import usable_cpus
 from emotion_runtime.digest import sha256_of
-from emotion_runtime.errors import OutputError, SourceError
-from emotion_runtime.prediction import FacePrediction, Prediction
+from emotion_runtime.errors import ModelFileError, OutputError, SourceError
+from emotion_runtime.prediction import FacePrediction, Prediction, counted
 from emotion_runtime.preprocessing import NamedBytes
 from emotion_runtime.resumption import lock_exclusively
 from emotion_runtime.sources import find_pictures, is_picture_name
@@ -179,7 +179,7 @@ def predict_to(
     example: dict[str, str] = {}
     pictures = list(_listed(sources, pass_over))
     if others:
-        warn(f"{others:,} other files passed over, such as {example['path']}")
+        warn(f"{counted(others, 'other file')} passed over, such as {example['path']}")
     filesystem, folder = _located(output)
     plan = {
         "pictures": len(pictures),
@@ -212,7 +212,7 @@ def predict_to(
             cpus: int = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
             size = min(concurrency or max(1, int(cpus)), len(todo))
             # Settings travel with each partition: a worker that is begun anew needs nothing else.
-            job = json.dumps(asdict(_Job(str(path), faces, output, format_name)))
+            job = json.dumps(asdict(_Job(str(path), plan["model_sha256"], faces, output, format_name)))
             rows = [{**part, "job": job} for part in todo]
             work = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
                 _Worker, batch_size=1, compute=ray.data.ActorPoolStrategy(size=size)
@@ -245,6 +245,7 @@ class _Job:
     """What is the same for all partitions."""
 
     model: str
+    model_sha256: str
     faces: bool
     output: str
     format_name: str
@@ -259,7 +260,14 @@ class _Worker:
         (part,), (pictures,), (text,) = batch["part"], batch["pictures"], batch["job"]
         job = _Job(**json.loads(text))
         if self._predictor is None:
-            self._predictor = Predictor(job.model, faces=job.faces)
+            predictor = Predictor(job.model, faces=job.faces)
+            # The path is the same on every machine; what lies there may not be.
+            if predictor.classifier.model_sha256 != job.model_sha256:
+                raise ModelFileError(
+                    f"{job.model}: not the file that the run was begun with, on the machine of "
+                    f"this worker; copy the same model file to every machine."
+                )
+            self._predictor = predictor
             self._filesystem, self._folder = _located(job.output)
             self._format = job.format_name
         predictor = self._predictor
