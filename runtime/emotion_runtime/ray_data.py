@@ -218,6 +218,8 @@ def predict_to(
                 _Worker, batch_size=1, compute=ray.data.ActorPoolStrategy(size=size)
             )
             for done in work.iter_rows():
+                if done["error"]:
+                    raise ModelFileError(done["error"])
                 unreadable += done["unreadable"]
                 say(f"partition {done['part']:,}: {done['pictures']:,} pictures")
     return Summary(
@@ -257,6 +259,12 @@ class _Worker:
     _predictor: Predictor | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return {**self._answered(batch), "error": [""]}
+        except ModelFileError as error:  # raised here, it would reach nobody as one sentence
+            return {"part": batch["part"], "pictures": [0], "unreadable": [0], "error": [str(error)]}
+
+    def _answered(self, batch: dict[str, Any]) -> dict[str, Any]:
         (part,), (pictures,), (text,) = batch["part"], batch["pictures"], batch["job"]
         job = _Job(**json.loads(text))
         if self._predictor is None:
