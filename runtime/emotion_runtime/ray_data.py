@@ -212,7 +212,9 @@ def predict_to(
             cpus: int = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
             size = min(concurrency or max(1, int(cpus)), len(todo))
             # Settings travel with each partition: a worker that is begun anew needs nothing else.
-            job = json.dumps(asdict(_Job(str(path), plan["model_sha256"], faces, output, format_name)))
+            job = json.dumps(
+                asdict(_Job(str(path), plan["model_sha256"], faces, output, format_name))
+            )
             rows = [{**part, "job": job} for part in todo]
             work = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
                 _Worker, batch_size=1, compute=ray.data.ActorPoolStrategy(size=size)
@@ -262,7 +264,12 @@ class _Worker:
         try:
             return {**self._answered(batch), "error": [""]}
         except ModelFileError as error:  # raised here, it would reach nobody as one sentence
-            return {"part": batch["part"], "pictures": [0], "unreadable": [0], "error": [str(error)]}
+            return {
+                "part": batch["part"],
+                "pictures": [0],
+                "unreadable": [0],
+                "error": [str(error)],
+            }
 
     def _answered(self, batch: dict[str, Any]) -> dict[str, Any]:
         (part,), (pictures,), (text,) = batch["part"], batch["pictures"], batch["job"]
