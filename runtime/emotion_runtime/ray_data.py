@@ -181,13 +181,14 @@ def predict_to(
     if others:
         warn(f"{counted(others, 'other file')} passed over, such as {example['path']}")
     filesystem, folder = _located(output)
+    digest = sha256_of(path)
     plan = {
         "pictures": len(pictures),
         "of": hashlib.sha256("\n".join(pictures).encode("utf-8", "surrogateescape")).hexdigest(),
         "partition_size": partition_size,
         "format": format_name,
         "faces": faces,
-        "model_sha256": sha256_of(path),
+        "model_sha256": digest,
         "version": __version__,
     }
     with _agreed(filesystem, folder, plan):
@@ -212,9 +213,7 @@ def predict_to(
             cpus: int = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
             size = min(concurrency or max(1, int(cpus)), len(todo))
             # Settings travel with each partition: a worker that is begun anew needs nothing else.
-            job = json.dumps(
-                asdict(_Job(str(path), plan["model_sha256"], faces, output, format_name))
-            )
+            job = json.dumps(asdict(_Job(str(path), digest, faces, output, format_name)))
             rows = [{**part, "job": job} for part in todo]
             work = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
                 _Worker, batch_size=1, compute=ray.data.ActorPoolStrategy(size=size)
