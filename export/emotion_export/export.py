@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from torch import nn
 
@@ -145,6 +146,7 @@ def export_checkpoint(
     require_same_reader(checkpoint)
     network = checkpoint.build() if network is None else network.eval()
     reference = Reference(network, checkpoint.temperature, faces.pixels)
+    _warn_of_gaps(reference, checkpoint.labels, labelled, say)
     gate = plan.gate_on(len(faces.pixels))
     graph = convert(network, checkpoint.temperature, size=checkpoint.size, opset=plan.opset)
     say(f"converted: {_summary(graph)}")
@@ -229,6 +231,26 @@ def export_checkpoint(
         say(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB, proven as well")
         comparisons += proof
     return Exported(path, report_path, tuple(comparisons))
+
+
+def _warn_of_gaps(
+    reference: Reference,
+    labels: tuple[str, ...],
+    labelled: LabelledFaces | None,
+    say: Callable[[str], None],
+) -> None:
+    """Tell what the comparisons will not cover, though their figures look as if they did."""
+    if missing := reference.missing(labels):
+        say(
+            f"warning: the network gives none of the {len(reference.faces):,} faces the label "
+            f"{' or '.join(missing)}: the parity check does not cover "
+            f"{'it' if len(missing) == 1 else 'them'}"
+        )
+    different = len(np.unique(reference.faces, axis=0))
+    if 2 * different <= len(reference.faces):
+        say(f"warning: {different:,} of the {len(reference.faces):,} faces are different")
+    if labelled is not None and labelled.note:
+        say(f"warning: {labelled.note}")
 
 
 def _with_fewer_bits(

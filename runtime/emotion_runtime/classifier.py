@@ -322,9 +322,11 @@ class EmotionClassifier:
         if not abs(sum(values) - 1) <= _SUM_TOLERANCE:
             raise self._no_probabilities()
         confidence = max(values)
+        # In the network's own precision: its 0.9 is a little less than Python's.
+        floor = float(np.float32(self.min_confidence))
         label = self.labels[values.index(confidence)]
         return Prediction(
-            label=label if confidence >= self.min_confidence else UNCERTAIN,
+            label=label if confidence >= floor else UNCERTAIN,
             confidence=confidence,
             probabilities=dict(zip(self.labels, values, strict=True)),
             path=path,

@@ -301,6 +301,18 @@ def test_a_nan_never_passes_the_gate() -> None:
         require([Comparison(*figures)], Gate())
 
 
+def test_faces_that_cover_little_are_a_warning(
+    export: Export, run_dir: Path, tmp_path: Path
+) -> None:
+    for number in range(4):
+        save_face(tmp_path / "faces" / f"{number}.png", 0, 1)
+    result = export(tmp_path / "m.onnx", "-c", run_dir, "--parity-data", tmp_path / "faces")
+    assert result.exit_code == 0, result.output
+    assert "warning: the network gives none of the 4 faces the label sad or" in result.stderr
+    assert "the parity check does not cover them" in result.stderr
+    assert "warning: 1 of the 4 faces are different" in result.stderr
+
+
 def test_without_data_the_average_faces_prove_it(
     export: Export, run_dir: Path, tmp_path: Path
 ) -> None:

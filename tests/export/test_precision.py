@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,10 @@ from onnx import numpy_helper
 from PIL import Image
 
 import emotion_export.export as stages
+from emotion_export.labelled_faces import read_labelled_faces
 from emotion_runtime import EmotionClassifier
 from emotion_train.checkpoint import load_checkpoint
-from synthetic import CLASSES, band_face
+from synthetic import CLASSES, band_face, save_face
 
 Export = Callable[..., Result]
 
@@ -103,6 +105,19 @@ def test_noise_is_refused_as_calibration(export: Export, run_dir: Path, tmp_path
     assert result.exit_code == 1
     assert "not what the network was trained on" in result.stderr
     assert not (tmp_path / "m.onnx").exists()
+
+
+def test_other_pictures_than_in_training_are_noticed(
+    run_dir: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    """The draw of what was held out is another one then."""
+    checkpoint = load_checkpoint(run_dir)
+    assert not read_labelled_faces(data_folder, checkpoint).note
+    data = tmp_path / "data"
+    shutil.copytree(data_folder, data)
+    save_face(data / "train" / CLASSES[0] / "more.png", 0, 5000)
+    note = read_labelled_faces(data, checkpoint).note
+    assert "other pictures than the network was trained on" in note
 
 
 def test_without_real_faces_int8_says_why(export: Export, run_dir: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,6 +126,23 @@ def test_what_cannot_be_read_is_named(evaluate: Evaluate, folder: Path) -> None:
     assert figures(result)["passed_over"] == 2
     assert "not evaluated" in result.stderr
     assert "broken.png" in result.stderr
+
+
+def test_a_folder_that_cannot_be_listed_is_named(
+    evaluate: Evaluate, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = os.scandir
+
+    def scandir(path: bytes) -> object:
+        if os.fsdecode(path).endswith("happy/more"):
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    result = evaluate(folder, "-f", "json")
+    assert result.exit_code == 1
+    assert figures(result)["pictures"] == 11
+    assert "happy/more: cannot be listed (Permission denied)" in result.stderr
 
 
 @pytest.mark.parametrize(

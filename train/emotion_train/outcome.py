@@ -31,6 +31,7 @@ from emotion_train.votes import Votes
 
 REPORT = "report"
 _AVERAGES_PER_CLASS = 12
+_TEMPERATURE_LIMITS = (0.1, 10.0)  # between which `fit_temperature` searches
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,12 +117,13 @@ class Outcome:
 
     def warnings(self, figures: dict[str, Any]) -> list[str]:
         """Return what makes the figures say less than they seem, without a full stop."""
-        return [
+        found = [
             text
             for split in ("test", "hold-out", "validation")
             if split in figures
             for text in prediction_warnings(figures[split], split)
         ]
+        return found + calibration_warnings(figures)
 
     def _test(self, network: torch.nn.Module, faces: Faces) -> Evaluated:
         return Evaluated(
@@ -178,6 +180,25 @@ class Outcome:
         train, classes = self.dataset.train, range(len(self.dataset.classes))
         made = [average_faces(train, label, _AVERAGES_PER_CLASS) for label in classes]
         return torch.from_numpy(np.concatenate(made)).unsqueeze(1)
+
+
+def calibration_warnings(figures: Mapping[str, Any]) -> list[str]:
+    """Describe a temperature that the held-out faces did not determine, without a full stop.
+
+    Args:
+        figures: Those of the report, as in ``metrics.json``.
+    """
+    temperature = figures["temperature"]
+    if all(abs(temperature / limit - 1) > 0.01 for limit in _TEMPERATURE_LIMITS):
+        return []
+    held_out = sum(
+        figures[split]["pictures"] for split in ("hold-out", "validation") if split in figures
+    )
+    return [
+        f"the temperature {temperature:.2f} is at the limit of its range: the {held_out:,} "
+        f"held-out pictures do not determine how confident the network may be, so that its "
+        f"confidences are not calibrated (--holdout 0.1 measures on more)"
+    ]
 
 
 def tool_versions() -> dict[str, str]:
