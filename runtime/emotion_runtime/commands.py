@@ -148,9 +148,12 @@ class Command(click.Command):
             formatter.write_text(summary)
         if self.examples:
             width = max(len(line) for line, _ in self.examples)
+            rows = [f"  {line:<{width}}  # {purpose}\n" for line, purpose in self.examples]
+            if max(map(len, rows)) > formatter.width + 1:
+                rows = [f"  # {purpose}\n  {line}\n" for line, purpose in self.examples]
             with formatter.section("Examples"):
-                for line, purpose in self.examples:
-                    formatter.write(f"  {line:<{width}}  # {purpose}\n")
+                for row in rows:
+                    formatter.write(row)
         if rest:
             formatter.write_paragraph()
             with formatter.indentation():

@@ -43,7 +43,12 @@ _GROUPS = {
     help="Folder of the results, one file a partition. What is there is kept: the same command "
     "again does what is missing.",
 )
-@click.option("-m", "--model", metavar="FILE|NAME", help="As in emotion-infer.")
+@click.option(
+    "-m",
+    "--model",
+    metavar="FILE|NAME",
+    help="A file that emotion-export wrote, or a released model's name.  [default: the release]",
+)
 @click.option(
     "-f",
     "--format",

@@ -86,7 +86,7 @@ def test_the_checkpoint_knows_what_it_was_trained_on(run: tuple[Path, Result]) -
     assert best.temperature > 0
 
 
-def test_votes_a_teacher_and_a_floor(
+def test_votes_a_teacher_and_a_threshold(
     run: tuple[Path, Result], train: Train, data_folder: Path, tmp_path: Path
 ) -> None:
     """Learn two of the classes from labels, votes and a teacher; the third is unknown."""
@@ -96,7 +96,7 @@ def test_votes_a_teacher_and_a_floor(
     votes.write_text("\n".join(["path,happiness,sadness,not_a_face", *rows]) + "\n")
     result = train(
         *(data_folder, "-o", tmp_path / "run", "--network", "edge", "--classes", "happy,sad"),
-        *("--epochs", "2", "--batch-size", "8", "--answered", "0.9"),
+        *("--epochs", "2", "--batch-size", "8", "--coverage", "0.9"),
         *("--votes", votes, "--vote-weight", "0.5", "--teacher", run[0]),
         *("--teacher", run[0] / "best.pt"),
     )
@@ -109,7 +109,7 @@ def test_votes_a_teacher_and_a_floor(
     assert checkpoint.min_confidence >= 0.5
     rows = checkpoint.metrics["confidence"]
     assert set(rows[0]["others"]) == {"surprise"}
-    chosen = next(row for row in rows if row["floor"] == checkpoint.min_confidence)
+    chosen = next(row for row in rows if row["min_confidence"] == checkpoint.min_confidence)
     assert chosen["coverage"] >= 0.9
 
 
