@@ -42,9 +42,7 @@ _GROUPS = {
     "Faces in photographs and videos": (
         *("faces", "camera", "largest", "min_face", "detector", "annotate", "crops"),
     ),
-    "Output": (
-        *("format_name", "output", "resume", "sort_into", "link", "contact_sheet", "font"),
-    ),
+    "Output": (*("format_name", "output", "resume", "sort_into", "link", "contact_sheet", "font"),),
     "Speed": ("batch_size", "workers", "threads", "provider"),
 }
 

@@ -18,7 +18,6 @@ from emotion_runtime.commands import (
 )
 from emotion_runtime.signals import raise_on_signals
 
-
 _NAME = "python -m emotion_runtime.ray_infer"
 _EXAMPLES = (
     (f"{_NAME} faces/ -o results/", "on the CPUs of this machine"),
@@ -89,8 +88,9 @@ def main(
 ) -> None:
     """Classify the pictures of local folders or URIs over the workers of a Ray cluster.
 
-    SOURCE is a folder or a URI such as s3://bucket/faces. The command starts Ray on this machine, or uses the cluster that RAY_ADDRESS names; the model file and
-    local SOURCEs must then lie at the same path on every machine.
+    SOURCE is a folder or a URI such as s3://bucket/faces. The command starts Ray on this machine,
+    or uses the cluster that RAY_ADDRESS names; the model file and local SOURCEs must then lie at
+    the same path on every machine.
     """
     require("ray")
     from emotion_runtime.ray_data import predict_to

@@ -101,7 +101,7 @@ def test_a_class_without_pictures_has_no_figures(evaluate: Evaluate, folder: Pat
     found = figures(result)
     assert found["balanced_accuracy"] is None
     assert found["classes"]["sad"]["recall"] is None
-    assert found["labels_without_pictures"] == ["sad"]
+    assert found["missing_classes"] == ["sad"]
     assert "no pictures of sad: the accuracy does not cover it" in result.stderr
     assert "not defined without pictures of sad" in evaluate(folder).stdout
 

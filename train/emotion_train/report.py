@@ -152,7 +152,9 @@ def describe_interval(figures: dict[str, Any]) -> str:
     Args:
         figures: Of a split, as in ``metrics.json``.
     """
-    low, high = wilson_interval(round(figures["accuracy"] * figures["pictures"]), figures["pictures"])
+    low, high = wilson_interval(
+        round(figures["accuracy"] * figures["pictures"]), figures["pictures"]
+    )
     return f"95 % interval {low:.1%} to {high:.1%}, "
 
 
