@@ -43,7 +43,7 @@ _GROUPS = {"Output": ("output", "overwrite"), "Input": ("onnxruntime_web",)}
 )
 @click.option(
     "--onnxruntime-web",
-    type=click.Path(exists=True, path_type=Path),
+    type=click.Path(path_type=Path),
     metavar="DIR|FILE.tgz",
     help="The npm package onnxruntime-web, unpacked or as npm packs it.  [default: npm fetches it]",
 )

@@ -86,7 +86,7 @@ def main(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Classify the pictures of local folders or URIs over the workers of a Ray cluster.
+    """Classify the pictures of folders or URIs on the workers of a Ray cluster.
 
     SOURCE is a folder or a URI such as s3://bucket/faces. The command starts Ray on this machine,
     or uses the cluster that RAY_ADDRESS names; the model file and local SOURCEs must then lie at

@@ -47,6 +47,12 @@ def test_the_table_of_the_classes_is_printed(run: tuple[Path, Result]) -> None:
     assert "audit: 0 groups of identical pictures" in result.stdout
 
 
+def test_the_next_command_is_shown(run: tuple[Path, Result]) -> None:
+    folder, result = run
+    last = result.stderr.splitlines()[-1]
+    assert last == f"next: emotion-export model.onnx --checkpoint {folder}"
+
+
 def test_history_has_a_row_for_each_epoch(run: tuple[Path, Result]) -> None:
     folder, _ = run
     with (folder / "history.csv").open() as file:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from emotion_train.confidence import choose_threshold, cover
+from emotion_train.report import confidence_table
 
 CHANCES = np.array([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7], [0.55, 0.45]])
 LABELS = np.array([0, 1, 1, 0])
@@ -32,3 +33,11 @@ def test_the_threshold_lets_the_wanted_part_through() -> None:
     assert threshold == pytest.approx(0.55)
     assert cover(threshold, chances, np.zeros(1001, np.int64), {}).coverage >= 0.9
     assert choose_threshold(chances, 1.0) == 0
+
+
+@pytest.mark.parametrize("key", ["min_confidence", "floor"])
+def test_rows_of_earlier_reports_are_read(key: str) -> None:
+    row = {key: 0.5, "coverage": 0.875, "accuracy": 0.9, "others": {"neutral": 0.25}}
+    table = confidence_table([row])
+    assert table[2] == "| confidence threshold | coverage | accuracy | coverage of neutral |"
+    assert table[-1] == "| 0.50 | 87.5% | 90.0% | 25.0% |"

@@ -15,6 +15,7 @@ import emotion_train.cli as command
 from emotion_runtime.digest import sha256_of
 from emotion_train.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.networks import build_network
+from emotion_train.run_record import read_record
 from emotion_train.transfer import weights_digest
 from synthetic import CLASSES, write_data
 
@@ -93,6 +94,16 @@ def test_what_the_run_was_begun_with_is_restored(
     more = train(moved, "-o", begun, "--resume", "--epochs", "4")
     assert more.exit_code == 2
     assert "has epochs 2, not 4; begin a new run instead (--start-from" in more.stderr
+
+
+def test_a_record_of_an_earlier_version_names_the_coverage_otherwise(begun: Path) -> None:
+    path = begun / "run.json"
+    record = json.loads(path.read_text())
+    record["options"]["answered"] = record["options"].pop("coverage")
+    path.write_text(json.dumps(record))
+    options = read_record(begun).options
+    assert options is not None
+    assert options.coverage == 0.9
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def main(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Evaluate a model on FOLDER/<class>/*, one folder for each of the model's labels.
+    """Evaluate a model on FOLDER/<class>/*, with a folder for each of its labels.
 
     Reports accuracy with its 95 % interval, balanced accuracy, precision, recall, F1, the
     confusion matrix, the calibration error, and the coverage of the confidence threshold.
