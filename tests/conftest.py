@@ -63,7 +63,7 @@ def train() -> Callable[..., Result]:
 
 
 @pytest.fixture
-def page() -> Callable[..., Result]:
+def make_page() -> Callable[..., Result]:
     """Run ``emotion-page`` in this process."""
     from emotion_export.page_cli import main
 

@@ -204,9 +204,11 @@ def main(
 def _draw(evaluation: Evaluation, classifier: EmotionClassifier, path: Path, font: Font) -> None:
     from emotion_runtime.atomic import replacing
     from emotion_runtime.evaluate.confusion_matrix import draw_confusion_matrix
+    from emotion_runtime.prediction import counted
 
     metrics = evaluation.metrics
-    title = f"{classifier.model_path.stem}: {metrics.accuracy:.1%} of {metrics.confusion.sum():,}"
+    count = counted(int(metrics.confusion.sum()), "picture")
+    title = f"{classifier.model_path.stem}: accuracy {metrics.accuracy:.1%} on {count}"
     image = draw_confusion_matrix(metrics.confusion, evaluation.labels, title, font)
     with replacing(path) as temporary:
         image.save(temporary)
