@@ -52,8 +52,10 @@ from emotion_runtime.digest import sha256_of
 from emotion_train.checkpoint import Checkpoint
 from emotion_train.evaluation import measure
 from emotion_train.faces import Faces
+from emotion_train.transfer import weights_digest
 
 COMPARISONS_PER_GRAPH = len(BATCH_SIZES) * len(OPTIMISATIONS)
+WEIGHTS = "weights_sha256"  # names the checkpoint in the parity metadata of a model file
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,8 @@ def export_checkpoint(
     if plan.precision != "fp32":
         flips_allowed = plan.label_agreement is not None
         golden = with_answers_of(golden, infer, flips_allowed=flips_allowed)
+    # By this emotion-verify finds the checkpoint; a network of one's own has none.
+    origin = {WEIGHTS: weights_digest(checkpoint.weights)} if checkpoint.weights else {}
     contract = Contract(
         labels=checkpoint.labels,
         network=checkpoint.network,
@@ -190,7 +194,7 @@ def export_checkpoint(
         temperature=checkpoint.temperature,
         min_confidence=checkpoint.min_confidence,
         metrics=_metrics(checkpoint, infer, plan, labelled, test),
-        parity=_worst(judged, faces) | ({plan.precision: smaller} if smaller else {}),
+        parity=_worst(judged, faces) | origin | ({plan.precision: smaller} if smaller else {}),
         training=checkpoint.training,
         tool_versions=_tool_versions(),
     )
@@ -209,6 +213,7 @@ def export_checkpoint(
             "bytes": temporary.stat().st_size,
             "network": checkpoint.network,
             "labels": list(checkpoint.labels),
+            **origin,
             "precision": contract.precision,
             "opset": opset_of(graph),
             "ir_version": graph.ir_version,
@@ -228,7 +233,7 @@ def export_checkpoint(
         write_export_report(path, report, reference.logits, logits, faces.paths)
     if plan.ort:
         target, proof = write_ort(path, reference, faces, gate)
-        say(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB, proven as well")
+        say(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB, verified as well")
         comparisons += proof
     return Exported(path, report_path, tuple(comparisons))
 

@@ -109,8 +109,9 @@ class EmotionClassifier:
         self.contract = Contract.from_metadata(self._session.metadata(), str(self.model_path))
         self.labels = self.contract.labels
         _check_graph(self._session, self.contract)
-        floor = self.contract.min_confidence if min_confidence is None else min_confidence
-        self.min_confidence = float(floor)
+        if min_confidence is None:
+            min_confidence = self.contract.min_confidence
+        self.min_confidence = float(min_confidence)
         self._default_finder: FaceFinder | None = None
 
     def __repr__(self) -> str:

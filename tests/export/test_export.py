@@ -38,7 +38,7 @@ def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return path, CliRunner().invoke(main, [str(path), "-c", str(run_dir)])
 
 
-def test_the_file_and_its_proof_are_written(exported: tuple[Path, Result]) -> None:
+def test_the_file_and_its_proof_are_written(exported: tuple[Path, Result], run_dir: Path) -> None:
     path, result = exported
     assert result.exit_code == 0, result.output
     assert sorted(p.name for p in path.parent.iterdir()) == [
@@ -48,6 +48,8 @@ def test_the_file_and_its_proof_are_written(exported: tuple[Path, Result]) -> No
         "model.parity.json",
     ]
     assert "every label agrees" in result.stdout
+    data = json.loads((run_dir / "run.json").read_text())["data"]
+    assert result.stderr.splitlines()[-1] == f"next: emotion-eval {data}/test -m {path}"
     report = json.loads(path.with_suffix(".parity.json").read_text())
     ways = {(c["stage"], c["optimisation"], c["batch_size"]) for c in report["comparisons"]}
     assert ways == {

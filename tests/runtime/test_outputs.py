@@ -77,6 +77,19 @@ def test_sorting_into_what_is_classified_is_refused(
     assert not (faces / "sorted").exists()
 
 
+def test_the_next_command_after_sorting_is_shown(
+    infer: Infer, model_file: Path, faces: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "sorted by label"
+    arguments = [faces / "album 0", "-m", model_file, "--sort-into", target]
+    result = infer(*arguments)
+    assert result.stderr.splitlines()[-1] == (
+        f"sorted pictures are in {target}; move those that are wrong; "
+        f"next: emotion-eval '{target}' -m {model_file}"
+    )
+    assert infer(*arguments, "-q").stderr == ""
+
+
 def test_a_contact_sheet_is_drawn(
     infer: Infer, model_file: Path, faces: Path, tmp_path: Path
 ) -> None:
@@ -333,7 +346,8 @@ class TestResume:
         first = infer(*arguments, "--contact-sheet", sheets[0])
         self.interrupt(output, 4)
         result = infer(*arguments, "--contact-sheet", sheets[1], "--sort-into", folder)
-        assert result.stderr == f"going on after 4 pictures\n{first.stderr}"
+        *told, _ = result.stderr.splitlines()  # the last line suggests the next command
+        assert told == ["going on after 4 pictures", *first.stderr.splitlines()]
         assert sheets[0].read_bytes() == sheets[1].read_bytes()
         assert relative(folder) == EXPECTED
 

@@ -14,10 +14,12 @@ from emotion_runtime.commands import (
     CONTEXT,
     Command,
     guarded,
+    moved_option,
     quiet_option,
     require,
     say,
     show,
+    suggest,
     verbose_option,
     version_option,
 )
@@ -96,7 +98,25 @@ def _recipe_options(command: Any) -> Any:
     return command
 
 
-@click.command(cls=Command, context_settings=CONTEXT)
+_EXAMPLES = (
+    ("emotion-train DATA", "the folders of DATA/train, to runs/baseline"),
+    ("emotion-train DATA --network edge -o runs/small", "a smaller network"),
+    ("emotion-train DATA -o runs/small --resume", "after an interruption"),
+)
+_GROUPS = {
+    "Data": ("classes", "validation_per_class", "holdout", "drop_duplicates", "no_test", "votes"),
+    "Model": ("network", "size", "start_from", "teacher", "coverage"),
+    "Output": ("output", "resume", "overwrite"),
+    "Training": (
+        *("epochs", "batch_size", "learning_rate", "optimizer", "schedule", "warmup"),
+        *("weight_decay", "label_smoothing", "averaging", "augmentation", "vote_weight"),
+        *("teacher_weight", "seed"),
+    ),
+    "Speed": ("device", "precision", "threads"),
+}
+
+
+@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -157,13 +177,14 @@ def _recipe_options(command: Any) -> Any:
     "several that began alike, the mean of their weights.",
 )
 @click.option(
-    "--answered",
+    "--coverage",
     type=click.FloatRange(0.5, 1.0),
     default=1.0,
     show_default=True,
-    help="Part of the held-out faces that must get an answer; the model's confidence floor, under "
-    "which it says uncertain, follows. 1 sets no floor.",
+    help="Part of the held-out faces that must get a label. It sets the model's confidence "
+    "threshold, below which the label is uncertain; 1 sets none.",
 )
+@moved_option("--answered", "--coverage", type=float)
 @click.option("--resume", is_flag=True, help="Go on with the run in RUN_DIR after its last epoch.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in RUN_DIR.")
 @version_option("emotion-train")
@@ -184,7 +205,7 @@ def main(
     votes: Path | None,
     teacher: tuple[str, ...],
     start_from: tuple[Path, ...],
-    answered: float,
+    coverage: float,
     resume: bool,
     overwrite: bool,
     quiet: bool,
@@ -221,7 +242,7 @@ def main(
         "votes": votes,
         "teachers": teacher,
         "start_from": start_from,
-        "answered": answered,
+        "coverage": coverage,
         "with_test": not no_test,
     }
     folder = output or Path("runs") / recipe.network
@@ -259,6 +280,8 @@ def main(
                 progress=not quiet,
                 **options,
             ).train(recipe, resume=stored, overwrite=overwrite)
+            if place.is_first and not quiet:
+                suggest("", "emotion-export", "model.onnx", "--checkpoint", folder)
     except (KeyboardInterrupt, Terminated) as error:
         ended, code = "interrupted", INTERRUPTED
         if isinstance(error, Terminated):
@@ -305,7 +328,7 @@ def _resumed(
         if tell is not None:
             tell(
                 "warning: run.json is of an older emotion-edge, which did not record --votes, "
-                "--teacher, --start-from, --answered and --no-test; they are taken from this "
+                "--teacher, --start-from, --coverage and --no-test; they are taken from this "
                 "command, and must be those of the first"
             )
         return options
@@ -322,9 +345,9 @@ def _resumed(
             raise click.UsageError(
                 f"the run to resume has another {flag} ({shown}); leave {flag} out to go on."
             )
-    if _given(context, "answered") and options["answered"] != then.answered:
+    if _given(context, "coverage") and options["coverage"] != then.coverage:
         raise click.UsageError(
-            f"the run to resume has --answered {then.answered:g}; leave it out to go on."
+            f"the run to resume has --coverage {then.coverage:g}; leave it out to go on."
         )
     if not options["with_test"] and then.with_test:
         raise click.UsageError(
@@ -334,7 +357,7 @@ def _resumed(
         "votes": options["votes"] or (Path(then.votes.name) if then.votes else None),
         "teachers": options["teachers"] or tuple(one.name for one in then.teachers),
         "start_from": options["start_from"] or tuple(Path(one.name) for one in then.start_from),
-        "answered": then.answered,
+        "coverage": then.coverage,
         "with_test": then.with_test,
     }
 

@@ -54,7 +54,6 @@ class Evaluation:
         total = int(self.metrics.confusion.sum())
         return {
             **self.metrics.to_dict(self.labels),
-            "labels_without_pictures": list(self.missing),
             "min_confidence": round(self.min_confidence, 6),
             "coverage": round(self.covered / total, 6),
             "accuracy_of_covered": round(self.covered_right / self.covered, 6)
