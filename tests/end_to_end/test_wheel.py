@@ -31,4 +31,6 @@ def test_the_wheel_holds_what_a_user_needs(tmp_path: Path) -> None:
     assert "emotion_runtime/dejavu/LICENSE" in names
     for command in ("emotion-train", "emotion-export", "emotion-infer"):
         assert command in commands
-    assert not [name for name in names if name.endswith((".pt", ".png")) or "test" in name]
+    for name in emotion_models.checkpoint_names():
+        assert f"emotion_models/checkpoints/{name}.pt" in names
+    assert not [name for name in names if name.endswith(".png") or "test" in name]
