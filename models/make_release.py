@@ -125,7 +125,8 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         "",
         "The same seed gives the same weights on the same machine, code and versions; else sums "
         "are added in another order, and the accuracy differs by some tenths of a point. The "
-        f"checkpoint that this file was exported from is `models/emotion_models/checkpoints/{trained}.pt`.",
+        "checkpoint that this file was exported from is "
+        f"`models/emotion_models/checkpoints/{trained}.pt`.",
         "",
         "## Limits",
         "",

@@ -30,14 +30,19 @@ def run(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
         + "".join(f"test/happy/{n:03}.png,10,0,0\n" for n in range(8))
     )
     arguments = [str(data_folder), "-o", str(folder), "--epochs", "3", "--holdout", "0.2"]
-    arguments += ["--batch-size", "8", "--votes", str(votes)]
+    arguments += ["--batch-size", "8", "--validation", "46", "--votes", str(votes)]
     return folder, CliRunner().invoke(main, arguments)
 
 
 def test_the_table_of_the_classes_is_printed(run: tuple[Path, Result]) -> None:
     _, result = run
     assert result.exit_code == 0, result.output
-    table = [line.split() for line in result.stdout.splitlines()[:6]]
+    first = [line.split() for line in result.stdout.splitlines()[:6]]
+    assert first[0] == ["class", "found", "train", "validation", "hold-out", "test"]
+    assert first[1] == ["happy", "78", "19", "46", "5", "8"]
+    assert first[4] == ["total", "212", "40", "138", "10", "24"]
+    assert first[5] == []
+    table = [line.split() for line in result.stdout.splitlines()[6:12]]
     assert table[0] == ["happy", "sad", "surprise", "total"]
     assert table[1] == ["train", "19", "19", "19", "57"]
     assert table[2] == ["augmented", "0", "8", "9", "17"]
