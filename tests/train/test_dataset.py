@@ -19,8 +19,14 @@ def test_splits_are_disjoint_and_drawn_by_seed(data_folder: Path) -> None:
     assert dataset.train.counts(3).tolist() == [18, 10, 9]
     names = [*dataset.train.names, *dataset.validation.names, *dataset.holdout.names]
     assert len(set(names)) == len(names) == 188
-    assert load_dataset(data_folder, validation_per_class=46, holdout=0.25).digest() == dataset.digest()
-    assert load_dataset(data_folder, validation_per_class=46, holdout=0.25, seed=1).digest() != dataset.digest()
+    assert (
+        load_dataset(data_folder, validation_per_class=46, holdout=0.25).digest()
+        == dataset.digest()
+    )
+    assert (
+        load_dataset(data_folder, validation_per_class=46, holdout=0.25, seed=1).digest()
+        != dataset.digest()
+    )
 
 
 def test_every_class_is_brought_to_the_size_of_the_largest(data_folder: Path) -> None:

@@ -116,8 +116,8 @@ def test_what_is_not_read_is_counted_with_an_example(tmp_path: Path) -> None:
     (data / "empty").mkdir()
     told = read_source(data, CLASSES).passed_over
     expected = [
-        "more: 1 picture (such as more/sad/c.png); only test and train are read",
-        "1 picture outside of test and train",
+        "more: 1 picture (such as more/sad/c.png); only train and test are read",
+        "1 picture outside of train and test",
         "train: pictures of classes that are not trained on (bored 1)",
         "train: 1 picture in no class folder",
         "test/happy: 4 files that no suffix names a picture (.raw 2, hidden 1, .txt 1; such as",

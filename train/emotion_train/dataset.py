@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from emotion_runtime.prediction import counted
 from emotion_runtime.preprocessing import FACE_SIZE
 from emotion_train.errors import DataError
 from emotion_train.faces import Faces
@@ -180,8 +181,8 @@ def load_dataset(
         test = everything.take(np.flatnonzero(of_test))
         everything = everything.take(np.flatnonzero(~of_test))
         notes.append(
-            f"test: {len(test):,} pictures, {TEST_SHARE:.0%} of each class, drawn by their file "
-            f"names; identical pictures stay in one split"
+            f"test: {counted(len(test), 'picture')}, {TEST_SHARE:.0%} of each class, drawn by "
+            f"their file names; identical pictures stay in one split"
         )
         _require_every_class(data, everything, source.classes, "test, with its identical pictures")
     per_class, note = _choose_validation(data, source, everything, validation_per_class, own)
@@ -244,7 +245,7 @@ def _choose_validation(
     if own is not None:
         if wanted:
             raise DataError(
-                f"{data}: has a validation set of its own, {len(own):,} pictures; leave "
+                f"{data}: has a validation set of its own, {counted(len(own), 'picture')}; leave "
                 f"--validation out."
             )
         return 0, f"validation: the {len(own):,} pictures of the data's own validation set"
@@ -302,7 +303,7 @@ def _require_old_layout(data: Path, source: Source) -> None:
     if data.is_dir():
         nested = sum(name.count("/") > 2 for name in source.splits["train"].names)
     if source.flat or nested:
-        what = f"{nested:,} pictures in sub-folders" if nested else "no folder 'train'"
+        what = f"{counted(nested, 'picture')} in sub-folders" if nested else "no folder 'train'"
         raise DataError(
             f"{data}: has {what}, which the emotion-edge that this checkpoint was trained with did "
             f"not read; name its own data, or train anew."

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from emotion_runtime.prediction import counted
 from emotion_runtime.sources import is_picture_name
 from emotion_train.errors import DataError
 
@@ -67,11 +68,11 @@ def recognise_layout(data: Path) -> Layout:
     train = splits["train"]
     if not list_folders(train) and (loose := _pictures_in(train)) and others:
         raise DataError(
-            f"{train}: holds {loose:,} pictures and no class folders, with {_listed(others)} "
-            f"beside it. If it is a class, rename it; if it is the training set, sort its "
-            f"pictures into {train}/<class>/."
+            f"{train}: holds {counted(loose, 'picture')} and no class folders, with "
+            f"{_listed(others)} beside it. If it is a class, rename it; if it is the training set, "
+            f"sort its pictures into {train}/<class>/."
         )
-    return Layout(splits, flat=False)
+    return Layout({split: splits[split] for split in SPLITS if split in splits}, flat=False)
 
 
 def list_folders(folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from emotion_runtime.prediction import counted
 from emotion_train.csv_text import read_rows
 from emotion_train.errors import DataError
 from emotion_train.layout import SPLIT_NAMES, SPLITS
@@ -69,7 +70,9 @@ def read_picture_list(data: Path, wanted: Sequence[str] | None, reading: Reading
         passed_over.append(f"rows of classes that are not trained on ({shown})")
     kept = _without_repeats(data, [row for row in rows if row.label in classes], reading)
     if again := reading.inventory.left_out.total():
-        passed_over.append(f"{again:,} rows that list a file once more")
+        passed_over.append(
+            f"{counted(again, 'row')} that list{'s' if again == 1 else ''} a file once more"
+        )
     present = [row for row in kept if (data.parent / row.path).exists()]
     lost = [row for row in kept if not (data.parent / row.path).exists()]
     for row in lost:
@@ -77,8 +80,8 @@ def read_picture_list(data: Path, wanted: Sequence[str] | None, reading: Reading
         reading.inventory.left_out[row.label, MISSING] += 1
     if lost:
         passed_over.append(
-            f"{len(lost):,} of {len(kept):,} files that are listed do not exist in {data.parent} "
-            f"(such as {lost[0].path})"
+            f"{len(lost):,} of {counted(len(kept), 'file')} that are listed do not exist in "
+            f"{data.parent} (such as {lost[0].path})"
         )
     splits = {}
     for split in SPLITS:
@@ -148,14 +151,15 @@ def _read_rows(data: Path) -> tuple[list[_Row], list[str], bool]:
         passed_over.append(f"the columns {', '.join(more)}")
     if short:
         passed_over.append(
-            f"{len(short):,} rows without a path, a label or a split (such as line {short[0]})"
+            f"{counted(len(short), 'row')} without a path, a label or a split (such as "
+            f"line {short[0]})"
         )
     if unknown:
         named = ", ".join(f"{name!r} {n:,}" for name, n in unknown.most_common(_EXAMPLES))
         more_names = "" if len(unknown) <= _EXAMPLES else f" and {len(unknown) - _EXAMPLES:,} more"
         passed_over.append(
-            f"{unknown.total():,} rows of an unknown split ({named}{more_names}); known are "
-            f"train, val and test"
+            f"{counted(unknown.total(), 'row')} of an unknown split ({named}{more_names}); "
+            f"known are train, val and test"
         )
     return rows, passed_over, place is None
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from emotion_runtime.cpus import usable_cpus
 from emotion_runtime.errors import PictureError
+from emotion_runtime.prediction import counted
 from emotion_runtime.preprocessing import FACE_SIZE, Picture, Pixels, read_face
 from emotion_train.errors import DataError
 from emotion_train.faces import Faces
@@ -146,7 +147,7 @@ class Reading:
             return []
         notes = []
         if faceless := self.faceless.total():
-            notes.append(f"no face was found in {faceless:,} pictures: they are left out")
+            notes.append(f"no face was found in {counted(faceless, 'picture')}: left out")
         if self.several:
             notes.append(
                 f"{self.several:,} pictures show several faces: the largest of each is used"
