@@ -39,10 +39,16 @@ print(session.run(None, {"pixels": pixels[None, None]})[1])
 """
 
 
+def _environment() -> dict[str, str]:
+    """Return the environment of what is timed, the same for all."""
+    # An installed package has its bytecode; without it one would time the compiler.
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"ORT_DISABLE_TELEMETRY": "1"}  # as emotion-infer sets it: the bare script too
+
+
 def _run(*command: object) -> Callable[[], object]:
     words = [str(word) for word in command]
-    # An installed package has its bytecode; without it one would time the compiler.
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    environment = _environment()
     return lambda: subprocess.run(words, check=True, capture_output=True, env=environment)
 
 
@@ -54,7 +60,7 @@ def import_times(rounds: int = 5) -> dict[str, float]:
     code = "import emotion_runtime.cli, emotion_runtime.job, emotion_runtime.classifier\n"
     code += "import onnxruntime, PIL.Image, PIL.PngImagePlugin"
     found: dict[str, list[float]] = {}
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    environment = _environment()
     for _ in range(rounds):
         command = [sys.executable, "-X", "importtime", "-c", code]
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)

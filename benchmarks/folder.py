@@ -19,15 +19,16 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnxruntime
 from PIL import Image
 
 import emotion_models
 from emotion_runtime import EmotionClassifier, jpeg, read_face
 from emotion_runtime.cpus import usable_cpus
 from emotion_runtime.job import Job
+from emotion_runtime.session import import_onnxruntime
 from emotion_runtime.sources import find_pictures
 from harness import Seconds, amount, medians, ratios, table, take_turns
 from results import draw_bars, finish, options
@@ -57,7 +58,7 @@ def infer(classifier: EmotionClassifier, folders: tuple[str, ...], *, fast: bool
         Job(classifier, folders, lambda _: None, format_name="jsonl", quiet=True).run()
 
 
-def plain_loop(session: onnxruntime.InferenceSession, paths: list[str]) -> None:
+def plain_loop(session: Any, paths: list[str]) -> None:
     """Do what a first script does: open, resize, run, one after the other."""
     for path in paths:
         with Image.open(path) as image:
@@ -150,6 +151,7 @@ def main() -> None:
         paths = list(find_pictures(folders))
         pool.submit(os.getpid).result()
         model, baseline = EmotionClassifier(chosen.model), emotion_models.model_path("baseline")
+        onnxruntime = import_onnxruntime()
         plain = onnxruntime.InferenceSession(baseline, providers=["CPUExecutionProvider"])
         stem = model.model_path.stem
         alone, ours, loop = "decoding alone", f"emotion-infer, {stem}", "plain loop, baseline"

@@ -18,12 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
-import onnxsim
 from onnx import TensorProto, helper, numpy_helper
 from onnx.utils import Extractor
 
 from emotion_runtime.atomic import replacing
+from emotion_runtime.session import import_onnxruntime
+
+onnxruntime = import_onnxruntime()  # before onnxsim, which imports it too
+import onnxsim  # noqa: E402
 
 HERE = Path(__file__).parent / "emotion_models" / "detectors"
 MEAN_BGR = (104.0, 117.0, 127.0)

@@ -1,5 +1,20 @@
-"""``python -m emotion_export``, where scripts are not on the path."""
+"""Where the command ``emotion-export`` (and ``python -m emotion_export``) begins."""
 
-from emotion_export.cli import main
+from __future__ import annotations
 
-main(prog_name="emotion-export")
+
+def run() -> None:
+    """Run the command."""
+    from emotion_runtime.signals import exit_on_interrupt
+
+    exit_on_interrupt()  # before any other import
+    from emotion_runtime.streams import open_standard_streams
+
+    open_standard_streams()
+    from emotion_export.cli import main
+
+    main(prog_name="emotion-export")
+
+
+if __name__ == "__main__":
+    run()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from emotion_export.errors import ParityError
-from emotion_export.paired_test import fewest_agreeing
+from emotion_export.paired_comparison import fewest_agreeing
 from emotion_export.parity import GATES, Comparison, Reference, require
 from emotion_export.parity_faces import ParityFaces
 from emotion_export.proof import prove_file, require_same_reader

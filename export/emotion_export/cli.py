@@ -10,13 +10,17 @@ import click
 
 from emotion_runtime.commands import (
     CONTEXT,
+    Command,
     fail,
     guarded,
     quiet_option,
+    require,
     say,
+    show,
     verbose_option,
     version_option,
 )
+from emotion_runtime.signals import raise_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 _RUNS = Path("runs")  # where emotion-train writes when not told otherwise
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("model", type=click.Path(path_type=Path), metavar="MODEL.onnx")
 @click.option(
     "-c",
@@ -122,7 +126,11 @@ _RUNS = Path("runs")  # where emotion-train writes when not told otherwise
     metavar="DIR|FILE.tgz",
     help="With --page: its npm package, where npm shall not fetch it.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace MODEL.onnx and its parity.json, or DIR.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace MODEL.onnx and the files beside it, or DIR; without, what is there is refused.",
+)
 @version_option("emotion-export")
 @quiet_option
 @verbose_option
@@ -164,13 +172,15 @@ def main(
     if page is not None:
         from emotion_export.web_page import write_page
 
+        raise_on_signals()
         write_page(str(model), page, runtime=onnxruntime_web, overwrite=overwrite, say=tell)
-        click.echo(f"{page}: serve it, for example by: python -m http.server --directory {page}")
+        show(f"{page}: serve it, for example by: python -m http.server --directory {page}")
         return
     if model.suffix != ".onnx":
         raise click.UsageError(f"{model}: a model file's name ends in .onnx.")
     if precision == "fp32" and (calibration or allow_label_agreement is not None):
         raise click.UsageError("--calibration and --allow-… are for --precision fp16 or int8.")
+    require("export")
     from emotion_export.export import (
         COMPARISONS_PER_GRAPH,
         Plan,
@@ -180,11 +190,12 @@ def main(
     from emotion_export.precision import Loss
     from emotion_train.checkpoint import load_checkpoint
 
+    raise_on_signals()
     if check:
         if not model.is_file():
             raise click.UsageError(f"{model}: no such file to check.")
     else:
-        check_target(model, overwrite=overwrite)
+        check_target(model, overwrite=overwrite, ort=format_name == "ort")
     source = checkpoint or _newest_run()
     if checkpoint is None:
         tell(f"checkpoint: {source}")
@@ -215,7 +226,7 @@ def main(
             say(str(comparison))
     agreed = min(one.label_agreement for one in done.comparisons)
     labels = "every label agrees" if agreed == 1 else f"{agreed:.2%} of the labels agree"
-    click.echo(
+    show(
         f"{done.path}: proven in {len(done.comparisons)} ways on {len(faces.pixels):,} faces; "
         f"largest logit difference {done.max_logit_difference:.1e}, {labels}"
     )
@@ -253,7 +264,7 @@ def _check(
         comparisons = check_file(model, checkpoint, faces, on_step)
     for comparison in comparisons:
         tell(str(comparison))
-    click.echo(f"{model}: still proven, in {len(comparisons)} ways on {len(faces.pixels):,} faces")
+    show(f"{model}: still proven, in {len(comparisons)} ways on {len(faces.pixels):,} faces")
 
 
 def _newest_run() -> Path:

@@ -21,8 +21,8 @@ from emotion_export.export_report import write_export_report
 from emotion_export.golden import make_golden, with_answers_of
 from emotion_export.half import to_half
 from emotion_export.labelled_faces import LabelledFaces
-from emotion_export.ort_format import write_ort
-from emotion_export.paired_test import TOO_FEW, fewest_agreeing
+from emotion_export.ort_format import OPERATORS, write_ort
+from emotion_export.paired_comparison import TOO_FEW, fewest_agreeing
 from emotion_export.parity import (
     BATCH_SIZES,
     GATES,
@@ -308,8 +308,13 @@ def _tool_versions() -> dict[str, str]:
     return {"emotion-edge": __version__, **{name: version(name) for name in names}}
 
 
-def check_target(path: Path, *, overwrite: bool) -> None:
+def check_target(path: Path, *, overwrite: bool, ort: bool = False) -> None:
     """Refuse a target before minutes are spent on it.
+
+    Args:
+        path: The model file; its name with other suffixes is that of the files beside it.
+        overwrite: Replace what is there.
+        ort: ``*.ort`` and its list of operators will be written too.
 
     Raises:
         ExportError: The name is no ``*.onnx``, its folder is missing, or something is there.
@@ -320,6 +325,8 @@ def check_target(path: Path, *, overwrite: bool) -> None:
         raise ExportError(f"{path.parent}: no such folder.")
     if path.is_dir():
         raise ExportError(f"{path}: a folder is in the way.")
-    for existing in (path, path.with_suffix(".parity.json")):
+    suffixes = [".onnx", ".parity.json", ".export.md", ".export.png"]
+    suffixes += [".ort", OPERATORS] if ort else []
+    for existing in map(path.with_suffix, suffixes):
         if existing.exists() and not overwrite:
             raise ExportError(f"{existing}: exists already; --overwrite replaces it.")

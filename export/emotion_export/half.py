@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx
 
 from emotion_export.errors import ConversionError, reason_of
+from emotion_runtime.session import import_onnxruntime
 
 # Sums of squared pixels leave the range of a half float.
 _IN_FLOAT = ["InstanceNormalization"]
@@ -16,6 +17,7 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         ConversionError: The converter failed.
     """
+    import_onnxruntime()  # before its parts, so that its telemetry is off
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
     try:

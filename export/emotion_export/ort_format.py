@@ -16,6 +16,7 @@ from emotion_export.parity_faces import ParityFaces
 from emotion_export.proof import prove_file
 from emotion_export.silence import silence
 from emotion_runtime.atomic import replacing
+from emotion_runtime.session import import_onnxruntime
 
 OPERATORS = ".required_operators.config"
 
@@ -32,6 +33,7 @@ def write_ort(
         ConversionError: onnxruntime's tool failed.
         ParityError: The file does not answer as PyTorch does.
     """
+    import_onnxruntime()  # before its parts, so that its telemetry is off
     from onnxruntime.tools.convert_onnx_models_to_ort import (
         OptimizationStyle,
         convert_onnx_models_to_ort,

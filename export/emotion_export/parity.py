@@ -19,6 +19,7 @@ from scipy.special import softmax
 from emotion_export.errors import ParityError, reason_of
 from emotion_runtime.contract import INPUT_NAME, OUTPUT_NAMES
 from emotion_runtime.preprocessing import Pixels
+from emotion_runtime.session import import_onnxruntime
 from emotion_train.evaluation import predict_logits
 
 BATCH_SIZES = (1, 7, 64)  # alone, uneven, many
@@ -171,15 +172,14 @@ def answers_of(infer: Infer, faces: Pixels, batch_size: int = max(BATCH_SIZES)) 
 
 def session_of(model: bytes, optimisation: str, threads: int = 0) -> Infer:
     """Open a graph in onnxruntime; returns what runs a batch. 0 threads: as many as it likes."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = (
         levels.ORT_DISABLE_ALL if optimisation == "off" else levels.ORT_ENABLE_ALL
     )
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised
     session = onnxruntime.InferenceSession(
         model, sess_options=options, providers=["CPUExecutionProvider"]
     )

@@ -18,7 +18,7 @@ import onnx
 
 from emotion_export.errors import ParityError
 from emotion_export.labelled_faces import LabelledFaces
-from emotion_export.paired_test import (
+from emotion_export.paired_comparison import (
     SIGNIFICANCE,
     WORSE,
     PairedTest,
@@ -155,7 +155,7 @@ class Quantised:
             "recall_loss": round(self.recall_loss, 6),
             "size": round(self.size, 6),
             "faces": self.faces,
-            "paired_tests": {
+            "paired_comparisons": {
                 "accuracy": self.accuracy.to_dict(),
                 "recall": {labels[index]: one.to_dict() for index, one in self.recall.items()},
             },

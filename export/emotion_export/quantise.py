@@ -13,25 +13,28 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import (
+
+from emotion_export.errors import ConversionError, reason_of
+from emotion_export.silence import silence
+from emotion_runtime.contract import INPUT_NAME
+from emotion_runtime.preprocessing import Pixels
+from emotion_runtime.session import import_onnxruntime
+
+import_onnxruntime()  # before its parts, so that its telemetry is off
+from onnxruntime.quantization import (  # noqa: E402
     CalibrationDataReader,
     CalibrationMethod,
     QuantFormat,
     QuantType,
     quantize_static,
 )
-from onnxruntime.quantization.qdq_loss_debug import (
+from onnxruntime.quantization.qdq_loss_debug import (  # noqa: E402
     collect_activations,
     compute_activation_error,
     create_activation_matching,
     modify_model_output_intermediate_tensors,
 )
-from onnxruntime.quantization.shape_inference import quant_pre_process
-
-from emotion_export.errors import ConversionError, reason_of
-from emotion_export.silence import silence
-from emotion_runtime.contract import INPUT_NAME
-from emotion_runtime.preprocessing import Pixels
+from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: E402
 
 METHODS = {
     "minmax": CalibrationMethod.MinMax,

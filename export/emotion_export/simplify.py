@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import onnx
-import onnxsim
 
 from emotion_export.errors import ConversionError, reason_of
+from emotion_runtime.session import import_onnxruntime
+
+import_onnxruntime()  # before onnxsim, which imports it too, so that its telemetry is off
+import onnxsim  # noqa: E402
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:

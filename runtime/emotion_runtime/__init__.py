@@ -10,39 +10,73 @@ Importing this package is instant: numpy, Pillow and onnxruntime are loaded when
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # as `typing` has it, which takes three milliseconds to import
+if TYPE_CHECKING:
+    from typing import Any
+
+    from emotion_runtime.classifier import EmotionClassifier as EmotionClassifier
+    from emotion_runtime.classifier import SelfTest as SelfTest
+    from emotion_runtime.contract import Contract as Contract
+    from emotion_runtime.detection import Box as Box
+    from emotion_runtime.detection import Detection as Detection
+    from emotion_runtime.detection import Detector as Detector
+    from emotion_runtime.errors import DetectorError as DetectorError
+    from emotion_runtime.errors import EmotionEdgeError as EmotionEdgeError
+    from emotion_runtime.errors import ModelFileError as ModelFileError
+    from emotion_runtime.errors import OutputError as OutputError
+    from emotion_runtime.errors import PictureError as PictureError
+    from emotion_runtime.errors import SourceError as SourceError
+    from emotion_runtime.errors import VideoError as VideoError
+    from emotion_runtime.faces import Face as Face
+    from emotion_runtime.faces import FaceFinder as FaceFinder
+    from emotion_runtime.prediction import FacePrediction as FacePrediction
+    from emotion_runtime.prediction import Prediction as Prediction
+    from emotion_runtime.preprocessing import NamedBytes as NamedBytes
+    from emotion_runtime.preprocessing import read_face as read_face
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from emotion_runtime.classifier import EmotionClassifier as EmotionClassifier
-    from emotion_runtime.contract import Contract as Contract
-    from emotion_runtime.errors import EmotionEdgeError as EmotionEdgeError
-    from emotion_runtime.errors import ModelFileError as ModelFileError
-    from emotion_runtime.errors import PictureError as PictureError
-    from emotion_runtime.errors import SourceError as SourceError
-    from emotion_runtime.prediction import Prediction as Prediction
-    from emotion_runtime.preprocessing import read_face as read_face
-
 _HOME = {
+    "Box": "detection",
     "Contract": "contract",
+    "Detection": "detection",
+    "Detector": "detection",
+    "DetectorError": "errors",
     "EmotionClassifier": "classifier",
     "EmotionEdgeError": "errors",
+    "Face": "faces",
+    "FaceFinder": "faces",
+    "FacePrediction": "prediction",
     "ModelFileError": "errors",
+    "NamedBytes": "preprocessing",
+    "OutputError": "errors",
     "PictureError": "errors",
     "Prediction": "prediction",
+    "SelfTest": "classifier",
     "SourceError": "errors",
+    "VideoError": "errors",
     "read_face": "preprocessing",
 }
 
 __all__ = [
+    "Box",
     "Contract",
+    "Detection",
+    "Detector",
+    "DetectorError",
     "EmotionClassifier",
     "EmotionEdgeError",
+    "Face",
+    "FaceFinder",
+    "FacePrediction",
     "ModelFileError",
+    "NamedBytes",
+    "OutputError",
     "PictureError",
     "Prediction",
+    "SelfTest",
     "SourceError",
+    "VideoError",
     "__version__",
     "read_face",
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from emotion_runtime.atomic import naming, replacing
+from emotion_runtime.atomic import creating
 from emotion_runtime.errors import OutputError, PictureError
 from emotion_runtime.fonts import Font
 from emotion_runtime.prediction import FacePrediction, Prediction
@@ -90,6 +90,8 @@ def _ink_on(colour: str) -> str:
 class AnnotatedCopies:
     """Writes ``FOLDER/<the picture's path under the folder named>`` for each picture.
 
+    Nothing that is there is overwritten; an equal copy of an earlier run is left as it is.
+
     Args:
         folder: Where copies are made.
         roots: The files and folders that were asked for.
@@ -138,12 +140,19 @@ class AnnotatedCopies:
         target = self._folder / self._relative(path)
         if target.suffix.lower() not in _KEEP:
             target = target.with_name(target.name + ".png")
+        if _is_same_file(path, target):
+            raise OutputError(f"{target}: is the picture itself; name another folder.")
         try:
             image = opened(path, lambda one: to_rgb(upright(one)))
         except PictureError as error:  # gone since it was classified
             raise OutputError(f"{target}: cannot be drawn ({error})") from error
         draw_faces(image, faces, self._labels, self._font)
-        with naming(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(target) as temporary:
-                image.save(temporary, quality=92)
+        with creating(target) as temporary:
+            image.save(temporary, quality=92)
+
+
+def _is_same_file(one: str, other: Path) -> bool:
+    try:
+        return other.samefile(one)
+    except OSError:
+        return False  # there is no other yet

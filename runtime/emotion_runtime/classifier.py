@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 import emotion_models
 from emotion_runtime.contract import INPUT_NAME, OUTPUT_NAMES, Contract
-from emotion_runtime.errors import ModelFileError, SourceError
+from emotion_runtime.errors import ModelFileError, SourceError, shown
 from emotion_runtime.prediction import UNCERTAIN, FacePrediction, Prediction
 from emotion_runtime.preprocessing import NamedBytes, Picture, Pixels, read_face
 from emotion_runtime.probe import TOLERANCE as PROBE_TOLERANCE
 from emotion_runtime.probe import draw_probe, pixel_difference
+from emotion_runtime.session import Session, check_count, open_session
 from emotion_runtime.sources import find_pictures
 
 if TYPE_CHECKING:
     from emotion_runtime.faces import FaceFinder
+
+_SUM_TOLERANCE = 0.01  # of a row of probabilities: fp16 is off by some thousandths
+_SELF_TEST_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -68,20 +72,25 @@ class SelfTest:
 
 
 class EmotionClassifier:
-    """Opens a model file once and classifies pictures; its methods may be called from threads.
+    """Opens a model file once and classifies pictures.
+
+    Its methods may be called from threads and in forked children. It can be copied, pickled and
+    sent to worker processes, which open the same file themselves.
 
     Args:
         model: A file that `emotion-export` wrote, or the name of a released model; None for the
             default one.
-        threads: Threads of onnxruntime for one call. One is the fastest for many pictures, which
-            `predict_many` spreads over its workers, and no thread ever spins for work.
+        threads: Threads of onnxruntime for one call, at least 1. One is the fastest for many
+            pictures, which `predict_many` spreads over its workers; no thread spins for work.
         provider: Where onnxruntime runs it, such as ``"CUDAExecutionProvider"``; what it cannot
             run there runs on the CPU.
-        min_confidence: Below it the label is ``"uncertain"``; None for the file's own floor.
+        min_confidence: Below it the label is ``"uncertain"``, 0 to 1; None for the file's own.
 
     Raises:
-        ModelFileError: The file is missing, no ONNX, or does not keep the contract, or this
-            onnxruntime lacks the provider.
+        ModelFileError: The file is missing, no model, damaged, or does not keep the contract, or
+            this onnxruntime lacks the provider.
+        ValueError: `threads` is less than 1, or `min_confidence` is not from 0 to 1.
+        TypeError: `threads` is no integer, or `min_confidence` no number.
     """
 
     def __init__(
@@ -92,21 +101,38 @@ class EmotionClassifier:
         provider: str = "CPUExecutionProvider",
         min_confidence: float | None = None,
     ) -> None:
+        if min_confidence is not None and not 0.0 <= min_confidence <= 1.0:  # a NaN too
+            raise ValueError(f"min_confidence must be from 0 to 1, not {min_confidence}")
+        threads = check_count("threads", threads)
         self.model_path = resolve_model(model)
-        self._session = open_session(self.model_path, threads, provider)
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        self.contract = Contract.from_metadata(metadata, str(self.model_path))
+        self._session: Session = open_session(self.model_path, threads, provider)
+        self.contract = Contract.from_metadata(self._session.metadata(), str(self.model_path))
         self.labels = self.contract.labels
-        _check_graph(self._session, self.contract, self.model_path)
+        _check_graph(self._session, self.contract)
         floor = self.contract.min_confidence if min_confidence is None else min_confidence
-        self.min_confidence = floor
+        self.min_confidence = float(floor)
+        self._default_finder: FaceFinder | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"EmotionClassifier({str(self.model_path)!r}, labels={list(self.labels)}, "
+            f"min_confidence={self.min_confidence:g}, threads={self._session.threads}, "
+            f"provider={self._session.provider!r})"
+        )
+
+    @property
+    def model_sha256(self) -> str:
+        """Return the hexadecimal SHA-256 of the model file, as it was opened."""
+        return self._session.sha256()
 
     def read(self, picture: Picture) -> Pixels:
         """Read a picture as this model wants it: uint8 (size, size).
 
         Raises:
             PictureError: The picture cannot be read.
+            TypeError: It is nothing that counts as a picture, such as a list or None.
         """
+        check_picture(picture)
         return read_face(picture, self.contract.input.size)
 
     def infer(self, pixels: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -117,10 +143,38 @@ class EmotionClassifier:
 
         Returns:
             Logits and probabilities, float32, each of shape (n, classes).
+
+        Raises:
+            ModelFileError: The network cannot be run, or its outputs are not what the contract
+                says: of another shape, or no probabilities (NaN among them).
+            ValueError: `pixels` has another shape.
+            TypeError: `pixels` is no array of uint8.
         """
+        size = self.contract.input.size
+        if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
+            kind = getattr(pixels, "dtype", None) or type(pixels).__name__
+            raise TypeError(f"pixels must be an array of uint8, not {kind}")
         if pixels.ndim == 3:
             pixels = pixels[:, np.newaxis]
-        logits, probabilities = self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: pixels})
+        if pixels.shape[1:] != (1, size, size):
+            raise ValueError(
+                f"pixels must have the shape (n, 1, {size}, {size}) or (n, {size}, {size}), "
+                f"not {pixels.shape}"
+            )
+        shape = (len(pixels), len(self.labels))
+        if not len(pixels):
+            return np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        logits, probabilities = self._session.run(OUTPUT_NAMES, {INPUT_NAME: pixels})
+        if logits.shape != shape or probabilities.shape != shape:
+            raise ModelFileError(
+                f"{self.model_path}: gives outputs of shape {logits.shape} and "
+                f"{probabilities.shape} for {shape[0]} faces and {shape[1]} labels."
+            )
+        # One sum for all rows, which is cheap; it finds a NaN and an infinity too, since no
+        # comparison with them is true. Each row is looked at in `interpret`.
+        off = abs(float(probabilities.sum()) / len(pixels) - 1)
+        if not (off <= _SUM_TOLERANCE and probabilities.min() >= 0):
+            raise self._no_probabilities()
         return logits, probabilities
 
     def predict(self, picture: Picture) -> Prediction:
@@ -128,6 +182,7 @@ class EmotionClassifier:
 
         Raises:
             PictureError: The picture cannot be read.
+            TypeError: It is nothing that counts as a picture, such as a list or None.
         """
         face = self.read(picture)
         _, probabilities = self.infer(face[np.newaxis])
@@ -141,14 +196,20 @@ class EmotionClassifier:
         Args:
             pictures: Whatever `predict` takes, mixed as you like; a generator is taken from only
                 some batches ahead.
-            batch_size: Most pictures of one call of the network.
-            workers: Threads that read and infer; None for the CPUs that this process may use.
+            batch_size: Most pictures of one call of the network, at least 1.
+            workers: Threads that read and infer, at least 1; None for the CPUs that this process
+                may use.
+
+        Raises:
+            ModelFileError: The network cannot be run; while the stream is taken from.
+            ValueError: `batch_size` or `workers` is less than 1.
+            TypeError: One of them is no integer, or `pictures` is a single picture.
         """
-        from emotion_runtime.cpus import usable_cpus
         from emotion_runtime.pipeline import predict_stream, whole_pictures
 
+        check_pictures(pictures)
         return predict_stream(
-            whole_pictures(self), pictures, batch_size=batch_size, workers=workers or usable_cpus()
+            whole_pictures(self), pictures, batch_size=batch_size, workers=workers
         )
 
     def predict_folder(
@@ -189,9 +250,12 @@ class EmotionClassifier:
 
         Raises:
             PictureError: The picture cannot be read.
+            TypeError: It is nothing that counts as a picture, such as a list or None.
         """
-        faces = (finder or self._finder).find(picture, self.contract.input.size, largest=largest)
         from emotion_runtime.pipeline import face_probabilities, of_face
+
+        check_picture(picture)
+        faces = (finder or self._finder()).find(picture, self.contract.input.size, largest=largest)
 
         path = path_of(picture)
         return [
@@ -218,28 +282,45 @@ class EmotionClassifier:
             pictures: As in `predict_many`.
             largest: Keep the largest face of each photograph alone.
             finder: What finds them, where the default `faces.FaceFinder()` shall not.
-            batch_size: Most photographs whose faces go through the network together.
-            workers: Threads, each with photographs of its own; None for the CPUs that this
-                process may use.
+            batch_size: Most photographs whose faces go through the network together, at least 1.
+            workers: Threads, each with photographs of its own, at least 1; None for the CPUs that
+                this process may use.
             keep_crops: Keep what the network saw of each face, as `FacePrediction.crop`.
+
+        Raises:
+            ModelFileError, ValueError, TypeError: As in `predict_many`.
         """
-        from emotion_runtime.cpus import usable_cpus
         from emotion_runtime.pipeline import faces_within, predict_stream
 
-        answer = faces_within(self, finder or self._finder, largest=largest, keep_crops=keep_crops)
-        return predict_stream(
-            answer, pictures, batch_size=batch_size, workers=workers or usable_cpus()
-        )
+        check_pictures(pictures)
+        finder = finder or self._finder()
+        answer = faces_within(self, finder, largest=largest, keep_crops=keep_crops)
+        return predict_stream(answer, pictures, batch_size=batch_size, workers=workers)
 
-    @functools.cached_property
     def _finder(self) -> FaceFinder:
-        from emotion_runtime.faces import FaceFinder
+        """Return the default finder, made at its first use.
 
-        return FaceFinder()
+        Without a lock: it might be held in another thread when the process forks. Two threads at
+        once may make two finders, and one is kept.
+        """
+        if self._default_finder is None:
+            from emotion_runtime.faces import FaceFinder
+
+            self._default_finder = FaceFinder()
+        return self._default_finder
 
     def interpret(self, probabilities: NDArray[np.float32], path: str | None = None) -> Prediction:
-        """Turn one row of probabilities, shape (classes,), into a `Prediction`."""
+        """Turn one row of probabilities, shape (classes,), into a `Prediction`.
+
+        Raises:
+            ModelFileError: They do not add up to 1; a NaN does not.
+            ValueError: They are not as many as the labels.
+        """
         values = [float(value) for value in probabilities]
+        if len(values) != len(self.labels):
+            raise ValueError(f"{len(values)} probabilities for {len(self.labels)} labels")
+        if not abs(sum(values) - 1) <= _SUM_TOLERANCE:
+            raise self._no_probabilities()
         confidence = max(values)
         label = self.labels[values.index(confidence)]
         return Prediction(
@@ -249,10 +330,19 @@ class EmotionClassifier:
             path=path,
         )
 
+    def _no_probabilities(self) -> ModelFileError:
+        return ModelFileError(
+            f"{self.model_path}: gives numbers that are no probabilities (not finite, negative, or "
+            f"not adding up to 1)."
+        )
+
     def self_test(self) -> SelfTest:
         """Run the file's golden inputs on this machine and compare with the proof's answers."""
         golden = self.contract.golden
-        logits, _ = self.infer(golden.pixels)
+        starts = range(0, len(golden.pixels), _SELF_TEST_BATCH)
+        logits = np.concatenate(
+            [self.infer(golden.pixels[start : start + _SELF_TEST_BATCH])[0] for start in starts]
+        )
         return SelfTest(
             inputs=len(golden.pixels),
             max_difference=float(np.abs(logits - golden.logits).max()),
@@ -274,63 +364,80 @@ def resolve_model(model: str | os.PathLike[str] | None) -> Path:
     if name in emotion_models.names():
         return emotion_models.model_path(name)
     path = Path(name)
-    if not path.is_file():
+    if not _exists(path):
         known = ", ".join(emotion_models.names())
         raise ModelFileError(f"{name}: no such model file, nor a released model ({known}).")
     return path
 
 
+def _exists(path: Path) -> bool:
+    """Return whether something is there; what it is, opening it says."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null character
+        return False
+    except OSError:
+        pass  # opening it says why
+    return True
+
+
+def check_picture(picture: object) -> None:
+    """Refuse what is no picture by its type.
+
+    Raises:
+        TypeError: It is neither a path, bytes, an image, an array nor a file.
+    """
+    if isinstance(picture, (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray)):
+        return
+    if isinstance(picture, Image.Image) or hasattr(picture, "read"):
+        return
+    raise TypeError(
+        f"a picture is a path, bytes, a PIL image, a uint8 array or a file, "
+        f"not {type(picture).__name__}"
+    )
+
+
+def check_pictures(pictures: object) -> None:
+    """Refuse a single picture where a stream of them is wanted; its parts are no pictures.
+
+    Raises:
+        TypeError: It is one picture, or cannot be iterated over.
+    """
+    single = isinstance(pictures, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image))
+    if isinstance(pictures, np.ndarray):
+        # (n, height, width) are n gray pictures, (height, width, 3) is one in colour.
+        single = pictures.ndim < 3 or (pictures.ndim == 3 and pictures.shape[2] in (1, 3, 4))
+    if single or hasattr(pictures, "read"):
+        raise TypeError(
+            f"give several pictures, such as a list of paths, not one {type(pictures).__name__}"
+        )
+    if not isinstance(pictures, Iterable):
+        raise TypeError(f"pictures must be iterable, not {type(pictures).__name__}")
+
+
 def path_of(picture: Picture) -> str | None:
     """Return the path of a picture that was given as one, or remembers it."""
     if isinstance(picture, (str, os.PathLike)):
-        return os.fspath(picture)
+        return os.fsdecode(picture)
     return picture.path if isinstance(picture, NamedBytes) else None
 
 
-def open_session(path: Path, threads: int = 1, provider: str = "CPUExecutionProvider") -> Any:
-    """Open an ONNX file as the device wants it.
-
-    Raises:
-        ModelFileError: onnxruntime cannot open it, or lacks the provider.
-    """
-    import onnxruntime
-
-    available = onnxruntime.get_available_providers()
-    if provider not in available:
-        raise ModelFileError(
-            f"this onnxruntime has no provider {provider}; it has {', '.join(available)}."
-        )
-    options = onnxruntime.SessionOptions()
-    # Stated, not left to onnxruntime: it counts the machine's cores, not the container's.
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # A pool that spins between calls burns a device's battery and the decoder's CPU.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    providers = list(dict.fromkeys([provider, "CPUExecutionProvider"]))
-    try:
-        return onnxruntime.InferenceSession(path, sess_options=options, providers=providers)
-    except Exception as error:  # onnxruntime's errors share no public base
-        reason = " ".join(str(error).split())
-        raise ModelFileError(
-            f"{path}: not a model that onnxruntime {onnxruntime.__version__} can open ({reason})"
-        ) from error
-
-
-def _check_graph(session: Any, contract: Contract, path: Path) -> None:
+def _check_graph(session: Session, contract: Contract) -> None:
     """Hold the graph itself against what the contract says of it."""
-    size, classes = contract.input.size, len(contract.labels)
-    inputs = {i.name: (i.type, i.shape[1:]) for i in session.get_inputs()}
-    outputs = {o.name: (o.type, o.shape[1:]) for o in session.get_outputs()}
+    size, classes, path = contract.input.size, len(contract.labels), session.path
+    shapes = session.inputs()
+    inputs = {name: (kind, shape[1:]) for name, (kind, shape) in shapes.items()}
+    outputs = {name: (kind, shape[1:]) for name, (kind, shape) in session.outputs().items()}
     if inputs != {INPUT_NAME: ("tensor(uint8)", [1, size, size])}:
         raise ModelFileError(
-            f"{path}: its input is {inputs}, not {INPUT_NAME} uint8 (batch, 1, {size}, {size})."
+            f"{path}: its input is {shown(inputs)}, not {INPUT_NAME} uint8 "
+            f"(batch, 1, {size}, {size})."
         )
     wanted = dict.fromkeys(OUTPUT_NAMES, ("tensor(float)", [classes]))
     if outputs != wanted:
         raise ModelFileError(
-            f"{path}: its outputs are {outputs}, not {' and '.join(OUTPUT_NAMES)} "
+            f"{path}: its outputs are {shown(outputs)}, not {' and '.join(OUTPUT_NAMES)} "
             f"float32 (batch, {classes})."
         )
-    if not isinstance(session.get_inputs()[0].shape[0], str):
+    if isinstance(shapes[INPUT_NAME][1][0], int):
         raise ModelFileError(f"{path}: its batch size is fixed; the contract wants a dynamic one.")

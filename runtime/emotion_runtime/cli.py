@@ -11,13 +11,17 @@ import click
 
 from emotion_runtime.commands import (
     CONTEXT,
+    Command,
     fail,
     guarded,
     quiet_option,
     say,
+    show,
+    show_json,
     verbose_option,
 )
 from emotion_runtime.face_options import FaceOptions, face_options
+from emotion_runtime.signals import raise_on_signals
 
 if TYPE_CHECKING:
     from emotion_runtime.classifier import EmotionClassifier
@@ -27,7 +31,7 @@ FORMATS = ("table", "csv", "json", "jsonl")
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path(allow_dash=True))
 @click.option(
     "-m",
@@ -48,19 +52,21 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "-o",
     "--output",
     type=_FILE,
-    help="Write results to this file, whole or not at all.  [default: standard output]",
+    help="Write results to this file, whole or not at all; one that is there is replaced, a device "
+    "or FIFO written to, and - is standard output.  [default: standard output]",
 )
 @click.option(
     "--resume",
     is_flag=True,
     help="With -f jsonl -o FILE: keep each line in FILE.partial, and go on with what an "
-    "interrupted run left there.",
+    "interrupted run left there; the model and the options must be the same. A FILE that is "
+    "complete is left as it is.",
 )
 @click.option(
     "--sort-into",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Copy each picture to DIR/LABEL/, under its relative path.",
+    help="Copy each picture to DIR/LABEL/, under its relative path; nothing is overwritten.",
 )
 @click.option("--link", is_flag=True, help="With --sort-into: make links instead of copies.")
 @click.option(
@@ -139,10 +145,15 @@ def main(
     """Classify the expression on pictures of faces.
 
     PATH is a picture, a folder (gone through recursively), or - to read paths from standard
-    input, one a line. Results keep the order of the input; folders are sorted.
+    input, one a line. Results keep the order of the input; folders are sorted. A file that you
+    name for results is replaced, unless it is one of the inputs; in a folder that you name
+    nothing is overwritten.
 
     Exit code 0: every picture was read. 1: some could not be, or the run failed. 2: wrong usage.
+    130: interrupted by Ctrl-C. 143: ended by SIGTERM.
     """
+    if output == Path("-"):
+        output = None
     if version:
         _print_version(model)
         return
@@ -171,19 +182,22 @@ def main(
     if verbose:
         say(f"model {classifier.model_path}, labels {', '.join(classifier.labels)}")
     if describe:
-        import json
+        from emotion_runtime.json_text import to_json
 
-        click.echo(json.dumps(classifier.contract.describe(), indent=2, ensure_ascii=False))
+        show_json(to_json(classifier.contract.describe(), indent=2))
     if self_test:
         _print_self_test(classifier)
     if not paths and finding.camera is None:
         return
+    from emotion_runtime.output_guard import OutputGuard
+
     font = None
     if contact_sheet is not None or finding.annotate is not None:
         from emotion_runtime.fonts import Font
 
         font = Font(finding.font)
     finder = finding.finder(threads)
+    raise_on_signals()  # from here on something is written
     if finder is not None and finding.watches(paths):
         from emotion_runtime.frames import Camera
         from emotion_runtime.video_job import VideoJob
@@ -206,6 +220,10 @@ def main(
         sys.exit(0 if watched else 1)
     from emotion_runtime.job import Job
 
+    guard = OutputGuard({"-o": output, "--contact-sheet": contact_sheet})
+    guard.check(classifier.model_path)
+    if finding.font is not None:
+        guard.check(finding.font)
     sinks: list[Sink] = []
     if sort_into is not None:
         from emotion_runtime.sorting import SortedFolders
@@ -239,6 +257,14 @@ def main(
         largest=finding.largest,
         keep_crops=finding.crops is not None or contact_sheet is not None,
         sinks=sinks,
+        guard=guard,
+        settings={
+            "provider": provider,
+            "faces": finding.faces,
+            "detector": finding.detector if finding.faces else None,
+            "min_face": finding.min_face,
+            "largest": finding.largest,
+        },
     ).run()
     if font is not None and (note := font.note()):
         say(note)
@@ -252,7 +278,7 @@ def _print_version(model: str | None) -> None:
     from emotion_runtime.digest import sha256_of
 
     path = resolve_model(model)
-    click.echo(f"emotion-infer {__version__}, model {path.stem} (sha256 {sha256_of(path)[:16]})")
+    show(f"emotion-infer {__version__}, model {path.stem} (sha256 {sha256_of(path)[:16]})")
 
 
 def _print_self_test(classifier: EmotionClassifier) -> None:
@@ -266,4 +292,4 @@ def _print_self_test(classifier: EmotionClassifier) -> None:
     )
     if test.pixel_difference is not None:
         figures += f"; a picture is read as in training (pixels within {test.pixel_difference})"
-    click.echo(f"self-test passed: {figures}")
+    show(f"self-test passed: {figures}")

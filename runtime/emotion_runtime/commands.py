@@ -1,18 +1,29 @@
-"""What the three commands share: their common options, and how they fail."""
+"""What the commands share: common options, how they write, fail and are interrupted."""
 
 from __future__ import annotations
 
+import errno
 import functools
 import sys
+import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import click
 
 from emotion_runtime import __version__
-from emotion_runtime.errors import EmotionEdgeError
+from emotion_runtime.atomic import remove_temporary_files
+from emotion_runtime.errors import EmotionEdgeError, OutputError
+from emotion_runtime.signals import (
+    INTERRUPTED,
+    Terminated,
+    ignore_interrupts_at_exit,
+    was_interrupted,
+)
 from emotion_runtime.silence import silence_decoders
+from emotion_runtime.streams import abandon
+from emotion_runtime.terminal import escape_controls
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,13 +43,88 @@ def version_option(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 def say(message: str) -> None:
     """Write a message for a person to standard error; results alone go to standard output."""
-    click.echo(message, err=True)
+    try:
+        click.echo(escape_controls(message, keep="\n"), err=True)
+    except (OSError, ValueError):
+        abandon(sys.stderr)  # there is nowhere to say it
 
 
-def fail(message: str) -> NoReturn:
-    """End the command with one sentence and exit code 1."""
+def show(text: str) -> None:
+    """Write a result for a person to standard output.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    show_json(escape_controls(text, keep="\n"))
+
+
+def show_json(text: str) -> None:
+    """Write a result of `to_json` to standard output as it is; a closed pipe ends the command.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        abandon(sys.stdout)  # the reader has seen enough (``| head``)
+        sys.exit(0)
+    except (OSError, ValueError) as error:
+        abandon(sys.stdout)
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"standard output: cannot be written ({reason}).") from error
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """End the command with one sentence and exit code 1, or another."""
     say(f"error: {message}")
-    sys.exit(1)
+    sys.exit(code)
+
+
+class Command(click.Command):
+    """A command that ends in one sentence whatever happens to its streams, and on signals.
+
+    Exit code 130 after Ctrl-C and 143 after SIGTERM, as shells report them.
+    """
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command as `click.Command.main` does."""
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, False, **extra)
+        try:
+            code = super().main(args, prog_name, complete_var, False, **extra)
+        except (click.exceptions.Abort, KeyboardInterrupt):
+            fail("interrupted.", INTERRUPTED)
+        except Terminated as error:
+            fail("terminated.", 128 + error.number)
+        except click.ClickException as error:
+            _show_usage(error)
+            sys.exit(error.exit_code)
+        except OSError as error:
+            # Of click's own writing, such as --help; a command's own errors are caught below.
+            abandon(sys.stdout)
+            if error.errno == errno.EPIPE:
+                sys.exit(0)
+            fail(f"standard output: cannot be written ({error.strerror or error}).")
+        finally:
+            ignore_interrupts_at_exit()
+            remove_temporary_files()
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_usage(error: click.ClickException) -> None:
+    """Write what click says of wrong usage; what it repeats from the user may hold escapes."""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        command = error.ctx.command_path
+        say(f"{error.ctx.get_usage()}\nTry '{command} --help' for help.\n")
+    say(f"Error: {error.format_message()}")
 
 
 def guarded(extra: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -58,22 +144,56 @@ def guarded(extra: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
             silence_decoders()
             try:
                 return command(*args, **kwargs)
-            except EmotionEdgeError as error:
-                if kwargs.get("verbose"):
-                    raise
-                fail(str(error))
-            except ModuleNotFoundError as error:
-                # By name: a broken install of one of our own modules must not look like an extra.
-                missing = (error.name or "").partition(".")[0]
-                if extra is None or missing.startswith("emotion_"):
-                    raise
-                fail(
-                    f"this command needs {missing}, which is not installed; run\n"
-                    f"  pip install 'emotion-edge[{extra}]'"
-                )
+            except (click.ClickException, click.exceptions.Exit, click.exceptions.Abort):
+                raise
+            except Terminated as error:
+                fail("terminated.", 128 + error.number)
             except KeyboardInterrupt:
-                fail("interrupted.")
+                fail("interrupted.", INTERRUPTED)
+            except Exception as error:
+                if was_interrupted():  # an import can turn Ctrl-C into another exception
+                    fail("interrupted.", INTERRUPTED)
+                message = _message(error, extra)
+                if message is None:
+                    raise
+                if kwargs.get("verbose"):
+                    say(traceback.format_exc().rstrip("\n"))
+                fail(message)
 
         return run
 
     return decorate
+
+
+def require(extra: str) -> None:
+    """End a command at once where a package of its extra is missing.
+
+    Imports take seconds; what is missing is looked for before.
+    """
+    from emotion_runtime.extras import missing_message, missing_module
+
+    missing = missing_module(extra)
+    if missing is not None:
+        fail(missing_message("this command", missing, extra))
+
+
+def _message(error: Exception, extra: str | None) -> str | None:
+    """Return what is said of an error; None for one that is a fault of this program."""
+    if isinstance(error, EmotionEdgeError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        # By name: a broken install of one of our own modules must not look like an extra.
+        missing = (error.name or "").partition(".")[0]
+        if extra is None or missing.startswith("emotion_"):
+            return None
+        from emotion_runtime.extras import missing_message
+
+        return missing_message("this command", missing, extra)
+    if isinstance(error, OSError) and error.strerror:
+        place = "" if error.filename is None else f"{_text(error.filename)}: "
+        return f"{place}{error.strerror}."
+    return None
+
+
+def _text(name: object) -> str:
+    return name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)

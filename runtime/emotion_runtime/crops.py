@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from emotion_runtime.atomic import naming, replacing
+from emotion_runtime.atomic import creating
 from emotion_runtime.errors import OutputError
 from emotion_runtime.prediction import FacePrediction, Prediction
 from emotion_runtime.sorting import inside_roots
@@ -43,18 +43,20 @@ class FaceCrops:
             return
         if prediction.path != self._path:
             self._path, self._number = prediction.path, 0
-        if prediction.crop is None:
+        if prediction.box is None:
             return
         self._number += 1
         target = self._folder / f"{self._relative(prediction.path)}_{self._number}.png"
-        with naming(target):
-            if os.path.lexists(target):
-                if _same(target, prediction):
-                    return  # an earlier run's, or the same picture named twice
-                raise OutputError(f"{target}: is another picture already; choose an empty folder.")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(target) as temporary:
-                Image.fromarray(prediction.crop).save(temporary)
+        if prediction.crop is None:  # of a run that --resume goes on with
+            if target.is_file():
+                return
+            raise OutputError(f"{target}: not written: an earlier run classified it without crops.")
+        if os.path.lexists(target):
+            if _same(target, prediction):
+                return  # an earlier run's, or the same picture named twice
+            raise OutputError(f"{target}: is another picture already; choose an empty folder.")
+        with creating(target) as temporary:
+            Image.fromarray(prediction.crop).save(temporary)
 
     def save(self) -> None:
         """Nothing is left to do: each crop was written as it came."""

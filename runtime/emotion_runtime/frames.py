@@ -52,9 +52,11 @@ def opencv() -> Any:
     try:
         import cv2
     except ImportError as error:
+        from emotion_runtime.extras import install_hint
+
         raise VideoError(
             "videos and cameras need OpenCV, which is not installed; run\n"
-            "  pip install 'emotion-edge[faces]'"
+            f"  {install_hint('faces')}"
         ) from error
     if hasattr(cv2, "setLogLevel"):
         cv2.setLogLevel(0)

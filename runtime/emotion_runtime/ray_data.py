@@ -8,7 +8,7 @@ only what is particular to pictures. Two doors:
   with those that lack theirs, and a worker that dies costs its partition's time.
 - `Predictor`: a class for `ray.data.Dataset.map_batches`, to be put between steps of one's own.
 
-Needs ``pip install 'emotion-edge[ray]'``.
+Needs the extra ``ray``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import numpy as np
@@ -38,17 +38,19 @@ try:
     import ray
     import ray.data
 except ImportError as error:
-    raise ImportError(
-        f"emotion_runtime.ray_data needs {error.name}, which is not installed; run\n"
-        f"  pip install 'emotion-edge[ray]'"
-    ) from error
+    from emotion_runtime.extras import missing_message
 
+    text = missing_message("emotion_runtime.ray_data", str(error.name), "ray")
+    raise ImportError(text, name=error.name) from error
+
+from emotion_runtime import __version__
 from emotion_runtime.classifier import EmotionClassifier, resolve_model
 from emotion_runtime.cpus import usable_cpus
 from emotion_runtime.digest import sha256_of
 from emotion_runtime.errors import OutputError, SourceError
 from emotion_runtime.prediction import FacePrediction, Prediction
 from emotion_runtime.preprocessing import NamedBytes
+from emotion_runtime.resumption import lock_exclusively
 from emotion_runtime.sources import find_pictures, is_picture_name
 from emotion_runtime.writers import WRITERS
 
@@ -145,6 +147,7 @@ def predict_to(
     partition_size: int = 2000,
     concurrency: int | None = None,
     say: Callable[[str], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Summary:
     """Classify all pictures of `sources`, and go on with what an earlier run left.
 
@@ -156,7 +159,8 @@ def predict_to(
         format_name: One of `FORMATS`.
         partition_size: Pictures of one file of answers: what a worker that dies must do again.
         concurrency: Workers; None for one on each CPU of the cluster.
-        say: Takes messages for a person.
+        say: Takes messages for a person, one a partition.
+        warn: Takes a message about files that were passed over.
 
     Raises:
         SourceError: A source holds no picture, or cannot be listed.
@@ -165,7 +169,17 @@ def predict_to(
     """
     started = time.monotonic()
     path = resolve_model(model)
-    pictures = list(_listed(sources))
+    others = 0
+
+    def pass_over(path: str) -> None:
+        nonlocal others
+        others += 1
+        example.setdefault("path", path)
+
+    example: dict[str, str] = {}
+    pictures = list(_listed(sources, pass_over))
+    if others:
+        warn(f"{others:,} other files passed over, such as {example['path']}")
     filesystem, folder = _located(output)
     plan = {
         "pictures": len(pictures),
@@ -174,34 +188,38 @@ def predict_to(
         "format": format_name,
         "faces": faces,
         "model_sha256": sha256_of(path),
+        "version": __version__,
     }
-    _agree(filesystem, folder, plan)
-    parts: list[dict[str, Any]] = [
-        # As bytes: a name need not be UTF-8, Arrow's strings must.
-        {"part": number, "pictures": [*map(os.fsencode, pictures[start : start + partition_size])]}
-        for number, start in enumerate(range(0, len(pictures), partition_size))
-    ]
-    there = {
-        PurePosixPath(info.path).name
-        for info in filesystem.get_file_info(pafs.FileSelector(folder))
-    }
-    todo = [part for part in parts if _name(part["part"], format_name) not in there]
-    if len(todo) < len(parts):
-        say(f"{len(parts) - len(todo):,} of {len(parts):,} partitions are there already")
-    unreadable = 0
-    if todo:
-        _start()
-        cpus: int = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
-        size = min(concurrency or max(1, int(cpus)), len(todo))
-        # Settings travel with each partition: a worker that is begun anew needs nothing else.
-        job = json.dumps(asdict(_Job(str(path), faces, output, format_name)))
-        rows = [{**part, "job": job} for part in todo]
-        work = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            _Worker, batch_size=1, compute=ray.data.ActorPoolStrategy(size=size)
-        )
-        for done in work.iter_rows():
-            unreadable += done["unreadable"]
-            say(f"partition {done['part']:,}: {done['pictures']:,} pictures")
+    with _agreed(filesystem, folder, plan):
+        parts: list[dict[str, Any]] = [
+            # As bytes: a name need not be UTF-8, Arrow's strings must.
+            {
+                "part": number,
+                "pictures": [*map(os.fsencode, pictures[start : start + partition_size])],
+            }
+            for number, start in enumerate(range(0, len(pictures), partition_size))
+        ]
+        there = {
+            PurePosixPath(info.path).name
+            for info in filesystem.get_file_info(pafs.FileSelector(folder))
+        }
+        todo = [part for part in parts if _name(part["part"], format_name) not in there]
+        if len(todo) < len(parts):
+            say(f"{len(parts) - len(todo):,} of {len(parts):,} partitions are there already")
+        unreadable = 0
+        if todo:
+            _start()
+            cpus: int = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
+            size = min(concurrency or max(1, int(cpus)), len(todo))
+            # Settings travel with each partition: a worker that is begun anew needs nothing else.
+            job = json.dumps(asdict(_Job(str(path), faces, output, format_name)))
+            rows = [{**part, "job": job} for part in todo]
+            work = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+                _Worker, batch_size=1, compute=ray.data.ActorPoolStrategy(size=size)
+            )
+            for done in work.iter_rows():
+                unreadable += done["unreadable"]
+                say(f"partition {done['part']:,}: {done['pictures']:,} pictures")
     return Summary(
         len(pictures),
         int(unreadable),
@@ -309,12 +327,14 @@ def _absolute(path: str) -> str:
     return str(Path(path).absolute())
 
 
-def _listed(sources: Sequence[str]) -> Iterator[str]:
+def _listed(
+    sources: Sequence[str], on_other: Callable[[str], None] = lambda _: None
+) -> Iterator[str]:
     """Give the pictures of all sources; of URIs as URIs, sorted, each folder in its place."""
     for source in sources:
         if "://" not in source:
             # Absolute: workers run elsewhere.
-            yield from find_pictures([_absolute(source)])
+            yield from find_pictures([_absolute(source)], on_other=on_other)
             continue
         filesystem, path = _located(source)
         try:
@@ -327,6 +347,9 @@ def _listed(sources: Sequence[str]) -> Iterator[str]:
             found = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
         except OSError as error:
             raise SourceError(f"{source}: cannot be listed ({error}).") from error
+        for info in found:
+            if info.is_file and not is_picture_name(info.base_name):
+                on_other(info.path)
         inside = sorted(
             info.path[len(path) :]
             for info in found
@@ -358,24 +381,49 @@ def _fetch(picture: str) -> str | NamedBytes:
     return NamedBytes(b"", picture)
 
 
-def _agree(filesystem: pafs.FileSystem, folder: str, plan: dict[str, Any]) -> None:
-    """Write down what is done, or see that an earlier run did the same."""
+@contextlib.contextmanager
+def _agreed(filesystem: pafs.FileSystem, folder: str, plan: dict[str, Any]) -> Iterator[None]:
+    """Write down what is done, or see that an earlier run did the same, and keep others away.
+
+    Only a local folder can be locked; on an object store two runs at once must be avoided by the
+    user.
+    """
     manifest = f"{folder}/{_MANIFEST}"
-    try:
-        filesystem.create_dir(folder, recursive=True)
-        if filesystem.get_file_info(manifest).is_file:
+    unfinished = f"{folder}/.{_MANIFEST}"
+    with contextlib.ExitStack() as held:
+        try:
+            filesystem.create_dir(folder, recursive=True)
+            if not filesystem.get_file_info(manifest).is_file:
+                there = filesystem.get_file_info(pafs.FileSelector(folder))
+                if any(info.base_name != f".{_MANIFEST}" for info in there):
+                    raise OutputError(f"{folder}: is not empty; name another folder.")
+                with filesystem.open_output_stream(unfinished) as stream:
+                    stream.write(json.dumps(plan, indent=2).encode())
+                filesystem.move(unfinished, manifest)
+            if isinstance(filesystem, pafs.LocalFileSystem):
+                _lock(held.enter_context(Path(manifest).open("r+b")), folder)
             with filesystem.open_input_stream(manifest) as stream:
                 earlier = json.loads(stream.read())
             changed = [name for name, value in plan.items() if earlier.get(name) != value]
-            if changed:
-                raise OutputError(
-                    f"{folder}: has the answers of a run with other {', '.join(changed)}; name "
-                    f"another folder, or empty this one."
-                )
-            return
-        if filesystem.get_file_info(pafs.FileSelector(folder)):
-            raise OutputError(f"{folder}: is not empty; name another folder.")
-        with filesystem.open_output_stream(manifest) as stream:
-            stream.write(json.dumps(plan, indent=2).encode())
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{folder}: cannot be written ({error}).") from error
+        except (OSError, ValueError, AttributeError) as error:
+            raise OutputError(f"{folder}: cannot be written ({error}).") from error
+        if changed:
+            raise OutputError(
+                f"{folder}: has the answers of a run with other {', '.join(changed)}; name "
+                f"another folder, or empty this one."
+            )
+        yield
+
+
+def _lock(file: IO[bytes], folder: str) -> None:
+    """Lock the manifest for as long as it is open.
+
+    Raises:
+        OutputError: Another run has it.
+    """
+    try:
+        lock_exclusively(file.fileno())
+    except BlockingIOError as error:
+        raise OutputError(
+            f"{folder}: another process is writing it; wait until it has ended."
+        ) from error

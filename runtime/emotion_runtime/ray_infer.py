@@ -6,10 +6,19 @@ import sys
 
 import click
 
-from emotion_runtime.commands import CONTEXT, guarded, quiet_option, say, verbose_option
+from emotion_runtime.commands import (
+    CONTEXT,
+    Command,
+    guarded,
+    quiet_option,
+    require,
+    say,
+    verbose_option,
+)
+from emotion_runtime.signals import raise_on_signals
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option(
     "-o",
@@ -61,10 +70,10 @@ def main(
     Starts Ray on this machine, or uses the cluster that RAY_ADDRESS names; the model file and
     local SOURCEs must then lie at the same path on every machine.
     """
-    import ray.data  # noqa: F401  says by its name what is missing
-
+    require("ray")
     from emotion_runtime.ray_data import predict_to
 
+    raise_on_signals()
     done = predict_to(
         sources,
         output,
@@ -74,6 +83,7 @@ def main(
         partition_size=partition_size,
         concurrency=workers,
         say=say if verbose else lambda _: None,
+        warn=(lambda _: None) if quiet else say,
     )
     if not quiet:
         rate = done.pictures / max(done.seconds, 1e-9)
@@ -81,10 +91,21 @@ def main(
         if done.skipped:
             text += f", {done.skipped:,} of them there already"
         if done.unreadable:
-            text += f"; {done.unreadable:,} could not be read"
+            here = " of those classified now" if done.skipped else ""
+            text += f"; {done.unreadable:,}{here} could not be read"
         say(f"{text}; {done.seconds:.1f} s" + ("" if done.skipped else f", {rate:,.0f} a second"))
     sys.exit(1 if done.unreadable else 0)
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Run the command."""
+    from emotion_runtime.signals import exit_on_interrupt
+    from emotion_runtime.streams import open_standard_streams
+
+    exit_on_interrupt()
+    open_standard_streams()
     main(prog_name="python -m emotion_runtime.ray_infer")
+
+
+if __name__ == "__main__":
+    run()

@@ -1,16 +1,39 @@
-"""JSON lines that an interrupted run can go on with: nothing repeated, nothing lost."""
+"""JSON lines that an interrupted run can go on with: nothing repeated, nothing lost.
+
+``OUTPUT.partial`` holds the lines until the run is complete; ``OUTPUT.settings.json`` holds what
+they depend on, and stays beside the finished file, so that a later run knows whether the results
+are still those that it would give.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+import stat
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+from emotion_runtime.atomic import cannot_write, is_stream, replacing
 from emotion_runtime.errors import OutputError
+from emotion_runtime.json_text import to_json
+from emotion_runtime.prediction import Prediction
 
-_SUFFIX = ".partial"
+_PARTIAL, _SETTINGS = ".partial", ".settings.json"
+_FLAGS: int = (
+    os.O_RDWR
+    | os.O_CREAT
+    | os.O_APPEND
+    # A link that somebody planted is not followed, and a FIFO is not waited for.
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_BINARY", 0)
+)
 
 
 class ResumableOutput:
@@ -18,60 +41,209 @@ class ResumableOutput:
 
     Args:
         output: The file of JSON lines that is wanted.
-        grouped: A picture may have several lines, one after the other; those of the last picture
-            may not be all there, and are written anew.
+        settings: What the results depend on, as JSON values; those of an earlier run must be
+            equal.
+        kind: What a line holds. A picture may have several lines of `FacePrediction`, one after
+            the other; those of the last picture may not be all there, and are written anew.
+
+    Attributes:
+        complete: The output is there already, with all its lines.
+        done: Number of pictures that have their lines.
 
     Raises:
-        OutputError: The partial file cannot be read or written.
+        OutputError: The output is no regular file, another process is writing it, an earlier run
+            had other settings, or a file cannot be read or written.
     """
 
-    def __init__(self, output: Path, *, grouped: bool = False) -> None:
-        self.output, self._grouped = output, grouped
-        self.partial = output.with_name(output.name + _SUFFIX)
+    def __init__(
+        self, output: Path, settings: Mapping[str, Any], kind: type[Prediction] = Prediction
+    ) -> None:
+        if is_stream(output):
+            raise OutputError(f"{output}: is no regular file; --resume needs one.")
+        # A link stays, and the file that it points to is written.
+        self.output = Path(os.path.realpath(output))
+        self._settings = dict(settings)
+        self._kind, self._grouped = kind, kind is not Prediction
+        self.partial = self.output.with_name(self.output.name + _PARTIAL)
+        self._settings_path = self.output.with_name(self.output.name + _SETTINGS)
         self.done = 0
-        try:
-            self._file = self.partial.open("a+b")
-            self._drop_broken_line()
-        except OSError as error:
-            raise OutputError(f"{self.partial}: cannot be written ({error.strerror}).") from error
+        self.complete = False
+        with _naming(self.partial):
+            self._file = self._lock()
+            try:
+                self._begin()
+            except BaseException:
+                self.close()
+                raise
 
-    def _drop_broken_line(self) -> None:
-        """Count pictures with all their lines, and cut off what a kill left of the last one."""
-        self._file.seek(0)
+    def _lock(self) -> Any:
+        """Open the partial file and lock it, until it is closed or the process ends."""
+        while True:
+            handle = os.open(self.partial, _FLAGS, 0o666)
+            try:
+                status = os.fstat(handle)
+                if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+                    raise OutputError(
+                        f"{self.partial}: is no regular file of its own; remove it to begin."
+                    )
+                try:
+                    lock_exclusively(handle)
+                except OSError as error:
+                    if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+                        raise OutputError(
+                            f"{self.partial}: cannot be locked ({error.strerror}); --resume needs "
+                            f"a file system with locks."
+                        ) from error
+                    raise OutputError(
+                        f"{self.output}: another process is writing it; wait until it has ended."
+                    ) from error
+                # Another process may have finished, and renamed the file, in between.
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(handle), os.lstat(self.partial)):
+                        return os.fdopen(handle, "a+b")
+            except BaseException:
+                os.close(handle)
+                raise
+            os.close(handle)
+
+    def _begin(self) -> None:
+        """Compare with what an earlier run left, and count what it has done."""
+        self._file.seek(0, os.SEEK_END)
+        if not self._file.tell():
+            if self.output.exists():
+                self._accept_complete()
+                return
+            if os.path.lexists(self._settings_path) and self._recorded() is None:
+                self.partial.unlink()
+                raise OutputError(
+                    f"{self._settings_path}: is there and not of this tool; --resume keeps its "
+                    f"settings under this name: name another output."
+                )
+            self._write_settings()
+        else:
+            self._compare(self._read_settings(self.partial), self.partial)
+        self._drop_broken_line()
+
+    def _accept_complete(self) -> None:
+        """Take the finished output of an earlier run for done, if it is what was asked for."""
+        # Made by opening it: there is nothing to go on with.
+        self.partial.unlink()
+        earlier = self._read_settings(self.output)
+        self._compare(earlier, self.output)
+        if earlier.get("sha256") != _sha256_of(self.output):
+            raise OutputError(
+                f"{self.output}: has been changed since it was complete; remove it to begin anew."
+            )
+        self.complete = True
+        with self.output.open("rb") as file:
+            self._count(file)
+
+    def _recorded(self) -> dict[str, Any] | None:
+        """Return what a run wrote down; None where it is missing or something else."""
+        try:
+            earlier = json.loads(self._settings_path.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return None
+        ours = isinstance(earlier, dict) and isinstance(earlier.get("settings"), dict)
+        return earlier if ours else None
+
+    def _read_settings(self, found: Path) -> dict[str, Any]:
+        if (earlier := self._recorded()) is not None:
+            return earlier
+        # Of a version that did not record them, or of a run without --resume.
+        raise OutputError(
+            f"{found}: is there, but not the settings of its run ({self._settings_path.name}): "
+            f"whether its results are those of this model and these options cannot be told. "
+            f"Remove it to begin anew{', or leave --resume out' if found == self.output else ''}."
+        )
+
+    def _compare(self, earlier: dict[str, Any], found: Path) -> None:
+        before = earlier["settings"]
+        names = [*self._settings, *(name for name in before if name not in self._settings)]
+        changed = [
+            f"{name} {_short(before.get(name))} instead of {_short(self._settings.get(name))}"
+            for name in names
+            if before.get(name) != self._settings.get(name)
+        ]
+        if changed:
+            raise OutputError(
+                f"{found}: its results are of a run with {', '.join(changed)}; use the settings "
+                f"of that run, name another file, or remove this one to begin anew."
+            )
+
+    def _write_settings(self, **further: object) -> None:
+        # Before the first line, and at once: a kill leaves lines with their settings, or none.
+        with replacing(self._settings_path) as temporary:
+            text = to_json({"settings": self._settings, **further}, indent=2)
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+    def _count(self, file: Any) -> int:
+        """Count pictures with all their lines; return where these lines end."""
         start = end = 0  # of the last picture's lines, and of all whole lines
         last = None
-        for line in self._file:
+        for line in file:
             if not line.endswith(b"\n"):
                 break
-            path = _path_in(line) if self._grouped else None
+            path = _parsed(line).get("path") if self._grouped else None
             if path is None or path != last:
                 self.done += 1
                 start, last = end, path
             end += len(line)
-        if self._grouped and self.done:
+        if self._grouped and self.done and not self.complete:
             self.done -= 1
             end = start
-        self._file.truncate(end)
+        return end
 
-    def skip_done(self, paths: Iterator[str]) -> Iterator[str]:
-        """Pass over the pictures that have their line already.
+    def _drop_broken_line(self) -> None:
+        """Cut off what a kill left of the last picture's lines."""
+        self._file.seek(0)
+        self._file.truncate(self._count(self._file))
+
+    def skip_done(
+        self, paths: Iterator[str], on_kept: Callable[[Prediction], None] = lambda _: None
+    ) -> Iterator[str]:
+        """Pass over the pictures that have their lines already.
+
+        Args:
+            paths: The pictures of the run, in order.
+            on_kept: Called with each result that is kept.
 
         Raises:
-            OutputError: The line is of another picture, so that the pictures asked for are not
-                those of the interrupted run.
+            OutputError: A line is of another picture, or cannot be read, so that the pictures are
+                not those of the interrupted run; or a complete output lacks pictures.
         """
-        with self.partial.open("rb") as file:
+        kept = self.output if self.complete else self.partial
+        with kept.open("rb") as file:
             path = None
             for number, line in enumerate(file, start=1):
-                written = _path_in(line)
+                values = _parsed(line)
+                written = values.get("path")
                 if not (self._grouped and written is not None and written == path):
                     path = next(paths, None)
                 if written is None or written != path:
                     raise OutputError(
-                        f"{self.partial}: line {number} is of {written}, not of {path}: the "
+                        f"{kept}: line {number} is of {written}, not of {path}: the "
                         f"pictures are not those of the interrupted run; remove the file to begin."
                     )
-        yield from paths
+                on_kept(self._prediction_of(values, f"{kept}: line {number}"))
+        for path in paths:
+            if self.complete:
+                raise OutputError(
+                    f"{kept}: is complete, but has no line of {path}: the pictures are not those "
+                    f"of its run; name another file, or remove this one to begin anew."
+                )
+            yield path
+
+    def _prediction_of(self, values: dict[str, Any], place: str) -> Prediction:
+        if self._grouped and values.get("box") is not None:
+            values["box"] = tuple(values["box"])
+        known = {one.name for one in fields(self._kind)}
+        try:
+            return self._kind(**{name: value for name, value in values.items() if name in known})
+        except TypeError as error:
+            raise OutputError(
+                f"{place} is no result of this version; remove the file to begin."
+            ) from error
 
     def open(self) -> TextIO:
         """Return the stream to write lines to, at the end of those that are there."""
@@ -87,14 +259,65 @@ class ResumableOutput:
 
     def finish(self) -> None:
         """Give the complete file its name."""
+        if self.complete:
+            return
+        with _naming(self.output):
+            self._write_settings(sha256=_sha256_of(self.partial))
+            if os.name == "nt":  # where an open file cannot be renamed
+                self.close()
+            self.partial.replace(self.output)
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the lock; what was written stays for a later run."""
         self._file.close()
-        self.partial.replace(self.output)
 
 
-def _path_in(line: bytes) -> str | None:
-    """Return the path of a JSON line; None where it is none."""
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
     try:
-        path = json.loads(line)["path"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return path if isinstance(path, str) else None
+        yield
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def lock_exclusively(handle: int) -> None:
+    """Lock an open file without waiting; the lock ends with the process, also when it is killed.
+
+    Raises:
+        OSError: Another process has it (EAGAIN or EACCES), or the file system has no locks.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        # A byte far behind the end, so that lines can be read and written.
+        os.lseek(handle, 1 << 60, os.SEEK_SET)
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file of any size."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _short(value: object) -> str:
+    """Return a setting for a message: digests by their beginning."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text[:12] + "…" if len(text) == 64 else text
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    """Return the values of a JSON line; none where it is none of ours."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) and isinstance(values.get("path"), str) else {}

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from emotion_runtime.atomic import replacing
+from emotion_runtime.atomic import cannot_write, creating
 from emotion_runtime.errors import OutputError
 from emotion_runtime.prediction import Prediction
 
@@ -40,18 +40,18 @@ class SortedFolders:
             return
         target = self._folder / prediction.label / self._relative(prediction.path)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
             if os.path.lexists(target):
                 if filecmp.cmp(prediction.path, target, shallow=False):
                     return  # an earlier run's, or the same picture named twice
                 raise OutputError(f"{target}: is another picture already; choose an empty folder.")
-            if self._link:
-                target.symlink_to(Path(prediction.path).resolve())
-                return
-            with replacing(target) as temporary:
-                shutil.copyfile(prediction.path, temporary)
+            with creating(target) as temporary:
+                if self._link:
+                    temporary.unlink()
+                    temporary.symlink_to(Path(prediction.path).resolve())
+                else:
+                    shutil.copyfile(prediction.path, temporary)
         except OSError as error:
-            raise OutputError(f"{target}: cannot be written ({error.strerror}).") from error
+            raise cannot_write(target, error) from error
 
     def save(self) -> None:
         """Nothing is left to do: each picture was placed as it came."""
@@ -71,7 +71,7 @@ def inside_roots(folder: Path, roots: Sequence[str]) -> Callable[[str], str]:
     def relative(path: str) -> str:
         for root in folders:
             inside = os.path.relpath(path, root)
-            if not inside.startswith(os.pardir):
+            if inside.split(os.sep, 1)[0] != os.pardir:
                 return inside
         return os.path.basename(path)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 
 def escape_controls(text: str, *, keep: str = "") -> str:
     r"""Return `text` with control characters as visible escapes, such as ``\x1b``.
@@ -20,11 +18,17 @@ def escape_controls(text: str, *, keep: str = "") -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(
-        character
-        if character in keep or unicodedata.category(character) not in _UNSAFE
-        else _escape(character)
+        character if character in keep or not is_control(character) else _escape(character)
         for character in text
     )
+
+
+def is_control(character: str) -> bool:
+    """Return whether a character may steer a terminal or hide text instead of showing itself."""
+    import unicodedata  # the command starts without it, where all text is ASCII
+
+    # Joiners are format characters too, which emoji and Indic scripts need.
+    return unicodedata.category(character) in _UNSAFE and character not in "\u200c\u200d"
 
 
 # Controls, format characters (bidirectional overrides among them), surrogates, separators.
@@ -33,8 +37,6 @@ _UNSAFE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 
 def _escape(character: str) -> str:
     code = ord(character)
-    if code == 0x200D or code == 0x200C:  # joiners, which emoji and Indic scripts need
-        return character
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"  # the byte that was no UTF-8
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

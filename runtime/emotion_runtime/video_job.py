@@ -14,8 +14,10 @@ from emotion_runtime.faces import FaceFinder
 from emotion_runtime.fonts import Font
 from emotion_runtime.frames import Camera, VideoFile
 from emotion_runtime.output import abandon_stdout, opened_output
+from emotion_runtime.output_guard import check_video_outputs
 from emotion_runtime.prediction import UNCERTAIN, counted
 from emotion_runtime.progress import counting
+from emotion_runtime.signals import Terminated
 from emotion_runtime.tracking import Tracker
 from emotion_runtime.video import VideoPrediction, annotated, predict_frames
 from emotion_runtime.writers import WRITERS, Writer
@@ -59,6 +61,7 @@ class VideoJob:
             OutputError: A result cannot be written.
             VideoError: A video cannot be read, and `strict` was asked for; or OpenCV is missing.
         """
+        check_video_outputs(self.sources, self.output, self.annotate)
         try:
             with opened_output(self.output) as stream:
                 labels = self.classifier.labels
@@ -112,7 +115,7 @@ class VideoJob:
                     if video is not None:
                         video.add(frame, answers)
                     seen, last = seen + 1, frame.time
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, Terminated):
                 if not live:
                     raise  # a file ends by itself; a camera ends so
             except VideoError as error:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import json
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
+from emotion_runtime.csv_rows import CsvRows
+from emotion_runtime.errors import OutputError
+from emotion_runtime.json_text import NOT_FINITE, to_json
 from emotion_runtime.prediction import NO_FACE, UNCERTAIN, UNREADABLE, Prediction
+from emotion_runtime.terminal import escape_controls
+from emotion_runtime.text_width import display_width, left, right
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -77,17 +81,15 @@ class JsonWriter(Writer):
 
 
 class CsvWriter(Writer):
-    """Columns path, label, confidence, one for each class, error, further ones (RFC 4180)."""
+    """Columns path, label, confidence, one for each class, error, further ones; see `CsvRows`."""
 
     def begin(self) -> None:
-        self._csv = csv.writer(self.stream, lineterminator="\n")
-        self._csv.writerow(
-            ["path", "label", "confidence", *self.labels, "error", *self.kind.COLUMNS]
-        )
+        self._rows = CsvRows(self.stream)
+        self._rows.write(["path", "label", "confidence", *self.labels, "error", *self.kind.COLUMNS])
 
     def write(self, prediction: Prediction) -> None:
         chances = prediction.probabilities or {}
-        self._csv.writerow(
+        self._rows.write(
             [
                 prediction.path,
                 prediction.label,
@@ -103,26 +105,29 @@ class TableWriter(Writer):
     """Aligned columns for a person; the path comes last, so that it may have any length."""
 
     def begin(self) -> None:
-        widest = max(len(name) for name in (*self.labels, UNCERTAIN, UNREADABLE, NO_FACE))
-        self._head = f"{{:<{widest}}}  {{:>10}}"
-        shares = "".join(f"  {label:>{max(7, len(label))}}" for label in self.labels)
-        further = "".join(f"  {_short(name):>{_WIDE}}" for name in self.kind.COLUMNS)
-        self.stream.write(self._head.format("label", "confidence") + shares + further + "  path\n")
+        self._names = [escape_controls(label) for label in self.labels]
+        outcomes = (*self._names, UNCERTAIN, UNREADABLE, NO_FACE)
+        self._widest = max(map(display_width, outcomes))
+        self._widths = [max(7, display_width(name)) for name in self._names]
+        self._write_line("label", "confidence", self._names, map(_short, self.kind.COLUMNS), "path")
 
     def write(self, prediction: Prediction) -> None:
-        if prediction.probabilities is None:
-            head = self._head.format(prediction.outcome, "")
-            shares = "".join(" " * (2 + max(7, len(label))) for label in self.labels)
-        else:
-            head = self._head.format(prediction.label, f"{prediction.confidence:.1%}")
-            shares = "".join(
-                f"  {prediction.probabilities[label]:>{max(7, len(label))}.1%}"
-                for label in self.labels
-            )
-        further = "".join(f"  {_plain(value):>{_WIDE}}" for value in prediction.columns().values())
-        line = f"{head}{shares}{further}  {prediction.error or prediction.path}"
+        confidence, shares = "", [""] * len(self.labels)
+        if prediction.probabilities is not None:
+            confidence = f"{prediction.confidence:.1%}"
+            shares = [f"{prediction.probabilities[label]:.1%}" for label in self.labels]
+        further = map(_plain, prediction.columns().values())
+        last = prediction.error or prediction.path or ""
+        self._write_line(prediction.outcome, confidence, shares, further, last)
+
+    def _write_line(
+        self, label: str, confidence: str, shares: Sequence[str], further: Iterable[str], last: str
+    ) -> None:
+        cells = [left(escape_controls(label), self._widest), f"{confidence:>10}"]
+        cells += map(right, shares, self._widths)
+        cells += [f"{text:>{_WIDE}}" for text in further]
         # A line break in a name would break the table; the other formats keep it.
-        self.stream.write(line.replace("\n", "\\n").replace("\r", "\\r") + "\n")
+        self.stream.write("  ".join([*cells, escape_controls(last)]) + "\n")
 
 
 WRITERS: dict[str, type[Writer]] = {
@@ -134,7 +139,11 @@ WRITERS: dict[str, type[Writer]] = {
 
 
 def _six(value: float | None) -> str:
-    return "" if value is None else f"{value:.6f}"
+    if value is None:
+        return ""
+    if not math.isfinite(value):
+        raise OutputError(NOT_FINITE)
+    return f"{value:.6f}"
 
 
 _WIDE = 6  # of a further column in a table
@@ -162,10 +171,4 @@ def _json_line(prediction: Prediction) -> str:
         for name in prediction.COLUMNS:
             if isinstance(value := values.get(name), float):
                 values[name] = round(value, 6)
-    text = json.dumps(values, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        # A name of bytes that are no UTF-8 stays intact as escapes.
-        return json.dumps(values)
-    return text
+    return to_json(values)

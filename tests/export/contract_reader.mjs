@@ -1,7 +1,7 @@
 // Runs the page's contract.js in Node.js: node contract_reader.mjs CONTRACT.mjs < REQUEST.json
 // The request is {files: [base64]} or {fuzz: base64, seed, count}; the reply goes to stdout.
 
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 
 const module = await import(pathToFileURL(process.argv[2]));
@@ -62,5 +62,8 @@ if (request.files) {
   }
 }
 const { RESERVED_LABELS: reserved, MAX_MODEL_BYTES: limit } = module;
-const megabytes = process.resourceUsage().maxRSS / 1024;
+// maxRSS begins with the peak of the process that started this one; VmHWM does not.
+const status = existsSync("/proc/self/status") ? readFileSync("/proc/self/status", "utf8") : "";
+const kibibytes = status.match(/VmHWM:\s+(\d+)/)?.[1] ?? process.resourceUsage().maxRSS;
+const megabytes = Number(kibibytes) / 1024;
 process.stdout.write(JSON.stringify({ reply, reserved, limit, megabytes }));

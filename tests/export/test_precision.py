@@ -60,7 +60,7 @@ def test_the_report_has_what_int8_cost(small_files: dict[str, Path]) -> None:
     assert figures["method"] in ("minmax", "entropy", "percentile")
     assert figures["label_agreement"] >= 0.99
     assert figures["faces"] == 60  # validation, held out of training and of calibration
-    tests = figures["paired_tests"]
+    tests = figures["paired_comparisons"]
     assert tests["accuracy"]["faces"] == 60
     assert tests["accuracy"]["decision"] == "too few faces to tell"
     assert tests["accuracy"]["more_faces_needed"] > 100

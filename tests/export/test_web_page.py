@@ -620,7 +620,7 @@ def test_names_and_labels_are_text_and_addresses(
         if pair.key == "emotion_edge.labels":
             pair.value = json.dumps(labels)
         if pair.key == "emotion_edge.metrics":
-            pair.value = json.dumps({"note": "\ud800</pre>"})
+            pair.value = json.dumps({"note": "</pre>"})
     onnx.save(model, tmp_path / f"{name}.onnx")
     folder = write_page(str(tmp_path / f"{name}.onnx"), tmp_path / "page", runtime=npm_package)
     with served(folder) as found:
@@ -629,7 +629,7 @@ def test_names_and_labels_are_text_and_addresses(
         assert opened.title() == f"emotion-edge: about {name}"
         assert opened.inner_text("h1") == name
         assert labels[0] in opened.inner_text("pre")
-        assert "\\ud800</pre>" in opened.inner_text("pre")
+        assert "</pre>" in opened.inner_text("pre")
         assert opened.locator("img, script, b").count() == 0
         opened.goto(found)
         assert opened.title() == f"emotion-edge: {name}"

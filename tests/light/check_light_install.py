@@ -61,7 +61,8 @@ class LightInstall(unittest.TestCase):
             self.assertEqual(run(command, "--help").returncode, 0)
             done = run(command, "model.onnx")
             self.assertEqual(done.returncode, 1)
-            self.assertIn(f"pip install 'emotion-edge[{extra}]'", done.stderr)
+            self.assertIn("pip install ", done.stderr)
+            self.assertIn(f"[{extra}]", done.stderr)
             self.assertNotIn("Traceback", done.stderr)
 
 

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import ast
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import emotion_runtime
-from emotion_runtime import EmotionClassifier, PictureError, SourceError
+from emotion_runtime import EmotionClassifier, ModelFileError, PictureError, SourceError, errors
+from emotion_runtime.digest import sha256_of
 from synthetic import CLASSES, band_face, band_model, save_face
 
 
@@ -90,7 +93,166 @@ def test_self_test_tells_a_good_file_from_a_bad_one(model_file: Path, tmp_path: 
 
 
 def test_the_public_names_are_those_of_all() -> None:
+    """`__all__`, what loads on first use, and what type checkers see are the same names."""
     for name in emotion_runtime.__all__:
         assert getattr(emotion_runtime, name) is not None
+        assert name in dir(emotion_runtime)
+    assert list(emotion_runtime.__all__) == sorted(set(emotion_runtime.__all__))
+    tree = ast.parse(Path(emotion_runtime.__file__).read_text(encoding="utf-8"))
+    seen = {
+        alias.asname
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname is not None
+    }
+    assert seen | {"__version__"} == set(emotion_runtime.__all__)
     with pytest.raises(AttributeError):
         _ = emotion_runtime.nothing
+
+
+def test_every_error_of_the_runtime_is_public() -> None:
+    found = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, Exception)
+    }
+    assert len(found) >= 7
+    assert found <= set(emotion_runtime.__all__)
+
+
+def test_a_classifier_shows_its_model_labels_and_threads(model_file: Path) -> None:
+    text = repr(EmotionClassifier(model_file, threads=2, min_confidence=0.25))
+    for part in (str(model_file), "happy", "surprise", "threads=2", "min_confidence=0.25"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"threads": 0}, ValueError, "threads must be at least 1, not 0"),
+        ({"threads": -2}, ValueError, "threads"),
+        ({"threads": True}, TypeError, "threads must be an integer"),
+        ({"threads": 1.5}, TypeError, "threads must be an integer"),
+        ({"threads": None}, TypeError, "threads must be an integer"),
+        ({"min_confidence": -0.1}, ValueError, "min_confidence must be from 0 to 1"),
+        ({"min_confidence": 50}, ValueError, "min_confidence must be from 0 to 1"),
+        ({"min_confidence": float("nan")}, ValueError, "min_confidence must be from 0 to 1"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused(
+    model_file: Path, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        EmotionClassifier(model_file, **options)
+
+
+@pytest.mark.parametrize("method", ["predict_many", "predict_faces_many"])
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"batch_size": 0}, ValueError),
+        ({"batch_size": 2.5}, TypeError),
+        ({"workers": 0}, ValueError),
+        ({"workers": -1}, ValueError),
+        ({"workers": "all"}, TypeError),
+    ],
+)
+def test_a_stream_refuses_such_options_when_it_is_made(
+    model_file: Path, method: str, options: dict[str, Any], error: type[Exception]
+) -> None:
+    stream = getattr(EmotionClassifier(model_file), method)
+    with pytest.raises(error, match=next(iter(options))):
+        stream([band_face(0)], **options)
+
+
+@pytest.mark.parametrize(
+    "picture", [[band_face(0)], ["a.png"], None, 3, {"path": "a.png"}, object()]
+)
+def test_what_is_no_picture_is_a_type_error_and_in_a_stream_an_answer(
+    model_file: Path, picture: Any
+) -> None:
+    classifier = EmotionClassifier(model_file)
+    for method in (classifier.predict, classifier.predict_faces, classifier.read):
+        with pytest.raises(TypeError, match=f"a picture is .*, not {type(picture).__name__}"):
+            method(picture)
+    mixed = [band_face(0), picture, band_face(1), band_face(2)]
+    for workers in (1, 2):
+        answers = list(classifier.predict_many(mixed, workers=workers))
+        assert [one.label for one in answers] == ["happy", None, "sad", "surprise"]
+        assert "a picture is a path" in str(answers[1].error)
+        assert answers[1].path is None
+        faces = list(classifier.predict_faces_many([picture, band_face(1)], workers=workers))
+        assert "a picture is a path" in str(faces[0].error)
+        assert faces[1].error is None
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        "photo.jpg",
+        Path("photo.jpg"),
+        b"\xff\xd8",
+        Image.new("L", (48, 48)),
+        band_face(0),
+        None,
+        7,
+        np.zeros((48, 48, 3), np.uint8),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_one_picture_is_no_stream_of_pictures(model_file: Path, pictures: Any) -> None:
+    """A string would be taken apart into letters, an array into lines."""
+    classifier = EmotionClassifier(model_file)
+    for method in (classifier.predict_many, classifier.predict_faces_many):
+        with pytest.raises(TypeError, match=r"several pictures|must be iterable"):
+            method(pictures)
+
+
+def test_an_array_of_gray_pictures_is_a_stream(model_file: Path) -> None:
+    faces = np.stack([band_face(n) for n in (2, 0, 1)])
+    answers = EmotionClassifier(model_file).predict_many(faces)
+    assert [one.label for one in answers] == ["surprise", "happy", "sad"]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "error", "message"),
+    [
+        (np.zeros((2, 48, 48), np.float32), TypeError, "array of uint8, not float32"),
+        ([[0] * 48] * 48, TypeError, "array of uint8, not list"),
+        (np.zeros((48, 48), np.uint8), ValueError, r"shape \(n, 1, 48, 48\)"),
+        (np.zeros((2, 3, 48, 48), np.uint8), ValueError, r"not \(2, 3, 48, 48\)"),
+        (np.zeros((1, 64, 64), np.uint8), ValueError, r"not \(1, 1, 64, 64\)"),
+        (np.array(3, np.uint8), ValueError, "shape"),
+    ],
+)
+def test_infer_refuses_other_pixels(
+    model_file: Path, pixels: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        EmotionClassifier(model_file).infer(pixels)
+
+
+def test_infer_takes_no_faces_and_any_layout_in_memory(model_file: Path) -> None:
+    classifier = EmotionClassifier(model_file)
+    logits, probabilities = classifier.infer(np.zeros((0, 1, 48, 48), np.uint8))
+    assert logits.shape == probabilities.shape == (0, 3)
+    faces = np.stack([band_face(n) for n in range(3)])
+    turned = np.asfortranarray(faces)
+    np.testing.assert_array_equal(classifier.infer(turned)[0], classifier.infer(faces)[0])
+
+
+def test_interpret_refuses_what_are_no_probabilities(model_file: Path) -> None:
+    classifier = EmotionClassifier(model_file)
+    for row in ([0.5, float("nan"), 0.5], [1.0, 1.0, 1.0], [float("inf"), 0, 0]):
+        with pytest.raises(ModelFileError, match=f"{model_file}: .*no probabilities"):
+            classifier.interpret(np.array(row, np.float32))
+    with pytest.raises(ValueError, match="2 probabilities for 3 labels"):
+        classifier.interpret(np.array([0.5, 0.5], np.float32))
+
+
+def test_the_digest_is_that_of_the_file_that_was_opened(tmp_path: Path) -> None:
+    path = band_model(tmp_path / "m.onnx")
+    classifier, digest = EmotionClassifier(path), sha256_of(path)
+    path.write_bytes(b"something else")
+    assert classifier.model_sha256 == digest != sha256_of(path)

@@ -94,6 +94,16 @@ def test_output_goes_to_a_file_whole_or_not_at_all(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["answers.csv", "faces"]
 
 
+def test_a_dash_is_standard_output(
+    infer: Infer, model_file: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = infer(*good(faces), "-m", model_file, "-f", "csv", "-o", "-")
+    assert len(result.stdout.splitlines()) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["faces"]
+    assert infer("x", "-f", "jsonl", "-o", "-", "--resume").exit_code == 2
+
+
 def test_quiet_leaves_only_results(infer: Infer, model_file: Path, faces: Path) -> None:
     result = infer(*good(faces), "-m", model_file, "-q", "-f", "jsonl")
     assert result.stderr == ""

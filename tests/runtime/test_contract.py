@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from emotion_runtime import EmotionClassifier, ModelFileError
-from emotion_runtime.contract import Contract, Golden
+from emotion_runtime.contract import Contract, Golden, InputSpec
 from synthetic import band_model
 
 
@@ -39,6 +41,17 @@ def test_a_contract_survives_the_metadata() -> None:
     np.testing.assert_array_equal(read.golden.logits, contract.golden.logits)
 
 
+def golden(**changes: object) -> str:
+    """Golden inputs that are right but for the changes."""
+    values: dict[str, object] = {
+        "shape": [3, 1, 48, 48],
+        "pixels": base64.b64encode(bytes(3 * 48 * 48)).decode(),
+        "logits": [[1, 2, 3]] * 3,
+        "tolerance": 0.001,
+    }
+    return json.dumps(values | changes)
+
+
 @pytest.mark.parametrize(
     ("entry", "value", "message"),
     [
@@ -49,7 +62,70 @@ def test_a_contract_survives_the_metadata() -> None:
         ("labels", '["one"]', "emotion_edge.labels"),
         ("labels", '["a", "b"]', "emotion_edge.golden"),
         ("temperature", "warm", "emotion_edge.temperature"),
+        ("temperature", "nan", "emotion_edge.temperature"),
+        ("temperature", "1e999", "emotion_edge.temperature"),
+        ("temperature", "0", "emotion_edge.temperature"),
+        ("temperature", "-1", "emotion_edge.temperature"),
+        ("min_confidence", "nan", "emotion_edge.min_confidence"),
+        ("min_confidence", "1.01", "emotion_edge.min_confidence"),
+        ("min_confidence", "-0.1", "emotion_edge.min_confidence"),
+        ("min_confidence", "1" * 5000, "emotion_edge.min_confidence"),
+        ("precision", "fp99", "emotion_edge.precision is none of fp32, fp16, int8"),
+        ("network", "n" * 201, "emotion_edge.network is longer than 200"),
+        ("contract_version", "9\x1b[2J" * 99, r"contract version '9\\x1b\[2J"),
+        # JSON that cannot be read, or could not be written again.
+        ("metrics", "[" * 985 + "]" * 985, "emotion_edge.metrics"),
+        ("metrics", "[" * 100_000, "emotion_edge.metrics"),
+        ("metrics", '{"a":' * 30 + "1" + "}" * 30, "emotion_edge.metrics"),
+        ("metrics", '{"a": 1' + "0" * 400 + "}", "emotion_edge.metrics"),
+        ("metrics", '{"a": 1' + "0" * 5000 + "}", "emotion_edge.metrics"),
+        ("metrics", '{"a": 1e999}', "emotion_edge.metrics"),
+        ("training", '{"\\ud800": 1}', "emotion_edge.training"),
+        ("training", "[]", "emotion_edge.training"),
+        # Labels that no class may have.
+        ("labels", '["happy", "sad", "\\ud800"]', "emotion_edge.labels"),
+        ("labels", '["happy", "sad", "../../escape"]', "path separator"),
+        ("labels", '["happy", "sad", "C:\\\\x"]', "path separator"),
+        ("labels", '["happy", "sad", "a\\u0000"]', "control character"),
+        ("labels", '["happy", "sad", "\\u001b[2J"]', "control character"),
+        ("labels", '["happy", "sad", ".."]', "folder of the file system"),
+        ("labels", '["happy", "sad", ""]', "empty"),
+        ("labels", '["happy", "sad", "sad"]', "cannot be told apart"),
+        ("labels", '["happy", "sad", "path"]', "reserved"),
+        ("labels", '["happy", "sad", "uncertain"]', "reserved"),
+        ("labels", '["happy", "sad", 3]', "no text"),
+        ("labels", json.dumps([f"c{n}" for n in range(1001)]), "emotion_edge.labels"),
+        ("input", json.dumps({"size": 10**400}), "emotion_edge.input"),
+        ("input", json.dumps({"size": 2**40}), "not of a size from 1 to 1024"),
+        ("input", json.dumps({"size": 1025}), "not of a size from 1 to 1024"),
+        ("input", json.dumps({"size": 0}), "not of a size"),
+        ("input", json.dumps({"size": True}), "not of a size"),
+        ("input", json.dumps({"size": 48.0}), "not of a size"),
+        ("input", json.dumps({"size": [48]}), "not of a size"),
+        ("input", json.dumps({"size": 48, "\x1b[2J": 1}), "emotion_edge.input"),
+        ("input", json.dumps({"size": 48, "colour": "x" * 9000}), "preprocessing"),
         ("golden", "{}", "emotion_edge.golden"),
+        ("golden", "[]", "emotion_edge.golden"),
+        ("golden", "[" * 100_000, "emotion_edge.golden"),
+        ("golden", golden(shape=[3, 1, 24, 96]), "emotion_edge.golden"),
+        ("golden", golden(shape=[10**400, 1, 48, 48]), "emotion_edge.golden"),
+        ("golden", golden(shape=[0, 1, 48, 48], pixels="", logits=[]), "emotion_edge.golden"),
+        ("golden", golden(shape="x"), "emotion_edge.golden"),
+        ("golden", golden(pixels="====="), "emotion_edge.golden"),
+        ("golden", golden(pixels=["x"]), "emotion_edge.golden"),
+        ("golden", golden(logits=[[1, 2], [3, 4], [5, 6]]), "emotion_edge.golden"),
+        ("golden", golden(logits=[[1, 2, 3], [4, 5], [6]]), "emotion_edge.golden"),
+        ("golden", golden(logits=[[1, 2, float("nan")]] * 3), "emotion_edge.golden"),
+        ("golden", golden(logits=[[1, 2, 10**400]] * 3), "emotion_edge.golden"),
+        ("golden", golden(logits=[[1, 2, 1e300]] * 3), "emotion_edge.golden"),
+        ("golden", golden(logits=[[1, 2, {}]] * 3), "emotion_edge.golden"),
+        ("golden", golden(tolerance=float("nan")), "emotion_edge.golden"),
+        ("golden", golden(tolerance=float("inf")), "emotion_edge.golden"),
+        ("golden", golden(tolerance=-1), "emotion_edge.golden"),
+        ("golden", golden(tolerance=10**400), "emotion_edge.golden"),
+        ("golden", golden(tolerance=None), "emotion_edge.golden"),
+        ("golden", golden(probe="AAAA"), "emotion_edge.golden"),
+        ("golden", golden(probe=7), "emotion_edge.golden"),
         ("input", "[]", "emotion_edge.input"),
         (
             "input",
@@ -57,6 +133,7 @@ def test_a_contract_survives_the_metadata() -> None:
             "preprocessing",
         ),
     ],
+    ids=lambda value: repr(value)[:40],
 )
 def test_a_file_that_breaks_the_contract_is_refused(
     tmp_path: Path, entry: str, value: str | None, message: str
@@ -64,7 +141,10 @@ def test_a_file_that_breaks_the_contract_is_refused(
     path = band_model(tmp_path / "m.onnx", metadata={entry: value})
     with pytest.raises(ModelFileError, match=message) as caught:
         EmotionClassifier(path)
-    assert str(path) in str(caught.value)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ")
+    assert text.isprintable()
+    assert len(text) < len(str(path)) + 500
 
 
 def test_a_graph_that_is_not_what_the_contract_says_is_refused(tmp_path: Path) -> None:
@@ -75,10 +155,34 @@ def test_a_graph_that_is_not_what_the_contract_says_is_refused(tmp_path: Path) -
 
 
 def test_files_that_are_no_model_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "empty.onnx").touch()
-    (tmp_path / "text.onnx").write_text("hello")
-    for name in ("empty.onnx", "text.onnx"):
-        with pytest.raises(ModelFileError, match="not a model"):
-            EmotionClassifier(tmp_path / name)
     with pytest.raises(ModelFileError, match="no such model file"):
         EmotionClassifier(tmp_path / "missing.onnx")
+
+
+def test_more_metadata_than_the_limit_is_refused() -> None:
+    metadata = make_contract().to_metadata() | {"emotion_edge.training": " " * 2**24}
+    with pytest.raises(ModelFileError, match="more than 16 MiB of metadata"):
+        Contract.from_metadata(metadata, "x.onnx")
+
+
+def test_figures_that_are_not_finite_are_written_as_null() -> None:
+    metrics = {"test": {"accuracy": float("nan"), "recalls": [float("inf"), 0.5]}}
+    metadata = replace(make_contract(), metrics=metrics).to_metadata()
+    expected = {"test": {"accuracy": None, "recalls": [None, 0.5]}}
+    assert json.loads(metadata["emotion_edge.metrics"]) == expected
+    # Files of before wrote them as they are; what is no JSON is read as "not measured".
+    metadata["emotion_edge.metrics"] = json.dumps(metrics)
+    assert Contract.from_metadata(metadata, "x.onnx").metrics == expected
+
+
+@pytest.mark.parametrize(
+    "labels", [("happy", "error"), ("a/b", "c"), ("x", "X"), ("one", ""), ("a", "\ud800")]
+)
+def test_no_file_is_made_with_a_label_that_would_be_refused(labels: tuple[str, ...]) -> None:
+    with pytest.raises(ModelFileError, match="no model file can be written"):
+        replace(make_contract(), labels=labels).to_metadata()
+
+
+def test_no_file_is_made_for_a_size_that_would_be_refused() -> None:
+    with pytest.raises(ModelFileError, match="1025 pixels"):
+        replace(make_contract(), input=InputSpec(size=1025)).to_metadata()

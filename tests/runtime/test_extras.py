@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from importlib import metadata
+from pathlib import Path
 
 import pytest
+
+from emotion_runtime.extras import install_hint
 
 
 def run_without(package: str, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -30,6 +35,68 @@ def test_a_missing_extra_is_answered_with_its_install_line(
 ) -> None:
     done = run_without(package, module, *arguments)
     assert done.returncode == 1
-    assert f"pip install 'emotion-edge[{extra}]'" in done.stderr
+    assert "pip install " in done.stderr
+    assert f"[{extra}]" in done.stderr
     assert package in done.stderr
     assert "Traceback" not in done.stderr
+
+
+class Installed:
+    """A distribution with the record that pip wrote of its source."""
+
+    def __init__(self, record: object) -> None:
+        self.record = record
+
+    def read_text(self, name: str) -> str | None:
+        assert name == "direct_url.json"
+        return self.record if self.record is None or isinstance(self.record, str) else None
+
+
+@pytest.mark.parametrize(
+    ("record", "hint"),
+    [
+        (None, "pip install 'emotion-edge[train]'"),
+        ({"url": "file://PROJECT", "dir_info": {}}, "pip install 'PROJECT[train]'"),
+        (
+            {"url": "file://PROJECT", "dir_info": {"editable": True}},
+            "pip install -e 'PROJECT[train]'",
+        ),
+        (
+            {"url": "file://PROJECT/e%20e.whl", "archive_info": {}},
+            "pip install 'PROJECT/e e.whl[train]'",
+        ),
+        (
+            {
+                "url": "https://example.org/e.git",
+                "vcs_info": {"vcs": "git", "commit_id": "abc"},
+            },
+            "pip install 'emotion-edge[train] @ git+https://example.org/e.git@abc'",
+        ),
+        (
+            {"url": "https://example.org/e.whl", "archive_info": {}},
+            "pip install 'emotion-edge[train] @ https://example.org/e.whl'",
+        ),
+        ({"url": "file:///gone/since", "dir_info": {}}, "pip install 'emotion-edge[train]'"),
+        ("no JSON", "pip install 'emotion-edge[train]'"),
+    ],
+)
+def test_the_install_line_names_where_this_was_installed_from(
+    record: object, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pyproject.toml", "e e.whl"):
+        (tmp_path / name).touch()
+    text = record if record is None or isinstance(record, str) else json.dumps(record)
+    text = text and text.replace("PROJECT", str(tmp_path))
+    monkeypatch.setattr(metadata, "distribution", lambda _: Installed(text))
+    assert install_hint("train") == hint.replace("PROJECT", str(tmp_path))
+
+
+def test_a_checkout_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_: str) -> None:
+        raise metadata.PackageNotFoundError
+
+    monkeypatch.setattr(metadata, "distribution", missing)
+    root = Path(__file__).parents[2]
+    if not (root / "runtime").is_dir():
+        pytest.skip("the package is not run from this checkout")
+    assert install_hint("faces") == f"pip install -e '{root}[faces]'"

@@ -261,11 +261,13 @@ def test_annotated_copies_keep_their_folders_and_show_a_box(folder: Path, tmp_pa
 def test_interrupted_run_goes_on_and_loses_no_face(folder: Path, tmp_path: Path) -> None:
     (folder / "c.jpg").unlink()
     whole = tmp_path / "whole.jsonl"
-    run(folder, "--faces", "-f", "jsonl", "-o", whole)
+    run(folder, "--faces", "-f", "jsonl", "-o", whole, "--resume")
+    settings = whole.with_name("whole.jsonl.settings.json").read_bytes()
     lines = whole.read_bytes().splitlines(keepends=True)
     for cut in range(len(lines) + 1):
         part = tmp_path / f"{cut}.jsonl"
         part.with_name(part.name + ".partial").write_bytes(b"".join(lines[:cut]) + b'{"path": "x')
+        part.with_name(part.name + ".settings.json").write_bytes(settings)
         assert run(folder, "--faces", "-f", "jsonl", "-o", part, "--resume").exit_code == 0
         assert part.read_bytes() == whole.read_bytes()
 

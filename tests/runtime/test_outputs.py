@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
-from synthetic import CLASSES, read_lines, save_face
+from synthetic import CLASSES, band_model, read_lines, save_face
 
 Infer = Callable[..., Result]
 
@@ -188,13 +189,177 @@ class TestResume:
         assert "going on after" in result.stderr
         assert output.read_bytes() == whole
 
+    def arguments(self, model: Path, faces: Path, output: Path) -> list[object]:
+        return [faces, "-m", model, "-f", "jsonl", "-o", output, "--resume"]
+
+    def interrupt(self, output: Path, lines: int) -> bytes:
+        """Leave of a complete output what a kill would have left; return the whole."""
+        whole = output.read_bytes()
+        output.unlink()
+        kept = whole.splitlines(keepends=True)[:lines]
+        output.with_name(output.name + ".partial").write_bytes(b"".join(kept) + b'{"path": "x')
+        return whole
+
     def test_other_pictures_are_refused(
         self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path
     ) -> None:
-        line = json.dumps({"path": "other.png"}) + "\n"
-        (tmp_path / "a.jsonl.partial").write_text(line)
         output = tmp_path / "a.jsonl"
-        result = infer(faces, "-m", model_file, "-f", "jsonl", "-o", output, "--resume")
+        arguments = self.arguments(model_file, faces, output)
+        infer(*arguments)
+        whole = self.interrupt(output, 3)
+        (faces / "album 0" / "1.png").unlink()
+        result = infer(*arguments)
         assert result.exit_code == 1
         assert "not those of the interrupted run" in result.stderr
-        assert (tmp_path / "a.jsonl.partial").read_text() == line
+        lines = whole.splitlines(keepends=True)[:3]
+        assert (tmp_path / "a.jsonl.partial").read_bytes() == b"".join(lines)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (["-m", "other"], "model_sha256"),
+            (["--min-confidence", "0.9"], "min_confidence 0.0 instead of 0.9"),
+            (["--faces"], "faces false instead of true"),
+            (["--faces", "--largest"], "largest false instead of true"),
+            (["--faces", "--min-face", "50"], "min_face null instead of 50"),
+        ],
+    )
+    @pytest.mark.parametrize("complete", [False, True])
+    def test_results_of_other_settings_are_not_mixed_in(
+        self,
+        infer: Infer,
+        model_file: Path,
+        faces: Path,
+        tmp_path: Path,
+        change: list[str],
+        message: str,
+        complete: bool,
+    ) -> None:
+        output = tmp_path / "a.jsonl"
+        arguments = self.arguments(model_file, faces, output)
+        infer(*arguments)
+        if not complete:
+            self.interrupt(output, 3)
+        before = {path: path.read_bytes() for path in tmp_path.glob("a.jsonl*")}
+        other = band_model(tmp_path / "other.onnx", metadata={"training": '{"seed": 1}'})
+        result = infer(*arguments, *[str(other) if one == "other" else one for one in change])
+        assert result.exit_code == 1
+        assert message in result.stderr
+        assert "name another file, or remove this one" in result.stderr
+        assert {path: path.read_bytes() for path in tmp_path.glob("a.jsonl*")} == before
+
+    def test_lines_without_their_settings_are_refused(
+        self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path
+    ) -> None:
+        """As a version before this left them, or another run wrote them."""
+        output = tmp_path / "a.jsonl"
+        arguments = self.arguments(model_file, faces, output)
+        for name in ("a.jsonl.partial", "a.jsonl"):
+            (tmp_path / name).write_text(json.dumps({"path": "other.png"}) + "\n")
+            result = infer(*arguments)
+            assert result.exit_code == 1
+            assert f"{tmp_path / name}: is there, but not the settings" in result.stderr
+            assert "Remove it to begin anew" in result.stderr
+            assert (tmp_path / name).read_text() == '{"path": "other.png"}\n'
+            assert [path.name for path in tmp_path.glob("a.jsonl*")] == [name]
+            (tmp_path / name).unlink()
+
+    def test_what_is_complete_is_not_classified_again(
+        self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path
+    ) -> None:
+        output, sheet = tmp_path / "a.jsonl", tmp_path / "sheet.png"
+        arguments = self.arguments(model_file, faces, output)
+        first = infer(*arguments)
+        whole, written = output.read_bytes(), output.stat().st_mtime_ns
+        result = infer(*arguments, "--contact-sheet", sheet)
+        assert "complete already" in result.stderr
+        assert first.stderr.strip() in result.stderr, "the summary is the same"
+        assert result.exit_code == first.exit_code == 1, "one picture is damaged"
+        assert sheet.is_file()
+        assert (output.read_bytes(), output.stat().st_mtime_ns) == (whole, written)
+        assert not list(tmp_path.glob("*.partial"))
+        late = save_face(faces / "late.png", 0)
+        more = infer(*arguments)
+        assert more.exit_code == 1
+        assert f"is complete, but has no line of {late}" in more.stderr
+        late.unlink()
+        output.write_bytes(whole[:-1])
+        assert "has been changed since it was complete" in infer(*arguments).stderr
+
+    def test_summary_sheet_and_folders_cover_what_was_done_before(
+        self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path
+    ) -> None:
+        output, folder = tmp_path / "a.jsonl", tmp_path / "sorted"
+        arguments = self.arguments(model_file, faces, output)
+        sheets = [tmp_path / "0.png", tmp_path / "1.png"]
+        first = infer(*arguments, "--contact-sheet", sheets[0])
+        self.interrupt(output, 4)
+        result = infer(*arguments, "--contact-sheet", sheets[1], "--sort-into", folder)
+        assert result.stderr == f"going on after 4 pictures\n{first.stderr}"
+        assert sheets[0].read_bytes() == sheets[1].read_bytes()
+        assert relative(folder) == EXPECTED
+
+    def test_crops_that_an_earlier_run_did_not_write_are_named(
+        self, infer: Infer, tmp_path: Path
+    ) -> None:
+        photograph = Path(__file__).parents[2] / "docs" / "faces.png"
+        output, crops = tmp_path / "a.jsonl", tmp_path / "crops"
+        arguments = [photograph, "--faces", "-f", "jsonl", "-o", output, "--resume"]
+        infer(*arguments)
+        result = infer(*arguments, "--crops", crops)
+        assert result.exit_code == 1
+        assert "faces.png_1.png: not written: an earlier run classified it" in result.stderr
+        assert "5 outputs could not be written" in result.stderr
+        assert not crops.exists()
+
+    def test_a_second_process_is_told_to_wait(
+        self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path
+    ) -> None:
+        output = tmp_path / "a.jsonl"
+        command = self.command(model_file, Path("-"), output)
+        picture = f"{faces / 'album 0' / '0.png'}\n"
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as first:
+            assert first.stdin is not None
+            first.stdin.write(picture.encode())
+            first.stdin.flush()
+            partial = tmp_path / "a.jsonl.partial"
+            for _ in range(600):
+                if partial.exists() and partial.stat().st_size:
+                    break
+                time.sleep(0.02)
+            arguments = self.arguments(model_file, Path("-"), output)
+            second = infer(*arguments, input=picture)
+            assert second.exit_code == 1
+            assert f"{output}: another process is writing it" in second.stderr
+            first.stdin.close()
+            assert first.wait(timeout=60) == 0
+        assert len(output.read_text().splitlines()) == 1
+        assert "complete already" in infer(*arguments, input=picture).stderr
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="links as POSIX has them")
+    def test_a_planted_partial_file_is_not_followed(
+        self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path
+    ) -> None:
+        victim = tmp_path / "victim"
+        victim.write_text("whole\nbroken")
+        partial = tmp_path / "a.jsonl.partial"
+        arguments = self.arguments(model_file, faces, tmp_path / "a.jsonl")
+        for plant in (partial.symlink_to, partial.hardlink_to):
+            plant(victim)
+            result = infer(*arguments)
+            assert result.exit_code == 1
+            assert "a.jsonl.partial: " in result.stderr
+            partial.unlink()
+        os.mkfifo(partial)
+        assert "is no regular file" in infer(*arguments).stderr
+        assert victim.read_text() == "whole\nbroken"
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="a FIFO")
+    def test_what_is_no_regular_file_cannot_be_resumed(
+        self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path
+    ) -> None:
+        os.mkfifo(tmp_path / "fifo")
+        for output in (tmp_path / "fifo", Path("/dev/stdout")):
+            result = infer(*self.arguments(model_file, faces, output))
+            assert result.exit_code == 1
+            assert "is no regular file; --resume needs one" in result.stderr

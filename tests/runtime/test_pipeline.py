@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_runtime import EmotionClassifier, PictureError, jpeg, read_face
-from emotion_runtime.cpus import _quota, usable_cpus
+from emotion_runtime import EmotionClassifier, PictureError, cpus, jpeg, read_face
+from emotion_runtime.cpus import cpu_quota, usable_cpus
 from synthetic import CLASSES, band_face
 
 Infer = Callable[..., Result]
@@ -80,13 +80,23 @@ def test_a_stream_given_up_leaves_no_thread(classifier: EmotionClassifier, worke
     assert threading.active_count() == before
 
 
-def test_an_error_of_the_source_reaches_the_caller(classifier: EmotionClassifier) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("count", [0, 1, 2, 50])
+def test_an_error_of_the_source_comes_behind_the_answers_to_what_it_gave(
+    classifier: EmotionClassifier, workers: int, count: int
+) -> None:
     def pictures() -> Iterator[object]:
-        yield band_face(0)
+        for number in range(count):
+            yield band_face(number % 3)
         raise RuntimeError("the disk is gone")
 
+    before, answers = threading.active_count(), []
+    stream = classifier.predict_many(pictures(), workers=workers, batch_size=8)
     with pytest.raises(RuntimeError, match="disk is gone"):
-        list(classifier.predict_many(pictures(), workers=2))
+        answers.extend(stream)
+    labels = [CLASSES[number % 3] for number in range(count)]
+    assert [answer.label for answer in answers] == labels
+    assert threading.active_count() == before
 
 
 # Real headers with anything behind them get further into the decoders than noise does.
@@ -179,7 +189,7 @@ def test_ctrl_c_keeps_whole_lines_and_ends_in_one_sentence(
     process.send_signal(signal.SIGINT)
     message = process.stderr.read().decode()
     process.stdin.close()
-    assert process.wait(timeout=30) == 1
+    assert process.wait(timeout=30) == 130
     assert "interrupted" in message
     assert "Traceback" not in message
     lines = partial.read_text().splitlines()
@@ -216,10 +226,79 @@ def test_cpus_are_those_that_the_process_may_use(
     assert usable_cpus() == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "4,2")  # a list, as OpenMP allows: left alone
     assert usable_cpus() >= 1
-    for text, expected in {"150000 100000": 2, "50000 100000": 0, "max 100000": None}.items():
-        (tmp_path / "cpu.max").write_text(text)
-        assert _quota(tmp_path / "cpu.max") == expected
-    assert _quota(tmp_path / "nowhere") is None
+    monkeypatch.setenv("OMP_NUM_THREADS", "9" * 5000)
+    assert usable_cpus() >= 1
+
+
+def groups(root: Path, files: dict[str, str]) -> Path:
+    """Write the files of control groups."""
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "expected"),
+    [
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/\n", {"cpu.max": "50000 100000\n"}, 0.5),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, None),
+        ("0::/\n", {"cpu.max": "0 0\n"}, None),
+        ("0::/\n", {"cpu.max": "much\n"}, None),
+        ("0::/\n", {}, None),
+        # Nested: the smallest on the way up counts, a neighbour does not.
+        (
+            "0::/a/b/c\n",
+            {
+                "a/cpu.max": "200000 100000",
+                "a/b/cpu.max": "max 100000",
+                "a/b/c/cpu.max": "400000 100000",
+                "a/x/cpu.max": "1000 100000",
+            },
+            2.0,
+        ),
+        # A path that is not mounted here, or leads out of here.
+        ("0::/docker/1234\n", {"cpu.max": "300000 100000"}, 3.0),
+        ("0::/../../a\n", {"a/cpu.max": "300000 100000"}, 3.0),
+        # Version 1: joined controllers, one of them alone, and no limit.
+        (
+            "5:memory:/m\n4:cpu,cpuacct:/a/b\n",
+            {
+                "cpu,cpuacct/a/cpu.cfs_quota_us": "25000\n",
+                "cpu,cpuacct/a/cpu.cfs_period_us": "100000\n",
+                "cpu,cpuacct/a/b/cpu.cfs_quota_us": "-1\n",
+                "cpu,cpuacct/a/b/cpu.cfs_period_us": "100000\n",
+            },
+            0.25,
+        ),
+        (
+            "4:cpu,cpuacct:/docker/1234\n",
+            {"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"},
+            2.5,
+        ),
+        ("3:cpuset:/a\n", {"cpuset/a/cpu.cfs_quota_us": "1000"}, None),
+        # Both versions mounted at once.
+        ("4:cpu:/\n0::/a\n", {"unified/a/cpu.max": "70000 100000"}, 0.7),
+    ],
+)
+def test_the_quota_of_control_groups_is_read(
+    tmp_path: Path, own: str, files: dict[str, str], expected: float | None
+) -> None:
+    (tmp_path / "own").write_text(own)
+    assert cpu_quota(tmp_path / "own", groups(tmp_path / "root", files)) == expected
+
+
+@pytest.mark.parametrize(
+    ("quota", "workers"), [(0.5, 1), (0.01, 1), (1.2, 2), (2.0, 2), (99, 8), (None, 8)]
+)
+def test_a_part_of_a_cpu_counts_as_one(
+    monkeypatch: pytest.MonkeyPatch, quota: float | None, workers: int
+) -> None:
+    monkeypatch.setattr(cpus, "cpu_quota", lambda: quota)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert usable_cpus() == workers
 
 
 @pytest.mark.parametrize("decoder", ["simplejpeg", "Pillow"])

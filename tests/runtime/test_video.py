@@ -121,7 +121,8 @@ def test_missing_opencv_is_answered_with_what_installs_it(
     monkeypatch.setitem(sys.modules, "cv2", None)
     result = run(clip, "--faces")
     assert result.exit_code == 1
-    assert "pip install 'emotion-edge[faces]'" in result.stderr
+    assert "pip install " in result.stderr
+    assert "[faces]" in result.stderr
 
 
 def test_camera_that_is_not_there_is_one_sentence() -> None:

@@ -118,6 +118,9 @@ def test_runs_that_do_not_belong_together_are_refused(
         result = average(*arguments, "-o", tmp_path / "mean")
         assert result.exit_code == code, result.output
         assert message in result.stderr
+    result = average(first, other, "-o", first, "--overwrite")
+    assert result.exit_code == 2
+    assert "is read by this run" in result.stderr
     elsewhere = write_data(tmp_path / "other", (9, 9, 8), 2)
     result = average(first, first, "-o", tmp_path / "mean", "--data", elsewhere)
     assert result.exit_code == 1

@@ -115,6 +115,17 @@ def test_weights_that_are_not_finite_or_do_not_fit_are_refused(
         blend([Checkpoint("edge", CLASSES, weights), bent])
 
 
+def test_one_changed_weight_is_noticed(tmp_path: Path, weights: dict[str, torch.Tensor]) -> None:
+    Checkpoint("edge", CLASSES, weights).save(tmp_path / "whole.pt")
+    data = bytearray((tmp_path / "whole.pt").read_bytes())
+    largest = max(weights.values(), key=torch.numel)
+    place = data.index(largest.contiguous().numpy().tobytes()[:64])
+    data[place + 5] ^= 1
+    (tmp_path / "bent.pt").write_bytes(data)
+    with pytest.raises(CheckpointError, match="checksum in it does not hold"):
+        load_checkpoint(tmp_path / "bent.pt")
+
+
 def archive(entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as packed:

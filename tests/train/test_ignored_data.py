@@ -111,7 +111,7 @@ def test_what_is_not_read_is_counted_with_an_example(tmp_path: Path) -> None:
     save_face(data / "more" / "sad" / "c.png", 1)
     save_face(data / "top.png", 1)
     save_face(data / "train" / "bored" / "d.png", 1)
-    for name in ("x.raw", "y.raw", "notes.txt", ".DS_Store"):
+    for name in ("x.psd", "y.psd", "notes.txt", ".DS_Store"):
         (data / "test" / "happy" / name).touch()
     (data / "empty").mkdir()
     told = read_source(data, CLASSES).passed_over
@@ -120,7 +120,7 @@ def test_what_is_not_read_is_counted_with_an_example(tmp_path: Path) -> None:
         "1 picture outside of train and test",
         "train: pictures of classes that are not trained on (bored 1)",
         "train: 1 picture in no class folder",
-        "test/happy: 4 files that no suffix names a picture (.raw 2, hidden 1, .txt 1; such as",
+        "test/happy: 4 files that no suffix names a picture (.psd 2, hidden 1, .txt 1; such as",
     ]
     assert len(told) == len(expected)
     for line, start in zip(told, expected, strict=True):

@@ -51,7 +51,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(command, "say", stop)
         arguments = [data, "-o", folder / "run", "--augmentation", "none", *options]
         result = CliRunner().invoke(command.main, [str(argument) for argument in arguments])
-    assert result.exit_code == 1, result.output
+    assert result.exit_code == 130, result.output
     assert "go on with" in told[-1]
     return folder
 

@@ -1,5 +1,20 @@
-"""``python -m emotion_train``, which torchrun can start by ``-m``."""
+"""Where the command ``emotion-train`` (and ``python -m emotion_train``) begins."""
 
-from emotion_train.cli import main
+from __future__ import annotations
 
-main(prog_name="emotion-train")
+
+def run() -> None:
+    """Run the command."""
+    from emotion_runtime.signals import exit_on_interrupt
+
+    exit_on_interrupt()  # before any other import
+    from emotion_runtime.streams import open_standard_streams
+
+    open_standard_streams()
+    from emotion_train.cli import main
+
+    main(prog_name="emotion-train")
+
+
+if __name__ == "__main__":
+    run()

@@ -19,12 +19,16 @@ import click
 
 from emotion_runtime.commands import (
     CONTEXT,
+    Command,
     guarded,
     quiet_option,
+    require,
     say,
+    show,
     verbose_option,
     version_option,
 )
+from emotion_train.cli import refuse_inputs_within
 
 if TYPE_CHECKING:
     from emotion_train.checkpoint import Checkpoint
@@ -35,7 +39,7 @@ _DATA_FIELDS = ("network", "size", "seed", "validation_per_class", "holdout")
 _BATCH = 256
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(cls=Command, context_settings=CONTEXT)
 @click.argument(
     "runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN_DIR|FILE.pt..."
 )
@@ -88,10 +92,13 @@ def main(
       python -m emotion_train.average runs/a runs/b runs/c -o runs/mean
       emotion-export mean.onnx -c runs/mean
     """
+    require("train")
     from emotion_train.run import prepare_folder
 
     if len(runs) < 2:
         raise click.UsageError("an average needs two runs or more.")
+    if overwrite:
+        refuse_inputs_within(output, (*runs, *((data,) if data else ())))
     prepare_folder(output, resume=False, overwrite=overwrite)
     Averaging(
         data or _data_of(runs[0]),
@@ -100,7 +107,7 @@ def main(
         answered=answered,
         with_test=not no_test,
         say=(lambda _: None) if quiet else say,
-        show=(lambda _: None) if quiet else click.echo,
+        show=(lambda _: None) if quiet else show,
     ).average(runs)
 
 

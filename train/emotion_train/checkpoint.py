@@ -89,8 +89,9 @@ class Checkpoint:
             **self.__dict__,
             "labels": list(self.labels),
         }
-        with replacing(path) as temporary:
-            torch.save(values, temporary)
+        # To an open file: torch's own writer has no word for a full disk.
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            torch.save(values, file)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

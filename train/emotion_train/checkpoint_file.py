@@ -121,6 +121,8 @@ def _structure_of(path: Path, file: BinaryIO, size: int) -> bytes:
                 f"{path}: holds {pickles[0].file_size / 2**20:.0f} MiB beside its tensors; a "
                 f"checkpoint has at most {MAX_STRUCTURE_BYTES >> 20}."
             )
+        if archive.testzip() is not None:  # torch does not look at the checksums
+            raise CheckpointError(f"{path}: damaged: a checksum in it does not hold.")
         return archive.read(pickles[0])
 
 

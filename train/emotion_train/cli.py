@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,17 @@ from click.core import ParameterSource
 
 from emotion_runtime.commands import (
     CONTEXT,
+    Command,
     guarded,
     quiet_option,
+    require,
     say,
+    show,
     verbose_option,
     version_option,
 )
 from emotion_runtime.labels import check_labels
+from emotion_runtime.signals import INTERRUPTED, Terminated, raise_on_signals
 from emotion_train.augmentation import AUGMENTATIONS
 from emotion_train.networks import NETWORKS
 from emotion_train.recipe import (
@@ -122,14 +127,15 @@ def _recipe_options(command: Any) -> Any:
     return command
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     metavar="RUN_DIR",
-    help="Folder of the run.  [default: runs/NETWORK]",
+    help="Folder of the run; one that holds something is refused without --resume or "
+    "--overwrite.  [default: runs/NETWORK]",
 )
 @click.option(
     "--classes",
@@ -277,10 +283,14 @@ def main(
         "with_test": not no_test,
     }
     folder = output or Path("runs") / recipe.network
+    require("train")
     from emotion_train.distributed import joined, restarts
     from emotion_train.run import Run, prepare_folder
     from emotion_train.run_record import RUN
 
+    if overwrite:
+        refuse_inputs_within(folder, (data, *start_from, *([votes] if votes else []), *teacher))
+    raise_on_signals()
     if restarts() and (folder / RUN).exists():  # the same command again: it must not begin anew
         resume, overwrite = True, False
     try:
@@ -302,14 +312,30 @@ def main(
                 folder=folder,
                 place=place,
                 say=(lambda _: None) if quiet else say,
-                show=(lambda _: None) if quiet else click.echo,
+                show=(lambda _: None) if quiet else show,
                 threads=threads,
                 progress=not quiet,
                 **options,
             ).train(recipe, resume=stored, overwrite=overwrite)
-    except KeyboardInterrupt:
-        say(f"interrupted; go on with: emotion-train {data} -o {folder} --resume")
-        context.exit(1)
+    except (KeyboardInterrupt, Terminated) as error:
+        ended, code = "interrupted", INTERRUPTED
+        if isinstance(error, Terminated):
+            ended, code = "terminated", 128 + error.number
+        if (folder / RUN).exists():
+            command = shlex.join(["emotion-train", str(data), "-o", str(folder), "--resume"])
+            say(f"{ended}; go on with: {command}")
+        else:
+            say(f"{ended} before the training began; nothing was saved.")
+        context.exit(code)
+
+
+def refuse_inputs_within(folder: Path, inputs: Iterable[Path | str]) -> None:
+    """Refuse to replace a run that the new one learns from, or that lies with its data."""
+    for source in map(Path, inputs):
+        if source.exists() and source.resolve().is_relative_to(folder.resolve()):
+            raise click.UsageError(
+                f"{source} is read by this run, and {folder} is replaced by it: name another -o."
+            )
 
 
 def _classes(listed: str | None, each: tuple[str, ...]) -> tuple[str, ...]:

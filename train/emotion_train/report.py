@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from emotion_runtime.atomic import replacing
+from emotion_runtime.text_width import display_width, right
 from emotion_train import plots
 from emotion_train.balance import balance_table
 from emotion_train.confidence import Coverage
@@ -260,11 +261,8 @@ def class_table(dataset: Dataset) -> str:
         rows.append(("hold-out", dataset.holdout.counts(classes)))
     if dataset.test is not None:
         rows.append(("test", dataset.test.counts(classes)))
-    widths = [max(8, len(name) + 2) for name in (*dataset.classes, "total")]
-    lines = [
-        " " * 11
-        + "".join(f"{n:>{w}}" for n, w in zip((*dataset.classes, "total"), widths, strict=True))
-    ]
+    widths = [max(8, display_width(name) + 2) for name in (*dataset.classes, "total")]
+    lines = [" " * 11 + "".join(map(right, (*dataset.classes, "total"), widths))]
     for name, counts in rows:
         values = [*counts, counts.sum()]
         lines.append(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 
 from emotion_runtime.commands import (
     CONTEXT,
+    Command,
     fail,
     guarded,
     quiet_option,
@@ -19,6 +19,7 @@ from emotion_runtime.commands import (
     verbose_option,
     version_option,
 )
+from emotion_runtime.signals import raise_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="FOLDER")
 @click.option(
     "-m",
@@ -103,7 +104,10 @@ def main(
       emotion-eval DATA/test -m model.onnx --wrong wrong.csv --contact-sheet wrong.png
       emotion-eval DATA/test -m model.onnx -f json -o figures.json
 
+    A file that you name for results is replaced, unless it is one of the pictures.
+
     Exit code 0: every picture was read. 1: some could not be, or the run failed. 2: wrong usage.
+    130: interrupted by Ctrl-C. 143: ended by SIGTERM.
     """
     for picture in (confusion_matrix, contact_sheet):
         if picture is not None and picture.suffix.lower() not in _PICTURE_SUFFIXES:
@@ -116,21 +120,38 @@ def main(
     from emotion_runtime.evaluate.evaluation import Evaluator
     from emotion_runtime.evaluate.folders import find_class_folders
     from emotion_runtime.evaluate.wrong_pictures import WrongPictures
+    from emotion_runtime.json_text import to_json
     from emotion_runtime.output import opened_output
+    from emotion_runtime.output_guard import OutputGuard
     from emotion_runtime.progress import counting
 
     classifier = EmotionClassifier(model, min_confidence=min_confidence)
+    guard = OutputGuard(
+        {
+            "-o": output,
+            "--wrong": wrong,
+            "--confusion-matrix": confusion_matrix,
+            "--contact-sheet": contact_sheet,
+        }
+    )
+    guard.check(classifier.model_path)
+    raise_on_signals()
     source = find_class_folders(folder, classifier.labels)
     pictures = WrongPictures(classifier.labels, wrong, contact_sheet)
+
+    def take(prediction: Prediction, label: str) -> None:
+        if prediction.path is not None:
+            guard.check(prediction.path)  # before anything is written
+        pictures.add(prediction, label)
 
     def show_progress(stream: Iterator[Prediction]) -> Iterator[Prediction]:
         return counting(stream, "pictures", sys.stderr, quiet=quiet)
 
-    evaluation = Evaluator(classifier, source, workers, pictures.add, show_progress).evaluate()
+    evaluation = Evaluator(classifier, source, workers, take, show_progress).evaluate()
     with opened_output(output) as stream:
         if format_name == "json":
             figures = {"model": classifier.model_path.name, **evaluation.to_dict()}
-            stream.write(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
+            stream.write(to_json(figures, indent=2) + "\n")
         else:
             from emotion_runtime.evaluate.table import format_evaluation
 
@@ -146,13 +167,13 @@ def main(
 
 
 def _draw(evaluation: Evaluation, classifier: EmotionClassifier, path: Path) -> None:
-    from emotion_runtime.atomic import naming, replacing
+    from emotion_runtime.atomic import replacing
     from emotion_runtime.evaluate.confusion_matrix import draw_confusion_matrix
 
     metrics = evaluation.metrics
     title = f"{classifier.model_path.stem}: {metrics.accuracy:.1%} of {metrics.confusion.sum():,}"
     image = draw_confusion_matrix(metrics.confusion, evaluation.labels, title)
-    with naming(path), replacing(path) as temporary:
+    with replacing(path) as temporary:
         image.save(temporary)
 
 
@@ -173,4 +194,6 @@ def _notes(evaluation: Evaluation) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m emotion_runtime.evaluate.cli")
+    from emotion_runtime.evaluate.__main__ import run
+
+    run()

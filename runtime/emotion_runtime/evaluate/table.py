@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 from emotion_runtime.evaluate.evaluation import Evaluation
 from emotion_runtime.prediction import counted
+from emotion_runtime.terminal import escape_controls
+from emotion_runtime.text_width import display_width, left, right
 
 
 def format_evaluation(evaluation: Evaluation) -> str:
     """Return the figures as lines of text."""
-    return "\n".join(_lines(evaluation)) + "\n"
+    return "".join(escape_controls(line) + "\n" for line in _lines(evaluation))
 
 
 def _lines(evaluation: Evaluation) -> Iterator[str]:
@@ -24,20 +26,20 @@ def _lines(evaluation: Evaluation) -> Iterator[str]:
         else f"{balanced:.2%}"
     )
     share = evaluation.covered / total
-    right = evaluation.covered_right / max(1, evaluation.covered)
+    share_right = evaluation.covered_right / max(1, evaluation.covered)
     yield f"pictures           {total:,}"
     yield f"accuracy           {metrics.accuracy:.2%} (95 % interval {low:.1%} to {high:.1%})"
     yield f"balanced accuracy  {balance}"
     yield f"calibration error  {metrics.calibration_error:.2%}"
     yield f"coverage           {share:.2%} at a confidence threshold of " + (
-        f"{evaluation.min_confidence:.2f}, accuracy there {right:.2%}"
+        f"{evaluation.min_confidence:.2f}, accuracy there {share_right:.2%}"
     )
-    width = max(5, *map(len, labels))
+    width = max(5, *map(display_width, labels))
     yield ""
     yield f"{'class':<{width}}  precision   recall       F1  pictures"
     for place, name in enumerate(labels):
         yield (
-            f"{name:<{width}}  {_percent(metrics.precision[place], 9)}  "
+            f"{left(name, width)}  {_percent(metrics.precision[place], 9)}  "
             + (
                 f"{_percent(metrics.recall[place], 7)}  {_percent(metrics.f1[place], 7)}"
                 if metrics.support[place]
@@ -47,11 +49,11 @@ def _lines(evaluation: Evaluation) -> Iterator[str]:
         )
     yield ""
     yield f"{'true ↓  predicted →':<{max(19, width)}}" + "".join(
-        f"  {name:>{max(7, len(name))}}" for name in labels
+        f"  {right(name, max(7, display_width(name)))}" for name in labels
     )
     for row, name in enumerate(labels):
-        yield f"{name:<{max(19, width)}}" + "".join(
-            f"  {count:>{max(7, len(column))},}"
+        yield left(name, max(19, width)) + "".join(
+            f"  {count:>{max(7, display_width(column))},}"
             for column, count in zip(labels, metrics.confusion[row], strict=True)
         )
     if evaluation.others:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
 from emotion_runtime.contact_sheet import ContactSheet
+from emotion_runtime.csv_rows import CsvRows
 from emotion_runtime.output import opened_output
 from emotion_runtime.prediction import Prediction
 
@@ -65,9 +65,9 @@ class WrongPictures:
             self._sheet.save()
 
     def _write(self, stream: TextIO) -> None:
-        rows = csv.writer(stream, lineterminator="\n")
-        rows.writerow(COLUMNS)
+        rows = CsvRows(stream)
+        rows.write(COLUMNS)
         for path, true, predicted, confidence, chance in sorted(
             self._rows, key=lambda row: (-row[3], row[0])
         ):
-            rows.writerow([path, true, predicted, f"{confidence:.6f}", f"{chance:.6f}"])
+            rows.write([path, true, predicted, f"{confidence:.6f}", f"{chance:.6f}"])

@@ -1,0 +1,20 @@
+"""Where the command ``emotion-eval`` (and ``python -m emotion_runtime.evaluate``) begins."""
+
+from __future__ import annotations
+
+
+def run() -> None:
+    """Run the command."""
+    from emotion_runtime.signals import exit_on_interrupt
+
+    exit_on_interrupt()  # before any other import
+    from emotion_runtime.streams import open_standard_streams
+
+    open_standard_streams()
+    from emotion_runtime.evaluate.cli import main
+
+    main(prog_name="emotion-eval")
+
+
+if __name__ == "__main__":
+    run()

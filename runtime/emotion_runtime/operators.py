@@ -1,0 +1,64 @@
+"""The operators that a model file may use: arithmetic on tensors, and nothing else.
+
+Left out are control flow (``Loop``, ``Scan``, ``If``: a file of a few bytes could run for ever),
+random numbers (parity with PyTorch could not be checked), text, sequences and image decoders, and
+whatever is neither ONNX's own nor written by onnxruntime's optimiser: a custom operator is code
+from elsewhere.
+"""
+
+from __future__ import annotations
+
+# ONNX's own, as of opset 25.
+_ONNX = """
+Abs Acos Acosh Add AffineGrid And ArgMax ArgMin Asin Asinh Atan Atanh Attention AveragePool
+BatchNormalization BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu
+CenterCropPad Clip Col2Im Compress Concat Constant ConstantOfShape Conv ConvInteger ConvTranspose
+Cos Cosh CumSum DeformConv DepthToSpace DequantizeLinear Det Div Dropout DynamicQuantizeLinear
+Einsum Elu Equal Erf Exp Expand EyeLike Flatten Floor GRU Gather GatherElements GatherND Gelu Gemm
+GlobalAveragePool GlobalLpPool GlobalMaxPool Greater GreaterOrEqual GridSample GroupNormalization
+HardSigmoid HardSwish Hardmax Identity InstanceNormalization IsInf IsNaN LRN LSTM
+LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax LpNormalization LpPool MatMul
+MatMulInteger Max MaxPool MaxRoiPool MaxUnpool Mean MeanVarianceNormalization Min Mish Mod Mul Neg
+NonMaxSuppression NonZero Not OneHot Or PRelu Pad Pow QLinearConv QLinearMatMul QuantizeLinear
+RMSNormalization RNN Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax
+ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize ReverseSequence
+RoiAlign RotaryEmbedding Round Scatter ScatterElements ScatterND Selu Shape Shrink Sigmoid Sign Sin
+Sinh Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Swish Tan Tanh
+ThresholdedRelu Tile TopK Transpose Trilu Unique Unsqueeze Upsample Where Xor
+"""
+
+# What onnxruntime's optimiser writes into an .ort file in their place.
+_FUSED = """
+BiasGelu BiasSoftmax DequantizeLinear DynamicQuantizeMatMul FastGelu FusedConv FusedGemm
+FusedMatMul Gelu GridSample MatMulIntegerToFloat NhwcConv NhwcFusedConv NhwcMaxPool QGemm QLinearAdd
+QLinearAveragePool QLinearConcat QLinearConv QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul
+QLinearSigmoid QLinearSoftmax QLinearWhere QuantizeLinear QuickGelu SkipLayerNormalization
+"""
+_BLOCKED = """
+AveragePool Conv GlobalAveragePool GlobalMaxPool MaxPool ReorderInput ReorderOutput Upsample
+"""
+
+_BY_DOMAIN = {
+    "": frozenset(_ONNX.split()),
+    "ai.onnx": frozenset(_ONNX.split()),
+    "com.microsoft": frozenset(_FUSED.split()),
+    "com.microsoft.nchwc": frozenset(_BLOCKED.split()),
+}
+
+
+def check_operator(domain: str, name: str) -> None:
+    """Refuse an operator that no model file of this toolkit needs.
+
+    Args:
+        domain: The set that it comes from; empty for ONNX's own.
+        name: Such as ``Conv``.
+
+    Raises:
+        ValueError: It is not in the list; the message goes behind the name of a file.
+    """
+    if name not in _BY_DOMAIN.get(domain, ()):
+        shown = f"{domain}.{name}" if domain else name
+        raise ValueError(
+            f"it uses the operator {shown[:80]!r}, which is not on the list of those that a model "
+            f"file may use (arithmetic on tensors; no control flow, randomness or custom code)"
+        )

@@ -1,0 +1,122 @@
+"""No output is ever one of the inputs, nor another output of the same run."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from emotion_runtime.atomic import exists_already
+from emotion_runtime.errors import OutputError
+
+T = TypeVar("T")
+
+
+class OutputGuard:
+    """Compares the files that a run will write with those that it reads, by device and inode.
+
+    Devices and FIFOs are left out: they may be read and written at once.
+
+    Args:
+        outputs: The option that names a file → the file; None for options not given.
+
+    Raises:
+        OutputError: Two of them are one file.
+    """
+
+    def __init__(self, outputs: Mapping[str, Path | None]) -> None:
+        self._files: dict[tuple[int, int], str] = {}
+        self._names: dict[str, str] = {}
+        for option, path in outputs.items():
+            if path is None:
+                continue
+            name = f"{option} {path}"
+            status = _status(path)
+            if status is not None and not stat.S_ISREG(status.st_mode):
+                continue
+            real = os.path.realpath(path)
+            other = self._names.get(real)
+            if status is not None:
+                other = other or self._files.get((status.st_dev, status.st_ino))
+                self._files[status.st_dev, status.st_ino] = name
+            if other is not None:
+                raise OutputError(f"{name}: is the file of {other} too; name another.")
+            self._names[real] = name
+
+    def check(self, source: str | os.PathLike[str] | int) -> None:
+        """Refuse an input, by path or open descriptor, that is one of the outputs.
+
+        Raises:
+            OutputError: It is.
+        """
+        if not self._files:  # nothing that exists will be replaced
+            return
+        status = _status(source)
+        if status is None or (output := self._files.get((status.st_dev, status.st_ino))) is None:
+            return
+        what = "standard input" if isinstance(source, int) else os.fspath(source)
+        raise OutputError(f"{output}: is {what}, an input of this run; name another file.")
+
+    def checked(self, sources: Iterable[str]) -> Iterator[str]:
+        """Pass inputs on, each checked before it is used.
+
+        Raises:
+            OutputError: One of them is an output.
+        """
+        for source in sources:
+            self.check(source)
+            yield source
+
+    def check_standard_input(self) -> None:
+        """Refuse a list of inputs on standard input that is one of the outputs.
+
+        Raises:
+            OutputError: It is.
+        """
+        try:
+            number = sys.stdin.fileno()
+        except (AttributeError, OSError, ValueError):
+            return  # closed, or none of the system's
+        self.check(number)
+
+
+def check_video_outputs(
+    sources: Sequence[object], output: Path | None, annotate: Path | None
+) -> None:
+    """Refuse outputs of a run over videos that are one of the videos, or each other.
+
+    A video that is named is replaced. In a folder, where the names are those of the sources,
+    nothing is overwritten.
+
+    Args:
+        sources: Paths of videos; others (a camera) are passed over.
+        output: The file of results, if any.
+        annotate: The annotated video; of several sources, the folder of the annotated videos.
+
+    Raises:
+        OutputError: An output is an input, another output, or is there already in the folder.
+    """
+    videos = [source for source in sources if isinstance(source, str)]
+    outputs: dict[str, Path | None] = {"-o": output}
+    if annotate is not None and len(sources) > 1:
+        for number, video in enumerate(videos, start=1):
+            outputs[f"--annotate (of video {number})"] = annotate / Path(video).name
+    else:
+        outputs["--annotate"] = annotate
+    guard = OutputGuard(outputs)
+    for video in videos:
+        guard.check(video)
+    if annotate is not None and len(sources) > 1:
+        for video in videos:
+            if os.path.lexists(target := annotate / Path(video).name):
+                raise exists_already(target)
+
+
+def _status(path: str | os.PathLike[str] | int) -> os.stat_result | None:
+    try:
+        return os.stat(path)  # noqa: PTH116  an open descriptor too
+    except (OSError, ValueError):
+        return None  # not there, or to be reported by whoever opens it

@@ -1,0 +1,51 @@
+"""Standard input, output and error, also where the caller closed them or they cannot be written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import Literal, TextIO
+
+
+def open_standard_streams() -> None:
+    """Give Python the standard streams that the caller closed (``>&-``).
+
+    Python sets a closed one to None, and the next file that is opened would get its number. A
+    closed standard output or input becomes one that fails when it is used, with the system's own
+    words; a closed standard error becomes one that goes nowhere.
+    """
+    if sys.stdin is not None and sys.stdout is not None and sys.stderr is not None:
+        return
+    # In the wrong direction on purpose, as gnulib's stdopen does: a write to 1 shall fail.
+    for number, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            handle = os.open(os.devnull, flags)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+    if sys.stdin is None:
+        sys.stdin = _stream(0, "r")
+    if sys.stdout is None:
+        sys.stdout = _stream(1, "w")
+    if sys.stderr is None:
+        sys.stderr = _stream(2, "w")
+
+
+def abandon(stream: TextIO | None) -> None:
+    """Send what `stream` still buffers, and all that follows, nowhere.
+
+    For a stream that cannot be written: Python would complain once more at its exit.
+    """
+    # A stream without a descriptor, as a test has it, holds nothing back.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        number = stream.fileno()  # type: ignore[union-attr]
+        handle = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(handle, number)
+        os.close(handle)
+
+
+def _stream(number: int, mode: Literal["r", "w"]) -> TextIO:
+    return open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False)

@@ -1,0 +1,45 @@
+"""How many columns of a terminal a text takes, so that tables stay aligned in every script."""
+
+from __future__ import annotations
+
+_JOINER, _EMOJI_STYLE = "\u200d", "\ufe0f"
+
+
+def display_width(text: str) -> int:
+    """Return the number of terminal columns of a line of text.
+
+    East Asian wide characters and emoji take two (Unicode Standard Annex 11); combining marks
+    and what a joiner adds to an emoji take none.
+    """
+    if text.isascii():
+        return len(text)
+    import unicodedata  # the command starts without it, where all text is ASCII
+
+    width = last = 0
+    joined = False
+    for character in text:
+        code = ord(character)
+        if character == _EMOJI_STYLE and last == 1:
+            own = 1  # a narrow symbol that is shown as an emoji
+        elif (
+            joined
+            or unicodedata.category(character) in ("Mn", "Me", "Cf")
+            or 0x1160 <= code <= 0x11FF  # Hangul vowels and finals, drawn into their syllable
+            or (0x1F3FB <= code <= 0x1F3FF and last == 2)  # the skin tone of an emoji
+        ):
+            own = 0
+        else:
+            own = last = 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        joined = character == _JOINER
+        width += own
+    return width
+
+
+def left(text: str, width: int) -> str:
+    """Return `text` with spaces behind it, `width` columns wide."""
+    return text + " " * (width - display_width(text))
+
+
+def right(text: str, width: int) -> str:
+    """Return `text` with spaces before it, `width` columns wide."""
+    return " " * (width - display_width(text)) + text

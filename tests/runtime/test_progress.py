@@ -1,0 +1,75 @@
+"""The line that counts along: a total and a time left, found while the run works."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from emotion_runtime import progress
+from emotion_runtime.progress import PictureTotal, counting
+from synthetic import save_face
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def shown(
+    monkeypatch: pytest.MonkeyPatch, interval: float, items: Iterable[str], total: PictureTotal
+) -> list[str]:
+    """Return the lines that a terminal gets."""
+    # Within the test: pytest gives each phase a standard error of its own.
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setattr(progress, "_INTERVAL", interval)
+    passed = counting(
+        items, "pictures", io.StringIO(), total=total, done=lambda: 4, name=lambda item: item
+    )
+    assert list(passed) == list(items)
+    return [line.strip() for line in stream.getvalue().split("\r") if line.strip()]
+
+
+def counted(total: PictureTotal) -> int:
+    limit = time.monotonic() + 20
+    while not total() and time.monotonic() < limit:
+        time.sleep(0.01)
+    return total()
+
+
+def test_pictures_are_counted_in_the_background(tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/b/2.png", "a/.hidden/3.png", "a/.4.png", "5.png", "6.png"):
+        save_face(tmp_path / name, 0)
+    (tmp_path / "a" / "notes.txt").touch()
+    (tmp_path / "a" / "b" / "back").symlink_to(tmp_path / "a")
+    assert counted(PictureTotal([str(tmp_path / "a"), str(tmp_path / "[56].png"), "none.png"])) == 5
+    assert PictureTotal(["-"])() == 0, "nobody knows how many will come"
+
+
+def test_total_and_time_left_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(8):
+        save_face(tmp_path / f"{number}.png", 0)
+    total = PictureTotal([str(tmp_path)])
+    counted(total)
+    lines = shown(monkeypatch, 0.0, "aabc", total)  # two faces of one picture
+    assert lines[-1].startswith("7 of 8 pictures, ")
+    assert lines[-1].endswith(" s left")
+
+
+def test_no_folder_is_listed_before_progress_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "scandir", None)
+    assert shown(monkeypatch, 60.0, "abc", PictureTotal([str(tmp_path)])) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(4.4, "4 s"), (89, "89 s"), (600, "10 min"), (7500, "2 h 05 min")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert progress._time(seconds) == text

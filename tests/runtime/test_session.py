@@ -1,0 +1,346 @@
+"""onnxruntime under the toolkit: silent, safe to fork, pickled by its file."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import multiprocessing
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import emotion_models
+from emotion_runtime import EmotionClassifier, FaceFinder, ModelFileError
+from emotion_runtime.session import TELEMETRY, Session, import_onnxruntime, open_session
+from synthetic import CLASSES, band_face, band_model
+
+ROOT = Path(__file__).parents[2]
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+
+# --- telemetry ---
+
+
+def run(code: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process with a home of its own and no setting of the user."""
+    kept = {name: value for name, value in os.environ.items() if name != TELEMETRY}
+    kept |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")} | environment
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=kept, timeout=60
+    )
+
+
+PREDICT = """
+import os, sys
+from emotion_runtime import EmotionClassifier
+answer = EmotionClassifier(sys.argv[1] if sys.argv[1:] else None).predict({picture!r})
+print(answer.label, os.environ["ORT_DISABLE_TELEMETRY"])
+"""
+
+
+def test_a_prediction_writes_no_file_and_a_forked_child_ends(tmp_path: Path) -> None:
+    """Where telemetry is on, its files are there as soon as onnxruntime is imported."""
+    code = PREDICT.format(picture=str(ROOT / "samples" / "happy_01.png"))
+    if hasattr(os, "fork"):
+        code += """
+child = os.fork()
+if not child:
+    sys.exit(0)  # through the end of the interpreter, where it would wait for telemetry
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = run(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["happy", "1", "0"][: 3 if hasattr(os, "fork") else 2]
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_what_the_user_set_stays(tmp_path: Path) -> None:
+    code = "from emotion_runtime.session import import_onnxruntime as get; import os\n"
+    code += f"get(); print(os.environ[{TELEMETRY!r}])"
+    assert run(code, tmp_path, **{TELEMETRY: "0"}).stdout.strip() == "0"
+
+
+def test_where_the_user_imported_onnxruntime_first_its_events_are_switched_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    onnxruntime, calls = import_onnxruntime(), []
+    monkeypatch.setattr(onnxruntime, "disable_telemetry_events", lambda: calls.append(1))
+    import_onnxruntime()
+    assert calls == [], "the toolkit itself imported it"
+    monkeypatch.delenv(TELEMETRY)
+    import_onnxruntime()
+    import_onnxruntime()
+    assert calls == [1]
+
+
+def test_quantising_writes_no_file_either(tmp_path: Path) -> None:
+    done = run("import emotion_export.quantise", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / ".cache" / "Microsoft").exists()
+
+
+def imports(tree: ast.AST) -> list[tuple[int, str]]:
+    """List the modules that a file imports, with the lines."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.append((node.lineno, node.module))
+    return found
+
+
+def test_no_other_module_imports_onnxruntime_before_its_telemetry_is_off() -> None:
+    """onnxsim imports it too."""
+    for folder in ("models", "runtime", "train", "export", "benchmarks", "samples"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if path.name == "session.py":
+                continue
+            text = path.read_text(encoding="utf-8")
+            lines = [
+                line
+                for line, name in imports(ast.parse(text))
+                if name.partition(".")[0] in ("onnxruntime", "onnxsim")
+            ]
+            if not lines:
+                continue
+            before = text.splitlines()[: min(lines) - 1]
+            assert any("import_onnxruntime()" in line for line in before), path
+
+
+# --- fork ---
+
+
+def wait(child: int, seconds: float = 20) -> int | None:
+    """Return the exit code of a child; None, and end it, where it does not come."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
+
+
+@forks
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forking beside threads
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_child_forked_while_threads_classify_classifies(model_file: Path, threads: int) -> None:
+    classifier = EmotionClassifier(model_file, threads=threads)
+    faces = [band_face(n % 3, n, 60) for n in range(60)]
+    stop = threading.Event()
+
+    def classify() -> None:
+        while not stop.is_set():
+            list(classifier.predict_many(faces, workers=2, batch_size=8))
+
+    busy = [threading.Thread(target=classify) for _ in range(2)]
+    for thread in busy:
+        thread.start()
+    codes = []
+    try:
+        for number in range(10):
+            time.sleep(0.002 * number)
+            child = os.fork()
+            if not child:
+                code = 1
+                try:
+                    labels = [one.label for one in classifier.predict_many(faces[:9], workers=2)]
+                    code = 0 if labels == [*CLASSES] * 3 else 2
+                finally:
+                    os._exit(code)
+            codes.append(wait(child))
+    finally:
+        stop.set()
+        for thread in busy:
+            thread.join()
+    assert codes == [0] * 10
+
+
+@forks
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_ends_though_its_parent_has_a_pool_of_threads(tmp_path: Path) -> None:
+    code = """
+import os, sys
+import numpy as np
+from emotion_runtime import EmotionClassifier
+classifier = EmotionClassifier(threads=3)
+faces = np.zeros((4, 48, 48), np.uint8)
+classifier.infer(faces)
+for used in (False, True):
+    child = os.fork()
+    if not child:
+        if used:
+            classifier.infer(faces)
+        sys.exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = run(code, tmp_path)
+    assert done.stdout.split() == ["0", "0"], done.stderr
+
+
+@forks
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_stream_begun_before_a_fork_is_refused_in_the_child(model_file: Path) -> None:
+    faces = [band_face(n % 3, n) for n in range(200)]
+    stream = EmotionClassifier(model_file).predict_many(faces, workers=2, batch_size=4)
+    for _ in range(20):
+        next(stream)
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            list(stream)
+        except RuntimeError as error:
+            code = 0 if "forked child" in str(error) else 2
+        finally:
+            os._exit(code)
+    assert wait(child) == 0
+    assert len(list(stream)) == 180, "the parent goes on"
+
+
+# --- copies and pickles ---
+
+
+def test_a_copy_answers_alike_and_shares_the_session(model_file: Path) -> None:
+    classifier = EmotionClassifier(model_file, min_confidence=0.3)
+    for made in (copy.copy(classifier), copy.deepcopy(classifier)):
+        assert made.predict(band_face(2)) == classifier.predict(band_face(2))
+        assert made.min_confidence == 0.3
+        assert made._session is classifier._session
+
+
+def test_a_pickle_holds_the_path_and_not_the_weights(
+    model_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(model_file.parent)
+    classifier = EmotionClassifier(model_file.name, threads=2, min_confidence=0.25)
+    data = pickle.dumps(classifier._session)
+    assert len(data) < 1000
+    data = pickle.dumps(classifier)
+    monkeypatch.chdir(tmp_path)  # a worker may begin elsewhere
+    made = pickle.loads(data)
+    assert made.predict(band_face(1)) == classifier.predict(band_face(1))
+    assert (made.min_confidence, made._session.threads) == (0.25, 2)
+    assert made.model_sha256 == classifier.model_sha256
+    assert pickle.loads(pickle.dumps(made)).labels == CLASSES
+
+
+def test_a_pickle_of_a_file_that_changed_or_went_is_refused(tmp_path: Path) -> None:
+    path = band_model(tmp_path / "m.onnx")
+    data = pickle.dumps(EmotionClassifier(path))
+    band_model(path, min_confidence=0.5)
+    with pytest.raises(ModelFileError, match="content has changed"):
+        pickle.loads(data)
+    path.unlink()
+    with pytest.raises(ModelFileError, match="cannot be opened"):
+        pickle.loads(data)
+
+
+def test_a_pickle_of_a_released_model_finds_it_where_it_is_installed() -> None:
+    data = pickle.dumps(EmotionClassifier()._session)
+    assert str(Path(emotion_models.__file__).parent).encode() not in data
+    session = pickle.loads(data)
+    assert session.path == emotion_models.model_path()
+
+
+def test_a_face_finder_is_pickled_too() -> None:
+    classifier = EmotionClassifier()
+    picture = ROOT / "docs" / "faces.png"
+    expected = classifier.predict_faces(picture)
+    assert len(expected) == 5
+    made = pickle.loads(pickle.dumps(classifier))  # with the finder that it has by now
+    assert made.predict_faces(picture) == expected
+    finder = pickle.loads(pickle.dumps(FaceFinder()))
+    assert len(finder.find(picture)) == 5
+
+
+METHODS = multiprocessing.get_all_start_methods()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_classifier_is_sent_to_worker_processes(
+    method: str, tmp_path: Path, model_file: Path
+) -> None:
+    if method not in METHODS:
+        pytest.skip(f"no {method} here")
+    # In a process of its own: workers import the main module again.
+    script = tmp_path / "work.py"
+    script.write_text(
+        f"""
+import multiprocessing, sys
+import numpy as np
+from emotion_runtime import EmotionClassifier
+
+def label_of(task):
+    return task[0].predict(task[1]).label
+
+if __name__ == "__main__":
+    classifier = EmotionClassifier(sys.argv[1])
+    face = np.zeros((48, 48), np.uint8)
+    face[16:32] = 200
+    with multiprocessing.get_context({method!r}).Pool(1) as pool:
+        print(*pool.map(label_of, [(classifier, face), (classifier, face.T.copy())]))
+""",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, str(script), str(model_file)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == "sad"
+
+
+def test_joblib_sends_a_classifier_to_its_workers() -> None:
+    joblib = pytest.importorskip("joblib")
+    classifier = EmotionClassifier()
+    pictures = sorted((ROOT / "samples").glob("happy_0[1-3].png"))
+    work = joblib.Parallel(n_jobs=2, backend="loky")(
+        joblib.delayed(classifier.predict)(path) for path in pictures
+    )
+    assert [one.label for one in work] == ["happy"] * 3
+
+
+# --- providers and threads ---
+
+
+def test_a_provider_that_does_not_start_is_no_silent_cpu(
+    model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime goes on with the CPU where, say, CUDA's libraries are missing."""
+    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    onnxruntime = import_onnxruntime()
+
+    class OnTheCpu:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def get_providers(self) -> list[str]:
+            return names[1:]
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", OnTheCpu)
+    with pytest.raises(ModelFileError, match="cannot start the provider CUDAExecutionProvider"):
+        EmotionClassifier(model_file, provider=names[0])
+
+
+def test_a_session_says_how_it_was_opened(model_file: Path) -> None:
+    session = open_session(model_file, np.int64(2))  # type: ignore[arg-type]
+    assert isinstance(session, Session)
+    assert (session.path, session.threads) == (model_file, 2)
+    assert type(session.threads) is int
+    with pytest.raises(ModelFileError, match="cannot be run"):
+        session.run(["nothing"], {})
+    shutil.copy(model_file, model_file.with_name("copy.onnx"))
+    other = open_session(model_file.with_name("copy.onnx"))
+    assert other.sha256() == session.sha256()
