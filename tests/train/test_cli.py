@@ -101,7 +101,7 @@ def test_votes_a_teacher_and_a_floor(
     votes.write_text("\n".join(["path,happiness,sadness,not_a_face", *rows]) + "\n")
     result = train(
         *(data_folder, "-o", tmp_path / "run", "--network", "edge", "--classes", "happy,sad"),
-        *("--epochs", "2", "--batch-size", "8", "--answered", "0.9"),
+        *("--epochs", "2", "--batch-size", "8", "--answered", "0.9", "--validation", "46"),
         *("--votes", votes, "--vote-weight", "0.5", "--teacher", run[0]),
         *("--teacher", run[0] / "best.pt"),
     )
@@ -130,7 +130,7 @@ def test_a_run_folder_is_not_overwritten_unasked(
 
 def test_overwrite_replaces_a_run(train: Train, data_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "history.csv").write_text("old")
-    common = (data_folder, "-o", tmp_path, "--epochs", "1", "-q")
+    common = (data_folder, "-o", tmp_path, "--epochs", "1", "--validation", "46", "-q")
     assert train(*common).exit_code == 1
     result = train(*common, "--overwrite")
     assert result.exit_code == 0, result.output
@@ -140,7 +140,7 @@ def test_overwrite_replaces_a_run(train: Train, data_folder: Path, tmp_path: Pat
 
 def test_all_classes_and_any_order(train: Train, tmp_path: Path) -> None:
     data = write_data(tmp_path / "d", (50, 50, 50), 2, ("b", "a", "c"))
-    arguments = ["--epochs", "1", "--classes"]
+    arguments = ["--epochs", "1", "--validation", "46", "--classes"]
     result = train(data, "-o", tmp_path / "all", *arguments, "all")
     assert result.exit_code == 0, result.output
     assert load_checkpoint(tmp_path / "all").labels == ("a", "b", "c")
@@ -152,7 +152,7 @@ def test_all_classes_and_any_order(train: Train, tmp_path: Path) -> None:
 def test_damaged_pictures_are_named_counted_and_left_out(train: Train, tmp_path: Path) -> None:
     data = write_data(tmp_path / "d", (50, 50, 50), 2)
     (data / "train" / "sad" / "007.png").write_bytes(b"\x89PNG no")
-    result = train(data, "-o", tmp_path / "r", "--epochs", "1")
+    result = train(data, "-o", tmp_path / "r", "--epochs", "1", "--validation", "46")
     assert result.exit_code == 0, result.output
     assert "007.png" in result.stderr
     assert "skipped: 1 pictures" in result.stdout
@@ -189,7 +189,16 @@ def test_bad_input_is_one_sentence_and_the_right_code(
 def test_a_rate_that_diverges_is_said_and_not_released(
     train: Train, data_folder: Path, tmp_path: Path
 ) -> None:
-    arguments = ["--epochs", "2", "--optimizer", "sgd", "--learning-rate", "1e9"]
+    arguments = [
+        "--validation",
+        "46",
+        "--epochs",
+        "2",
+        "--optimizer",
+        "sgd",
+        "--learning-rate",
+        "1e9",
+    ]
     result = train(data_folder, "-o", tmp_path / "r", *arguments)
     assert result.exit_code == 1
     assert "lower it" in result.stderr

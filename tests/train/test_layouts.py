@@ -115,6 +115,25 @@ def test_copies_stay_on_one_side_of_an_automatic_split(tmp_path: Path) -> None:
         assert sum(len(faces) for faces in splits_of(dataset)) == 100
 
 
+def test_folders_without_pictures_are_no_classes_and_runs_stay_outside(
+    tmp_path: Path, train: Train
+) -> None:
+    data = write_flat(tmp_path / "d", (8, 8))
+    (data / "scripts").mkdir()
+    (data / "scripts" / "a.py").touch()
+    save_face(data / "loose.png", 0)
+    source = read_source(data)
+    assert source.classes == TWO
+    assert source.passed_over == (
+        "d: 1 picture in no class folder",
+        "scripts: a folder without pictures",
+    )
+    result = train(data, "-o", data / "runs" / "first")
+    assert result.exit_code == 1
+    assert "whose folders are classes; name another folder with -o" in result.stderr
+    assert not (data / "runs").exists()
+
+
 def splits_of(dataset: Dataset) -> list[object]:
     found = [dataset.train, dataset.validation, dataset.holdout, dataset.test]
     return [faces for faces in found if faces is not None]

@@ -13,9 +13,11 @@ from emotion_train.passed_over import (
     check_class_folders,
     count_pictures,
     describe_other_files,
+    has_picture,
     list_passed_over,
 )
 from emotion_train.source import (
+    ALL_CLASSES,
     NOT_A_PICTURE,
     Item,
     Reading,
@@ -44,6 +46,9 @@ def read_class_folders(
         layout = _with_validation(data, layout, validation)
     train = layout.splits["train"]
     found = [folder.name for folder in list_folders(train)]
+    without = [name for name in found if layout.flat and not has_picture(train / name)]
+    if wanted is None or tuple(wanted) == ALL_CLASSES:
+        found = [name for name in found if name not in without]
     classes = choose_classes(found, wanted)
     if not classes or (layout.flat and not found):
         expected = f"{train}/<class>/*" if not layout.flat else f"{data}/{{train,test}}/<class>/*"
@@ -57,6 +62,7 @@ def read_class_folders(
         )
     check_class_folders(layout, found)
     passed_over = list_passed_over(data, layout, classes)
+    passed_over += [f"{name}: a folder without pictures" for name in without]
     splits = {}
     for split, folder in layout.splits.items():
         base = data if folder.is_relative_to(data) else folder.parent

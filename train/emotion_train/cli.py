@@ -271,7 +271,12 @@ def main(
             raise click.UsageError(f"--{weight.replace('_', '-')} needs {flag}.")
     if choices["freeze"] != FREEZE_NOTHING and not start_from and not resume:
         raise click.UsageError("--freeze needs --start-from: fresh weights are not worth keeping.")
-    if start_from and not resume:
+    require("train")
+    inputs: list[Path | str] = [data, *start_from, *teacher]
+    inputs += [path for path in (votes, validation) if path is not None]
+    if overwrite and output is not None:
+        refuse_inputs_within(output, inputs)
+    if start_from and not (resume and output):
         _start_defaults(context, start_from, choices)
     recipe = Recipe(classes=names, faces=faces, drop_duplicates=drop_duplicates, **choices)
     options: dict[str, Any] = {
@@ -283,13 +288,12 @@ def main(
         "with_test": not no_test,
     }
     folder = output or Path("runs") / recipe.network
-    require("train")
     from emotion_train.distributed import joined, restarts
     from emotion_train.run import Run, prepare_folder
     from emotion_train.run_record import RUN
 
     if overwrite:
-        refuse_inputs_within(folder, (data, *start_from, *([votes] if votes else []), *teacher))
+        refuse_inputs_within(folder, inputs)
     raise_on_signals()
     if restarts() and (folder / RUN).exists():  # the same command again: it must not begin anew
         resume, overwrite = True, False

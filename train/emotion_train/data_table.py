@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from emotion_runtime.text_width import display_width, left
 from emotion_train.dataset import Dataset
 from emotion_train.source import (
     DUPLICATE,
@@ -48,12 +49,13 @@ def data_table(dataset: Dataset) -> str:
 
 
 def _lay_out(header: Sequence[str], rows: Sequence[tuple[str, Sequence[int | None]]]) -> str:
-    first = max(len("class"), *(len(name) for name, _ in rows))
+    first = max(len("class"), *(display_width(name) for name, _ in rows))
     widths = [max(7, len(name)) + 2 for name in header]
     cells = [("class", header)] + [
         (name, ["" if value is None else f"{value:,}" for value in row]) for name, row in rows
     ]
-    return "\n".join(
-        f"{name:<{first}}{''.join(f'{c:>{w}}' for c, w in zip(row, widths, strict=True))}".rstrip()
-        for name, row in cells
-    )
+    lines = []
+    for name, row in cells:
+        values = "".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+        lines.append((left(name, first) + values).rstrip())
+    return "\n".join(lines)

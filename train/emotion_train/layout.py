@@ -75,6 +75,22 @@ def recognise_layout(data: Path) -> Layout:
     return Layout({split: splits[split] for split in SPLITS if split in splits}, flat=False)
 
 
+def refuse_output_within(data: Path, folder: Path) -> None:
+    """Refuse a run folder among the class folders, whose pictures would be read as a class.
+
+    Raises:
+        DataError: `folder` lies there.
+    """
+    if not data.is_dir() or not folder.resolve().is_relative_to(data.resolve()):
+        return
+    for place in recognise_layout(data).splits.values():
+        if folder.resolve().is_relative_to(place.resolve()):
+            raise DataError(
+                f"{folder}: lies in {place}, whose folders are classes; name another folder with "
+                f"-o."
+            )
+
+
 def list_folders(folder: Path) -> list[Path]:
     """Return the sub-folders that are not hidden, sorted by name."""
     return sorted(

@@ -98,6 +98,11 @@ def count_pictures(folder: Path) -> tuple[int, str]:
     return count, example
 
 
+def has_picture(folder: Path) -> bool:
+    """Return whether there is a picture below a folder; links are not followed."""
+    return any(is_picture_name(name) for _, _, names in os.walk(folder) for name in names)
+
+
 def _beside_splits(data: Path, layout: Layout) -> Iterator[str]:
     """Describe what lies in the data folder itself, beside its split folders."""
     read = {folder.resolve() for folder in layout.splits.values()}

@@ -24,6 +24,7 @@ from emotion_train.distributed import Place
 from emotion_train.errors import RunError
 from emotion_train.faces import Faces
 from emotion_train.held_out_draw import BY_NAME
+from emotion_train.layout import refuse_output_within
 from emotion_train.networks.face_network import parameter_count
 from emotion_train.outcome import REPORT, Outcome, tool_versions
 from emotion_train.readers import read_other_classes
@@ -100,6 +101,7 @@ class Run:
             DataError: The data are missing, malformed or too few.
             RunError: The run cannot be resumed, or diverged.
         """
+        refuse_output_within(self.data, self.folder)
         dataset = load_dataset(
             self.data,
             classes=recipe.classes or None,
