@@ -5,6 +5,7 @@
 PYTHON ?= python3
 DATA ?= fer2013
 RUN ?= runs/baseline
+MINUTES ?= 10
 
 LIGHT := .venv-infer
 OLD := .venv-old
@@ -14,7 +15,7 @@ TESTS := $(wildcard $(DATA)/test/happy $(DATA)/test/sad $(DATA)/test/surprise)
 SOURCES := $(shell find models runtime train export -name '*.py' -o -name '*.onnx' -o -name SHA256SUMS)
 
 .DEFAULT_GOAL := help
-.PHONY: help infer test lint types layers light old pytest format train bench page clean
+.PHONY: help infer test lint types layers light old pytest format fuzz train bench page clean
 
 help: ## Say what there is.
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -47,6 +48,9 @@ pytest: $(FULL)/.done ## All tests.
 format: $(FULL)/.done ## Put the code in order.
 	$(FULL)/bin/ruff check --fix .
 	$(FULL)/bin/ruff format .
+
+fuzz: $(FULL)/.done ## Mutated files of every kind that is read: make fuzz MINUTES=30 (findings in fuzz-findings/).
+	PYTHONPATH=tests $(FULL)/bin/python -m fuzz --minutes $(MINUTES)
 
 train: $(FULL)/.done ## Train the reference network: make train DATA=fer2013 (resumes what is there).
 	$(FULL)/bin/emotion-train $(DATA) -o $(RUN) --holdout 0.1 --drop-duplicates \

@@ -82,3 +82,47 @@ def xmp_of(text: str, prefix: str = "tiff") -> bytes:
     )
     description = f"<rdf:Description {attributes}>{elements}</rdf:Description>"
     return f"<x:xmpmeta {spaces}><rdf:RDF>{description}</rdf:RDF></x:xmpmeta>".encode()
+
+
+# What begins a file of the formats that Pillow reads and does not write.
+_MAGIC = {
+    "BUFR": b"BUFR",
+    "CUR": b"\0\0\2\0\1\0" + bytes(16),
+    "DCX": struct.pack("<II", 987654321, 8),
+    "FITS": b"SIMPLE  =                    T",
+    "FLI": struct.pack("<IHHHHHH", 128, 0xAF11, 1, 40, 30, 8, 3),
+    "FPX": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+    "FTEX": b"FTEX",
+    "GBR": struct.pack(">IIIII", 28, 2, 40, 30, 1) + b"GIMP",
+    "GRIB": b"GRIB\0\0\0\1",
+    "HDF5": b"\x89HDF\r\n\x1a\n",
+    "IMT": b"IMT Image\n",
+    "IPTC": b"\x1c\1Z\0\1" + bytes(8),
+    "MCIDAS": b"\0\0\0\0\0\0\0\4",
+    "MIC": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+    "MPEG": b"\0\0\1\xb3" + bytes(8),
+    "PCD": bytes(2048) + b"PCD_",
+    "PIXAR": b"\200\350\0\0",
+    "PSD": b"8BPS\0\1",
+    "SUN": b"\x59\xa6\x6a\x95",
+    "WAL": bytes(40),
+    "WMF": b"\xd7\xcd\xc6\x9a\0\0" + bytes(16) + b"\1\0\x09\0",
+    "XPM": b"/* XPM */",
+    "XVTHUMB": b"P7 332",
+}
+
+
+def one_of_each_format(image: Image.Image) -> dict[str, bytes]:
+    """A picture in every format that Pillow knows; of those that it does not write, a header."""
+    Image.init()
+    made = {}
+    for kind in sorted({*Image.OPEN, *Image.SAVE}):
+        for mode in ("RGB", "L", "1", "P", "F"):
+            try:
+                made[kind] = encoded(image.convert(mode), kind)
+                break
+            except (OSError, KeyError, ValueError):
+                continue
+        else:
+            made[kind] = _MAGIC.get(kind, kind.encode()) + bytes(200)
+    return made

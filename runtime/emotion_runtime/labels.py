@@ -9,6 +9,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
+from emotion_runtime.errors import shown
+
 # Columns of the results, and what is said where a picture gets no label.
 RESERVED_LABELS = frozenset(
     [
@@ -34,6 +36,8 @@ RESERVED_LABELS = frozenset(
 )
 MAX_LABEL_BYTES = 200  # in UTF-8: a folder's name may have 255
 
+_SHOWN = 100  # characters of a name in a message
+
 
 def check_labels(labels: Sequence[str]) -> None:
     """Refuse names that no class may have.
@@ -49,15 +53,16 @@ def check_labels(labels: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     for label in labels:
         if not isinstance(label, str):
-            raise ValueError(f"a class is named {label!r}, which is no text")
+            raise ValueError(f"a class is named {shown(label, _SHOWN)}, which is no text")
         problem = _problem(label)
         if problem:
-            raise ValueError(f"no class may be named {label!r}: {problem}")
+            raise ValueError(f"no class may be named {shown(label, _SHOWN)}: {problem}")
         # Folders of one name but for its case are one folder on some systems, and "é" has two
         # spellings that look the same.
         plain = unicodedata.normalize("NFC", label).casefold()
         if plain in seen:
-            raise ValueError(f"the classes {seen[plain]!r} and {label!r} cannot be told apart")
+            one, other = shown(seen[plain], _SHOWN), shown(label, _SHOWN)
+            raise ValueError(f"the classes {one} and {other} cannot be told apart")
         seen[plain] = label
 
 

@@ -20,11 +20,20 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from emotion_runtime.atomic import cannot_write, is_stream, replacing
-from emotion_runtime.errors import OutputError
+from emotion_runtime.errors import OutputError, shown
 from emotion_runtime.json_text import to_json
 from emotion_runtime.prediction import Prediction
 
 _PARTIAL, _SETTINGS = ".partial", ".settings.json"
+_NAMED = 5  # settings in a message
+_MOST_SHOWN = 80  # characters of one of them
+# What the fields of a line are, as JSON values.
+_KINDS: dict[str, tuple[type, ...]] = {
+    "label": (str, type(None)),
+    "confidence": (float, int, type(None)),
+    "probabilities": (dict, type(None)),
+    "error": (str, type(None)),
+}
 _FLAGS: int = (
     os.O_RDWR
     | os.O_CREAT
@@ -161,10 +170,12 @@ class ResumableOutput:
         before = earlier["settings"]
         names = [*self._settings, *(name for name in before if name not in self._settings)]
         changed = [
-            f"{name} {_short(before.get(name))} instead of {_short(self._settings.get(name))}"
+            f"{_cut(name)} {_short(before.get(name))} instead of {_short(self._settings.get(name))}"
             for name in names
             if before.get(name) != self._settings.get(name)
         ]
+        if len(changed) > _NAMED:
+            changed[_NAMED:] = [f"{len(changed) - _NAMED} further settings"]
         if changed:
             raise OutputError(
                 f"{found}: its results are of a run with {', '.join(changed)}; use the settings "
@@ -222,7 +233,7 @@ class ResumableOutput:
                     path = next(paths, None)
                 if written is None or written != path:
                     raise OutputError(
-                        f"{kept}: line {number} is of {written}, not of {path}: the "
+                        f"{kept}: line {number} is of {_cut(written)}, not of {path}: the "
                         f"pictures are not those of the interrupted run; remove the file to begin."
                     )
                 on_kept(self._prediction_of(values, f"{kept}: line {number}"))
@@ -235,12 +246,15 @@ class ResumableOutput:
             yield path
 
     def _prediction_of(self, values: dict[str, Any], place: str) -> Prediction:
-        if self._grouped and values.get("box") is not None:
-            values["box"] = tuple(values["box"])
-        known = {one.name for one in fields(self._kind)}
+        known = {one.name for one in fields(self._kind)} - {"crop"}
+        kept = {name: value for name, value in values.items() if name in known}
         try:
-            return self._kind(**{name: value for name, value in values.items() if name in known})
-        except TypeError as error:
+            if not all(isinstance(kept[name], kinds) for name, kinds in _KINDS.items()):
+                raise TypeError
+            if self._grouped and kept.get("box") is not None:
+                kept["box"] = tuple(kept["box"])
+            return self._kind(**kept)
+        except (KeyError, TypeError) as error:
             raise OutputError(
                 f"{place} is no result of this version; remove the file to begin."
             ) from error
@@ -310,8 +324,19 @@ def _sha256_of(path: Path) -> str:
 
 def _short(value: object) -> str:
     """Return a setting for a message: digests by their beginning."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text[:12] + "…" if len(text) == 64 else text
+    if isinstance(value, str):
+        return value[:12] + "…" if len(value) == 64 else _cut(value)
+    try:
+        return _cut(json.dumps(value))
+    except RecursionError:
+        return "something deep"
+
+
+def _cut(text: str | None) -> str:
+    """Return text from a file for a message: one line of bounded length."""
+    if text is None:
+        return "nothing"
+    return text if text.isprintable() and len(text) <= _MOST_SHOWN else shown(text, _MOST_SHOWN)
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

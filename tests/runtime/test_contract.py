@@ -4,6 +4,7 @@ import base64
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -186,3 +187,15 @@ def test_no_file_is_made_with_a_label_that_would_be_refused(labels: tuple[str, .
 def test_no_file_is_made_for_a_size_that_would_be_refused() -> None:
     with pytest.raises(ModelFileError, match="1025 pixels"):
         replace(make_contract(), input=InputSpec(size=1025)).to_metadata()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["happy", "x" * 100_000], ["\x1b" * 50_000, "sad"], ["y" * 200, "Y" * 200], [["a"] * 9]],
+)
+def test_a_label_of_any_length_is_refused_in_a_short_sentence(labels: list[Any]) -> None:
+    metadata = make_contract().to_metadata() | {"emotion_edge.labels": json.dumps(labels)}
+    with pytest.raises(ModelFileError) as caught:
+        Contract.from_metadata(metadata, "x.onnx")
+    assert len(str(caught.value)) < 400
+    assert str(caught.value).isprintable()

@@ -10,6 +10,7 @@ from typing import Any
 
 from emotion_runtime.atomic import replacing
 from emotion_runtime.digest import sha256_of
+from emotion_runtime.errors import shown
 from emotion_train.augmentation import AUGMENTATIONS
 from emotion_train.errors import RunError
 from emotion_train.held_out_draw import BY_NAME
@@ -127,8 +128,9 @@ def read_record(folder: Path) -> RunRecord:
         unknown = [name for name in values["recipe"] if name not in Recipe().to_dict()]
         if unknown:
             raise RunError(
-                f"{folder}: begun by another version of emotion-edge, with {unknown[0]} in its "
-                f"recipe, which this one does not have; go on with that version, or begin anew."
+                f"{folder}: begun by another version of emotion-edge, with {shown(unknown[0])} in "
+                f"its recipe, which this one does not have; go on with that version, or begin "
+                f"anew."
             )
         if values["recipe"].get("augmentation") not in (None, *AUGMENTATIONS):
             raise ValueError("an augmentation that there is not")

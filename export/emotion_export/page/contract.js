@@ -10,7 +10,7 @@ const VERSION = "1";
 const INPUT = { colour: "gray-itu-r-601-2", resize: "bilinear-antialias", aspect: "crop-central-square" };
 const DEFAULT_SIZE = 48;
 const MAX_SIZE = 1024;
-const MAX_GOLDEN_INPUTS = 1024;
+const MAX_GOLDEN_INPUTS = 1000;
 const MAX_LABEL_BYTES = 200;
 
 export const RESERVED_LABELS = [

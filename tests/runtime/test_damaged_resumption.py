@@ -1,0 +1,78 @@
+"""What an interrupted run left, damaged or made by a stranger: one short sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emotion_runtime.errors import OutputError
+from emotion_runtime.prediction import FacePrediction
+from emotion_runtime.resumption import ResumableOutput
+
+SETTINGS = {"model": "a" * 64, "min_confidence": 0.5}
+LINE: dict[str, Any] = {
+    "path": "a.png",
+    "label": "happy",
+    "confidence": 0.9,
+    "probabilities": {"happy": 0.9, "sad": 0.1},
+    "error": None,
+    "box": [1, 2, 3, 4],
+    "detection_confidence": 0.9,
+}
+
+
+def resume(folder: Path, lines: list[Any], settings: object = SETTINGS) -> list[str]:
+    output = folder / "r.jsonl"
+    Path(f"{output}.settings.json").write_text(json.dumps({"settings": settings}))
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    Path(f"{output}.partial").write_text(text)
+    resumed = ResumableOutput(output, SETTINGS, FacePrediction)
+    try:
+        return list(resumed.skip_done(iter(["a.png", "b.png"])))
+    finally:
+        resumed.close()
+
+
+def refused(folder: Path, *arguments: Any) -> str:
+    with pytest.raises(OutputError) as caught:
+        resume(folder, *arguments)
+    text = str(caught.value).replace(str(folder), "")
+    assert text.isprintable()
+    assert len(text) < 900
+    return text
+
+
+# The lines of the last picture are written anew, so that a second one follows.
+LAST = LINE | {"path": "b.png"}
+
+
+def test_whole_lines_are_kept(tmp_path: Path) -> None:
+    assert resume(tmp_path, [LINE, LAST]) == ["b.png"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"box": 7},
+        {"label": ["happy"]},
+        {"label": {"a": 1}},
+        {"confidence": "0.9"},
+        {"probabilities": [0.9]},
+        {"error": 3},
+    ],
+)
+def test_a_line_of_other_kinds_is_no_result(change: dict[str, Any], tmp_path: Path) -> None:
+    assert "line 1 is no result" in refused(tmp_path, [LINE | change, LAST])
+
+
+def test_a_line_without_its_fields_is_no_result(tmp_path: Path) -> None:
+    assert "line 1 is no result" in refused(tmp_path, [{"path": "a.png"}, LAST])
+
+
+def test_long_paths_and_settings_are_cut_in_messages(tmp_path: Path) -> None:
+    assert "line 1 is of 'xx" in refused(tmp_path, [LINE | {"path": "x" * 100_000}, LAST])
+    many = {f"\x1b[31m{number}": "y" * 1000 for number in range(100)}
+    assert "further settings" in refused(tmp_path, [LINE, LAST], SETTINGS | many)
