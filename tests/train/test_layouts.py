@@ -343,3 +343,13 @@ def test_photographs_give_the_crops_of_infer(tmp_path: Path, train: Train) -> No
     result = train(tmp_path / "d", "-o", tmp_path / "run", *options)
     assert result.exit_code == 0, result.output
     assert load_checkpoint(tmp_path / "run").training["recipe"]["faces"] is True
+
+
+def test_hostile_names_in_a_csv_are_shown_safely(tmp_path: Path) -> None:
+    lines = [*rows("train", range(5)), f"{'x' * 300}.png,cat,train", "a\0b.png,cat,train"]
+    lines += ['"pictures/cat0\n.png",cat,train', "pictures/cat1.png,cat,\x1b[2J"]
+    source = read_source(write_list(tmp_path, "path,label,split", lines))
+    told = "; ".join(source.passed_over)
+    assert "3 of 13 files that are listed do not exist" in told
+    assert r"'\x1b[2J' 1" in told
+    assert "\n" not in told

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from emotion_runtime.errors import shown
 from emotion_runtime.prediction import counted
+from emotion_runtime.terminal import escape_controls
 from emotion_train.csv_text import read_rows
 from emotion_train.errors import DataError
 from emotion_train.layout import SPLIT_NAMES, SPLITS
@@ -22,7 +24,7 @@ from emotion_train.source import (
 )
 
 LIST_COLUMNS = ("path", "label")
-_EXAMPLES = 5
+_EXAMPLES = 7  # names that a message lists
 
 
 @dataclass(frozen=True)
@@ -55,33 +57,34 @@ def read_picture_list(data: Path, wanted: Sequence[str] | None, reading: Reading
     missing = [name for name in classes if name not in found]
     if missing:
         raise DataError(
-            f"{data}: no training row of the class {', '.join(missing)}; found {', '.join(found)}."
+            f"{data}: no training row of the class {_named(missing)}; found {_named(found)}."
         )
     for row in rows:
         if row.label not in found and row.split != "train":
             raise DataError(
-                f"{data}, line {row.line}: a {row.split} picture of {row.label!r}, a class of "
-                f"which there is no training picture; it has {', '.join(found)}."
+                f"{data}, line {row.line}: a {row.split} picture of {shown(row.label)}, a class "
+                f"of which there is no training picture; it has {_named(found)}."
             )
     others = Counter(row.label for row in rows if row.label not in classes)
     reading.inventory.other_classes.update(others)
     if others:
-        shown = ", ".join(f"{name} {count:,}" for name, count in sorted(others.items()))
-        passed_over.append(f"rows of classes that are not trained on ({shown})")
+        counts = [f"{name} {count:,}" for name, count in sorted(others.items())]
+        passed_over.append(f"rows of classes that are not trained on ({_named(counts)})")
     kept = _without_repeats(data, [row for row in rows if row.label in classes], reading)
     if again := reading.inventory.left_out.total():
         passed_over.append(
             f"{counted(again, 'row')} that list{'s' if again == 1 else ''} a file once more"
         )
-    present = [row for row in kept if (data.parent / row.path).exists()]
-    lost = [row for row in kept if not (data.parent / row.path).exists()]
+    there = {row.path for row in kept if _exists(data.parent, row.path)}
+    present = [row for row in kept if row.path in there]
+    lost = [row for row in kept if row.path not in there]
     for row in lost:
         reading.inventory.found[row.label] += 1
         reading.inventory.left_out[row.label, MISSING] += 1
     if lost:
         passed_over.append(
             f"{len(lost):,} of {counted(len(kept), 'file')} that are listed do not exist in "
-            f"{data.parent} (such as {lost[0].path})"
+            f"{data.parent} (such as {_named([lost[0].path])})"
         )
     splits = {}
     for split in SPLITS:
@@ -115,9 +118,22 @@ def list_other_files(data: Path, excluded: Sequence[str]) -> tuple[list[Item], t
     items: list[Item] = [
         (row.path, names.index(row.label), lambda row=row: data.parent / row.path)  # type: ignore[misc]
         for row in rows
-        if row.label in names and (data.parent / row.path).exists()
+        if row.label in names and _exists(data.parent, row.path)
     ]
     return items, names
+
+
+def _named(names: Sequence[str]) -> str:
+    """Return the first of some names from the file, safe to show, and how many more there are."""
+    first = ", ".join(escape_controls(name)[:80] for name in names[:_EXAMPLES])
+    return first if len(names) <= _EXAMPLES else f"{first} and {len(names) - _EXAMPLES:,} more"
+
+
+def _exists(folder: Path, path: str) -> bool:
+    try:
+        return (folder / path).exists()
+    except (OSError, ValueError):  # too long, or no path at all
+        return False
 
 
 def _read_rows(data: Path) -> tuple[list[_Row], list[str], bool]:
@@ -148,17 +164,16 @@ def _read_rows(data: Path) -> tuple[list[_Row], list[str], bool]:
             rows.append(_Row(line, path, label, SPLIT_NAMES[split.casefold()]))
     passed_over = []
     if more := [name for name in header if name not in (*LIST_COLUMNS, "split")]:
-        passed_over.append(f"the columns {', '.join(more)}")
+        passed_over.append(f"the columns {_named(more)}")
     if short:
         passed_over.append(
             f"{counted(len(short), 'row')} without a path, a label or a split (such as "
             f"line {short[0]})"
         )
     if unknown:
-        named = ", ".join(f"{name!r} {n:,}" for name, n in unknown.most_common(_EXAMPLES))
-        more_names = "" if len(unknown) <= _EXAMPLES else f" and {len(unknown) - _EXAMPLES:,} more"
+        named = _named([f"{shown(name)} {count:,}" for name, count in unknown.most_common()])
         passed_over.append(
-            f"{counted(unknown.total(), 'row')} of an unknown split ({named}{more_names}); "
+            f"{counted(unknown.total(), 'row')} of an unknown split ({named}); "
             f"known are train, val and test"
         )
     return rows, passed_over, place is None
@@ -179,8 +194,8 @@ def _without_repeats(data: Path, rows: Sequence[_Row], reading: Reading) -> list
             before, now = getattr(first, what), getattr(row, what)
             if before != now:
                 raise DataError(
-                    f"{data}: {row.path} has the {what} {before!r} in line {first.line} and "
-                    f"{now!r} in line {row.line}."
+                    f"{data}: {_named([row.path])} has the {what} {shown(before)} in line "
+                    f"{first.line} and {shown(now)} in line {row.line}."
                 )
         reading.inventory.found[row.label] += 1
         reading.inventory.left_out[row.label, REPEATED] += 1
