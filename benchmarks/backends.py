@@ -121,7 +121,7 @@ def in_ncnn(checkpoint: Checkpoint, folder: Path) -> Engine:
 
 def engines(name: str, folder: Path) -> dict[str, Callable[[], Engine]]:
     """List what can run the released network `name`, each to be built when it is wanted."""
-    checkpoint = load_checkpoint(ROOT / "models" / "checkpoints" / f"{name}.pt")
+    checkpoint = load_checkpoint(emotion_models.checkpoint_path(name))
     fp32, int8 = emotion_models.model_path(name), emotion_models.model_path(f"{name}-int8")
     return {
         "PyTorch": partial(torch_eager, checkpoint),

@@ -32,7 +32,7 @@ PACKAGE = HERE / "emotion_models"
 
 def main(run: Path, name: str, data: Path, command: str) -> None:
     """Write everything that belongs to the release `name`."""
-    checkpoint = HERE / "checkpoints" / f"{name}.pt"
+    checkpoint = PACKAGE / "checkpoints" / f"{name}.pt"
     checkpoint.parent.mkdir(exist_ok=True)
     if run.resolve() != checkpoint.resolve():
         shutil.copyfile(run / BEST, checkpoint)
@@ -126,7 +126,8 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         "",
         "The same seed gives the same weights on the same machine, code and versions; else sums "
         "are added in another order, and the accuracy differs by some tenths of a point. The "
-        f"checkpoint that this file was exported from is `models/checkpoints/{trained}.pt`.",
+        "checkpoint that this file was exported from is "
+        f"`models/emotion_models/checkpoints/{trained}.pt`.",
         "",
         "## Limits",
         "",

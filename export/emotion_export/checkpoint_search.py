@@ -18,7 +18,6 @@ from emotion_train.transfer import weights_digest
 
 RUNS = Path("runs")  # where emotion-train writes when not told otherwise
 _SHOWN = 16  # digits of a digest in messages
-_RELEASED = Path(emotion_models.__file__).parents[1] / "checkpoints"  # of a source checkout
 
 
 def newest_run() -> Path:
@@ -70,8 +69,7 @@ def find_checkpoint(
 ) -> tuple[Path, Checkpoint]:
     """Find the checkpoint that a model file was exported from, by the digest of its weights.
 
-    Looked at are the runs in ``runs/``, newest first, then the released checkpoints of a source
-    checkout.
+    Looked at are the runs in ``runs/``, newest first, then the released checkpoints.
 
     Raises:
         click.UsageError: The file does not record its checkpoint, or none that is looked at is it.
@@ -133,4 +131,4 @@ def _runs() -> list[Path]:
 
 def _candidates() -> Iterator[Path]:
     yield from _runs()
-    yield from sorted(_RELEASED.glob("*.pt"))
+    yield from map(emotion_models.checkpoint_path, emotion_models.checkpoint_names())

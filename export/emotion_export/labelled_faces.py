@@ -12,6 +12,7 @@ from emotion_runtime.preprocessing import Pixels
 from emotion_train.checkpoint import Checkpoint
 from emotion_train.dataset import Dataset, load_dataset
 from emotion_train.faces import Faces
+from emotion_train.held_out_draw import BY_PLACE
 from emotion_train.recipe import Recipe
 
 PER_CLASS = 170
@@ -57,6 +58,8 @@ def read_labelled_faces(data: Path, checkpoint: Checkpoint) -> LabelledFaces:
         validation_per_class=recipe.validation_per_class,
         holdout=recipe.holdout,
         drop_duplicates=recipe.drop_duplicates,
+        faces=recipe.faces,
+        draw=checkpoint.training.get("held_out_draw", BY_PLACE),
     )
     train = dataset.train
     chosen = []

@@ -25,6 +25,23 @@ def model_path(name: str = DEFAULT_MODEL) -> Path:
     return _HERE / f"{name}.onnx"
 
 
+def checkpoint_names() -> tuple[str, ...]:
+    """Return the names of the released checkpoints, sorted: weights to go on training from."""
+    return tuple(sorted(path.stem for path in (_HERE / "checkpoints").glob("*.pt")))
+
+
+def checkpoint_path(name: str) -> Path:
+    """Return the checkpoint of a released network, what its model files were exported from.
+
+    Raises:
+        KeyError: No released checkpoint has that name.
+    """
+    if name not in checkpoint_names():
+        available = ", ".join(checkpoint_names())
+        raise KeyError(f"no released checkpoint {name!r}; there are {available}")
+    return _HERE / "checkpoints" / f"{name}.pt"
+
+
 def card_path(name: str) -> Path:
     """Return the card of a released model or detector, Markdown."""
     return _HERE / "cards" / f"{name}.md"

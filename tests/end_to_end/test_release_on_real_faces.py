@@ -17,8 +17,6 @@ from emotion_train.dataset import load_dataset
 from emotion_train.report import class_table
 from synthetic import read_lines
 
-ROOT = Path(__file__).parents[2]
-
 
 def test_infer_reproduces_the_accuracy_of_the_card(
     infer: Callable[..., Result], fer2013: Path
@@ -36,7 +34,7 @@ def test_export_of_the_release_reproduces_its_proof(
 ) -> None:
     name = emotion_models.DEFAULT_MODEL
     contract = EmotionClassifier(name).contract
-    checkpoint = ROOT / "models" / "checkpoints" / f"{contract.network}.pt"
+    checkpoint = emotion_models.checkpoint_path(contract.network)
     target = tmp_path / f"{name}.onnx"
     result = export(
         *(target, "-c", checkpoint, "-p", contract.precision, "--parity-data", fer2013),

@@ -34,5 +34,7 @@ def test_the_wheel_holds_what_a_user_needs(tmp_path: Path) -> None:
         *("emotion-export", "emotion-verify", "emotion-page"),
     ):
         assert command in commands
-    assert not [name for name in names if name.endswith((".pt", ".png"))]
+    for name in emotion_models.checkpoint_names():
+        assert f"emotion_models/checkpoints/{name}.pt" in names
+    assert not [name for name in names if name.endswith(".png")]
     assert not [name for name in names if "tests/" in name or Path(name).name.startswith("test_")]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from pathlib import Path
 
 import onnx
 import pytest
@@ -16,7 +15,6 @@ from emotion_runtime.digest import sha256_of
 from emotion_train.checkpoint import load_checkpoint
 
 NAMES = emotion_models.names()
-CHECKPOINTS = Path(__file__).parents[2] / "models" / "checkpoints"
 
 
 def test_the_default_is_released() -> None:
@@ -24,6 +22,14 @@ def test_the_default_is_released() -> None:
     assert emotion_models.model_path() == emotion_models.model_path(emotion_models.DEFAULT_MODEL)
     with pytest.raises(KeyError, match="no released model"):
         emotion_models.model_path("vast")
+
+
+def test_checkpoints_have_the_names_of_their_networks() -> None:
+    assert emotion_models.checkpoint_names() == ("baseline", "edge")
+    for name in emotion_models.checkpoint_names():
+        assert load_checkpoint(emotion_models.checkpoint_path(name)).network == name
+    with pytest.raises(KeyError, match="no released checkpoint 'edge-int8'; there are baseline"):
+        emotion_models.checkpoint_path("edge-int8")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -91,7 +97,7 @@ class TestRelease:
 
     def test_its_checkpoint_is_the_one_it_was_made_of(self, name: str) -> None:
         contract = EmotionClassifier(name).contract
-        checkpoint = load_checkpoint(CHECKPOINTS / f"{contract.network}.pt")
+        checkpoint = load_checkpoint(emotion_models.checkpoint_path(contract.network))
         assert checkpoint.metrics == contract.metrics.get("float_network", contract.metrics)
         assert checkpoint.training == contract.training
         assert checkpoint.temperature == contract.temperature

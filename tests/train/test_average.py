@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from emotion_train.average import main
 from emotion_train.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.dataset import load_dataset
+from emotion_train.held_out_draw import BY_NAME
 from emotion_train.networks import build_network
 from emotion_train.recipe import Recipe
 from emotion_train.transfer import weights_digest
@@ -44,6 +45,7 @@ def write_run(folder: Path, data: Path, seed: int, parent: str | None, **recipe:
         "epoch": 6,
         "epochs": 7,
         "data_digest": digest,
+        "held_out_draw": BY_NAME,
         "started_from": [{"weights": parent, "ancestors": []}] if parent else None,
     }
     folder.mkdir(parents=True)

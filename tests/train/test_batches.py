@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def faces(data_folder: Path) -> Faces:
-    return load_dataset(data_folder).train
+    return load_dataset(data_folder, validation_per_class=46).train
 
 
 def epoch(faces: Faces, name: str = "strong", number: int = 0) -> list[torch.Tensor]:

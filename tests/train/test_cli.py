@@ -30,14 +30,19 @@ def run(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
         + "".join(f"test/happy/{n:03}.png,10,0,0\n" for n in range(8))
     )
     arguments = [str(data_folder), "-o", str(folder), "--epochs", "3", "--holdout", "0.2"]
-    arguments += ["--batch-size", "8", "--votes", str(votes)]
+    arguments += ["--batch-size", "8", "--validation", "46", "--votes", str(votes)]
     return folder, CliRunner().invoke(main, arguments)
 
 
 def test_the_table_of_the_classes_is_printed(run: tuple[Path, Result]) -> None:
     _, result = run
     assert result.exit_code == 0, result.output
-    table = [line.split() for line in result.stdout.splitlines()[:6]]
+    first = [line.split() for line in result.stdout.splitlines()[:6]]
+    assert first[0] == ["class", "found", "train", "validation", "hold-out", "test"]
+    assert first[1] == ["happy", "78", "19", "46", "5", "8"]
+    assert first[4] == ["total", "212", "40", "138", "10", "24"]
+    assert first[5] == []
+    table = [line.split() for line in result.stdout.splitlines()[6:12]]
     assert table[0] == ["happy", "sad", "surprise", "total"]
     assert table[1] == ["train", "19", "19", "19", "57"]
     assert table[2] == ["augmented", "0", "8", "9", "17"]
@@ -102,7 +107,7 @@ def test_votes_a_teacher_and_a_threshold(
     votes.write_text("\n".join(["path,happiness,sadness,not_a_face", *rows]) + "\n")
     result = train(
         *(data_folder, "-o", tmp_path / "run", "--network", "edge", "--classes", "happy,sad"),
-        *("--epochs", "2", "--batch-size", "8", "--coverage", "0.9"),
+        *("--epochs", "2", "--batch-size", "8", "--coverage", "0.9", "--validation", "46"),
         *("--votes", votes, "--vote-weight", "0.5", "--teacher", run[0]),
         *("--teacher", run[0] / "best.pt"),
     )
@@ -131,7 +136,7 @@ def test_a_run_folder_is_not_overwritten_unasked(
 
 def test_overwrite_replaces_a_run(train: Train, data_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "history.csv").write_text("old")
-    common = (data_folder, "-o", tmp_path, "--epochs", "1", "-q")
+    common = (data_folder, "-o", tmp_path, "--epochs", "1", "--validation", "46", "-q")
     assert train(*common).exit_code == 1
     result = train(*common, "--overwrite")
     assert result.exit_code == 0, result.output
@@ -141,7 +146,7 @@ def test_overwrite_replaces_a_run(train: Train, data_folder: Path, tmp_path: Pat
 
 def test_all_classes_and_any_order(train: Train, tmp_path: Path) -> None:
     data = write_data(tmp_path / "d", (50, 50, 50), 2, ("b", "a", "c"))
-    arguments = ["--epochs", "1", "--classes"]
+    arguments = ["--epochs", "1", "--validation", "46", "--classes"]
     result = train(data, "-o", tmp_path / "all", *arguments, "all")
     assert result.exit_code == 0, result.output
     assert load_checkpoint(tmp_path / "all").labels == ("a", "b", "c")
@@ -153,7 +158,7 @@ def test_all_classes_and_any_order(train: Train, tmp_path: Path) -> None:
 def test_damaged_pictures_are_named_counted_and_left_out(train: Train, tmp_path: Path) -> None:
     data = write_data(tmp_path / "d", (50, 50, 50), 2)
     (data / "train" / "sad" / "007.png").write_bytes(b"\x89PNG no")
-    result = train(data, "-o", tmp_path / "r", "--epochs", "1")
+    result = train(data, "-o", tmp_path / "r", "--epochs", "1", "--validation", "46")
     assert result.exit_code == 0, result.output
     assert "007.png" in result.stderr
     assert "skipped: 1 pictures" in result.stdout
@@ -190,7 +195,16 @@ def test_bad_input_is_one_sentence_and_the_right_code(
 def test_a_rate_that_diverges_is_said_and_not_released(
     train: Train, data_folder: Path, tmp_path: Path
 ) -> None:
-    arguments = ["--epochs", "2", "--optimizer", "sgd", "--learning-rate", "1e9"]
+    arguments = [
+        "--validation",
+        "46",
+        "--epochs",
+        "2",
+        "--optimizer",
+        "sgd",
+        "--learning-rate",
+        "1e9",
+    ]
     result = train(data_folder, "-o", tmp_path / "r", *arguments)
     assert result.exit_code == 1
     assert "lower it" in result.stderr

@@ -13,18 +13,24 @@ from synthetic import write_data
 
 
 def test_splits_are_disjoint_and_drawn_by_seed(data_folder: Path) -> None:
-    dataset = load_dataset(data_folder, holdout=0.25)
+    dataset = load_dataset(data_folder, validation_per_class=46, holdout=0.25)
     assert dataset.validation.counts(3).tolist() == [46, 46, 46]
     assert dataset.holdout.counts(3).tolist() == [6, 4, 3]
     assert dataset.train.counts(3).tolist() == [18, 10, 9]
     names = [*dataset.train.names, *dataset.validation.names, *dataset.holdout.names]
     assert len(set(names)) == len(names) == 188
-    assert load_dataset(data_folder, holdout=0.25).digest() == dataset.digest()
-    assert load_dataset(data_folder, holdout=0.25, seed=1).digest() != dataset.digest()
+    assert (
+        load_dataset(data_folder, validation_per_class=46, holdout=0.25).digest()
+        == dataset.digest()
+    )
+    assert (
+        load_dataset(data_folder, validation_per_class=46, holdout=0.25, seed=1).digest()
+        != dataset.digest()
+    )
 
 
 def test_every_class_is_brought_to_the_size_of_the_largest(data_folder: Path) -> None:
-    train = load_dataset(data_folder).train
+    train = load_dataset(data_folder, validation_per_class=46).train
     table = balance_table(train, 3)
     assert table.total.tolist() == [24, 24, 24]
     assert table.augmented.tolist() == [0, 10, 12]
@@ -63,8 +69,35 @@ def test_drop_duplicates_takes_from_train_alone(tmp_path: Path) -> None:
 def test_too_few_pictures_of_a_class_are_refused(tmp_path: Path) -> None:
     folder = write_data(tmp_path, train=(60, 46, 60))
     with pytest.raises(DataError, match="the class sad has 46 training pictures; more than 46"):
-        load_dataset(folder)
+        load_dataset(folder, validation_per_class=46)
     assert len(load_dataset(folder, validation_per_class=10).validation) == 30
+    for number in range(4, 46):
+        (folder / f"train/sad/{number:03}.png").unlink()
+    with pytest.raises(DataError, match="the class sad has 4 training pictures; at least 5"):
+        load_dataset(folder)
+
+
+@pytest.mark.parametrize(("smallest", "held_out"), [(5, 1), (20, 3), (60, 9), (200, 30)])
+def test_the_validation_share_follows_small_data(
+    tmp_path: Path, smallest: int, held_out: int
+) -> None:
+    dataset = load_dataset(write_data(tmp_path, train=(smallest + 3, smallest, smallest), test=0))
+    assert dataset.validation.counts(3).tolist() == [held_out] * 3
+    assert dataset.validation_per_class == held_out
+    assert f"validation: {held_out} pictures of each class (15% of the" in dataset.notes[-1]
+
+
+def test_large_data_hold_out_46_of_each_class(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    rows = [
+        f"{emotion},{' '.join([str(n % 256)] * 3 + [str(n // 256)])},Training"
+        for emotion in (3, 4)
+        for n in range(400)
+    ]
+    (tmp_path / "f.csv").write_text("\n".join(["emotion,pixels,Usage", *rows]) + "\n")
+    dataset = load_dataset(tmp_path / "f.csv", size=32)
+    assert dataset.validation.counts(2).tolist() == [46, 46]
+    assert "validation: 46 pictures of each class, drawn" in dataset.notes[-1]
 
 
 def test_one_class_or_one_twice_is_refused(data_folder: Path) -> None:

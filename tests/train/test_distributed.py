@@ -37,7 +37,16 @@ def rank_one(folder: Path) -> int | None:
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
 def test_a_worker_that_dies_loses_nothing(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data", (66, 66, 66), 4)
-    options = ("--epochs", "6", "--batch-size", "10", "--augmentation", "light")
+    options = (
+        "--epochs",
+        "6",
+        "--batch-size",
+        "10",
+        "--augmentation",
+        "light",
+        "--validation",
+        "46",
+    )
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     weights = []
     for dies in (False, True):
@@ -76,7 +85,7 @@ def test_two_processes_reach_the_weights_of_one(tmp_path: Path) -> None:
         command = [
             sys.executable, *launcher, "-m", "emotion_train", str(data), "-o", str(folder),
             "--epochs", "2", "--batch-size", "9", "--augmentation", "none",
-            "--optimizer", "sgd", "--learning-rate", "0.01",
+            "--optimizer", "sgd", "--learning-rate", "0.01", "--validation", "46",
         ]  # fmt: skip
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(

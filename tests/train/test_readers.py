@@ -78,11 +78,14 @@ def test_a_damaged_picture_is_named_and_left_out(tmp_path: Path) -> None:
     ("make", "message"),
     [
         (lambda folder: folder / "nowhere", "no such folder"),
-        (lambda folder: folder, "no folder 'train'"),
+        (lambda folder: folder, "has no class folders; expected"),
         (lambda folder: _touch(folder / "d" / "train"), "no folder for the class happy, sad"),
         (lambda folder: _class_without_pictures(folder), "no readable picture of sad"),
         (lambda folder: write_csv(folder / "empty.csv", []), "no readable picture"),
-        (lambda folder: _text(folder / "x.csv"), "columns emotion, pixels, Usage"),
+        (
+            lambda folder: _text(folder / "x.csv"),
+            "columns path, label and perhaps split, or FER2013's emotion, pixels, Usage",
+        ),
     ],
 )
 def test_unusable_data_are_refused_in_a_sentence(tmp_path: Path, make, message: str) -> None:  # type: ignore[no-untyped-def]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+import emotion_models
 from synthetic import write_data
 
 Train = Callable[..., Result]
@@ -29,7 +30,7 @@ def test_refused_runs_leave_no_folder(train: Train, tmp_path: Path) -> None:
         assert not run.exists()
 
 
-@pytest.mark.parametrize("option", ["DATA", "--votes", "--start-from", "--teacher"])
+@pytest.mark.parametrize("option", ["DATA", "--votes", "--start-from", "--teacher", "--val"])
 def test_what_a_run_reads_it_does_not_replace(train: Train, tmp_path: Path, option: str) -> None:
     run, data = tmp_path / "run", tmp_path / "data"
     run.mkdir()
@@ -49,7 +50,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path: Path) -> None:
     from emotion_runtime.errors import OutputError
     from emotion_train.checkpoint import load_checkpoint
 
-    checkpoint = load_checkpoint(Path(__file__).parents[2] / "models" / "checkpoints" / "edge.pt")
+    checkpoint = load_checkpoint(emotion_models.checkpoint_path("edge"))
     (tmp_path / "last.pt").write_bytes(b"earlier")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))

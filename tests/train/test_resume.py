@@ -22,7 +22,7 @@ EPOCHS = 24
 def command(data: Path, folder: Path, *more: str) -> list[str]:
     return [
         sys.executable, "-m", "emotion_train", str(data), "-o", str(folder),
-        "--epochs", str(EPOCHS), "--batch-size", "8", *more,
+        "--epochs", str(EPOCHS), "--batch-size", "8", "--validation", "46", *more,
     ]  # fmt: skip
 
 

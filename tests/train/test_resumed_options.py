@@ -181,12 +181,21 @@ def test_a_run_json_of_before_says_what_it_does_not_know(
     interrupted: Path, begun: Path, train: Train
 ) -> None:
     values = json.loads((begun / "run.json").read_text())
-    kept = {name: values[name] for name in ("data", "recipe")}
+    kept = {name: values[name] for name in ("data", "recipe", "held_out_draw")}
     (begun / "run.json").write_text(json.dumps(kept))
     result = train(interrupted / "d", "-o", begun, "--resume")
     assert result.exit_code == 1
     assert "of an older emotion-edge, which did not record --votes" in result.stderr
     assert "name their file with --votes" in result.stderr
+
+
+def test_a_run_of_the_older_draw_is_refused(interrupted: Path, begun: Path, train: Train) -> None:
+    values = json.loads((begun / "run.json").read_text())
+    del values["held_out_draw"]
+    (begun / "run.json").write_text(json.dumps(values))
+    result = train(interrupted / "d", "-o", begun, "--resume")
+    assert result.exit_code == 1
+    assert "begun by an older emotion-edge, which drew other held-out pictures" in result.stderr
 
 
 def test_a_refused_run_replaces_nothing(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import emotion_models
 from emotion_train.checkpoint import Checkpoint
 from emotion_train.errors import DataError
 from emotion_train.networks import build_network
@@ -42,7 +43,7 @@ def test_several_teachers_answer_with_their_mean(tmp_path: Path) -> None:
 
 
 def test_a_released_model_teaches_as_its_checkpoint_does() -> None:
-    checkpoint = Path(__file__).parents[2] / "models" / "checkpoints" / "edge.pt"
+    checkpoint = emotion_models.checkpoint_path("edge")
     by_name, by_checkpoint = (
         Teacher([load_member(source, CPU)], CLASSES, 48).answer(PIXELS)
         for source in ("edge", str(checkpoint))

@@ -179,7 +179,7 @@ class Averaging:
         from emotion_train.transfer import blend, lineage
 
         checkpoints = [load_checkpoint(run) for run in runs]
-        shared = _shared_recipe(runs, checkpoints)
+        shared, draw = _shared_recipe(runs, checkpoints)
         mean = blend(checkpoints)
         if not _began_alike(checkpoints):
             self.say(
@@ -198,6 +198,8 @@ class Averaging:
             validation_per_class=recipe.validation_per_class,
             holdout=recipe.holdout,
             drop_duplicates=recipe.drop_duplicates,
+            faces=recipe.faces,
+            draw=draw,
         )
         for text in (*dataset.passed_over, *list_warnings(dataset, recipe.holdout)):
             self.say(f"warning: {text}")
@@ -210,6 +212,7 @@ class Averaging:
             "epochs": 0,
             "epoch": 0,
             "data_digest": dataset.digest(),
+            "held_out_draw": draw,
             "faces": dataset.train.counts(len(dataset.classes)).tolist(),
             "world_size": 1,
             "started_from": None,
@@ -242,7 +245,11 @@ class Averaging:
 
         unreadable: list[str] = []
         others = read_other_classes(
-            self.data, dataset.classes, size=recipe.size, skipped=unreadable
+            self.data,
+            dataset.classes,
+            size=recipe.size,
+            skipped=unreadable,
+            faces=recipe.faces,
         )
         if unreadable:
             self.say(f"skipped: {len(unreadable):,} pictures of other classes")
@@ -280,23 +287,36 @@ class Averaging:
             self.show(f"{name}: accuracy {accuracy:.2%} on {len(faces):,} held-out faces")
 
 
-def _shared_recipe(runs: Sequence[Path], checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
-    """Return what the runs' recipes say of the data; the augmentation is that of the first.
+def _shared_recipe(
+    runs: Sequence[Path], checkpoints: Sequence[Checkpoint]
+) -> tuple[dict[str, Any], str]:
+    """Return what the runs' recipes say of the data, and how their held-out faces were drawn.
+
+    The augmentation is that of the first.
 
     Raises:
         RunError: They hold out other faces, or a checkpoint does not say which.
     """
     from emotion_train.augmentation import AUGMENTATIONS
     from emotion_train.errors import RunError
+    from emotion_train.held_out_draw import BY_PLACE
 
     shared: list[dict[str, Any]] = []
+    draws = [str(one.training.get("held_out_draw", BY_PLACE)) for one in checkpoints]
+    for run, draw in zip(runs, draws, strict=True):
+        if draw != draws[0]:
+            raise RunError(
+                f"{run}: its held-out faces were drawn by {draw}, those of {runs[0]} by "
+                f"{draws[0]}: one would know faces that the other holds out."
+            )
     for run, checkpoint in zip(runs, checkpoints, strict=True):
         recipe = checkpoint.training.get("recipe")
         names = (*_DATA_FIELDS, "drop_duplicates", "augmentation")
         if not isinstance(recipe, dict) or any(name not in recipe for name in names):
             raise RunError(f"{run}: does not say which faces were held out of its training.")
         shared.append({name: recipe[name] for name in names})
-        for name in _DATA_FIELDS:
+        shared[-1]["faces"] = recipe.get("faces", False)
+        for name in (*_DATA_FIELDS, "faces"):
             if shared[-1][name] != shared[0][name]:
                 raise RunError(
                     f"{run}: trained with {name} {shared[-1][name]}, {runs[0]} with "
@@ -307,11 +327,12 @@ def _shared_recipe(runs: Sequence[Path], checkpoints: Sequence[Checkpoint]) -> d
             f"{runs[0]}: trained with an augmentation that this emotion-edge does not have, so "
             f"that the statistics of batch normalisation cannot be taken anew."
         )
-    return {
+    recipe = {
         **shared[0],
         "classes": list(checkpoints[0].labels),
         "drop_duplicates": all(one["drop_duplicates"] for one in shared),
     }
+    return recipe, draws[0]
 
 
 def _require_same_pictures(

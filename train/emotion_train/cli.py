@@ -27,7 +27,17 @@ from emotion_runtime.labels import check_labels
 from emotion_runtime.signals import INTERRUPTED, Terminated, raise_on_signals
 from emotion_train.augmentation import AUGMENTATIONS
 from emotion_train.networks import NETWORKS
-from emotion_train.recipe import MAX_SEED, OPTIMIZERS, PRECISIONS, SCHEDULES, SIZES, Recipe
+from emotion_train.recipe import (
+    FREEZE_NOTHING,
+    MAX_SEED,
+    OPTIMIZERS,
+    PRECISIONS,
+    SCHEDULES,
+    SIZES,
+    VALIDATION_PER_CLASS,
+    Recipe,
+    is_freeze,
+)
 
 if TYPE_CHECKING:
     from emotion_train.run_record import RunRecord
@@ -37,6 +47,20 @@ _DEFAULTS = Recipe()
 # Options that belong to the recipe, by the name of its field.
 _NETWORKS = "; ".join(f"{name}: {text}" for name, text in NETWORKS.items())
 _CHANCE = click.FloatRange(0.0, 1.0)
+
+
+class Freeze(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """What to freeze."""
+
+    name = "none|features|number"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the choice."""
+        if not is_freeze(value):
+            self.fail(f"{value!r} is neither none, features nor a number of layers.", param, ctx)
+        return value
+
+
 _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "network": ("--network", click.Choice(tuple(NETWORKS)), f"Network to train ({_NETWORKS})."),
     "size": (
@@ -72,12 +96,19 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "validation_per_class": (
         "--validation",
         click.IntRange(min=1),
-        "Pictures of each class held out for validation.",
+        f"Pictures of each class held out for validation.  [default: {VALIDATION_PER_CLASS}, or "
+        "15 % of the smallest class where that is less; none where the data have a validation set]",
     ),
     "holdout": (
         "--holdout",
         click.FloatRange(0.0, 0.9),
         "Fraction of the rest held out as well, to choose the epoch on.",
+    ),
+    "freeze": (
+        "--freeze",
+        Freeze(),
+        "With --start-from: keep the lower layers as they are, batch normalisation included: "
+        "features are all convolutions, a number counts layers from the input on.",
     ),
     "precision": (
         "--precision",
@@ -90,7 +121,7 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
 def _recipe_options(command: Any) -> Any:
     for field, (flag, kind, text) in reversed(_RECIPE_OPTIONS.items()):
         default = getattr(_DEFAULTS, field)
-        shown = "[default:" not in text
+        shown = default is not None and "[default:" not in text
         option = click.option(
             flag, field, type=kind, default=default, show_default=shown, help=text
         )
@@ -99,13 +130,16 @@ def _recipe_options(command: Any) -> Any:
 
 
 _EXAMPLES = (
-    ("emotion-train DATA", "the folders of DATA/train, to runs/baseline"),
+    ("emotion-train DATA", "class folders or a CSV, to runs/baseline"),
     ("emotion-train DATA --network edge -o runs/small", "a smaller network"),
     ("emotion-train DATA -o runs/small --resume", "after an interruption"),
 )
 _GROUPS = {
-    "Data": ("classes", "validation_per_class", "holdout", "drop_duplicates", "no_test", "votes"),
-    "Model": ("network", "size", "start_from", "teacher", "coverage"),
+    "Data": (
+        *("classes", "each_class", "faces", "validation", "validation_per_class", "holdout"),
+        *("drop_duplicates", "no_test", "votes"),
+    ),
+    "Model": ("network", "size", "start_from", "freeze", "teacher", "coverage"),
     "Output": ("output", "resume", "overwrite"),
     "Training": (
         *("epochs", "batch_size", "learning_rate", "optimizer", "schedule", "warmup"),
@@ -128,9 +162,30 @@ _GROUPS = {
 )
 @click.option(
     "--classes",
-    default=",".join(_DEFAULTS.classes),
-    show_default=True,
-    help="Class names in label order, or all.",
+    metavar="A,B,C|all",
+    help="Class names in label order, or all.  [default: all that the data have; happy, sad and "
+    "surprise where these are FER2013's seven]",
+)
+@click.option(
+    "--class",
+    "each_class",
+    multiple=True,
+    metavar="NAME",
+    help="One class, in any script, with commas or spaces in its name; repeat it for each, in "
+    "label order.",
+)
+@click.option(
+    "--val",
+    "validation",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A folder DIR/<class>/* to use as the validation set.",
+)
+@click.option(
+    "--faces",
+    is_flag=True,
+    help="The pictures are photographs: find the largest face of each and train on it, cropped as "
+    "emotion-infer --faces does.",
 )
 @_recipe_options
 @click.option(
@@ -172,9 +227,10 @@ _GROUPS = {
     "--start-from",
     type=click.Path(path_type=Path),
     multiple=True,
-    metavar="RUN_DIR|FILE.pt",
-    help="A run of the same network, perhaps of more classes, whose weights to start with; of "
-    "several that began alike, the mean of their weights.",
+    metavar="NAME|RUN_DIR|FILE.pt",
+    help="Weights to start with, also for other classes: a released network (edge, baseline), or a "
+    "run; its network becomes the default of --network. Of several that began alike, the mean of "
+    "their weights.",
 )
 @click.option(
     "--coverage",
@@ -197,7 +253,10 @@ def main(
     /,
     data: Path,
     output: Path | None,
-    classes: str,
+    classes: str | None,
+    each_class: tuple[str, ...],
+    validation: Path | None,
+    faces: bool,
     drop_duplicates: bool,
     device: str,
     threads: int | None,
@@ -214,16 +273,18 @@ def main(
 ) -> None:
     """Train a network on faces and report how good it is.
 
-    DATA is a folder DATA/{train,test}/<class>/* or the FER2013 challenge's CSV, plain or gzip.
+    DATA is a folder DATA/{train,val,test}/<class>/*, of which train is required; or a folder
+    DATA/<class>/*, which is split by file name; or a CSV with the columns path, label and perhaps
+    split; or FER2013's CSV. Sub-folders of a class are read too. Colour is discarded: the network
+    sees gray pictures.
+
     RUN_DIR gets best.pt, last.pt, history.csv and report/. An interrupted run goes on with
     --resume and reaches what it would have reached. Under torchrun, several processes train
     together.
     """
     if resume and overwrite:
         raise click.UsageError("--resume goes on with a run, --overwrite replaces it: choose one.")
-    names = tuple(name.strip() for name in classes.split(",") if name.strip())
-    if not names:
-        raise click.UsageError("--classes names no class.")
+    names = _classes(classes, each_class)
     if teacher and not _given(context, "teacher_weight"):
         choices["teacher_weight"] = 0.5
     for source, weight, flag in (
@@ -232,27 +293,31 @@ def main(
     ):
         if choices[weight] and not source and not resume:
             raise click.UsageError(f"--{weight.replace('_', '-')} needs {flag}.")
-    if names != ("all",):
-        try:
-            check_labels(names)
-        except ValueError as error:
-            raise click.UsageError(f"--classes: {error}.") from error
-    recipe = Recipe(classes=names, drop_duplicates=drop_duplicates, **choices)
+    if choices["freeze"] != FREEZE_NOTHING and not start_from and not resume:
+        raise click.UsageError("--freeze needs --start-from: fresh weights are not worth keeping.")
+    require("train")
+    inputs: list[Path | str] = [data, *start_from, *teacher]
+    inputs += [path for path in (votes, validation) if path is not None]
+    if overwrite and output is not None:
+        refuse_inputs_within(output, inputs)
+    if start_from and not (resume and output):
+        _start_defaults(context, start_from, choices)
+    recipe = Recipe(classes=names, faces=faces, drop_duplicates=drop_duplicates, **choices)
     options: dict[str, Any] = {
         "votes": votes,
         "teachers": teacher,
         "start_from": start_from,
+        "validation": validation,
         "coverage": coverage,
         "with_test": not no_test,
     }
     folder = output or Path("runs") / recipe.network
-    require("train")
     from emotion_train.distributed import joined, restarts
     from emotion_train.run import Run, prepare_folder
     from emotion_train.run_record import RUN
 
     if overwrite:
-        refuse_inputs_within(folder, (data, *start_from, *([votes] if votes else []), *teacher))
+        refuse_inputs_within(folder, inputs)
     raise_on_signals()
     if restarts() and (folder / RUN).exists():  # the same command again: it must not begin anew
         resume, overwrite = True, False
@@ -303,11 +368,51 @@ def refuse_inputs_within(folder: Path, inputs: Iterable[Path | str]) -> None:
             )
 
 
+def _classes(listed: str | None, each: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the classes that the user named; none for the default of the data."""
+    if listed is not None and each:
+        raise click.UsageError("--classes and --class both name the classes: use one of them.")
+    if listed is None and not each:
+        return ()
+    names = each
+    if listed is not None:
+        names = tuple(name.strip() for name in listed.split(",") if name.strip())
+        if not names:
+            raise click.UsageError("--classes names no class.")
+        if names == ("all",):
+            return names
+    flag = "--class" if each else "--classes"
+    try:
+        check_labels(names)
+    except ValueError as error:
+        raise click.UsageError(f"{flag}: {error}.") from error
+    if len(names) == 1:
+        raise click.UsageError(f"{flag} names one class; there must be two to tell apart.")
+    return names
+
+
+def _start_defaults(
+    context: click.Context, start_from: tuple[Path, ...], choices: dict[str, Any]
+) -> None:
+    """Take network and size from the weights to start with, where the user named none."""
+    if _given(context, "network") and _given(context, "size"):
+        return
+    from emotion_train.transfer import load_start
+
+    start = load_start(str(start_from[0]))
+    for field, value in (("network", start.network), ("size", start.size)):
+        if not _given(context, field):
+            choices[field] = value
+
+
 def _refuse_changes(context: click.Context, asked: Recipe, stored: Recipe) -> None:
     """A resumed run keeps its recipe; an option that asks for another one is wrong usage."""
     for field, value in stored.to_dict().items():
         wanted = asked.to_dict()[field]
-        if _given(context, field) and wanted != value:
+        given = _given(context, field) or (field == "classes" and _given(context, "each_class"))
+        if wanted == ["all"]:
+            continue  # the run knows which these are; other pictures are refused later on
+        if given and wanted != value:
             raise click.UsageError(
                 f"the run to resume has {field} {value}, not {wanted}; begin a new run instead "
                 f"(--start-from RUN_DIR begins with its weights)."
@@ -340,11 +445,15 @@ def _resumed(
     for name, (flag, before) in sources.items():
         given = options[name]
         named = list(given) if isinstance(given, tuple) else [given] if given else []
-        if named and differing([describe_source(str(one)) for one in named], before):
+        if named and differing(
+            [describe_source(str(one), start=name == "start_from") for one in named], before
+        ):
             shown = ", ".join(one.name for one in before) or "none"
             raise click.UsageError(
                 f"the run to resume has another {flag} ({shown}); leave {flag} out to go on."
             )
+    if options["validation"] is not None and then.validation is None:
+        raise click.UsageError("the run to resume was begun without --val; leave it out to go on.")
     if _given(context, "coverage") and options["coverage"] != then.coverage:
         raise click.UsageError(
             f"the run to resume has --coverage {then.coverage:g}; leave it out to go on."
@@ -357,6 +466,7 @@ def _resumed(
         "votes": options["votes"] or (Path(then.votes.name) if then.votes else None),
         "teachers": options["teachers"] or tuple(one.name for one in then.teachers),
         "start_from": options["start_from"] or tuple(Path(one.name) for one in then.start_from),
+        "validation": options["validation"] or (Path(then.validation) if then.validation else None),
         "coverage": then.coverage,
         "with_test": then.with_test,
     }

@@ -65,6 +65,10 @@ def list_warnings(dataset: Dataset, holdout: float = 0.0) -> list[str]:
         )
     if unreadable := dataset.unreadable.get("test", 0):
         warnings.append(f"{unreadable:,} test pictures could not be read: they are not measured")
+    if faceless := dataset.faceless.get("test", 0):
+        warnings.append(f"no face was found in {faceless:,} test pictures: they are not measured")
+    if dataset.validation_per_class == 0 and (lacking := _lacking(dataset.validation, classes)):
+        warnings.append(f"the validation set has no picture of {', '.join(lacking)}")
     return warnings
 
 

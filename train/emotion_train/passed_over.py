@@ -11,120 +11,75 @@ from pathlib import Path
 
 from emotion_runtime.sources import is_picture_name
 from emotion_train.errors import DataError
+from emotion_train.layout import Layout, list_folders
 
-SPLITS = ("train", "test")
 _MOST_COUNTED = 100_000  # files below one folder; counting more would delay the first answer
 
 
-def list_passed_over(data: Path, classes: Sequence[str]) -> list[str]:
-    """Describe the files of a data folder that are not read, one sentence for each reason.
+def list_passed_over(data: Path, layout: Layout, classes: Sequence[str]) -> list[str]:
+    """Describe what of a data folder lies outside of the class folders that are read.
 
     Args:
-        data: The folder with ``train/<class>/*`` and perhaps ``test/<class>/*``.
+        data: The data folder.
+        layout: Where its class folders are.
         classes: The classes that are read.
 
     Returns:
         Sentences without a full stop, each with a count and an example; empty where all is read.
     """
-    found = list(_beside_splits(data))
-    for split in SPLITS:
-        if (data / split).is_dir():
-            found += _beside_classes(data, split, classes)
-            for name in classes:
-                found += _inside_class(data, f"{split}/{name}")
+    found = [] if layout.flat else list(_beside_splits(data, layout))
+    for folder in layout.splits.values():
+        found += _beside_classes(folder, classes)
     return found
 
 
-def check_test_folders(data: Path, classes: Sequence[str]) -> None:
-    """Refuse test pictures of a class that the training folder does not have.
+def check_class_folders(layout: Layout, known: Sequence[str]) -> None:
+    """Refuse held-out pictures of a class that the training folder does not have.
 
     Raises:
         DataError: The class, and those that there are, are named.
     """
-    test = data / "test"
-    if not test.is_dir():
-        return
-    known = [path.name for path in (data / "train").iterdir() if path.is_dir()]
-    for path in sorted(test.iterdir()):
-        if path.is_dir() and not path.name.startswith(".") and path.name not in known:
-            pictures, _ = _count_pictures(path)
+    for split, held_out in layout.splits.items():
+        if split == "train":
+            continue
+        for path in list_folders(held_out):
+            pictures = 0 if path.name in known else count_pictures(path)[0]
             if pictures:
                 alike = [name for name in known if name.casefold() == path.name.casefold()]
                 hint = f"; it has {alike[0]!r}" if alike else f"; it has {', '.join(sorted(known))}"
                 raise DataError(
                     f"{path}: {_counted(pictures, 'picture')} of a class {path.name!r} that "
-                    f"{data / 'train'} does not have{hint}. Rename the folder, or take it away."
+                    f"{layout.splits['train']} does not have{hint}. Rename the folder, or take it "
+                    f"away."
                 )
 
 
-def _beside_splits(data: Path) -> Iterator[str]:
-    """Describe what lies in the data folder itself."""
-    files = Counter[str]()
-    for path in sorted(data.iterdir()):
-        if path.name.startswith(".") or path.name in SPLITS:
-            continue
-        if path.is_dir():
-            pictures, example = _count_pictures(path)
-            if pictures:
-                yield (
-                    f"{path.name}: {_counted(pictures, 'picture')} (such as "
-                    f"{_relative(example, data)}); only train and test are read"
-                )
-        elif is_picture_name(path.name):
-            files[path.name] += 1
-    if files:
-        yield f"{data.name}: {_counted(files.total(), 'picture')} outside of train and test"
+def describe_other_files(
+    place: str, others: Sequence[str], links: Sequence[str] = ()
+) -> Iterator[str]:
+    """Describe files of a class folder that are no pictures by name, and links seen before.
 
-
-def _beside_classes(data: Path, split: str, classes: Sequence[str]) -> Iterator[str]:
-    """Describe pictures of other classes, and those that lie in no class folder."""
-    loose, others = 0, Counter[str]()
-    for path in sorted((data / split).iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir() and path.name not in classes:
-            others[path.name] = _count_pictures(path)[0]
-        elif not path.is_dir() and is_picture_name(path.name):
-            loose += 1
-    if others := +others:
-        named = ", ".join(f"{name} {_number(count)}" for name, count in others.items())
-        yield f"{split}: pictures of classes that --classes does not name ({named})"
-    if loose:
-        yield f"{split}: {_counted(loose, 'picture')} in no class folder"
-
-
-def _inside_class(data: Path, place: str) -> Iterator[str]:
-    """Describe sub-folders, and files that are no pictures by name."""
-    folder = data / place
-    if not folder.is_dir():
-        return
-    nested, nested_example, suffixes, example = 0, "", Counter[str](), ""
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda one: one.name):
-            if entry.is_dir():
-                count, first = _count_pictures(Path(entry.path))
-                nested_example = nested_example or first
-                nested += count
-            elif not is_picture_name(entry.name):
-                if entry.name.startswith("."):
-                    suffixes["hidden"] += 1
-                else:
-                    suffixes[Path(entry.name).suffix.lower() or "no suffix"] += 1
-                example = example or entry.name
-    if nested:
+    Args:
+        place: The class folder, as a message names it.
+        others: Paths of hidden files, of hidden folders, and of files without a picture's suffix.
+        links: Paths of links to folders that were read already.
+    """
+    kinds = Counter[str]()
+    for path in others:
+        name = os.path.basename(path)  # noqa: PTH119  there may be a million
+        hidden = name.startswith(".")
+        kinds["hidden" if hidden else os.path.splitext(name)[1].lower() or "no suffix"] += 1  # noqa: PTH122
+    if kinds:
+        shown = ", ".join(f"{name} {count:,}" for name, count in kinds.most_common())
         yield (
-            f"{place}: {_counted(nested, 'picture')} in its sub-folders (such as "
-            f"{_relative(nested_example, data)}); only the class folder itself is read"
+            f"{place}: {_counted(kinds.total(), 'file')} that no suffix names a picture "
+            f"({shown}; such as {Path(others[0]).name})"
         )
-    if suffixes:
-        kinds = ", ".join(f"{name} {count:,}" for name, count in suffixes.most_common())
-        yield (
-            f"{place}: {_counted(suffixes.total(), 'file')} that no suffix names a picture "
-            f"({kinds}; such as {example})"
-        )
+    if links:
+        yield f"{place}: {_counted(len(links), 'link')} to folders that are read already"
 
 
-def _count_pictures(folder: Path) -> tuple[int, str]:
+def count_pictures(folder: Path) -> tuple[int, str]:
     """Count the pictures below a folder, up to `_MOST_COUNTED` files; links are not followed.
 
     Returns:
@@ -143,8 +98,53 @@ def _count_pictures(folder: Path) -> tuple[int, str]:
     return count, example
 
 
-def _relative(path: str, data: Path) -> str:
-    return Path(path).relative_to(data).as_posix()
+def has_picture(folder: Path) -> bool:
+    """Return whether there is a picture below a folder; links are not followed."""
+    return any(is_picture_name(name) for _, _, names in os.walk(folder) for name in names)
+
+
+def _beside_splits(data: Path, layout: Layout) -> Iterator[str]:
+    """Describe what lies in the data folder itself, beside its split folders."""
+    read = {folder.resolve() for folder in layout.splits.values()}
+    splits = [
+        folder.name
+        for folder in layout.splits.values()
+        if folder.resolve().parent == data.resolve()
+    ]
+    named = f"{', '.join(splits[:-1])} and {splits[-1]}" if len(splits) > 1 else splits[0]
+    verb = "are" if len(splits) > 1 else "is"
+    loose = 0
+    for path in sorted(data.iterdir()):
+        if path.name.startswith(".") or path.resolve() in read:
+            continue
+        if path.is_dir():
+            pictures, example = count_pictures(path)
+            if pictures:
+                yield (
+                    f"{path.name}: {_counted(pictures, 'picture')} (such as "
+                    f"{Path(example).relative_to(data).as_posix()}); only {named} {verb} read"
+                )
+        else:
+            loose += is_picture_name(path.name)
+    if loose:
+        yield f"{data.name}: {_counted(loose, 'picture')} outside of {named}"
+
+
+def _beside_classes(folder: Path, classes: Sequence[str]) -> Iterator[str]:
+    """Describe pictures of other classes, and those that lie in no class folder."""
+    loose, others = 0, Counter[str]()
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and path.name not in classes:
+            others[path.name] = count_pictures(path)[0]
+        elif not path.is_dir() and is_picture_name(path.name):
+            loose += 1
+    if others := +others:
+        named = ", ".join(f"{name} {_number(count)}" for name, count in others.items())
+        yield f"{folder.name}: pictures of classes that are not trained on ({named})"
+    if loose:
+        yield f"{folder.name}: {_counted(loose, 'picture')} in no class folder"
 
 
 def _number(count: int) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 from emotion_runtime.labels import check_labels
 from emotion_train.networks import NETWORKS
 
-DEFAULT_CLASSES = ("happy", "sad", "surprise")
 VALIDATION_PER_CLASS = 46
+FREEZE_NOTHING = "none"
+FREEZE_FEATURES = "features"
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "constant")
@@ -36,7 +37,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "vote_weight": (0, 1),
     "teacher_weight": (0, 1),
     "seed": (0, MAX_SEED),
-    "validation_per_class": (1, _MOST),
+    "validation_per_class": (0, _MOST),
     "holdout": (0, 0.9),
 }
 
@@ -47,7 +48,7 @@ class Recipe:
 
     Attributes:
         network: A name in `emotion_train.networks.NETWORKS`.
-        classes: Class names in label order, or ``("all",)``.
+        classes: Class names in label order, or ``("all",)``; empty for the default of the data.
         size: Side of the network's input, in pixels.
         epochs: Times through the balanced training set.
         batch_size: Faces a step, over all processes together.
@@ -63,15 +64,19 @@ class Recipe:
             of them could not use are left out.
         teacher_weight: Part of what then is the target that a teacher gives, 0 to 1.
         seed: Draws the splits, the first weights, the order and the augmentation.
-        validation_per_class: Pictures of each class held out for validation.
+        validation_per_class: Pictures of each class held out for validation; None for what suits
+            the data, 0 where they have a validation set of their own.
         holdout: Fraction of the rest held out to choose the epoch on.
         drop_duplicates: Remove from train what also stands in another split.
+        faces: The pictures are photographs: the largest face of each is found and cropped.
+        freeze: Lower layers that keep the weights that the run starts from: ``none``,
+            ``features`` (all convolutions) or a number of layers.
         precision: ``fp32``, ``bf16`` or ``fp16`` arithmetic where autocast allows it, or ``auto``:
             fp32 on the CPU, bf16 (else fp16) on CUDA.
     """
 
     network: str = "baseline"
-    classes: tuple[str, ...] = DEFAULT_CLASSES
+    classes: tuple[str, ...] = ()
     size: int = 48
     epochs: int = 60
     batch_size: int = 64
@@ -86,9 +91,11 @@ class Recipe:
     vote_weight: float = 0.0
     teacher_weight: float = 0.0
     seed: int = 0
-    validation_per_class: int = VALIDATION_PER_CLASS
+    validation_per_class: int | None = None
     holdout: float = 0.0
     drop_duplicates: bool = False
+    faces: bool = False
+    freeze: str = FREEZE_NOTHING
     precision: str = "auto"
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,8 +124,14 @@ class Recipe:
 
 def _check_value(name: str, value: Any, default: Any) -> None:
     """Check a field of a recipe that was read from a file."""
+    if name == "validation_per_class":
+        if value is None:
+            return
+        default = VALIDATION_PER_CLASS
     kinds = (int, float) if isinstance(default, float) else (type(default),)
     right = isinstance(value, kinds) and isinstance(value, bool) == isinstance(default, bool)
+    if right and name == "freeze":
+        right = is_freeze(value)
     if right and name in _CHOICES:
         right = value in _CHOICES[name]
     if right and name in _RANGES:
@@ -126,3 +139,10 @@ def _check_value(name: str, value: Any, default: Any) -> None:
         right = low <= value <= high
     if not right:
         raise ValueError(f"the recipe's {name} has a value that no run can have")
+
+
+def is_freeze(value: str) -> bool:
+    """Return whether a text says what to freeze: ``none``, ``features`` or a number of layers."""
+    return value in (FREEZE_NOTHING, FREEZE_FEATURES) or (
+        value.isascii() and value.isdigit() and len(value) <= 3 and int(value) > 0
+    )

@@ -18,10 +18,13 @@ from emotion_runtime.errors import EmotionEdgeError
 from emotion_train.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
 from emotion_train.cpu_features import lacks_fast
 from emotion_train.data_checks import list_warnings, require_every_class
+from emotion_train.data_table import data_table
 from emotion_train.dataset import Dataset, load_dataset
 from emotion_train.distributed import Place
 from emotion_train.errors import RunError
 from emotion_train.faces import Faces
+from emotion_train.held_out_draw import BY_NAME
+from emotion_train.layout import refuse_output_within
 from emotion_train.networks.face_network import parameter_count
 from emotion_train.outcome import REPORT, Outcome, tool_versions
 from emotion_train.readers import read_other_classes
@@ -35,10 +38,11 @@ from emotion_train.run_record import (
     differing,
     read_record,
 )
+from emotion_train.source import VOTED_OUT
 from emotion_train.targets import Targets, label_targets, mix
 from emotion_train.teacher import Teacher, load_member
 from emotion_train.training import HISTORY, Trainer
-from emotion_train.transfer import blend
+from emotion_train.transfer import blend, load_start
 from emotion_train.votes import Votes
 
 _PRECISION_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -55,7 +59,9 @@ class Run:
         votes: A votes file, for the report and, where the recipe says so, for the targets.
         teachers: Checkpoints, run folders, model files or released models by name; the mean of
             their answers joins the targets.
-        start_from: Checkpoints or run folders; the run starts with the mean of their weights.
+        start_from: Checkpoints, run folders or released networks by name; the run starts with the
+            mean of their weights.
+        validation: A folder of class folders to use as the validation set.
         coverage: Part of the held-out faces that must reach the confidence threshold.
         with_test: Measure on the test set at the end; trials leave it alone.
         threads: Threads of the CPU's arithmetic; None for the CPUs that this process may use.
@@ -72,6 +78,7 @@ class Run:
     votes: Path | None = None
     teachers: tuple[str, ...] = ()
     start_from: tuple[Path, ...] = ()
+    validation: Path | None = None
     coverage: float = 1.0
     with_test: bool = True
     threads: int | None = None
@@ -94,15 +101,23 @@ class Run:
             DataError: The data are missing, malformed or too few.
             RunError: The run cannot be resumed, or diverged.
         """
+        refuse_output_within(self.data, self.folder)
         dataset = load_dataset(
             self.data,
-            classes=recipe.classes,
+            classes=recipe.classes or None,
             size=recipe.size,
             seed=recipe.seed,
             validation_per_class=recipe.validation_per_class,
             holdout=recipe.holdout,
             drop_duplicates=recipe.drop_duplicates,
             progress=self.progress and self.place.is_first,
+            faces=recipe.faces,
+            validation=self.validation,
+        )
+        recipe = replace(
+            recipe,
+            classes=dataset.classes,
+            validation_per_class=dataset.validation_per_class,
         )
         votes = None if self.votes is None else Votes(self.votes, dataset.classes)
         dataset = self._with_votes(dataset, votes, recipe)
@@ -115,13 +130,16 @@ class Run:
         targets = self._targets(dataset, recipe, votes)
         teacher = self._teacher(recipe, dataset)
         last = self.folder / LAST if resume and (self.folder / LAST).exists() else None
-        initial = self._initial(dataset, recipe) if last is None else None
+        initial = self._initial(recipe) if last is None else None
         trainer = Trainer(dataset, recipe, self.place, targets, initial, teacher)
         if self.place.is_first:
             self.say(
-                f"network {recipe.network}: {parameter_count(trainer.network):,} parameters, "
+                f"network {recipe.network}: {_parameters(trainer)}, "
                 f"{trainer.multiply_adds / 1e6:.2f} M multiply-adds a face"
             )
+            if trainer.transferred is not None:
+                names = ", ".join(map(str, self.start_from))
+                self.say(f"start from {names}: {trainer.transferred}")
         record = self._record(recipe, dataset, trainer)
         self._warn_of_slow_precision(trainer.precision)
         if resume is not None:
@@ -148,7 +166,11 @@ class Run:
         """Measure the network of the best epoch, write the report, and show its main figures."""
         unreadable: list[str] = []
         others = read_other_classes(
-            self.data, dataset.classes, size=trainer.recipe.size, skipped=unreadable
+            self.data,
+            dataset.classes,
+            size=trainer.recipe.size,
+            skipped=unreadable,
+            faces=trainer.recipe.faces,
         )
         if unreadable:
             self.say(
@@ -194,18 +216,21 @@ class Run:
                     f"votes: {unlisted:,} of {len(dataset.train):,} training pictures are not "
                     f"listed; they are learned from their label alone"
                 )
-            dataset = replace(dataset, train=dataset.train.take(faces))
+            left_out = np.setdiff1d(np.arange(len(dataset.train)), faces)
+            names = (dataset.classes[label] for label in dataset.train.labels[left_out])
+            inventory = dataset.inventory.without(names, VOTED_OUT)
+            dataset = replace(dataset, train=dataset.train.take(faces), inventory=inventory)
             require_every_class(dataset.train, dataset.classes, "those that --votes takes away")
         if dataset.test is not None and not votes.lists(dataset.test).all():
             listed = int(votes.lists(dataset.test).sum())
             tell(f"votes: {listed:,} of {len(dataset.test):,} test pictures are listed")
         return dataset
 
-    def _initial(self, dataset: Dataset, recipe: Recipe) -> Checkpoint | None:
+    def _initial(self, recipe: Recipe) -> Checkpoint | None:
         """Open what the run starts from; None for fresh weights."""
-        starts = [load_checkpoint(path) for path in self.start_from]
+        starts = [load_start(str(path)) for path in self.start_from]
         for path, start in zip(self.start_from, starts, strict=True):
-            self._warn_of_another_draw(str(path), start.labels, start.training, dataset, recipe)
+            self._warn_of_another_draw(str(path), start.training, recipe)
         return blend(starts) if starts else None
 
     def _record(self, recipe: Recipe, dataset: Dataset, trainer: Trainer) -> RunRecord:
@@ -215,7 +240,8 @@ class Run:
             self.with_test,
             None if self.votes is None else describe_source(str(self.votes)),
             tuple(describe_source(name) for name in self.teachers),
-            tuple(describe_source(str(path)) for path in self.start_from),
+            tuple(describe_source(str(path), start=True) for path in self.start_from),
+            None if self.validation is None else str(self.validation.absolute()),
         )
         return RunRecord(
             str(self.data.absolute()),
@@ -335,36 +361,30 @@ class Run:
                     f"teacher {one.source}: also knows {', '.join(more)}; what it gives them is "
                     f"left out"
                 )
-            self._warn_of_another_draw(one.source, one.labels, one.training, dataset, recipe)
+            self._warn_of_another_draw(one.source, one.training, recipe)
         return Teacher(members, dataset.classes, recipe.size)
 
-    def _warn_of_another_draw(
-        self,
-        source: str,
-        labels: tuple[str, ...],
-        training: dict[str, Any],
-        dataset: Dataset,
-        recipe: Recipe,
-    ) -> None:
-        """Warn where another run may have seen what is held out here.
+    def _warn_of_another_draw(self, source: str, training: dict[str, Any], recipe: Recipe) -> None:
+        """Warn where another run may have learned what is held out here.
 
-        The draw depends on a class's place in the list, so that a teacher of more classes must
-        name this run's classes first.
+        The draw depends on names and seed alone, so that the other run's classes do not matter.
         """
         theirs = training.get("recipe")
         theirs = theirs if isinstance(theirs, dict) else {}
-        same = labels[: len(dataset.classes)] == dataset.classes and all(
+        same = training.get("held_out_draw") == BY_NAME and all(
             theirs.get(name) == getattr(recipe, name)
             for name in ("seed", "holdout", "validation_per_class")
         )
         if self.place.is_first and not same:
             self.say(
-                f"warning: {source} was trained with another draw of held-out faces (its classes "
-                f"{', '.join(labels)}; seed, hold-out or validation may differ too): it may "
-                f"know faces that are held out here, and the held-out figures be too good."
+                f"warning: {source} was trained with another draw of held-out faces: where it was "
+                f"trained on pictures of {self.data.name}, it may know faces that are held out "
+                f"here, and the held-out figures be too good"
             )
 
     def _introduce(self, dataset: Dataset, warnings: list[str]) -> None:
+        for line in dataset.notes:
+            self.say(line)
         for line in dataset.skipped[:10]:
             self.say(f"skipped: {line}")
         if len(dataset.skipped) > 10:
@@ -373,10 +393,11 @@ class Run:
             self.say(f"passed over: {line}")
         for line in warnings:
             self.say(f"warning: {line}")
+        self.show(data_table(dataset) + "\n")
         self.show(class_table(dataset))
         self.show(str(dataset.audit))
         if dataset.skipped:
-            self.show(f"skipped: {len(dataset.skipped):,} pictures could not be read")
+            self.show(f"skipped: {len(dataset.skipped):,} pictures could not be used")
 
 
 def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> RunRecord | None:
@@ -409,3 +430,16 @@ def _digest(faces: Faces) -> str:
     digest = hashlib.sha256(faces.labels.tobytes())
     digest.update(faces.pixels.tobytes())
     return digest.hexdigest()
+
+
+def _parameters(trainer: Trainer) -> str:
+    """Return how many parameters a network has, and how many of them are trained."""
+    every = sum(one.numel() for one in trainer.network.parameters())
+    frozen = trainer.frozen
+    if not frozen.layers:
+        return f"{every:,} parameters"
+    trained = parameter_count(trainer.network)
+    return (
+        f"{every:,} parameters, {trained:,} of them trained (the first {frozen.layers} of "
+        f"{frozen.of} layers are frozen)"
+    )

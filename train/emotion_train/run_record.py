@@ -13,6 +13,7 @@ from emotion_runtime.digest import sha256_of
 from emotion_runtime.errors import shown
 from emotion_train.augmentation import AUGMENTATIONS
 from emotion_train.errors import RunError
+from emotion_train.held_out_draw import BY_NAME
 from emotion_train.recipe import Recipe
 
 RUN = "run.json"
@@ -42,6 +43,7 @@ class Options:
         votes: The votes file.
         teachers: What teaches.
         start_from: Whose weights the run started with.
+        validation: The folder of the validation set, absolute, where one was named.
     """
 
     coverage: float = 1.0
@@ -49,6 +51,7 @@ class Options:
     votes: Source | None = None
     teachers: tuple[Source, ...] = ()
     start_from: tuple[Source, ...] = ()
+    validation: str | None = None
 
     @classmethod
     def from_dict(cls, values: Any) -> Options:
@@ -58,12 +61,16 @@ class Options:
         with_test, votes = values["with_test"], values["votes"]
         if not isinstance(with_test, bool) or not 0.5 <= float(coverage) <= 1.0:
             raise ValueError("options that no run can have")
+        validation = values.get("validation")
+        if validation is not None and not isinstance(validation, str):
+            raise TypeError("the validation set is no path")
         return cls(
             float(coverage),
             with_test,
             None if votes is None else _source(votes),
             tuple(_source(one) for one in values["teachers"]),
             tuple(_source(one) for one in values["start_from"]),
+            validation,
         )
 
 
@@ -79,6 +86,7 @@ class RunRecord:
         test_digest: Of the test faces; None where there are none.
         precision: The arithmetic that ``auto`` became, such as ``fp32``.
         tool_versions: Of the packages that decide what a run learns.
+        held_out_draw: How held-out pictures are drawn.
     """
 
     data: str
@@ -88,6 +96,7 @@ class RunRecord:
     test_digest: str | None = None
     precision: str | None = None
     tool_versions: dict[str, str] | None = None
+    held_out_draw: str = BY_NAME
 
     def save(self, folder: Path) -> None:
         """Write ``run.json``; paths stay there, outside of the checkpoint."""
@@ -106,6 +115,11 @@ def read_record(folder: Path) -> RunRecord:
     values = read_run_json(folder)
     if isinstance(values, dict) and "averaged_from" in values:
         raise RunError(f"{folder}: an average of runs has no epoch to go on after.")
+    if isinstance(values, dict) and "recipe" in values and values.get("held_out_draw") != BY_NAME:
+        raise RunError(
+            f"{folder}: begun by an older emotion-edge, which drew other held-out pictures; go on "
+            f"with that version, or begin a new run."
+        )
     try:
         if not isinstance(values["data"], str):
             raise TypeError("the data are no path")
@@ -157,11 +171,15 @@ def read_run_json(folder: Path) -> Any:
         raise RunError(f"{path}: damaged, the run cannot be resumed.") from error
 
 
-def describe_source(name: str) -> Source:
+def describe_source(name: str, *, start: bool = False) -> Source:
     """Return a file, run folder or released model with the digest of its content.
 
     A run folder stands for its ``best.pt``. What is missing gets an empty digest: whoever opens it
     says so better.
+
+    Args:
+        name: How it was named.
+        start: A released name stands for the checkpoint of that network, not for its model file.
     """
     import emotion_models
     from emotion_train.checkpoint import BEST
@@ -169,7 +187,9 @@ def describe_source(name: str) -> Source:
     path = Path(name)
     if path.is_dir():
         path = path / BEST
-    elif not path.exists() and name in emotion_models.names():
+    elif not path.exists() and start and name in emotion_models.checkpoint_names():
+        return Source(name, sha256_of(emotion_models.checkpoint_path(name)))
+    elif not path.exists() and not start and name in emotion_models.names():
         return Source(name, sha256_of(emotion_models.model_path(name)))
     digest = sha256_of(path) if path.is_file() else ""
     return Source(str(Path(name).absolute()), digest)

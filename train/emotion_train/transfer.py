@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from emotion_train.checkpoint import Checkpoint
+import emotion_models
+from emotion_train.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.errors import RunError
 from emotion_train.networks.face_network import FaceNetwork
 
@@ -76,7 +78,64 @@ def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in weights.items()}
 
 
-def transfer(initial: Checkpoint, network: FaceNetwork, classes: tuple[str, ...]) -> None:
+def load_start(source: str) -> Checkpoint:
+    """Open what a run starts from: a run folder, a checkpoint, or a released network by its name.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read.
+        RunError: The name is that of a model file, which has no weights to go on training from.
+    """
+    return load_checkpoint(start_path(source))
+
+
+def start_path(source: str) -> Path:
+    """Return the path of what `load_start` opens."""
+    path = Path(source)
+    if path.exists():
+        return path
+    if source in emotion_models.checkpoint_names():
+        return emotion_models.checkpoint_path(source)
+    if source in emotion_models.names():
+        names = ", ".join(emotion_models.checkpoint_names())
+        raise RunError(
+            f"{source}: a model file for devices, whose weights cannot be trained; of the "
+            f"released networks, {names} can be started from."
+        )
+    return path
+
+
+@dataclass(frozen=True)
+class Transferred:
+    """What a network took over.
+
+    Attributes:
+        convolutions: Convolutions that were carried over.
+        linear: Linear layers that were carried over as a whole.
+        last: Name of the last layer, which has a row for each class.
+        kept: Classes whose row was carried over.
+        fresh: Classes whose row starts from fresh weights.
+    """
+
+    convolutions: int
+    linear: int
+    last: str
+    kept: tuple[str, ...]
+    fresh: tuple[str, ...]
+
+    def __str__(self) -> str:
+        text = (
+            f"carried over: {_counted(self.convolutions, 'convolution')} and "
+            f"{_counted(self.linear, 'linear layer')}"
+        )
+        if self.kept:
+            text += f", and of the last layer the rows of {', '.join(self.kept)}"
+        if not self.fresh:
+            return text
+        rows = f" of {', '.join(self.fresh)}" if self.kept else ""
+        return f"{text}; fresh: the last layer ({self.last}){rows}"
+
+
+def transfer(initial: Checkpoint, network: FaceNetwork, classes: tuple[str, ...]) -> Transferred:
     """Copy the weights of `initial` into `network`, in place.
 
     A layer with one row for each class gets the rows of the classes that both know; the others
@@ -86,6 +145,9 @@ def transfer(initial: Checkpoint, network: FaceNetwork, classes: tuple[str, ...]
         initial: A checkpoint of the same architecture.
         network: What is about to be trained.
         classes: Its classes, in label order.
+
+    Returns:
+        What was carried over, and what starts fresh.
 
     Raises:
         RunError: The architectures differ.
@@ -121,3 +183,15 @@ def transfer(initial: Checkpoint, network: FaceNetwork, classes: tuple[str, ...]
         for new_row, old_row in shared:
             fresh[new_row] = old[old_row]
     network.load_state_dict(weights)
+    kinds = [type(module) for module in network.modules()]
+    return Transferred(
+        kinds.count(nn.Conv2d),
+        kinds.count(nn.Linear) - 1,
+        last,
+        tuple(name for name in classes if name in initial.labels),
+        tuple(name for name in classes if name not in initial.labels),
+    )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
