@@ -70,7 +70,7 @@ bench: $(BENCH)/.done ## The benchmarks, one after the other: make bench DATA=fe
 	$(if $(TESTS),$(BENCH)/bin/python benchmarks/accuracy.py $(DATA),@echo "accuracy.py is left out: $(DATA) has no test pictures")
 
 page: $(LIGHT)/.done ## A web page that runs the released model: writes page/ (needs npm).
-	$(LIGHT)/bin/emotion-export edge-int8 --page page --overwrite
+	$(LIGHT)/bin/emotion-page edge-int8 --output page --overwrite
 
 clean: ## Remove the virtual environments and caches.
 	rm -rf $(FULL) $(LIGHT) $(OLD) $(BENCH) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

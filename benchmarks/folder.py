@@ -161,7 +161,7 @@ def main() -> None:
             loop: lambda: plain_loop(plain, paths),
         }
         if FAST is None:
-            print("simplejpeg is not installed: pip install 'emotion-edge[fast]'", file=sys.stderr)
+            print("simplejpeg is not installed: pip install '.[fast]'", file=sys.stderr)
         else:
             cases[f"{alone} [fast]"] = lambda: decode_alone(pool, paths, fast=True)
             cases[f"{ours} [fast]"] = lambda: infer(model, folders, fast=True)

@@ -24,7 +24,7 @@ from emotion_runtime.contract import Contract
 from emotion_runtime.digest import sha256_of
 from emotion_train.checkpoint import BEST, load_checkpoint
 from emotion_train.networks import NETWORKS
-from emotion_train.report import confidence_table, metrics_tables
+from emotion_train.report import confidence_table, describe_interval, metrics_tables
 
 HERE = Path(__file__).parent
 PACKAGE = HERE / "emotion_models"
@@ -80,7 +80,8 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         f"{labels[-1]} apart on gray faces of {contract.input.size}×{contract.input.size} pixels.",
         "",
         f"**{test['accuracy']:.2%}** accuracy on the {test['pictures']:,} test pictures of FER2013 "
-        f"(public and private test together; balanced {test['balanced_accuracy']:.2%}).",
+        f"(public and private test together; {describe_interval(test)}"
+        f"balanced {test['balanced_accuracy']:.2%}).",
         "",
         "| | |",
         "| --- | --- |",
@@ -100,8 +101,8 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
     ]
     lines += [*_int8(contract), *_agreed(test), "", *metrics_tables(test)]
     if rows := network.get("confidence"):
-        floor = f"The file's own floor is {contract.min_confidence:.2f}."
-        lines += ["", "## Confidence", "", *confidence_table(rows), "", floor]
+        own = f"The file's own confidence threshold is {contract.min_confidence:.2f}."
+        lines += ["", "## Confidence", "", *confidence_table(rows), "", own]
     lines += [
         "",
         "## How it was made",
@@ -132,8 +133,8 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         "",
         "- It reads expressions, not feelings: what a face shows is not what a person feels.",
         f"- It knows {len(labels)} classes and must choose one: an angry or a neutral face gets "
-        "one of them too, often with confidence. `--min-confidence` answers `uncertain` below a "
-        "floor.",
+        "one of them too, often with confidence. `--min-confidence` sets the confidence "
+        "threshold, below which the label is `uncertain`.",
         "- It was trained on posed and web faces that fill the picture, of whom nobody knows how "
         "they are spread over age, skin colour, sex or culture; expect other error rates on other "
         "people. Do not use it to judge people, or where an error harms someone.",

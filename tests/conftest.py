@@ -47,9 +47,25 @@ def infer() -> Callable[..., Result]:
 
 
 @pytest.fixture
+def evaluate() -> Callable[..., Result]:
+    """Run ``emotion-eval`` in this process."""
+    from emotion_runtime.evaluate.cli import main
+
+    return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
 def train() -> Callable[..., Result]:
     """Run ``emotion-train`` in this process."""
     from emotion_train.cli import main
+
+    return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def make_page() -> Callable[..., Result]:
+    """Run ``emotion-page`` in this process."""
+    from emotion_export.page_cli import main
 
     return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])
 

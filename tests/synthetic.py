@@ -81,7 +81,7 @@ def band_model(
 
     Args:
         path: Where to.
-        min_confidence: The contract's floor.
+        min_confidence: The contract's confidence threshold.
         golden_offset: Added to the golden logits, to make a self-test fail.
         metadata: Contract entries to replace, or to remove (None), by name without prefix.
         input_name: The graph's input.

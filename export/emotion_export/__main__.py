@@ -1,19 +1,39 @@
-"""Where the command ``emotion-export`` (and ``python -m emotion_export``) begins."""
+"""Where the commands of this package begin; ``python -m emotion_export`` is ``emotion-export``."""
 
 from __future__ import annotations
 
 
 def run() -> None:
-    """Run the command."""
+    """Run ``emotion-export``."""
+    _prepare()
+    from emotion_export.cli import main
+
+    main(prog_name="emotion-export")
+
+
+def run_verify() -> None:
+    """Run ``emotion-verify``."""
+    _prepare()
+    from emotion_export.verify_cli import main
+
+    main(prog_name="emotion-verify")
+
+
+def run_page() -> None:
+    """Run ``emotion-page``."""
+    _prepare()
+    from emotion_export.page_cli import main
+
+    main(prog_name="emotion-page")
+
+
+def _prepare() -> None:
     from emotion_runtime.signals import exit_on_interrupt
 
     exit_on_interrupt()  # before any other import
     from emotion_runtime.streams import open_standard_streams
 
     open_standard_streams()
-    from emotion_export.cli import main
-
-    main(prog_name="emotion-export")
 
 
 if __name__ == "__main__":

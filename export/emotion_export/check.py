@@ -1,4 +1,4 @@
-"""Repeat the proof on a file that exists: is it still that checkpoint, on this machine?"""
+"""Repeat the parity check of a file: does it compute what its checkpoint computes, here?"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_file(
     faces: ParityFaces,
     on_step: Callable[[], None] = lambda: None,
 ) -> list[Comparison]:
-    """Compare a file with the checkpoint it is said to come from, by the gates of its precision.
+    """Compare a file with the checkpoint it was exported from, by the gates of its precision.
 
     Raises:
         ModelFileError: It is no file of this toolkit.

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from torch import nn
 
@@ -51,8 +52,10 @@ from emotion_runtime.digest import sha256_of
 from emotion_train.checkpoint import Checkpoint
 from emotion_train.evaluation import measure
 from emotion_train.faces import Faces
+from emotion_train.transfer import weights_digest
 
 COMPARISONS_PER_GRAPH = len(BATCH_SIZES) * len(OPTIMISATIONS)
+WEIGHTS = "weights_sha256"  # names the checkpoint in the parity metadata of a model file
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,7 @@ def export_checkpoint(
     require_same_reader(checkpoint)
     network = checkpoint.build() if network is None else network.eval()
     reference = Reference(network, checkpoint.temperature, faces.pixels)
+    _warn_of_gaps(reference, checkpoint.labels, labelled, say)
     gate = plan.gate_on(len(faces.pixels))
     graph = convert(network, checkpoint.temperature, size=checkpoint.size, opset=plan.opset)
     say(f"converted: {_summary(graph)}")
@@ -179,6 +183,8 @@ def export_checkpoint(
     if plan.precision != "fp32":
         flips_allowed = plan.label_agreement is not None
         golden = with_answers_of(golden, infer, flips_allowed=flips_allowed)
+    # By this emotion-verify finds the checkpoint; a network of one's own has none.
+    origin = {WEIGHTS: weights_digest(checkpoint.weights)} if checkpoint.weights else {}
     contract = Contract(
         labels=checkpoint.labels,
         network=checkpoint.network,
@@ -188,7 +194,7 @@ def export_checkpoint(
         temperature=checkpoint.temperature,
         min_confidence=checkpoint.min_confidence,
         metrics=_metrics(checkpoint, infer, plan, labelled, test),
-        parity=_worst(judged, faces) | ({plan.precision: smaller} if smaller else {}),
+        parity=_worst(judged, faces) | origin | ({plan.precision: smaller} if smaller else {}),
         training=checkpoint.training,
         tool_versions=_tool_versions(),
     )
@@ -207,6 +213,7 @@ def export_checkpoint(
             "bytes": temporary.stat().st_size,
             "network": checkpoint.network,
             "labels": list(checkpoint.labels),
+            **origin,
             "precision": contract.precision,
             "opset": opset_of(graph),
             "ir_version": graph.ir_version,
@@ -226,9 +233,29 @@ def export_checkpoint(
         write_export_report(path, report, reference.logits, logits, faces.paths)
     if plan.ort:
         target, proof = write_ort(path, reference, faces, gate)
-        say(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB, proven as well")
+        say(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB, verified as well")
         comparisons += proof
     return Exported(path, report_path, tuple(comparisons))
+
+
+def _warn_of_gaps(
+    reference: Reference,
+    labels: tuple[str, ...],
+    labelled: LabelledFaces | None,
+    say: Callable[[str], None],
+) -> None:
+    """Tell what the comparisons will not cover, though their figures look as if they did."""
+    if missing := reference.missing(labels):
+        say(
+            f"warning: the network gives none of the {len(reference.faces):,} faces the label "
+            f"{' or '.join(missing)}: the parity check does not cover "
+            f"{'it' if len(missing) == 1 else 'them'}"
+        )
+    different = len(np.unique(reference.faces, axis=0))
+    if 2 * different <= len(reference.faces):
+        say(f"warning: {different:,} of the {len(reference.faces):,} faces are different")
+    if labelled is not None and labelled.note:
+        say(f"warning: {labelled.note}")
 
 
 def _with_fewer_bits(

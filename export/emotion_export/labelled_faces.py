@@ -10,7 +10,7 @@ import numpy as np
 from emotion_export.errors import ParityDataError
 from emotion_runtime.preprocessing import Pixels
 from emotion_train.checkpoint import Checkpoint
-from emotion_train.dataset import load_dataset
+from emotion_train.dataset import Dataset, load_dataset
 from emotion_train.faces import Faces
 from emotion_train.held_out_draw import BY_PLACE
 from emotion_train.recipe import Recipe
@@ -27,11 +27,13 @@ class LabelledFaces:
         calibration: uint8 (n, size, size), training faces, the same number of each class.
         held_out: Validation and hold-out faces of the run; never trained nor calibrated on.
         test: The test faces, where there are some; for the card of a release alone.
+        note: What makes a judgement on them doubtful, without a full stop; empty where nothing.
     """
 
     calibration: Pixels
     held_out: Faces
     test: Faces | None
+    note: str = ""
 
 
 def read_labelled_faces(data: Path, checkpoint: Checkpoint) -> LabelledFaces:
@@ -79,4 +81,29 @@ def read_labelled_faces(data: Path, checkpoint: Checkpoint) -> LabelledFaces:
             tuple(name for faces in held_out for name in faces.names),
         ),
         dataset.test,
+        _compare_with_training(data, dataset, recipe, checkpoint),
+    )
+
+
+def _compare_with_training(
+    data: Path, dataset: Dataset, recipe: Recipe, checkpoint: Checkpoint
+) -> str:
+    """Return what shows that the data are others than those of the training; else nothing.
+
+    Then faces that the network was trained on may be among those that are taken for held out. The
+    digest of a run with votes or a teacher covers these too, so that the number of held-out
+    pictures is all that can be compared.
+    """
+    plain = not recipe.vote_weight and not recipe.teacher_weight
+    recorded = checkpoint.training.get("data_digest")
+    changed = plain and recorded is not None and recorded != dataset.digest()
+    for name, faces in (("hold-out", dataset.holdout), ("validation", dataset.validation)):
+        figures = checkpoint.metrics.get(name)
+        known = figures.get("pictures") if isinstance(figures, dict) else None
+        changed = changed or (known is not None and known != len(faces))
+    if not changed:
+        return ""
+    return (
+        f"{data}: other pictures than the network was trained on: faces that it has learned may "
+        f"be among those that int8 is judged on"
     )

@@ -132,6 +132,14 @@ class Reference:
             float(same.mean()),
         )
 
+    def missing(self, labels: Sequence[str]) -> list[str]:
+        """Return the labels that the network gives to none of the faces, in label order.
+
+        Whether a file gives these labels as PyTorch does, no comparison on the faces can tell.
+        """
+        given = set(self.logits.argmax(axis=1).tolist())
+        return [name for index, name in enumerate(labels) if index not in given]
+
     def compare_graph(
         self, model: bytes, stage: str, on_step: Callable[[], None] = lambda: None
     ) -> list[Comparison]:

@@ -98,7 +98,7 @@ def average_parity_faces(checkpoint: Checkpoint) -> ParityFaces:
     pixels = checkpoint.average_faces[:, 0].numpy()
     if not len(pixels):
         raise ParityDataError(
-            "the checkpoint holds no average faces to prove the file on; "
+            "the checkpoint holds no average faces to compare the file on; "
             "name a folder of faces with --parity-data."
         )
     return ParityFaces(pixels, "average faces of the checkpoint", False)

@@ -109,8 +109,9 @@ class EmotionClassifier:
         self.contract = Contract.from_metadata(self._session.metadata(), str(self.model_path))
         self.labels = self.contract.labels
         _check_graph(self._session, self.contract)
-        floor = self.contract.min_confidence if min_confidence is None else min_confidence
-        self.min_confidence = float(floor)
+        if min_confidence is None:
+            min_confidence = self.contract.min_confidence
+        self.min_confidence = float(min_confidence)
         self._default_finder: FaceFinder | None = None
 
     def __repr__(self) -> str:
@@ -322,9 +323,11 @@ class EmotionClassifier:
         if not abs(sum(values) - 1) <= _SUM_TOLERANCE:
             raise self._no_probabilities()
         confidence = max(values)
+        # In the network's own precision: its 0.9 is a little less than Python's.
+        floor = float(np.float32(self.min_confidence))
         label = self.labels[values.index(confidence)]
         return Prediction(
-            label=label if confidence >= self.min_confidence else UNCERTAIN,
+            label=label if confidence >= floor else UNCERTAIN,
             confidence=confidence,
             probabilities=dict(zip(self.labels, values, strict=True)),
             path=path,

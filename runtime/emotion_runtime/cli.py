@@ -18,6 +18,7 @@ from emotion_runtime.commands import (
     say,
     show,
     show_json,
+    suggest,
     verbose_option,
 )
 from emotion_runtime.face_options import FaceOptions, face_options
@@ -29,9 +30,24 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "csv", "json", "jsonl")
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_MOST_PATHS = 8  # in a command that is suggested
+_EXAMPLES = (
+    ("emotion-infer face.png faces/", "the expression on each face, as a table"),
+    ("emotion-infer faces/ -f csv -o results.csv", "a file for a spreadsheet"),
+    ("emotion-infer --faces photographs/ --annotate marked/", "find faces, draw boxes"),
+)
+_GROUPS = {
+    "Input": ("null", "strict"),
+    "Model": ("model", "min_confidence", "self_test", "describe"),
+    "Faces in photographs and videos": (
+        *("faces", "camera", "largest", "min_face", "detector", "annotate", "crops"),
+    ),
+    "Output": (*("format_name", "output", "resume", "sort_into", "link", "contact_sheet", "font"),),
+    "Speed": ("batch_size", "workers", "threads", "provider"),
+}
 
 
-@click.command(cls=Command, context_settings=CONTEXT)
+@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
 @click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path(allow_dash=True))
 @click.option(
     "-m",
@@ -107,12 +123,14 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--min-confidence",
     type=click.FloatRange(0.0, 1.0),
-    help='Below it the label is "uncertain".  [default: the model\'s own floor]',
+    help='Confidence threshold: below it the label is "uncertain".  [default: the model\'s own]',
 )
 @click.option("--strict", is_flag=True, help="End at the first picture that cannot be read.")
 @click.option("-0", "--null", is_flag=True, help="Paths on standard input end with a null byte.")
 @click.option(
-    "--self-test", is_flag=True, help="Prove the model on this machine by its golden inputs."
+    "--self-test",
+    is_flag=True,
+    help="Check that this machine computes the results stored in the model file.",
 )
 @click.option("--describe", is_flag=True, help="Print what the model file says of itself (JSON).")
 @click.option("--version", is_flag=True, help="Print the version of the tool and of the model.")
@@ -144,8 +162,9 @@ def main(
 ) -> None:
     """Classify the expression on pictures of faces.
 
-    PATH is a picture, a folder (gone through recursively), or - to read paths from standard
-    input, one a line. Results keep the order of the input; folders are sorted. A file that you
+    PATH is a picture, a folder (searched recursively), or - to read paths from standard input,
+    one a line. Pictures are read in gray: colour is discarded. Without --faces each picture is
+    taken as one face. Results keep the order of the input; folders are sorted. A file that you
     name for results is replaced, unless it is one of the inputs; in a folder that you name
     nothing is overwritten.
 
@@ -217,6 +236,8 @@ def main(
         ).run()
         if font is not None and (note := font.note()):
             say(note)
+        if not quiet:
+            _suggest_next(paths, model, finding, sort_into, output)
         sys.exit(0 if watched else 1)
     from emotion_runtime.job import Job
 
@@ -268,8 +289,34 @@ def main(
     ).run()
     if font is not None and (note := font.note()):
         say(note)
+    if not quiet:
+        _suggest_next(paths, model, finding, sort_into, output)
     if not good:
         sys.exit(1)
+
+
+def _suggest_next(
+    paths: tuple[str, ...],
+    model: str | None,
+    finding: FaceOptions,
+    sort_into: Path | None,
+    output: Path | None,
+) -> None:
+    """Say where pictures were written, and which command is likely to be typed next."""
+    named = () if model is None else ("-m", model)
+    if sort_into is not None and sort_into.is_dir():
+        done = f"sorted pictures are in {sort_into}; move those that are wrong"
+        suggest(done, "emotion-eval", sort_into, *named)
+    elif finding.crops is not None and finding.crops.is_dir():
+        target = finding.crops.with_name(f"{finding.crops.name}-sorted")
+        done = f"face crops are in {finding.crops}"
+        suggest(done, "emotion-infer", finding.crops, "--sort-into", target, *named)
+    elif finding.annotate is not None and finding.annotate.exists():
+        following: tuple[str, ...] = ()
+        if output is None and "-" not in paths and 0 < len(paths) <= _MOST_PATHS:
+            following = ("emotion-infer", "--faces", *paths, *named, "-f", "csv", "-o", "faces.csv")
+        what = "annotated copies are in" if finding.annotate.is_dir() else "annotated video:"
+        suggest(f"{what} {finding.annotate}", *following)
 
 
 def _print_version(model: str | None) -> None:
@@ -278,7 +325,8 @@ def _print_version(model: str | None) -> None:
     from emotion_runtime.digest import sha256_of
 
     path = resolve_model(model)
-    show(f"emotion-infer {__version__}, model {path.stem} (sha256 {sha256_of(path)[:16]})")
+    # The first line is that of every command.
+    show(f"emotion-infer {__version__}\nmodel {path.stem} (sha256 {sha256_of(path)[:16]})")
 
 
 def _print_self_test(classifier: EmotionClassifier) -> None:

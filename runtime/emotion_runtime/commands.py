@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import functools
+import inspect
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import click
@@ -34,6 +36,24 @@ quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but
 verbose_option = click.option(
     "-v", "--verbose", is_flag=True, help="Say more, and show a traceback where one would help."
 )
+
+
+def moved_option(flag: str, replacement: str, **kind: Any) -> Callable[[Any], Any]:
+    """Give a command a hidden option of earlier versions, which names what replaces it.
+
+    Args:
+        flag: The option, such as ``--check``.
+        replacement: What to use instead, as the end of a sentence.
+        kind: What `click.option` needs to parse it, such as ``is_flag``.
+    """
+
+    def refuse(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value and not context.resilient_parsing:
+            raise click.UsageError(f"{flag} is no longer an option; use {replacement}.")
+
+    return click.option(
+        flag, hidden=True, expose_value=False, is_eager=True, callback=refuse, **kind
+    )
 
 
 def version_option(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -75,6 +95,20 @@ def show_json(text: str) -> None:
         raise OutputError(f"standard output: cannot be written ({reason}).") from error
 
 
+def suggest(done: str, *command: str | Path) -> None:
+    """Say where the outputs are, and which command is likely to be typed next.
+
+    Args:
+        done: Where the outputs are; empty where that has been said.
+        command: Its arguments, which are quoted for a POSIX shell; none where there is no next
+            command.
+    """
+    import shlex
+
+    following = f"next: {shlex.join(map(str, command))}" if command else ""
+    say("; ".join(part for part in (done, following) if part))
+
+
 def fail(message: str, code: int = 1) -> NoReturn:
     """End the command with one sentence and exit code 1, or another."""
     say(f"error: {message}")
@@ -84,8 +118,66 @@ def fail(message: str, code: int = 1) -> NoReturn:
 class Command(click.Command):
     """A command that ends in one sentence whatever happens to its streams, and on signals.
 
-    Exit code 130 after Ctrl-C and 143 after SIGTERM, as shells report them.
+    Exit code 130 after Ctrl-C and 143 after SIGTERM, as shells report them. Its ``--help`` shows
+    examples first, and its options by groups.
+
+    Args:
+        examples: Pairs of a command line and what it does.
+        groups: The title of each group → the names of its parameters, in the order in which they
+            are shown. The options that all commands have follow as a last group.
     """
+
+    COMMON = ("quiet", "verbose", "version", "help")
+
+    def __init__(
+        self,
+        *args: Any,
+        examples: Sequence[tuple[str, str]] = (),
+        groups: Mapping[str, Sequence[str]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
+        self.groups = {**(groups or {}), "General": self.COMMON}
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the summary, the examples, then the rest of the description."""
+        summary, _, rest = inspect.cleandoc(self.help or "").partition("\n\n")
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(summary)
+        if self.examples:
+            width = max(len(line) for line, _ in self.examples)
+            rows = [f"  {line:<{width}}  # {purpose}\n" for line, purpose in self.examples]
+            if max(map(len, rows)) > formatter.width + 1:
+                rows = [f"  # {purpose}\n  {line}\n" for line, purpose in self.examples]
+            with formatter.section("Examples"):
+                for row in rows:
+                    formatter.write(row)
+        if rest:
+            formatter.write_paragraph()
+            with formatter.indentation():
+                formatter.write_text(rest)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, group by group; those of no group come last."""
+        options = {
+            # Versions of click name their own option differently.
+            "help" if "--help" in option.opts else option.name: option
+            for option in self.get_params(ctx)
+            if isinstance(option, click.Option)
+        }
+        grouped = {name for names in self.groups.values() for name in names}
+        others = [name for name in options if name not in grouped]
+        for title, names in {**self.groups, "Other options": others}.items():
+            records = [
+                record
+                for name in names
+                if name in options and (record := options[name].get_help_record(ctx))
+            ]
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
 
     def main(
         self,

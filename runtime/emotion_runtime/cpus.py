@@ -15,11 +15,13 @@ def usable_cpus() -> int:
 
     The smallest of the CPU set, the CPU quota of the control groups (``docker --cpus``), and
     ``OMP_NUM_THREADS``; at least 1. A quota of a part of a CPU is rounded up: 0.5 is 1, 1.2 is 2.
+    Of a list in ``OMP_NUM_THREADS`` the first number counts, as OpenMP defines it; 0, a negative
+    number and other text mean no limit, as they do to OpenMP's libraries.
     """
     affinity = getattr(os, "sched_getaffinity", None)  # Linux has it
     cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdecimal() and len(wanted) < 10:
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if wanted.isdecimal() and len(wanted) < 10 and int(wanted) > 0:
         cpus = min(cpus, int(wanted))
     quota = cpu_quota()
     return max(1, cpus if quota is None else min(cpus, math.ceil(quota)))

@@ -236,7 +236,7 @@ class Job:
         if self._sink_failures:
             text += f"; {counted(self._sink_failures, 'output')} could not be written"
         if self._passed_over:
-            text += f"; {self._passed_over:,} other files passed over"
+            text += f"; {counted(self._passed_over, 'other file')} passed over"
         if self._repeats:
             text += f"; {counted(self._repeats, 'link')} to folders visited already"
         return text
@@ -256,7 +256,14 @@ class Job:
         self._kept = resumable.done
 
         def skip(pictures: Iterator[str]) -> Iterator[str]:
-            return resumable.skip_done(pictures, self._take)
+            yield from resumable.skip_done(pictures, self._take)
+            # Told at the end: who goes through the pictures has passed over those that are kept.
+            if resumable.changed:
+                self.say(
+                    f"warning: {counted(resumable.changed, 'picture')} changed after the results "
+                    f"of the earlier run were written (such as {resumable.first_changed}): these "
+                    f"results are of the earlier content; remove the file of results to begin anew"
+                )
 
         try:
             if resumable.complete:
@@ -273,12 +280,12 @@ class Job:
 
     def _settings(self) -> dict[str, Any]:
         """Return what the results depend on, as it is kept with a resumable output."""
-        from emotion_runtime.digest import sha256_of
         from emotion_runtime.limits import VARIABLE
 
         return {
             "emotion-edge": __version__,
-            "model_sha256": sha256_of(self.classifier.model_path),
+            # Of the bytes that were opened: the file may be another one by now.
+            "model_sha256": self.classifier.model_sha256,
             "labels": list(self.classifier.labels),
             "min_confidence": self.classifier.min_confidence,
             "max_pixels": os.environ.get(VARIABLE),

@@ -1,7 +1,7 @@
 """Small JPEGs straight to gray, past the Python that is most of the time of a 48×48 face.
 
 `PIL.Image.open` on such a face is three quarters Python: plugins, header, tiles. Pillow's own
-decoder, given the bytes and the size, takes half of that; ``pip install 'emotion-edge[fast]'``
+decoder, given the bytes and the size, takes half of that; the extra ``fast``
 brings libjpeg-turbo's binding, which takes a fifth. Both give the same pixels, byte for byte. All
 that is not plain is left to `preprocessing.opened`: large pictures (there the decoder itself is
 what takes the time), EXIF and XMP (orientation), CMYK, and whatever looks damaged.

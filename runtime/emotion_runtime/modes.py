@@ -132,6 +132,12 @@ def _high_bytes(pixels: NDArray[Any], image: Image.Image) -> NDArray[np.uint8]:
             shift = 4
         if 0 in _tag(image, _PHOTOMETRIC):  # 0 is white, which Pillow leaves to us in 16 bits
             pixels = 65535 - pixels
+    if 0 < pixels.max() < 1 << shift:
+        # As written by who saves 8-bit values with 16 bits: nothing of the picture would be left.
+        raise Refusal(
+            f"refused: {shift + 8}-bit pixels that are all below {1 << shift}, which is black; "
+            f"save it with 8 bits a channel"
+        )
     return (pixels >> shift).astype(np.uint8)
 
 

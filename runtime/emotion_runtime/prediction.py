@@ -19,7 +19,7 @@ class Prediction:
     """What the network says of a picture, or why it could not.
 
     Attributes:
-        label: The likeliest class, ``"uncertain"`` under the confidence floor, None on error.
+        label: The likeliest class, ``"uncertain"`` below the confidence threshold, None on error.
         confidence: Probability of the likeliest class, 0 to 1; None on error.
         probabilities: Of every class, in the order of the model's labels; None on error.
         path: Where the picture came from, as it was given; None for pictures without a path.

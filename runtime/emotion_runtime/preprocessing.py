@@ -428,6 +428,10 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
         raise PictureError(
             f"the array is {array.dtype}, not uint8: give pixels from 0 to 255 as uint8."
         )
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise PictureError(
+            "the array has masked pixels; fill them first, such as with array.filled(255)."
+        )
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     gray = array.ndim == 2

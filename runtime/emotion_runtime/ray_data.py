@@ -47,8 +47,8 @@ from emotion_runtime import __version__
 from emotion_runtime.classifier import EmotionClassifier, resolve_model
 from emotion_runtime.cpus import usable_cpus
 from emotion_runtime.digest import sha256_of
-from emotion_runtime.errors import OutputError, SourceError
-from emotion_runtime.prediction import FacePrediction, Prediction
+from emotion_runtime.errors import ModelFileError, OutputError, SourceError
+from emotion_runtime.prediction import FacePrediction, Prediction, counted
 from emotion_runtime.preprocessing import NamedBytes
 from emotion_runtime.resumption import lock_exclusively
 from emotion_runtime.sources import find_pictures, is_picture_name
@@ -179,15 +179,16 @@ def predict_to(
     example: dict[str, str] = {}
     pictures = list(_listed(sources, pass_over))
     if others:
-        warn(f"{others:,} other files passed over, such as {example['path']}")
+        warn(f"{counted(others, 'other file')} passed over, such as {example['path']}")
     filesystem, folder = _located(output)
+    digest = sha256_of(path)
     plan = {
         "pictures": len(pictures),
         "of": hashlib.sha256("\n".join(pictures).encode("utf-8", "surrogateescape")).hexdigest(),
         "partition_size": partition_size,
         "format": format_name,
         "faces": faces,
-        "model_sha256": sha256_of(path),
+        "model_sha256": digest,
         "version": __version__,
     }
     with _agreed(filesystem, folder, plan):
@@ -212,12 +213,14 @@ def predict_to(
             cpus: int = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
             size = min(concurrency or max(1, int(cpus)), len(todo))
             # Settings travel with each partition: a worker that is begun anew needs nothing else.
-            job = json.dumps(asdict(_Job(str(path), faces, output, format_name)))
+            job = json.dumps(asdict(_Job(str(path), digest, faces, output, format_name)))
             rows = [{**part, "job": job} for part in todo]
             work = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
                 _Worker, batch_size=1, compute=ray.data.ActorPoolStrategy(size=size)
             )
             for done in work.iter_rows():
+                if done["error"]:
+                    raise ModelFileError(done["error"])
                 unreadable += done["unreadable"]
                 say(f"partition {done['part']:,}: {done['pictures']:,} pictures")
     return Summary(
@@ -245,6 +248,7 @@ class _Job:
     """What is the same for all partitions."""
 
     model: str
+    model_sha256: str
     faces: bool
     output: str
     format_name: str
@@ -256,10 +260,28 @@ class _Worker:
     _predictor: Predictor | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return {**self._answered(batch), "error": [""]}
+        except ModelFileError as error:  # raised here, it would reach nobody as one sentence
+            return {
+                "part": batch["part"],
+                "pictures": [0],
+                "unreadable": [0],
+                "error": [str(error)],
+            }
+
+    def _answered(self, batch: dict[str, Any]) -> dict[str, Any]:
         (part,), (pictures,), (text,) = batch["part"], batch["pictures"], batch["job"]
         job = _Job(**json.loads(text))
         if self._predictor is None:
-            self._predictor = Predictor(job.model, faces=job.faces)
+            predictor = Predictor(job.model, faces=job.faces)
+            # The path is the same on every machine; what lies there may not be.
+            if predictor.classifier.model_sha256 != job.model_sha256:
+                raise ModelFileError(
+                    f"{job.model}: not the file that the run was begun with, on the machine of "
+                    f"this worker; copy the same model file to every machine."
+                )
+            self._predictor = predictor
             self._filesystem, self._folder = _located(job.output)
             self._format = job.format_name
         predictor = self._predictor

@@ -14,20 +14,40 @@ from emotion_runtime.commands import (
     require,
     say,
     verbose_option,
+    version_option,
 )
 from emotion_runtime.signals import raise_on_signals
 
+_NAME = "python -m emotion_runtime.ray_infer"
+_EXAMPLES = (
+    (f"{_NAME} faces/ -o results/", "on the CPUs of this machine"),
+    (f"{_NAME} s3://bucket/faces -o s3://bucket/results", "a bucket"),
+    (f"{_NAME} photographs/ -o results/ --faces -f jsonl", "find faces"),
+)
+_GROUPS = {
+    "Input": ("faces",),
+    "Model": ("model",),
+    "Output": ("output", "format_name"),
+    "Speed": ("workers", "partition_size"),
+}
 
-@click.command(cls=Command, context_settings=CONTEXT)
+
+@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option(
     "-o",
     "--output",
     required=True,
     metavar="DIR|URI",
-    help="Folder of the answers, one file a partition. The same command again goes on.",
+    help="Folder of the results, one file a partition. What is there is kept: the same command "
+    "again does what is missing.",
 )
-@click.option("-m", "--model", metavar="FILE|NAME", help="As in emotion-infer.")
+@click.option(
+    "-m",
+    "--model",
+    metavar="FILE|NAME",
+    help="A file that emotion-export wrote, or a released model's name.  [default: the release]",
+)
 @click.option(
     "-f",
     "--format",
@@ -35,7 +55,7 @@ from emotion_runtime.signals import raise_on_signals
     type=click.Choice(["parquet", "jsonl", "csv"]),
     default="parquet",
     show_default=True,
-    help="How answers are written.",
+    help="How results are written.",
 )
 @click.option("--faces", is_flag=True, help="SOURCEs are photographs: find the faces in each.")
 @click.option(
@@ -43,7 +63,7 @@ from emotion_runtime.signals import raise_on_signals
     type=click.IntRange(min=1),
     default=2000,
     show_default=True,
-    help="Pictures of one file of answers: what a worker that dies must do again.",
+    help="Pictures of one file of results: what is done again where a worker dies.",
 )
 @click.option(
     "-j",
@@ -51,6 +71,7 @@ from emotion_runtime.signals import raise_on_signals
     type=click.IntRange(min=1),
     help="Workers of one thread each.  [default: the CPUs of the cluster]",
 )
+@version_option(_NAME)
 @quiet_option
 @verbose_option
 @guarded("ray")
@@ -65,10 +86,11 @@ def main(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Classify the pictures of SOURCEs, local folders or URIs such as s3://bucket/faces, by Ray.
+    """Classify the pictures of folders or URIs on the workers of a Ray cluster.
 
-    Starts Ray on this machine, or uses the cluster that RAY_ADDRESS names; the model file and
-    local SOURCEs must then lie at the same path on every machine.
+    SOURCE is a folder or a URI such as s3://bucket/faces. The command starts Ray on this machine,
+    or uses the cluster that RAY_ADDRESS names; the model file and local SOURCEs must then lie at
+    the same path on every machine.
     """
     require("ray")
     from emotion_runtime.ray_data import predict_to
@@ -104,7 +126,7 @@ def run() -> None:
 
     exit_on_interrupt()
     open_standard_streams()
-    main(prog_name="python -m emotion_runtime.ray_infer")
+    main(prog_name=_NAME)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import json
 import os
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -58,6 +59,9 @@ class ResumableOutput:
     Attributes:
         complete: The output is there already, with all its lines.
         done: Number of pictures that have their lines.
+        changed: Number of them whose file was written after its line, and so may show something
+            else by now.
+        first_changed: One of these; None where there is none.
 
     Raises:
         OutputError: The output is no regular file, another process is writing it, an earlier run
@@ -75,7 +79,9 @@ class ResumableOutput:
         self._kind, self._grouped = kind, kind is not Prediction
         self.partial = self.output.with_name(self.output.name + _PARTIAL)
         self._settings_path = self.output.with_name(self.output.name + _SETTINGS)
-        self.done = 0
+        self.done = self.changed = 0
+        self.first_changed: str | None = None
+        self._last_written = 0
         self.complete = False
         with _naming(self.partial):
             self._file = self._lock()
@@ -117,6 +123,7 @@ class ResumableOutput:
 
     def _begin(self) -> None:
         """Compare with what an earlier run left, and count what it has done."""
+        self._last_written = os.fstat(self._file.fileno()).st_mtime_ns
         self._file.seek(0, os.SEEK_END)
         if not self._file.tell():
             if self.output.exists():
@@ -145,6 +152,7 @@ class ResumableOutput:
             )
         self.complete = True
         with self.output.open("rb") as file:
+            self._last_written = os.fstat(file.fileno()).st_mtime_ns
             self._count(file)
 
     def _recorded(self) -> dict[str, Any] | None:
@@ -207,8 +215,11 @@ class ResumableOutput:
 
     def _drop_broken_line(self) -> None:
         """Cut off what a kill left of the last picture's lines."""
+        size = os.fstat(self._file.fileno()).st_size
         self._file.seek(0)
-        self._file.truncate(self._count(self._file))
+        whole = self._count(self._file)
+        if whole < size:  # else the time of the last line stays
+            self._file.truncate(whole)
 
     def skip_done(
         self, paths: Iterator[str], on_kept: Callable[[Prediction], None] = lambda _: None
@@ -224,6 +235,7 @@ class ResumableOutput:
                 not those of the interrupted run; or a complete output lacks pictures.
         """
         kept = self.output if self.complete else self.partial
+        now = time.time_ns()
         with kept.open("rb") as file:
             path = None
             for number, line in enumerate(file, start=1):
@@ -231,6 +243,7 @@ class ResumableOutput:
                 written = values.get("path")
                 if not (self._grouped and written is not None and written == path):
                     path = next(paths, None)
+                    self._note_changed(path, now)
                 if written is None or written != path:
                     raise OutputError(
                         f"{kept}: line {number} is of {_cut(written)}, not of {path}: the "
@@ -244,6 +257,16 @@ class ResumableOutput:
                     f"of its run; name another file, or remove this one to begin anew."
                 )
             yield path
+
+    def _note_changed(self, path: str | None, now: int) -> None:
+        """Count a picture that was written after the last line of the earlier run."""
+        try:
+            written = Path(path or "").stat().st_mtime_ns
+        except (OSError, ValueError):
+            return  # gone: its result is what is left of it
+        if self._last_written < written <= now:  # a time in the future is a wrong clock
+            self.changed += 1
+            self.first_changed = self.first_changed or path
 
     def _prediction_of(self, values: dict[str, Any], place: str) -> Prediction:
         known = {one.name for one in fields(self._kind)} - {"crop"}

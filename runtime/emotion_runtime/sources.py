@@ -51,6 +51,7 @@ def find_pictures(
     paths: Iterable[str],
     *,
     on_error: Callable[[SourceError], None] | None = None,
+    on_empty: Callable[[SourceError], None] | None = None,
     on_other: Callable[[str], None] = lambda _: None,
     on_repeat: Callable[[str], None] = lambda _: None,
 ) -> Iterator[str]:
@@ -62,6 +63,7 @@ def find_pictures(
     Args:
         paths: Files and folders.
         on_error: Told of a folder that gives nothing, and the stream goes on; None raises.
+        on_empty: Told, in the place of `on_error`, of a folder among `paths` without a picture.
         on_other: Told of each file in a folder that is passed over: hidden, or no picture by
             name. A hidden folder is one such too.
         on_repeat: Told of each link to a folder that was visited already, or lies above.
@@ -84,7 +86,7 @@ def find_pictures(
             empty = False
             yield found
         if empty:
-            refuse(SourceError(f"{path}: no pictures in this folder."))
+            (on_empty or refuse)(SourceError(f"{path}: no pictures in this folder."))
 
 
 class _Walk:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from synthetic import read_lines, save_face, write_data
 def test_what_was_trained_is_what_the_device_says(
     train: Callable[..., Result],
     export: Callable[..., Result],
+    evaluate: Callable[..., Result],
     infer: Callable[..., Result],
     tmp_path: Path,
     network: str,
@@ -41,6 +43,14 @@ def test_what_was_trained_is_what_the_device_says(
     assert trained.exit_code == 0, trained.output
     exported = export(tmp_path / "model.onnx", "-c", tmp_path / "run")
     assert exported.exit_code == 0, exported.output
+
+    evaluated = evaluate(data / "test", "-m", tmp_path / "model.onnx", "-f", "json")
+    report = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())["test"]
+    figures = json.loads(evaluated.stdout)
+    exact = set(report) - {"calibration_error", "cross_entropy"}
+    assert {name: figures[name] for name in exact} == {name: report[name] for name in exact}
+    for name in ("calibration_error", "cross_entropy"):
+        assert figures[name] == pytest.approx(report[name], abs=1e-5)
 
     # Pictures as people have them: large, and of another shape than the network's.
     for label in range(3):

@@ -29,8 +29,12 @@ def test_the_wheel_holds_what_a_user_needs(tmp_path: Path) -> None:
     assert "emotion_models/SHA256SUMS" in names
     assert "emotion_runtime/dejavu/DejaVuSans.ttf" in names
     assert "emotion_runtime/dejavu/LICENSE" in names
-    for command in ("emotion-train", "emotion-export", "emotion-infer"):
+    for command in (
+        *("emotion-infer", "emotion-eval", "emotion-train"),
+        *("emotion-export", "emotion-verify", "emotion-page"),
+    ):
         assert command in commands
     for name in emotion_models.checkpoint_names():
         assert f"emotion_models/checkpoints/{name}.pt" in names
-    assert not [name for name in names if name.endswith(".png") or "test" in name]
+    assert not [name for name in names if name.endswith(".png")]
+    assert not [name for name in names if "tests/" in name or Path(name).name.startswith("test_")]

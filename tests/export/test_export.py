@@ -38,7 +38,7 @@ def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return path, CliRunner().invoke(main, [str(path), "-c", str(run_dir)])
 
 
-def test_the_file_and_its_proof_are_written(exported: tuple[Path, Result]) -> None:
+def test_the_file_and_its_proof_are_written(exported: tuple[Path, Result], run_dir: Path) -> None:
     path, result = exported
     assert result.exit_code == 0, result.output
     assert sorted(p.name for p in path.parent.iterdir()) == [
@@ -48,6 +48,8 @@ def test_the_file_and_its_proof_are_written(exported: tuple[Path, Result]) -> No
         "model.parity.json",
     ]
     assert "every label agrees" in result.stdout
+    data = json.loads((run_dir / "run.json").read_text())["data"]
+    assert result.stderr.splitlines()[-1] == f"next: emotion-eval {data}/test -m {path}"
     report = json.loads(path.with_suffix(".parity.json").read_text())
     ways = {(c["stage"], c["optimisation"], c["batch_size"]) for c in report["comparisons"]}
     assert ways == {
@@ -299,6 +301,18 @@ def test_a_nan_never_passes_the_gate() -> None:
     figures = ("file", "full", 1, 10, float("nan"), 0.0, 0.0, 0.0, 1.0)
     with pytest.raises(ParityError, match="nan"):
         require([Comparison(*figures)], Gate())
+
+
+def test_faces_that_cover_little_are_a_warning(
+    export: Export, run_dir: Path, tmp_path: Path
+) -> None:
+    for number in range(4):
+        save_face(tmp_path / "faces" / f"{number}.png", 0, 1)
+    result = export(tmp_path / "m.onnx", "-c", run_dir, "--parity-data", tmp_path / "faces")
+    assert result.exit_code == 0, result.output
+    assert "warning: the network gives none of the 4 faces the label sad or" in result.stderr
+    assert "the parity check does not cover them" in result.stderr
+    assert "warning: 1 of the 4 faces are different" in result.stderr
 
 
 def test_without_data_the_average_faces_prove_it(

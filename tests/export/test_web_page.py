@@ -34,7 +34,7 @@ from emotion_runtime.errors import OutputError
 from emotion_runtime.probe import draw_probe
 from firefox import Firefox, find_firefox
 
-Export = Callable[..., Result]
+MakePage = Callable[..., Result]
 RUNTIME_FILES = (
     "ort.wasm.min.mjs",
     "ort-wasm-simd-threaded.mjs",
@@ -642,36 +642,39 @@ def test_names_and_labels_are_text_and_addresses(
 
 
 def test_command_writes_the_page_of_a_file(
-    export: Export, npm_archive: Path, model_file: Path, tmp_path: Path
+    make_page: MakePage, npm_archive: Path, model_file: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "page"
-    arguments = [model_file, "--page", folder, "--onnxruntime-web", npm_archive]
-    assert export(*arguments).exit_code == 0
+    arguments = [model_file, "-o", folder, "--onnxruntime-web", npm_archive]
+    made = make_page(*arguments)
+    assert made.exit_code == 0
+    assert f"next: python -m http.server --directory {folder}" in made.stderr
     assert (folder / "bands.onnx").read_bytes() == model_file.read_bytes()
     assert "bands" in (folder / "index.html").read_text()
-    again = export(*arguments)
+    again = make_page(*arguments)
     assert again.exit_code == 1
     assert "--overwrite replaces it" in again.stderr
-    assert export(*arguments, "--overwrite").exit_code == 0
+    replaced = make_page(*arguments, "--overwrite", "-q")
+    assert (replaced.exit_code, replaced.output) == (0, "")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    refused = export(
-        model_file, "--page", tmp_path / "mine", "--onnxruntime-web", npm_archive, "--overwrite"
+    refused = make_page(
+        model_file, "-o", tmp_path / "mine", "--onnxruntime-web", npm_archive, "--overwrite"
     )
     assert refused.exit_code == 1
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
 
 
 def test_another_onnxruntime_web_is_refused(
-    export: Export, model_file: Path, tmp_path: Path
+    make_page: MakePage, model_file: Path, tmp_path: Path
 ) -> None:
     fake = tmp_path / "package" / "dist"
     fake.mkdir(parents=True)
-    arguments = [model_file, "--page", tmp_path / "page", "--onnxruntime-web", fake.parent]
-    assert "not the npm package" in export(*arguments).stderr
+    arguments = [model_file, "-o", tmp_path / "page", "--onnxruntime-web", fake.parent]
+    assert "not the npm package" in make_page(*arguments).stderr
     for name in RUNTIME_FILES:
         (fake / name).write_bytes(b"other")
-    result = export(*arguments)
+    result = make_page(*arguments)
     assert result.exit_code == 1
     assert "is not that of onnxruntime-web" in result.stderr
     assert not (tmp_path / "page").exists()
@@ -706,7 +709,7 @@ def test_links_to_a_folder_are_followed(
 
 
 def test_what_is_no_folder_is_refused(
-    export: Export, npm_package: Path, model_file: Path, tmp_path: Path
+    make_page: MakePage, npm_package: Path, model_file: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("dear")
     os.mkfifo(tmp_path / "pipe")
@@ -813,7 +816,7 @@ def test_package_that_is_damaged_is_refused(
 
 
 def test_npm_without_a_network_is_a_sentence(
-    export: Export, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_page: MakePage, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     npm = tmp_path / "npm"
     npm.write_text(
@@ -822,30 +825,30 @@ def test_npm_without_a_network_is_a_sentence(
     )
     npm.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    result = export(model_file, "--page", tmp_path / "page")
+    result = make_page(model_file, "-o", tmp_path / "page")
     assert result.exit_code == 1
     assert "(network request to the registry failed); without a network, " in result.stderr
     assert "--onnxruntime-web" in result.stderr
     npm.chmod(0o644)
     npm.write_bytes(b"no program")
     npm.chmod(0o755)
-    result = export(model_file, "--page", tmp_path / "page")
+    result = make_page(model_file, "-o", tmp_path / "page")
     assert result.exit_code == 1
     assert "npm could not fetch" in result.stderr
 
 
 def test_missing_npm_is_named(
-    export: Export, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_page: MakePage, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    result = export(model_file, "--page", tmp_path / "page")
+    result = make_page(model_file, "-o", tmp_path / "page")
     assert result.exit_code == 1
     assert "npm is not installed" in result.stderr
 
 
-def test_page_of_a_file_without_contract_is_refused(export: Export, tmp_path: Path) -> None:
+def test_page_of_a_file_without_contract_is_refused(make_page: MakePage, tmp_path: Path) -> None:
     detector = emotion_models.detector_path("retinaface")
-    result = export(detector, "--page", tmp_path / "page")
+    result = make_page(detector, "-o", tmp_path / "page")
     assert result.exit_code == 1
     assert "without the emotion-edge contract" in result.stderr
 

@@ -57,7 +57,12 @@ class LightInstall(unittest.TestCase):
         self.assertEqual(labels, ["surprise", "happy", "sad", "happy", "surprise"])
 
     def test_the_other_commands_say_what_to_install(self) -> None:
-        for command, extra in (("emotion-train", "train"), ("emotion-export", "export")):
+        self.assertEqual(run("emotion-page", "--help").returncode, 0)
+        for command, extra in (
+            ("emotion-train", "train"),
+            ("emotion-export", "export"),
+            ("emotion-verify", "export"),
+        ):
             self.assertEqual(run(command, "--help").returncode, 0)
             done = run(command, "model.onnx")
             self.assertEqual(done.returncode, 1)

@@ -69,6 +69,15 @@ def test_missing_folder_is_named(model_file: Path) -> None:
         EmotionClassifier(model_file).predict_folder("nowhere")
 
 
+def test_a_confidence_equal_to_the_threshold_gets_its_label(model_file: Path) -> None:
+    """0.9 of the network, which is float32, is a little less than Python's."""
+    classifier = EmotionClassifier(model_file, min_confidence=0.9)
+    rest = np.float32(0.05)
+    assert classifier.interpret(np.array([0.9, rest, rest], np.float32)).label == CLASSES[0]
+    below = np.nextafter(np.float32(0.9), np.float32(0))
+    assert classifier.interpret(np.array([below, rest, rest], np.float32)).label == "uncertain"
+
+
 def test_low_confidence_is_uncertain(tmp_path: Path) -> None:
     path = band_model(tmp_path / "m.onnx", min_confidence=0.9999)
     flat = np.full((48, 48), 100, np.uint8)

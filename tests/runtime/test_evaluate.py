@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,10 +20,13 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from emotion_runtime import EmotionClassifier
+import emotion_models
+from emotion_runtime import EmotionClassifier, read_face
+from emotion_runtime.contact_sheet import ContactSheet
 from emotion_runtime.evaluate.cli import main
 from emotion_runtime.evaluate.confusion_matrix import draw_confusion_matrix
 from emotion_runtime.evaluate.metrics import measure_probabilities, wilson_interval
+from emotion_runtime.prediction import Prediction
 from synthetic import CLASSES, save_face
 
 Evaluate = Callable[..., Result]
@@ -101,7 +105,7 @@ def test_a_class_without_pictures_has_no_figures(evaluate: Evaluate, folder: Pat
     found = figures(result)
     assert found["balanced_accuracy"] is None
     assert found["classes"]["sad"]["recall"] is None
-    assert found["labels_without_pictures"] == ["sad"]
+    assert found["missing_classes"] == ["sad"]
     assert "no pictures of sad: the accuracy does not cover it" in result.stderr
     assert "not defined without pictures of sad" in evaluate(folder).stdout
 
@@ -125,6 +129,23 @@ def test_what_cannot_be_read_is_named(evaluate: Evaluate, folder: Path) -> None:
     assert figures(result)["passed_over"] == 2
     assert "not evaluated" in result.stderr
     assert "broken.png" in result.stderr
+
+
+def test_a_folder_that_cannot_be_listed_is_named(
+    evaluate: Evaluate, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = os.scandir
+
+    def scandir(path: bytes) -> object:
+        if os.fsdecode(path).endswith("happy/more"):
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    result = evaluate(folder, "-f", "json")
+    assert result.exit_code == 1
+    assert figures(result)["pictures"] == 11
+    assert "happy/more: cannot be listed (Permission denied)" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -179,3 +200,108 @@ def test_coverage_is_that_of_the_threshold(
     found = figures(evaluate(folder, "-f", "json", "--min-confidence", threshold))
     assert found["coverage"] == round(np.mean(np.array(confidences) >= threshold), 6)
     assert 0.5 <= found["coverage"] < 1
+
+
+def test_figures_are_those_of_the_training(tmp_path: Path) -> None:
+    """The released network, in PyTorch and as a file, on pictures that it gets wrong."""
+    from emotion_train.checkpoint import load_checkpoint
+    from emotion_train.evaluation import measure, predict_logits
+
+    checkpoint = load_checkpoint(emotion_models.checkpoint_path("edge"))
+    averages = checkpoint.average_faces[:, 0].numpy()
+    rng = np.random.default_rng(0)
+    pixels, labels = [], []
+    for number in range(120):
+        label = int(rng.integers(0, 3))
+        noisy = averages[number % len(averages)] + rng.normal(0, 25, averages.shape[1:])
+        path = tmp_path / CLASSES[label] / f"{number:03}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path)
+        pixels.append(read_face(path))
+        labels.append(label)
+    logits = predict_logits(checkpoint.build(), np.stack(pixels))
+    trained = measure(logits, np.array(labels), checkpoint.temperature).to_dict(CLASSES)
+    result = CliRunner().invoke(main, [str(tmp_path), "-m", "edge", "-f", "json"])
+    found = figures(result)
+    assert 0.1 < found["accuracy"] < 0.9
+    for name in ("calibration_error", "cross_entropy"):
+        assert found[name] == pytest.approx(trained.pop(name), abs=1e-5)
+    assert {name: found[name] for name in trained} == trained
+
+
+def test_what_is_not_defined_is_a_dash(evaluate: Evaluate, folder: Path) -> None:
+    for label, name in enumerate(CLASSES):
+        for number in range(4):
+            inside = name if number else f"{name}/more"
+            save_face(folder / inside / f"{number}.png", 1 if label == 2 else label, number)
+    found = figures(evaluate(folder, "-f", "json"))
+    assert found["never_predicted"] == ["surprise"]
+    assert found["classes"]["surprise"]["precision"] is None
+    assert found["classes"]["surprise"]["recall"] == 0
+    result = evaluate(folder, "--min-confidence", "1")
+    (row,) = [line.split() for line in result.stdout.splitlines() if line.startswith("surprise")][
+        :1
+    ]
+    assert row == ["surprise", "–", "0.0%", "0.0%", "4"]
+    assert "so no picture gets a label" in result.stdout
+    assert "never predicts surprise" in result.stderr
+
+
+def test_captions_stay_below_their_picture(tmp_path: Path) -> None:
+    path = str(save_face(tmp_path / "a.png", 0))
+    names = ("an uncommonly long class name", "another class name, longer still")
+    for wrong in (names, ("sad", "happy")):
+        sheet = ContactSheet(tmp_path / "sheet.png")
+        for _ in range(3):
+            sheet.add(Prediction("happy", 0.93, {"happy": 0.93}, path), wrong)
+        sheet.save()
+        pixels = np.asarray(Image.open(tmp_path / "sheet.png").convert("L"))
+        for place in range(3):
+            left = 8 + place * 104
+            gap = pixels[34:, left + 96 : left + 104]
+            assert (gap == 255).all(), "text runs into the next picture"
+            caption = pixels[34 + 96 + 2 : 34 + 96 + 14, left : left + 96]
+            assert caption.min() < 100
+
+
+def test_labels_of_any_script_are_drawn_or_named(
+    evaluate: Evaluate, folder: Path, tmp_path: Path
+) -> None:
+    pictures = ("--contact-sheet", tmp_path / "s.png", "--confusion-matrix", tmp_path / "c.png")
+    result = evaluate(folder, *pictures)
+    assert "cannot be drawn" not in result.stderr, "the arrow is in the font that ships"
+    confusion = np.eye(2, dtype=np.int64)
+    shown = [
+        np.asarray(draw_confusion_matrix(confusion, names, "title"))
+        for names in (["радость", "грусть"], ["радоять", "грусть"])
+    ]
+    assert not np.array_equal(*shown), "Cyrillic letters have forms of their own"
+    assert evaluate(folder, "--font", "x.ttf").exit_code == 2
+    assert "no such font file" in evaluate(folder, "--font", "x.ttf", *pictures).stderr
+
+
+def test_a_dash_is_standard_output_here_too(
+    evaluate: Evaluate, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert figures(evaluate(folder, "-f", "json", "-o", "-"))["pictures"] == 12
+    assert not (tmp_path / "-").exists()
+
+
+def test_no_output_is_one_of_the_pictures(evaluate: Evaluate, folder: Path) -> None:
+    picture = folder / "sad" / "3.png"
+    before = picture.read_bytes()
+    for option in ("-o", "--wrong", "--confusion-matrix", "--contact-sheet", "--font"):
+        if option == "--font":
+            options = [option, picture, "--contact-sheet", picture]
+        else:
+            options = [option, picture]
+        result = evaluate(folder, *options)
+        assert result.exit_code == 1
+        assert "an input of this run" in result.stderr
+        assert picture.read_bytes() == before
+
+
+def test_the_next_command_shows_the_wrong_pictures(evaluate: Evaluate, folder: Path) -> None:
+    assert f"next: emotion-eval {folder} -m " in evaluate(folder).stderr
+    assert evaluate(folder, "-q").stderr == ""

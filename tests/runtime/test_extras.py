@@ -17,7 +17,7 @@ def run_without(package: str, module: str, *arguments: str) -> subprocess.Comple
     """Run a command in a process where `package` cannot be imported."""
     code = (
         f"import sys; sys.modules[{package!r}] = None; sys.argv = ['x', *{list(arguments)!r}]\n"
-        f"from {module}.cli import main; main(prog_name='x')"
+        f"from {module}cli import main; main(prog_name='x')"
     )
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
@@ -25,9 +25,10 @@ def run_without(package: str, module: str, *arguments: str) -> subprocess.Comple
 @pytest.mark.parametrize(
     ("package", "module", "arguments", "extra"),
     [
-        ("torch", "emotion_train", ["faces"], "train"),
-        ("matplotlib", "emotion_train", ["faces"], "train"),
-        ("onnxsim", "emotion_export", ["m.onnx", "-c", "x.pt"], "export"),
+        ("torch", "emotion_train.", ["faces"], "train"),
+        ("matplotlib", "emotion_train.", ["faces"], "train"),
+        ("onnxsim", "emotion_export.", ["m.onnx", "-c", "x.pt"], "export"),
+        ("onnx", "emotion_export.verify_", ["m.onnx"], "export"),
     ],
 )
 def test_a_missing_extra_is_answered_with_its_install_line(

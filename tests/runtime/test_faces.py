@@ -651,3 +651,14 @@ def test_options_that_show_or_write_faces_are_checked(folder: Path, tmp_path: Pa
         result = run("a.mp4", "--faces", *option)
         assert result.exit_code == 2
         assert "are for pictures" in result.stderr
+
+
+def test_next_commands_after_faces_were_written(folder: Path, tmp_path: Path) -> None:
+    crops, copies = tmp_path / "crops", tmp_path / "copies"
+    result = run(folder, "--faces", "--crops", crops)
+    assert f"face crops are in {crops}; next: emotion-infer {crops} --sort-into " in result.stderr
+    result = run(folder, "--faces", "--annotate", copies)
+    assert (
+        f"annotated copies are in {copies}; next: emotion-infer --faces {folder} "
+    ) in result.stderr
+    assert "next:" not in run(folder, "--faces", "--annotate", copies, "-q").stderr

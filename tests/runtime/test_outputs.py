@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -16,6 +17,8 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
+from emotion_runtime import EmotionClassifier
+from emotion_runtime.job import Job
 from synthetic import CLASSES, band_model, read_lines, save_face
 
 Infer = Callable[..., Result]
@@ -72,6 +75,19 @@ def test_sorting_into_what_is_classified_is_refused(
     assert result.exit_code == 1
     assert "lies in" in result.stderr
     assert not (faces / "sorted").exists()
+
+
+def test_the_next_command_after_sorting_is_shown(
+    infer: Infer, model_file: Path, faces: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "sorted by label"
+    arguments = [faces / "album 0", "-m", model_file, "--sort-into", target]
+    result = infer(*arguments)
+    assert result.stderr.splitlines()[-1] == (
+        f"sorted pictures are in {target}; move those that are wrong; "
+        f"next: emotion-eval '{target}' -m {model_file}"
+    )
+    assert infer(*arguments, "-q").stderr == ""
 
 
 def test_a_contact_sheet_is_drawn(
@@ -286,6 +302,41 @@ class TestResume:
         output.write_bytes(whole[:-1])
         assert "has been changed since it was complete" in infer(*arguments).stderr
 
+    @pytest.mark.parametrize("complete", [False, True])
+    def test_pictures_that_changed_after_their_results_are_counted(
+        self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path, complete: bool
+    ) -> None:
+        output = tmp_path / "a.jsonl"
+        arguments = self.arguments(model_file, faces, output)
+        infer(*arguments)
+        if not complete:
+            self.interrupt(output, 4)
+        written = output if complete else tmp_path / "a.jsonl.partial"
+        for path in (*faces.rglob("*.png"), written):
+            os.utime(path, (1e9, 1e9))
+        assert "changed after" not in infer(*arguments).stderr
+        if not complete:
+            self.interrupt(output, 4)
+            os.utime(written, (1e9, 1e9))
+        first = json.loads(written.read_text().splitlines()[0])["path"]
+        os.utime(first, (1e9 + 1, 1e9 + 1))
+        result = infer(*arguments)
+        assert "warning: 1 picture changed after the results" in result.stderr
+        assert f"(such as {first})" in result.stderr
+
+    def test_settings_are_those_of_the_model_that_was_opened(
+        self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path
+    ) -> None:
+        """Another model may have taken its name since."""
+        classifier = EmotionClassifier(model_file)
+        digest = hashlib.sha256(model_file.read_bytes()).hexdigest()
+        band_model(model_file, metadata={"training": '{"seed": 1}'})
+        output = tmp_path / "a.jsonl"
+        job = Job(classifier, (str(faces),), print, format_name="jsonl", output=output, resume=True)
+        job.run()
+        settings = json.loads((tmp_path / "a.jsonl.settings.json").read_text())["settings"]
+        assert settings["model_sha256"] == digest
+
     def test_summary_sheet_and_folders_cover_what_was_done_before(
         self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path
     ) -> None:
@@ -295,7 +346,8 @@ class TestResume:
         first = infer(*arguments, "--contact-sheet", sheets[0])
         self.interrupt(output, 4)
         result = infer(*arguments, "--contact-sheet", sheets[1], "--sort-into", folder)
-        assert result.stderr == f"going on after 4 pictures\n{first.stderr}"
+        *told, _ = result.stderr.splitlines()  # the last line suggests the next command
+        assert told == ["going on after 4 pictures", *first.stderr.splitlines()]
         assert sheets[0].read_bytes() == sheets[1].read_bytes()
         assert relative(folder) == EXPECTED
 

@@ -303,6 +303,27 @@ def test_deep_pixels_are_scaled_as_the_format_defines(data: tuple[str, bytes]) -
         np.testing.assert_array_equal(read_face(image), read_face(data[1]))
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"P5 64 64 65535\n" + DEEP.astype(">u2").tobytes(),
+        gray_tiff(64, 64, 16, DEEP.astype("<u2").tobytes()),
+    ],
+)
+def test_eight_bits_saved_as_the_lowest_of_sixteen_are_no_black_picture(data: bytes) -> None:
+    with pytest.raises(PictureError, match="16-bit pixels that are all below 256"):
+        read_face(data)
+
+
+def test_sixteen_bits_of_black_are_black() -> None:
+    assert not read_face(b"P5 64 64 65535\n" + bytes(64 * 64 * 2)).any()
+
+
+def test_an_array_with_a_mask_that_hides_nothing_is_read() -> None:
+    pixels = np.ma.masked_array(DEEP, mask=False)
+    np.testing.assert_array_equal(read_face(pixels), read_face(DEEP))
+
+
 def test_twelve_bits_of_a_tiff_are_scaled() -> None:
     rows = bytes([0xFF, 0xF8, 0x00] * 24) * 48  # 4095, 2048
     face = read_face(gray_tiff(48, 48, 12, rows))
@@ -413,6 +434,7 @@ def test_bad_pictures_are_refused_with_a_reason(tmp_path: Path) -> None:
         np.zeros((48, 48, 5), np.uint8),
         np.zeros((0, 4), np.uint8),
         np.zeros(9, np.uint8),
+        np.ma.masked_array(np.zeros((48, 48), np.uint8), mask=np.eye(48)),
     ],
 )
 def test_arrays_that_would_need_a_guess_are_refused(array: np.ndarray) -> None:

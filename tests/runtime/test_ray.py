@@ -115,7 +115,7 @@ def test_a_second_run_is_told_to_wait(folder: Path, tmp_path: Path) -> None:
     said: list[str] = []
     (folder / "notes.txt").write_text("no picture")
     predict_to([str(folder)], str(out), partition_size=40, warn=said.append)
-    assert said == [f"1 other files passed over, such as {folder / 'notes.txt'}"]
+    assert said == [f"1 other file passed over, such as {folder / 'notes.txt'}"]
     with (out / "_manifest.json").open("r+b") as manifest:
         lock_exclusively(manifest.fileno())
         with pytest.raises(OutputError, match="another process is writing it"):
@@ -249,3 +249,17 @@ def test_bad_places_are_one_sentence(folder: Path, tmp_path: Path) -> None:
         result = CliRunner().invoke(ray_infer, [str(source), "-o", str(output)])
         assert result.exit_code == 1
         assert sentence in result.stderr
+
+
+def test_another_model_file_on_the_machine_of_a_worker_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from emotion_runtime import ray_data
+    from emotion_runtime.ray_infer import main as ray_infer
+
+    monkeypatch.setattr(ray_data, "sha256_of", lambda _path: "0" * 64)
+    result = CliRunner().invoke(ray_infer, [str(folder), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "copy the same model file to every machine" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list((tmp_path / "out").glob("part-*"))

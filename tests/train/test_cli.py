@@ -52,6 +52,12 @@ def test_the_table_of_the_classes_is_printed(run: tuple[Path, Result]) -> None:
     assert "audit: 0 groups of identical pictures" in result.stdout
 
 
+def test_the_next_command_is_shown(run: tuple[Path, Result]) -> None:
+    folder, result = run
+    last = result.stderr.splitlines()[-1]
+    assert last == f"next: emotion-export model.onnx --checkpoint {folder}"
+
+
 def test_history_has_a_row_for_each_epoch(run: tuple[Path, Result]) -> None:
     folder, _ = run
     with (folder / "history.csv").open() as file:
@@ -91,7 +97,7 @@ def test_the_checkpoint_knows_what_it_was_trained_on(run: tuple[Path, Result]) -
     assert best.temperature > 0
 
 
-def test_votes_a_teacher_and_a_floor(
+def test_votes_a_teacher_and_a_threshold(
     run: tuple[Path, Result], train: Train, data_folder: Path, tmp_path: Path
 ) -> None:
     """Learn two of the classes from labels, votes and a teacher; the third is unknown."""
@@ -101,7 +107,7 @@ def test_votes_a_teacher_and_a_floor(
     votes.write_text("\n".join(["path,happiness,sadness,not_a_face", *rows]) + "\n")
     result = train(
         *(data_folder, "-o", tmp_path / "run", "--network", "edge", "--classes", "happy,sad"),
-        *("--epochs", "2", "--batch-size", "8", "--answered", "0.9", "--validation", "46"),
+        *("--epochs", "2", "--batch-size", "8", "--coverage", "0.9", "--validation", "46"),
         *("--votes", votes, "--vote-weight", "0.5", "--teacher", run[0]),
         *("--teacher", run[0] / "best.pt"),
     )
@@ -114,7 +120,7 @@ def test_votes_a_teacher_and_a_floor(
     assert checkpoint.min_confidence >= 0.5
     rows = checkpoint.metrics["confidence"]
     assert set(rows[0]["others"]) == {"surprise"}
-    chosen = next(row for row in rows if row["floor"] == checkpoint.min_confidence)
+    chosen = next(row for row in rows if row["min_confidence"] == checkpoint.min_confidence)
     assert chosen["coverage"] >= 0.9
 
 

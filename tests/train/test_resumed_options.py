@@ -15,6 +15,7 @@ import emotion_train.cli as command
 from emotion_runtime.digest import sha256_of
 from emotion_train.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.networks import build_network
+from emotion_train.run_record import read_record
 from emotion_train.transfer import weights_digest
 from synthetic import CLASSES, write_data
 
@@ -36,7 +37,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [f"{s}/happy/{n:03}.png,9,0,0" for s in ("train", "test") for n in range(8)]
     (folder / "votes.csv").write_text("\n".join(["path,happy,sad,surprise", *rows]) + "\n")
     options: list[object] = ["--votes", folder / "votes.csv", "--vote-weight", "0.5"]
-    options += ["--teacher", write_start(folder / "teacher.pt", 3), "--answered", "0.9"]
+    options += ["--teacher", write_start(folder / "teacher.pt", 3), "--coverage", "0.9"]
     for seed in (1, 2):
         options += ["--start-from", write_start(folder / f"start{seed}.pt", seed)]
     options += ["--epochs", "2", "--network", "edge", "--validation", "3", "--no-test"]
@@ -84,7 +85,7 @@ def test_what_the_run_was_begun_with_is_restored(
     assert best.training["teachers_sha256"] == [sha256_of(interrupted / "teacher.pt")]
     assert best.training["votes_sha256"] == sha256_of(interrupted / "votes.csv")
     record = json.loads((begun / "run.json").read_text())
-    assert record["options"]["answered"] == 0.9
+    assert record["options"]["coverage"] == 0.9
     assert record["options"]["votes"]["name"] == str(interrupted / "votes.csv")
     assert record["data"] == str(moved)
     again = train(moved, "-o", begun, "--resume")
@@ -95,10 +96,20 @@ def test_what_the_run_was_begun_with_is_restored(
     assert "has epochs 2, not 4; begin a new run instead (--start-from" in more.stderr
 
 
+def test_a_record_of_an_earlier_version_names_the_coverage_otherwise(begun: Path) -> None:
+    path = begun / "run.json"
+    record = json.loads(path.read_text())
+    record["options"]["answered"] = record["options"].pop("coverage")
+    path.write_text(json.dumps(record))
+    options = read_record(begun).options
+    assert options is not None
+    assert options.coverage == 0.9
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--answered", "0.8"), "has --answered 0.9; leave it out"),
+        (("--coverage", "0.8"), "has --coverage 0.9; leave it out"),
         (("--votes", "other.csv"), "has another --votes"),
         (("--teacher", "start1.pt"), "has another --teacher"),
         (("--start-from", "start2.pt"), "has another --start-from"),
@@ -109,7 +120,7 @@ def test_another_option_than_at_the_beginning_is_refused(
 ) -> None:
     (interrupted / "other.csv").write_text("path,happy,sad,surprise\ntrain/happy/000.png,1,0,0\n")
     flag, value = options
-    given = interrupted / value if "." in value and flag != "--answered" else value
+    given = interrupted / value if "." in value and flag != "--coverage" else value
     result = train(interrupted / "d", "-o", begun, "--resume", flag, given)
     assert result.exit_code == 2
     assert message in result.stderr

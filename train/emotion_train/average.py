@@ -21,13 +21,16 @@ from emotion_runtime.commands import (
     CONTEXT,
     Command,
     guarded,
+    moved_option,
     quiet_option,
     require,
     say,
     show,
+    suggest,
     verbose_option,
     version_option,
 )
+from emotion_runtime.signals import raise_on_signals
 from emotion_train.cli import refuse_inputs_within
 
 if TYPE_CHECKING:
@@ -37,9 +40,20 @@ if TYPE_CHECKING:
 # What of a recipe decides which faces are held out of which network: all runs must share it.
 _DATA_FIELDS = ("network", "size", "seed", "validation_per_class", "holdout")
 _BATCH = 256
+_NAME = "python -m emotion_train.average"
+_EXAMPLES = (
+    (f"{_NAME} runs/a runs/b -o runs/mean", "two runs"),
+    (f"{_NAME} runs/a runs/b -o runs/mean --no-test", "a trial"),
+    (f"{_NAME} runs/a runs/b -o runs/mean --coverage 0.95", "choose a threshold"),
+)
+_GROUPS = {
+    "Data": ("data", "votes", "no_test"),
+    "Confidence": ("coverage",),
+    "Output": ("output", "overwrite"),
+}
 
 
-@click.command(cls=Command, context_settings=CONTEXT)
+@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
 @click.argument(
     "runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN_DIR|FILE.pt..."
 )
@@ -49,7 +63,7 @@ _BATCH = 256
     required=True,
     type=click.Path(path_type=Path),
     metavar="RUN_DIR",
-    help="Folder of the average.",
+    help="Folder of the average; one that holds something is refused without --overwrite.",
 )
 @click.option(
     "--data",
@@ -58,15 +72,16 @@ _BATCH = 256
 )
 @click.option("--votes", type=click.Path(path_type=Path), help="Votes file, for the report.")
 @click.option(
-    "--answered",
+    "--coverage",
     type=click.FloatRange(0.5, 1.0),
     default=1.0,
     show_default=True,
-    help="Part of the held-out faces that must get an answer, as in emotion-train.",
+    help="Part of the held-out faces that must get a label, as in emotion-train.",
 )
+@moved_option("--answered", "--coverage", type=float)
 @click.option("--no-test", is_flag=True, help="A trial: leave the test set unmeasured.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in RUN_DIR.")
-@version_option("emotion-train average")
+@version_option(_NAME)
 @quiet_option
 @verbose_option
 @guarded(extra="train")
@@ -75,22 +90,18 @@ def main(
     output: Path,
     data: Path | None,
     votes: Path | None,
-    answered: float,
+    coverage: float,
     no_test: bool,
     overwrite: bool,
     quiet: bool,
     verbose: bool,
 ) -> None:
-    r"""Average the weights of runs that began alike.
+    """Average the weights of runs that began alike.
 
     The runs must have the same network, classes and held-out faces, and should have started from
-    the same weights (--start-from of emotion-train). OUT becomes a run folder with best.pt and
-    report/, which emotion-export takes like any other; its checkpoint and report name the runs that
-    it came of.
-
-    \b
-      python -m emotion_train.average runs/a runs/b runs/c -o runs/mean
-      emotion-export mean.onnx -c runs/mean
+    the same weights (--start-from of emotion-train). The output becomes a run folder with
+    best.pt and report/, which emotion-export takes like any other; its checkpoint and report name
+    the runs that it came of.
     """
     require("train")
     from emotion_train.run import prepare_folder
@@ -99,16 +110,19 @@ def main(
         raise click.UsageError("an average needs two runs or more.")
     if overwrite:
         refuse_inputs_within(output, (*runs, *((data,) if data else ())))
+    raise_on_signals()
     prepare_folder(output, resume=False, overwrite=overwrite)
     Averaging(
         data or _data_of(runs[0]),
         output,
         votes=votes,
-        answered=answered,
+        coverage=coverage,
         with_test=not no_test,
         say=(lambda _: None) if quiet else say,
         show=(lambda _: None) if quiet else show,
     ).average(runs)
+    if not quiet:
+        suggest("", "emotion-export", "model.onnx", "--checkpoint", output)
 
 
 def _data_of(run: Path) -> Path:
@@ -132,7 +146,7 @@ class Averaging:
         data: The training data of the runs.
         folder: The run folder to write.
         votes: A votes file, for the report.
-        answered: Part of the held-out faces that the confidence threshold must let through.
+        coverage: Part of the held-out faces that must reach the confidence threshold.
         with_test: Measure on the test set.
         say: Takes messages for a person.
         show: Takes results.
@@ -141,7 +155,7 @@ class Averaging:
     data: Path
     folder: Path
     votes: Path | None = None
-    answered: float = 1.0
+    coverage: float = 1.0
     with_test: bool = True
     say: Callable[[str], None] = lambda _: None
     show: Callable[[str], None] = lambda _: None
@@ -247,7 +261,7 @@ class Averaging:
             None,
             None if self.votes is None else Votes(self.votes, dataset.classes),
             others,
-            self.answered,
+            self.coverage,
             self.with_test,
             origin={"weights": f"the mean of {len(runs)} runs, see the checkpoint"},
         )
@@ -378,5 +392,15 @@ def _with_fresh_statistics(mean: Checkpoint, dataset: Dataset, augmentation: str
     return replace(mean, weights=dict(network.eval().state_dict()), training={})
 
 
+def run() -> None:
+    """Run the command."""
+    from emotion_runtime.signals import exit_on_interrupt
+    from emotion_runtime.streams import open_standard_streams
+
+    exit_on_interrupt()
+    open_standard_streams()
+    main(prog_name=_NAME)
+
+
 if __name__ == "__main__":
-    main()
+    run()

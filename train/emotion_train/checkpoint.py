@@ -33,7 +33,8 @@ class Checkpoint:
         weights: The state dict that evaluates best (averaged, where the recipe averages).
         size: Side of the network's input, in pixels.
         temperature: Logits are divided by it before softmax; 1 until fitted.
-        min_confidence: The floor below which a device answers ``uncertain``; 0 never.
+        min_confidence: The confidence threshold, below which the label is ``uncertain``; 0 for
+            none.
         metrics: The report's figures with the data they were measured on; empty until measured.
         training: Recipe, seed, epochs, data digest, tool versions: plain JSON values.
         average_faces: uint8 (k, 1, size, size): averages of training faces, no person's picture.

@@ -14,10 +14,12 @@ from emotion_runtime.commands import (
     CONTEXT,
     Command,
     guarded,
+    moved_option,
     quiet_option,
     require,
     say,
     show,
+    suggest,
     verbose_option,
     version_option,
 )
@@ -127,7 +129,28 @@ def _recipe_options(command: Any) -> Any:
     return command
 
 
-@click.command(cls=Command, context_settings=CONTEXT)
+_EXAMPLES = (
+    ("emotion-train DATA", "the folders of DATA/train, to runs/baseline"),
+    ("emotion-train DATA --network edge -o runs/small", "a smaller network"),
+    ("emotion-train DATA -o runs/small --resume", "after an interruption"),
+)
+_GROUPS = {
+    "Data": (
+        *("classes", "each_class", "validation", "faces", "validation_per_class", "holdout"),
+        *("drop_duplicates", "no_test", "votes"),
+    ),
+    "Model": ("network", "size", "start_from", "freeze", "teacher", "coverage"),
+    "Output": ("output", "resume", "overwrite"),
+    "Training": (
+        *("epochs", "batch_size", "learning_rate", "optimizer", "schedule", "warmup"),
+        *("weight_decay", "label_smoothing", "averaging", "augmentation", "vote_weight"),
+        *("teacher_weight", "seed"),
+    ),
+    "Speed": ("device", "precision", "threads"),
+}
+
+
+@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -210,13 +233,14 @@ def _recipe_options(command: Any) -> Any:
     "their weights.",
 )
 @click.option(
-    "--answered",
+    "--coverage",
     type=click.FloatRange(0.5, 1.0),
     default=1.0,
     show_default=True,
-    help="Part of the held-out faces that must get an answer; the model's confidence floor, under "
-    "which it says uncertain, follows. 1 sets no floor.",
+    help="Part of the held-out faces that must get a label. It sets the model's confidence "
+    "threshold, below which the label is uncertain; 1 sets none.",
 )
+@moved_option("--answered", "--coverage", type=float)
 @click.option("--resume", is_flag=True, help="Go on with the run in RUN_DIR after its last epoch.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in RUN_DIR.")
 @version_option("emotion-train")
@@ -240,7 +264,7 @@ def main(
     votes: Path | None,
     teacher: tuple[str, ...],
     start_from: tuple[Path, ...],
-    answered: float,
+    coverage: float,
     resume: bool,
     overwrite: bool,
     quiet: bool,
@@ -284,7 +308,7 @@ def main(
         "teachers": teacher,
         "start_from": start_from,
         "validation": validation,
-        "answered": answered,
+        "coverage": coverage,
         "with_test": not no_test,
     }
     folder = output or Path("runs") / recipe.network
@@ -321,6 +345,8 @@ def main(
                 progress=not quiet,
                 **options,
             ).train(recipe, resume=stored, overwrite=overwrite)
+            if place.is_first and not quiet:
+                suggest("", "emotion-export", "model.onnx", "--checkpoint", folder)
     except (KeyboardInterrupt, Terminated) as error:
         ended, code = "interrupted", INTERRUPTED
         if isinstance(error, Terminated):
@@ -407,7 +433,7 @@ def _resumed(
         if tell is not None:
             tell(
                 "warning: run.json is of an older emotion-edge, which did not record --votes, "
-                "--teacher, --start-from, --answered and --no-test; they are taken from this "
+                "--teacher, --start-from, --coverage and --no-test; they are taken from this "
                 "command, and must be those of the first"
             )
         return options
@@ -428,9 +454,9 @@ def _resumed(
             )
     if options["validation"] is not None and then.validation is None:
         raise click.UsageError("the run to resume was begun without --val; leave it out to go on.")
-    if _given(context, "answered") and options["answered"] != then.answered:
+    if _given(context, "coverage") and options["coverage"] != then.coverage:
         raise click.UsageError(
-            f"the run to resume has --answered {then.answered:g}; leave it out to go on."
+            f"the run to resume has --coverage {then.coverage:g}; leave it out to go on."
         )
     if not options["with_test"] and then.with_test:
         raise click.UsageError(
@@ -441,7 +467,7 @@ def _resumed(
         "teachers": options["teachers"] or tuple(one.name for one in then.teachers),
         "start_from": options["start_from"] or tuple(Path(one.name) for one in then.start_from),
         "validation": options["validation"] or (Path(then.validation) if then.validation else None),
-        "answered": then.answered,
+        "coverage": then.coverage,
         "with_test": then.with_test,
     }
 

@@ -1,7 +1,7 @@
-"""When to say nothing: a floor of confidence, and what it costs and buys.
+"""Confidence thresholds: what they cost in coverage, and what they gain in accuracy.
 
 A network of three classes gives one of them to every face. Faces of classes that it does not know
-lie, on average, nearer to the borders; a floor answers part of them with ``uncertain``.
+get, on average, a lower confidence; a threshold labels part of them ``uncertain``.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FLOORS = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+THRESHOLDS = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """What one floor does.
+    """What one confidence threshold does.
 
     Attributes:
-        floor: Below it the answer is ``uncertain``.
-        coverage: Part of the faces of known classes that get an answer, 0 to 1.
-        accuracy: Part of these answers that are right; NaN where there is none.
-        others: Part of the faces of each unknown class that get an answer all the same.
+        min_confidence: The threshold; below it the label is ``uncertain``.
+        coverage: Part of the faces of known classes at or above the threshold, 0 to 1.
+        accuracy: Of these, the part whose label is right; NaN where there are none.
+        others: Part of the faces of each unknown class at or above the threshold.
     """
 
-    floor: float
+    min_confidence: float
     coverage: float
     accuracy: float
     others: dict[str, float]
@@ -35,7 +35,7 @@ class Coverage:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, rounded to six places."""
         return {
-            "floor": round(self.floor, 6),
+            "min_confidence": round(self.min_confidence, 6),
             "coverage": round(self.coverage, 6),
             "accuracy": round(self.accuracy, 6) if self.coverage else None,
             "others": {name: round(share, 6) for name, share in self.others.items()},
@@ -43,36 +43,40 @@ class Coverage:
 
 
 def cover(
-    floor: float,
+    min_confidence: float,
     chances: NDArray[np.float64],
     labels: NDArray[np.int64],
     others: Mapping[str, NDArray[np.float64]],
 ) -> Coverage:
-    """Measure one floor.
+    """Measure one confidence threshold.
 
     Args:
-        floor: The floor.
+        min_confidence: The threshold, 0 to 1.
         chances: Probabilities of faces of known classes, (n, classes).
         labels: Their labels, (n,).
         others: Probabilities of faces of each unknown class, (m, classes).
     """
-    answered = chances.max(axis=1) >= floor
+    covered = chances.max(axis=1) >= min_confidence
     right = chances.argmax(axis=1) == labels
     return Coverage(
-        floor,
-        float(answered.mean()),
-        float(right[answered].mean()) if answered.any() else float("nan"),
-        {name: float((c.max(axis=1) >= floor).mean()) for name, c in others.items() if len(c)},
+        min_confidence,
+        float(covered.mean()),
+        float(right[covered].mean()) if covered.any() else float("nan"),
+        {
+            name: float((rows.max(axis=1) >= min_confidence).mean())
+            for name, rows in others.items()
+            if len(rows)
+        },
     )
 
 
-def choose_floor(chances: NDArray[np.float64], answered: float) -> float:
-    """Find the highest floor, in hundredths, that still answers the part `answered` of the faces.
+def choose_threshold(chances: NDArray[np.float64], coverage: float) -> float:
+    """Return the highest confidence threshold, in hundredths, that keeps a coverage.
 
     Args:
         chances: Probabilities of held-out faces of known classes, (n, classes).
-        answered: 0 to 1; at 1 there is no floor.
+        coverage: Part of the faces that must get a label, 0 to 1; at 1 there is no threshold.
     """
-    if answered >= 1:
+    if coverage >= 1:
         return 0.0
-    return float(np.floor(100 * np.quantile(chances.max(axis=1), 1 - answered)) / 100)
+    return float(np.floor(100 * np.quantile(chances.max(axis=1), 1 - coverage)) / 100)

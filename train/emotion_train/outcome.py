@@ -19,7 +19,7 @@ from emotion_runtime.preprocessing import read_face
 from emotion_runtime.probe import draw_probe
 from emotion_train.average_faces import average_faces
 from emotion_train.checkpoint import BEST, load_checkpoint
-from emotion_train.confidence import FLOORS, Coverage, choose_floor, cover
+from emotion_train.confidence import THRESHOLDS, Coverage, choose_threshold, cover
 from emotion_train.dataset import Dataset
 from emotion_train.errors import RunError
 from emotion_train.evaluation import fit_temperature, predict_logits
@@ -31,6 +31,7 @@ from emotion_train.votes import Votes
 
 REPORT = "report"
 _AVERAGES_PER_CLASS = 12
+_TEMPERATURE_LIMITS = (0.1, 10.0)  # between which `fit_temperature` searches
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ class Outcome:
         best_epoch: The epoch whose weights were kept; None where there were no epochs.
         votes: For the accuracy where annotators agree.
         others: Faces of classes that the network does not know, uint8 (n, size, size), by name.
-        answered: Part of the held-out faces that the confidence floor must let through.
+        coverage: Part of the held-out faces that must reach the confidence threshold.
         with_test: Measure on the test set; trials leave it alone.
         origin: Lines of the report that say where the weights come from; None for those of a
             recipe and its best epoch.
@@ -59,7 +60,7 @@ class Outcome:
     best_epoch: int | None
     votes: Votes | None
     others: Mapping[str, NDArray[np.uint8]]
-    answered: float
+    coverage: float
     with_test: bool
     origin: Mapping[str, str] | None = None
     sources: Mapping[str, Any] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class Outcome:
         logits = np.concatenate([one.logits for one in evaluated.values()])
         labels = np.concatenate([one.faces.labels for one in evaluated.values()])
         temperature = fit_temperature(logits, labels)
-        coverage, floor = self._coverage(network, logits, labels, temperature)
+        coverage, threshold = self._measure_coverage(network, logits, labels, temperature)
         if dataset.test is not None and self.with_test:
             evaluated = {"test": self._test(network, dataset.test), **evaluated}
         facts = {
@@ -85,7 +86,7 @@ class Outcome:
             f"{multiply_adds(network) / 1e6:.2f} M multiply-adds a face",
             **self._origin(),
             "temperature": f"{temperature:.3f}",
-            "confidence floor": f"{floor:.2f}",
+            "confidence threshold": f"{threshold:.2f}",
             "tools": ", ".join(f"{k} {v}" for k, v in tool_versions().items()),
         }
         figures = write_report(
@@ -101,7 +102,7 @@ class Outcome:
         replace(
             best,
             temperature=temperature,
-            min_confidence=floor,
+            min_confidence=threshold,
             metrics=figures,
             training={**best.training, **self.sources, "tool_versions": tool_versions()},
             average_faces=self._average_faces(),
@@ -116,12 +117,13 @@ class Outcome:
 
     def warnings(self, figures: dict[str, Any]) -> list[str]:
         """Return what makes the figures say less than they seem, without a full stop."""
-        return [
+        found = [
             text
             for split in ("test", "hold-out", "validation")
             if split in figures
             for text in prediction_warnings(figures[split], split)
         ]
+        return found + calibration_warnings(figures)
 
     def _test(self, network: torch.nn.Module, faces: Faces) -> Evaluated:
         return Evaluated(
@@ -154,14 +156,14 @@ class Outcome:
             "epoch kept": f"{self.best_epoch} of {self.recipe.epochs}",
         }
 
-    def _coverage(
+    def _measure_coverage(
         self,
         network: torch.nn.Module,
         logits: NDArray[np.float32],
         labels: NDArray[np.int64],
         temperature: float,
     ) -> tuple[list[Coverage], float]:
-        """Measure floors on held-out faces and on those of unknown classes; choose one."""
+        """Measure thresholds on held-out faces and on those of unknown classes; choose one."""
 
         def chances(values: NDArray[np.float32]) -> NDArray[np.float64]:
             scaled: NDArray[np.float64] = softmax(values.astype(np.float64) / temperature, axis=1)
@@ -169,15 +171,34 @@ class Outcome:
 
         known = chances(logits)
         others = {n: chances(self._logits(network, f, n)) for n, f in self.others.items()}
-        floor = choose_floor(known, self.answered)
-        floors = sorted({*FLOORS, floor})
-        return [cover(one, known, labels, others) for one in floors], floor
+        chosen = choose_threshold(known, self.coverage)
+        thresholds = sorted({*THRESHOLDS, chosen})
+        return [cover(one, known, labels, others) for one in thresholds], chosen
 
     def _average_faces(self) -> torch.Tensor:
         """Make the average faces that travel with the checkpoint; uint8 (k, 1, size, size)."""
         train, classes = self.dataset.train, range(len(self.dataset.classes))
         made = [average_faces(train, label, _AVERAGES_PER_CLASS) for label in classes]
         return torch.from_numpy(np.concatenate(made)).unsqueeze(1)
+
+
+def calibration_warnings(figures: Mapping[str, Any]) -> list[str]:
+    """Describe a temperature that the held-out faces did not determine, without a full stop.
+
+    Args:
+        figures: Those of the report, as in ``metrics.json``.
+    """
+    temperature = figures["temperature"]
+    if all(abs(temperature / limit - 1) > 0.01 for limit in _TEMPERATURE_LIMITS):
+        return []
+    held_out = sum(
+        figures[split]["pictures"] for split in ("hold-out", "validation") if split in figures
+    )
+    return [
+        f"the temperature {temperature:.2f} is at the limit of its range: the {held_out:,} "
+        f"held-out pictures do not determine how confident the network may be, so that its "
+        f"confidences are not calibrated (--holdout 0.1 measures on more)"
+    ]
 
 
 def tool_versions() -> dict[str, str]:

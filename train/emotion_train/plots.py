@@ -195,20 +195,21 @@ def plot_classes(table: BalanceTable, classes: Sequence[str], path: Path) -> Non
 
 
 def plot_coverage(coverage: Sequence[Coverage], path: Path) -> None:
-    """Draw what a floor of confidence costs and buys."""
+    """Draw coverage and accuracy against the confidence threshold."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
-    floors = [one.floor for one in coverage]
+    thresholds = [one.min_confidence for one in coverage]
     lines = [
-        ("known faces answered", [one.coverage for one in coverage], BLUE, "-"),
-        ("of these right", [one.accuracy for one in coverage], GREEN, "-"),
+        ("coverage of known faces", [one.coverage for one in coverage], BLUE, "-"),
+        ("accuracy of the covered", [one.accuracy for one in coverage], GREEN, "-"),
     ]
     for place, name in enumerate(coverage[0].others):
         shade = str(0.35 + 0.12 * place)
-        lines.append((f"{name} answered", [one.others[name] for one in coverage], shade, "--"))
+        lines.append((f"coverage of {name}", [one.others[name] for one in coverage], shade, "--"))
     for name, values, colour, style in lines:
-        axes.plot(floors, [100 * v for v in values], style, color=colour, marker=".", label=name)
-    axes.set(xlabel="confidence floor", ylabel="%", title="What a confidence floor does")
+        percent = [100 * value for value in values]
+        axes.plot(thresholds, percent, style, color=colour, marker=".", label=name)
+    axes.set(xlabel="confidence threshold", ylabel="%", title="Coverage and accuracy")
     axes.set_ylim(0, 102)
     axes.legend(frameon=False, fontsize=8)
     _plain(axes)

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from emotion_runtime.atomic import replacing
+from emotion_runtime.evaluate.metrics import Metrics, wilson_interval
 from emotion_runtime.text_width import display_width, right
 from emotion_train import plots
 from emotion_train.balance import balance_table
 from emotion_train.confidence import Coverage
 from emotion_train.dataset import Dataset
-from emotion_train.evaluation import Metrics, measure
+from emotion_train.evaluation import measure
 from emotion_train.faces import Faces
 
 
@@ -87,7 +88,7 @@ def write_report(
         best_epoch: The epoch whose weights were kept; None where there were no epochs.
         temperature: Fitted on held-out faces.
         evaluated: Answers on each split; the first is the one reported on in full.
-        coverage: What floors of confidence do, on held-out faces.
+        coverage: What confidence thresholds do, on held-out faces.
         facts: Further lines of the report, name → value.
 
     Returns:
@@ -136,11 +137,25 @@ def describe_accuracy(figures: dict[str, Any]) -> str:
         )
     else:
         balanced = f"balanced {figures['balanced_accuracy']:.2%}"
+    interval = describe_interval(figures)
     unreadable = figures.get("unreadable", 0)
     lost = f"; {unreadable:,} more could not be read" if unreadable else ""
     return (
-        f"{figures['accuracy']:.2%} accuracy on {figures['pictures']:,} pictures ({balanced}{lost})"
+        f"{figures['accuracy']:.2%} accuracy on {figures['pictures']:,} pictures "
+        f"({interval}{balanced}{lost})"
     )
+
+
+def describe_interval(figures: dict[str, Any]) -> str:
+    """Return the accuracy's 95 % interval with a comma behind it, such as for a bracket.
+
+    Args:
+        figures: Of a split, as in ``metrics.json``.
+    """
+    low, high = wilson_interval(
+        round(figures["accuracy"] * figures["pictures"]), figures["pictures"]
+    )
+    return f"95 % interval {low:.1%} to {high:.1%}, "
 
 
 def prediction_warnings(figures: dict[str, Any], split: str) -> list[str]:
@@ -208,20 +223,26 @@ def _markdown(
 
 
 def confidence_table(rows: list[dict[str, Any]]) -> list[str]:
-    """Lay out what floors of confidence do, as in ``metrics.json``, as a Markdown table."""
+    """Lay out what confidence thresholds do, as in ``metrics.json``, as a Markdown table.
+
+    Args:
+        rows: One a threshold. Earlier files name it ``floor``.
+    """
     others = list(rows[0]["others"])
     unknown = f", and on {', '.join(others)}, which the network does not know" if others else ""
     lines = [
-        "Below a floor of confidence the answer is `uncertain`. Measured on held-out training "
+        "Below the confidence threshold the label is `uncertain`. Measured on held-out training "
         f"faces{unknown}.",
         "",
-        "| floor | answered | right of these | " + "".join(f"{n} answered | " for n in others),
+        "| confidence threshold | coverage | accuracy |"
+        + "".join(f" coverage of {name} |" for name in others),
         "| ---: | ---: | ---: |" + " ---: |" * len(others),
     ]
     for row in rows:
         right = "" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
         shares = "".join(f" {share:.1%} |" for share in row["others"].values())
-        lines.append(f"| {row['floor']:.2f} | {row['coverage']:.1%} | {right} |{shares}")
+        threshold = row["min_confidence"] if "min_confidence" in row else row["floor"]
+        lines.append(f"| {threshold:.2f} | {row['coverage']:.1%} | {right} |{shares}")
     return lines
 
 

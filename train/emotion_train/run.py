@@ -62,7 +62,7 @@ class Run:
         start_from: Checkpoints, run folders or released networks by name; the run starts with the
             mean of their weights.
         validation: A folder of class folders to use as the validation set.
-        answered: Part of the held-out faces that the confidence floor must let through.
+        coverage: Part of the held-out faces that must reach the confidence threshold.
         with_test: Measure on the test set at the end; trials leave it alone.
         threads: Threads of the CPU's arithmetic; None for the CPUs that this process may use.
         say: Takes messages for a person.
@@ -79,7 +79,7 @@ class Run:
     teachers: tuple[str, ...] = ()
     start_from: tuple[Path, ...] = ()
     validation: Path | None = None
-    answered: float = 1.0
+    coverage: float = 1.0
     with_test: bool = True
     threads: int | None = None
     progress: bool = True
@@ -184,7 +184,7 @@ class Run:
             int(trainer.best["epoch"]),
             votes,
             others,
-            self.answered,
+            self.coverage,
             self.with_test,
             sources={
                 "votes_sha256": None if options.votes is None else options.votes.sha256,
@@ -236,7 +236,7 @@ class Run:
     def _record(self, recipe: Recipe, dataset: Dataset, trainer: Trainer) -> RunRecord:
         """Return what this run is begun, or gone on, with."""
         options = Options(
-            self.answered,
+            self.coverage,
             self.with_test,
             None if self.votes is None else describe_source(str(self.votes)),
             tuple(describe_source(name) for name in self.teachers),

@@ -38,7 +38,7 @@ class Options:
     """What a result depends on beside the recipe and the data.
 
     Attributes:
-        answered: Part of the held-out faces that the confidence threshold must let through.
+        coverage: Part of the held-out faces that must reach the confidence threshold.
         with_test: Measure on the test set at the end.
         votes: The votes file.
         teachers: What teaches.
@@ -46,7 +46,7 @@ class Options:
         validation: The folder of the validation set, absolute, where one was named.
     """
 
-    answered: float = 1.0
+    coverage: float = 1.0
     with_test: bool = True
     votes: Source | None = None
     teachers: tuple[Source, ...] = ()
@@ -56,14 +56,16 @@ class Options:
     @classmethod
     def from_dict(cls, values: Any) -> Options:
         """Undo `dataclasses.asdict`; raises KeyError, TypeError or ValueError on anything else."""
-        answered, with_test, votes = values["answered"], values["with_test"], values["votes"]
-        if not isinstance(with_test, bool) or not 0.5 <= float(answered) <= 1.0:
+        # Earlier files name the coverage "answered".
+        coverage = values["coverage"] if "coverage" in values else values["answered"]
+        with_test, votes = values["with_test"], values["votes"]
+        if not isinstance(with_test, bool) or not 0.5 <= float(coverage) <= 1.0:
             raise ValueError("options that no run can have")
         validation = values.get("validation")
         if validation is not None and not isinstance(validation, str):
             raise TypeError("the validation set is no path")
         return cls(
-            float(answered),
+            float(coverage),
             with_test,
             None if votes is None else _source(votes),
             tuple(_source(one) for one in values["teachers"]),

@@ -178,7 +178,7 @@ class Trainer:
             logits = predict_logits(network, faces.pixels)
             self._refuse_divergence(int(row["epoch"]), np.isfinite(logits).all())
             metrics = measure(logits, faces.labels)
-            row |= {f"{name}_loss": metrics.loss, f"{name}_accuracy": metrics.accuracy}
+            row |= {f"{name}_loss": metrics.cross_entropy, f"{name}_accuracy": metrics.accuracy}
         chosen = "holdout" if "holdout" in held_out else "validation"
         row |= {f"selection_{what}": row[f"{chosen}_{what}"] for what in ("loss", "accuracy")}
         self.history.append(row)

@@ -143,7 +143,8 @@ async function classify({ blob, bitmap }) {
   const confidence = Math.max(...shares);
   const likeliest = contract.labels[shares.indexOf(confidence)];
   return {
-    label: confidence >= contract.minConfidence ? likeliest : "uncertain",
+    // As the network computes: its 0.9 is a little less than that of the contract.
+    label: confidence >= Math.fround(contract.minConfidence) ? likeliest : "uncertain",
     confidence,
     probabilities: Object.fromEntries(contract.labels.map((name, i) => [name, shares[i]])),
     pixels,

@@ -16,6 +16,7 @@ from emotion_runtime.commands import (
     guarded,
     quiet_option,
     say,
+    suggest,
     verbose_option,
     version_option,
 )
@@ -26,13 +27,26 @@ if TYPE_CHECKING:
 
     from emotion_runtime.classifier import EmotionClassifier
     from emotion_runtime.evaluate.evaluation import Evaluation
+    from emotion_runtime.fonts import Font
     from emotion_runtime.prediction import Prediction
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
-@click.command(cls=Command, context_settings=CONTEXT)
+_EXAMPLES = (
+    ("emotion-eval DATA/test", "of the released model"),
+    ("emotion-eval DATA/test -m model.onnx --contact-sheet wrong.png", "draw errors"),
+    ("emotion-eval DATA/test -m model.onnx -f json -o figures.json", "for scripts"),
+)
+_GROUPS = {
+    "Model": ("model", "min_confidence"),
+    "Output": (*("format_name", "output", "wrong", "confusion_matrix", "contact_sheet", "font"),),
+    "Speed": ("workers",),
+}
+
+
+@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="FOLDER")
 @click.option(
     "-m",
@@ -50,7 +64,11 @@ _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
     help="How the figures are written.",
 )
 @click.option(
-    "-o", "--output", type=_FILE, help="Write the figures here.  [default: standard output]"
+    "-o",
+    "--output",
+    type=_FILE,
+    help="Write the figures to this file; one that is there is replaced, and - is standard "
+    "output.  [default: standard output]",
 )
 @click.option(
     "--wrong", type=_FILE, metavar="FILE.csv", help="List the pictures whose label is wrong."
@@ -67,13 +85,20 @@ _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 @click.option(
     "--min-confidence",
     type=click.FloatRange(0.0, 1.0),
-    help="The confidence threshold that coverage is measured at.  [default: the model's own]",
+    help="Confidence threshold that coverage is measured at.  [default: the model's own]",
 )
 @click.option(
     "-j",
     "--workers",
     type=click.IntRange(min=1),
     help="Batches read and classified at the same time.  [default: the CPUs this process may use]",
+)
+@click.option(
+    "--font",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The font of labels and file names in pictures (.ttf, .otf).  [default: one with Latin, "
+    "Greek and Cyrillic]",
 )
 @version_option("emotion-eval")
 @quiet_option
@@ -87,28 +112,28 @@ def main(
     wrong: Path | None,
     confusion_matrix: Path | None,
     contact_sheet: Path | None,
+    font: Path | None,
     min_confidence: float | None,
     workers: int | None,
     quiet: bool,
     verbose: bool,
 ) -> None:
-    r"""Evaluate a model on FOLDER/<class>/*, one folder for each of the model's labels.
+    """Evaluate a model on FOLDER/<class>/*, with a folder for each of its labels.
 
     Reports accuracy with its 95 % interval, balanced accuracy, precision, recall, F1, the
     confusion matrix, the calibration error, and the coverage of the confidence threshold.
-    Pictures are read as emotion-infer reads them; class folders are searched recursively.
-
-    \b
-    Examples:
-      emotion-eval DATA/test
-      emotion-eval DATA/test -m model.onnx --wrong wrong.csv --contact-sheet wrong.png
-      emotion-eval DATA/test -m model.onnx -f json -o figures.json
+    Pictures are read as emotion-infer reads them; class folders are searched recursively. They
+    must show one face each; crops of photographs are made by emotion-infer --faces --crops.
 
     A file that you name for results is replaced, unless it is one of the pictures.
 
     Exit code 0: every picture was read. 1: some could not be, or the run failed. 2: wrong usage.
     130: interrupted by Ctrl-C. 143: ended by SIGTERM.
     """
+    if output == Path("-"):
+        output = None
+    if font is not None and confusion_matrix is None and contact_sheet is None:
+        raise click.UsageError("--font needs --confusion-matrix or --contact-sheet.")
     for picture in (confusion_matrix, contact_sheet):
         if picture is not None and picture.suffix.lower() not in _PICTURE_SUFFIXES:
             raise click.UsageError(f"{picture}: name the picture .png, .jpg or .webp.")
@@ -120,10 +145,11 @@ def main(
     from emotion_runtime.evaluate.evaluation import Evaluator
     from emotion_runtime.evaluate.folders import find_class_folders
     from emotion_runtime.evaluate.wrong_pictures import WrongPictures
+    from emotion_runtime.fonts import Font
     from emotion_runtime.json_text import to_json
     from emotion_runtime.output import opened_output
     from emotion_runtime.output_guard import OutputGuard
-    from emotion_runtime.progress import counting
+    from emotion_runtime.progress import PictureTotal, counting
 
     classifier = EmotionClassifier(model, min_confidence=min_confidence)
     guard = OutputGuard(
@@ -135,9 +161,13 @@ def main(
         }
     )
     guard.check(classifier.model_path)
+    if font is not None:
+        guard.check(font)
+    drawing = Font(font)
     raise_on_signals()
     source = find_class_folders(folder, classifier.labels)
-    pictures = WrongPictures(classifier.labels, wrong, contact_sheet)
+    pictures = WrongPictures(classifier.labels, wrong, contact_sheet, drawing)
+    total = PictureTotal(map(str, (*source.folders.values(), *source.others)))
 
     def take(prediction: Prediction, label: str) -> None:
         if prediction.path is not None:
@@ -145,7 +175,7 @@ def main(
         pictures.add(prediction, label)
 
     def show_progress(stream: Iterator[Prediction]) -> Iterator[Prediction]:
-        return counting(stream, "pictures", sys.stderr, quiet=quiet)
+        return counting(stream, "pictures", sys.stderr, total=total, quiet=quiet)
 
     evaluation = Evaluator(classifier, source, workers, take, show_progress).evaluate()
     with opened_output(output) as stream:
@@ -158,21 +188,28 @@ def main(
             stream.write(format_evaluation(evaluation))
     pictures.save()
     if confusion_matrix is not None:
-        _draw(evaluation, classifier, confusion_matrix)
+        _draw(evaluation, classifier, confusion_matrix, drawing)
     if not quiet:
         for note in _notes(evaluation):
             say(note)
+        if missing := drawing.note():
+            say(missing)
+        if wrong is None and contact_sheet is None and evaluation.metrics.accuracy < 1:
+            named = () if model is None else ("-m", model)
+            suggest("", "emotion-eval", folder, *named, "--contact-sheet", "wrong.png")
     if evaluation.errors:
         sys.exit(1)
 
 
-def _draw(evaluation: Evaluation, classifier: EmotionClassifier, path: Path) -> None:
+def _draw(evaluation: Evaluation, classifier: EmotionClassifier, path: Path, font: Font) -> None:
     from emotion_runtime.atomic import replacing
     from emotion_runtime.evaluate.confusion_matrix import draw_confusion_matrix
+    from emotion_runtime.prediction import counted
 
     metrics = evaluation.metrics
-    title = f"{classifier.model_path.stem}: {metrics.accuracy:.1%} of {metrics.confusion.sum():,}"
-    image = draw_confusion_matrix(metrics.confusion, evaluation.labels, title)
+    count = counted(int(metrics.confusion.sum()), "picture")
+    title = f"{classifier.model_path.stem}: accuracy {metrics.accuracy:.1%} on {count}"
+    image = draw_confusion_matrix(metrics.confusion, evaluation.labels, title, font)
     with replacing(path) as temporary:
         image.save(temporary)
 
@@ -187,8 +224,7 @@ def _notes(evaluation: Evaluation) -> Iterator[str]:
         yield f"not evaluated: {len(evaluation.errors) - 10:,} more"
     if evaluation.passed_over:
         yield f"{evaluation.passed_over:,} files passed over: no pictures, hidden, or in no folder"
-    predicted = evaluation.metrics.confusion.sum(axis=0)
-    never = [name for name, n in zip(evaluation.labels, predicted, strict=True) if not n]
+    never = [evaluation.labels[label] for label in evaluation.metrics.never_predicted]
     if never:
         yield f"warning: the model never predicts {', '.join(never)} on these pictures"
 

@@ -34,7 +34,8 @@ class Evaluation:
         others: For each folder named after no label: its pictures, and how many of them got a
             label at or above the threshold all the same.
         missing: Labels without a picture.
-        errors: One sentence for each picture that could not be read.
+        errors: One sentence for each picture that could not be read, and each folder that could
+            not be listed.
         passed_over: Files that are no pictures by name.
     """
 
@@ -53,7 +54,6 @@ class Evaluation:
         total = int(self.metrics.confusion.sum())
         return {
             **self.metrics.to_dict(self.labels),
-            "labels_without_pictures": list(self.missing),
             "min_confidence": round(self.min_confidence, 6),
             "coverage": round(self.covered / total, 6),
             "accuracy_of_covered": round(self.covered_right / self.covered, 6)
@@ -86,6 +86,7 @@ class Evaluator:
     on_prediction: OnPrediction = lambda _prediction, _folder: None
     wrap: Callable[[Iterator[Prediction]], Iterator[Prediction]] = lambda stream: stream
     _passed_over: int = field(default=0, init=False)
+    _unlisted: list[str] = field(default_factory=list, init=False)
 
     def evaluate(self) -> Evaluation:
         """Classify every picture, and compare with the folders' names.
@@ -95,6 +96,7 @@ class Evaluator:
         """
         labels = self.classifier.labels
         threshold = self.classifier.min_confidence
+        least = float(np.float32(threshold))  # as the classifier compares
         rows: list[NDArray[np.float32]] = []
         truth: list[int] = []
         errors: list[str] = []
@@ -105,10 +107,11 @@ class Evaluator:
                 errors.append(prediction.error or f"{prediction.path}: no prediction.")
             elif folder in others:
                 count, labelled = others[folder]
-                others[folder] = (count + 1, labelled + (prediction.confidence >= threshold))
+                others[folder] = (count + 1, labelled + (prediction.confidence >= least))
             else:
                 rows.append(np.fromiter(prediction.probabilities.values(), np.float32))
                 truth.append(labels.index(folder))
+        errors += self._unlisted
         if not rows:
             raise SourceError(
                 f"no picture of {', '.join(labels)} could be read"
@@ -146,6 +149,12 @@ class Evaluator:
 
         for path in (*self.source.folders.values(), *self.source.others):
             # An empty class folder is a label without pictures, which the evaluation reports.
-            for picture in find_pictures([str(path)], on_error=lambda _: None, on_other=note):
+            found = find_pictures(
+                [str(path)],
+                on_error=lambda error: self._unlisted.append(str(error)),
+                on_empty=lambda _: None,
+                on_other=note,
+            )
+            for picture in found:
                 names.append(path.name)
                 yield picture

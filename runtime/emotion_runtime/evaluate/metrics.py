@@ -65,31 +65,53 @@ class Metrics:
             2 * self.confusion.diagonal(), self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
         )
 
+    @property
+    def missing(self) -> list[int]:
+        """Return the classes without a picture, which no figure covers."""
+        return [int(label) for label in np.flatnonzero(self.support == 0)]
+
+    @property
+    def never_predicted(self) -> list[int]:
+        """Return the classes that have pictures and are predicted for none."""
+        predicted = self.confusion.sum(axis=0)
+        return [int(label) for label in np.flatnonzero((predicted == 0) & (self.support > 0))]
+
     def accuracy_interval(self) -> tuple[float, float]:
         """Return the 95 % interval of the accuracy."""
         return wilson_interval(int(self.confusion.trace()), int(self.confusion.sum()))
 
     def to_dict(self, classes: Sequence[str]) -> dict[str, Any]:
-        """Return JSON values, rounded to six places; recall is None of a class without pictures."""
-        balanced = self.balanced_accuracy
+        """Return JSON values, rounded to six places; None where a figure is not defined.
+
+        Precision is not defined for a class that is never predicted; recall and F1 are not for a
+        class without pictures.
+        """
+        balanced, predicted = self.balanced_accuracy, self.confusion.sum(axis=0)
         return {
             "pictures": int(self.confusion.sum()),
             "accuracy": round(self.accuracy, 6),
             "accuracy_interval": [round(bound, 6) for bound in self.accuracy_interval()],
             "balanced_accuracy": None if balanced is None else round(balanced, 6),
+            "missing_classes": [classes[label] for label in self.missing],
+            "never_predicted": [classes[label] for label in self.never_predicted],
             "calibration_error": round(self.calibration_error, 6),
             "cross_entropy": round(self.cross_entropy, 6),
             "classes": {
                 name: {
-                    "precision": round(float(self.precision[i]), 6),
-                    "recall": round(float(self.recall[i]), 6) if self.support[i] else None,
-                    "f1": round(float(self.f1[i]), 6) if self.support[i] else None,
+                    "precision": _defined(self.precision[i], predicted[i]),
+                    "recall": _defined(self.recall[i], self.support[i]),
+                    "f1": _defined(self.f1[i], self.support[i]),
                     "support": int(self.support[i]),
                 }
                 for i, name in enumerate(classes)
             },
             "confusion_matrix": self.confusion.tolist(),
         }
+
+
+def _defined(figure: float, counted: int) -> float | None:
+    """Round a figure; return None where it is a share of nothing."""
+    return round(float(figure), 6) if counted else None
 
 
 def measure_probabilities(

@@ -26,26 +26,27 @@ def _lines(evaluation: Evaluation) -> Iterator[str]:
         else f"{balanced:.2%}"
     )
     share = evaluation.covered / total
-    share_right = evaluation.covered_right / max(1, evaluation.covered)
+    right_there = (
+        f"accuracy there {evaluation.covered_right / evaluation.covered:.2%}"
+        if evaluation.covered
+        else "so no picture gets a label"
+    )
     yield f"pictures           {total:,}"
     yield f"accuracy           {metrics.accuracy:.2%} (95 % interval {low:.1%} to {high:.1%})"
     yield f"balanced accuracy  {balance}"
     yield f"calibration error  {metrics.calibration_error:.2%}"
     yield f"coverage           {share:.2%} at a confidence threshold of " + (
-        f"{evaluation.min_confidence:.2f}, accuracy there {share_right:.2%}"
+        f"{evaluation.min_confidence:.2f}, {right_there}"
     )
     width = max(5, *map(display_width, labels))
+    figures = metrics.to_dict(labels)["classes"]
     yield ""
     yield f"{'class':<{width}}  precision   recall       F1  pictures"
     for place, name in enumerate(labels):
         yield (
-            f"{left(name, width)}  {_percent(metrics.precision[place], 9)}  "
-            + (
-                f"{_percent(metrics.recall[place], 7)}  {_percent(metrics.f1[place], 7)}"
-                if metrics.support[place]
-                else f"{'–':>7}  {'–':>7}"
-            )
-            + f"  {metrics.support[place]:>8,}"
+            f"{left(name, width)}  {_percent(figures[name]['precision'], 9)}  "
+            f"{_percent(figures[name]['recall'], 7)}  {_percent(figures[name]['f1'], 7)}  "
+            f"{metrics.support[place]:>8,}"
         )
     yield ""
     yield f"{'true ↓  predicted →':<{max(19, width)}}" + "".join(
@@ -65,5 +66,6 @@ def _lines(evaluation: Evaluation) -> Iterator[str]:
         )
 
 
-def _percent(value: float, width: int) -> str:
-    return f"{value:>{width}.1%}"
+def _percent(value: float | None, width: int) -> str:
+    """Return a share as text; a dash where it is not defined."""
+    return f"{'–':>{width}}" if value is None else f"{value:>{width}.1%}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
 from emotion_runtime.contact_sheet import ContactSheet
 from emotion_runtime.csv_rows import CsvRows
+from emotion_runtime.fonts import Font
 from emotion_runtime.output import opened_output
 from emotion_runtime.prediction import Prediction
 
@@ -24,11 +24,18 @@ class WrongPictures:
         labels: The model's.
         listing: The CSV to write, sorted by confidence, highest first; None for none.
         sheet: The contact sheet to draw; None for none.
+        font: Draws the contact sheet's labels; None for the font that ships.
     """
 
-    def __init__(self, labels: Sequence[str], listing: Path | None, sheet: Path | None) -> None:
+    def __init__(
+        self,
+        labels: Sequence[str],
+        listing: Path | None,
+        sheet: Path | None,
+        font: Font | None = None,
+    ) -> None:
         self._labels, self._listing = tuple(labels), listing
-        self._sheet = None if sheet is None else ContactSheet(sheet)
+        self._sheet = None if sheet is None else ContactSheet(sheet, font=font)
         self._rows: list[tuple[str, str, str, float, float]] = []
 
     def add(self, prediction: Prediction, true_label: str) -> None:
@@ -50,7 +57,7 @@ class WrongPictures:
                 )
             )
         if self._sheet is not None:
-            self._sheet.add(replace(prediction, label=f"{true_label} → {predicted}"))
+            self._sheet.add(prediction, (true_label, predicted))
 
     def save(self) -> None:
         """Write what was wanted.

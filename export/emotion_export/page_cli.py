@@ -1,0 +1,81 @@
+"""``emotion-page``: a web page that runs a model file in the browser. Needs no PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from emotion_runtime.commands import (
+    CONTEXT,
+    Command,
+    guarded,
+    quiet_option,
+    say,
+    suggest,
+    verbose_option,
+    version_option,
+)
+from emotion_runtime.signals import raise_on_signals
+
+_EXAMPLES = (
+    ("emotion-page model.onnx -o page", "of a file"),
+    ("emotion-page edge-int8 -o page --overwrite", "of a released model"),
+    ("emotion-page model.onnx -o page --onnxruntime-web package.tgz", "offline"),
+)
+_GROUPS = {"Output": ("output", "overwrite"), "Input": ("onnxruntime_web",)}
+
+
+@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
+@click.argument("model", metavar="MODEL.onnx|NAME")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of the page; one that holds something is refused without --overwrite.",
+)
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace the page in DIR; a folder that holds anything else is refused.",
+)
+@click.option(
+    "--onnxruntime-web",
+    type=click.Path(path_type=Path),
+    metavar="DIR|FILE.tgz",
+    help="The npm package onnxruntime-web, unpacked or as npm packs it.  [default: npm fetches it]",
+)
+@version_option("emotion-page")
+@quiet_option
+@verbose_option
+@guarded()
+def main(
+    model: str,
+    output: Path,
+    overwrite: bool,
+    onnxruntime_web: Path | None,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Write a static web page that runs a model file in the browser.
+
+    MODEL.onnx is a file that emotion-export wrote, or a released model's name. The page holds
+    the file, its own code and onnxruntime-web, and loads nothing from elsewhere. npm fetches
+    onnxruntime-web, whose files are checked against their SHA-256.
+    """
+    from emotion_export.web_page import write_page
+
+    raise_on_signals()
+    tell = (lambda _: None) if quiet else say
+    write_page(model, output, runtime=onnxruntime_web, overwrite=overwrite, say=tell)
+    if not quiet:
+        done = f"the page is in {output}"
+        suggest(done, "python", "-m", "http.server", "--directory", output)
+
+
+if __name__ == "__main__":
+    from emotion_export.__main__ import run_page
+
+    run_page()

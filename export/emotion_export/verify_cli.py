@@ -1,0 +1,119 @@
+"""``emotion-verify``: a model file is compared with its checkpoint again, on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from emotion_runtime.commands import (
+    CONTEXT,
+    Command,
+    guarded,
+    quiet_option,
+    require,
+    say,
+    show,
+    suggest,
+    verbose_option,
+    version_option,
+)
+from emotion_runtime.signals import raise_on_signals
+
+_EXAMPLES = (
+    ("emotion-verify model.onnx", "its checkpoint is found in runs/"),
+    ("emotion-verify model.onnx -c runs/baseline", "a checkpoint elsewhere"),
+    ("emotion-verify model.onnx --parity-data faces/", "on other faces"),
+)
+_GROUPS = {"Checkpoint and data": ("checkpoint", "parity_data", "parity_faces")}
+
+
+@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
+@click.argument("model", metavar="MODEL.onnx|NAME")
+@click.option(
+    "-c",
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    metavar="RUN_DIR|FILE.pt",
+    help="The run folder or checkpoint that the file was exported from.  [default: the one with "
+    "the weights that the file records, in runs/ or among the released checkpoints]",
+)
+@click.option(
+    "--parity-data",
+    type=click.Path(path_type=Path),
+    metavar="DATA",
+    help="Faces to compare the file with PyTorch on: a folder or the CSV.  [default: the run's "
+    "training data, else the average faces in the checkpoint]",
+)
+@click.option(
+    "--parity-faces",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    help="How many of them.",
+)
+@version_option("emotion-verify")
+@quiet_option
+@verbose_option
+@guarded(extra="export")
+def main(
+    model: str,
+    checkpoint: Path | None,
+    parity_data: Path | None,
+    parity_faces: int,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Compare MODEL.onnx with the checkpoint that it was exported from.
+
+    The comparisons of emotion-export are repeated on this machine, and nothing is written.
+    MODEL.onnx may also be a released model's name. A checkpoint with other weights than the file
+    records is refused.
+
+    Exit code 0: the file computes what its checkpoint computes. 1: it does not, or the check
+    failed. 2: wrong usage.
+    """
+    tell = (lambda _: None) if quiet else say
+    require("export")
+    from emotion_export.check import check_file
+    from emotion_export.checkpoint_search import (
+        find_checkpoint,
+        find_test_folder,
+        load_named_checkpoint,
+    )
+    from emotion_export.export import COMPARISONS_PER_GRAPH
+    from emotion_export.parity_progress import (
+        choose_parity_faces,
+        comparing,
+        describe_comparisons,
+    )
+    from emotion_runtime.classifier import EmotionClassifier
+
+    raise_on_signals()
+    classifier = EmotionClassifier(model)
+    path, contract = classifier.model_path, classifier.contract
+    if path.suffix != ".onnx":
+        raise click.UsageError(f"{path}: a model file's name ends in .onnx.")
+    if checkpoint is None:
+        source, trained = find_checkpoint(path, contract, tell)
+        tell(f"checkpoint: {source}")
+    else:
+        source, trained = checkpoint, load_named_checkpoint(path, contract, checkpoint, tell)
+    faces = choose_parity_faces(parity_data, source, trained, parity_faces, tell)
+    with comparing(f"{path}: ", COMPARISONS_PER_GRAPH + 1, quiet=quiet) as on_step:
+        comparisons = check_file(path, trained, faces, on_step)
+    if verbose:
+        for comparison in comparisons:
+            say(str(comparison))
+    show(f"{path}: verified against {source}: {describe_comparisons(comparisons, faces)}")
+    if not quiet:
+        pictures = find_test_folder(source)
+        suggest(
+            "", "emotion-infer", *(["--self-test"] if pictures is None else [pictures]), "-m", path
+        )
+
+
+if __name__ == "__main__":
+    from emotion_export.__main__ import run_verify
+
+    run_verify()
