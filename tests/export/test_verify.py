@@ -13,6 +13,7 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 
+import emotion_models
 from emotion_export.cli import main as export_command
 from emotion_export.verify_cli import main
 from emotion_runtime.contract import PREFIX
@@ -20,7 +21,7 @@ from emotion_train.checkpoint import BEST, load_checkpoint
 from emotion_train.transfer import weights_digest
 
 Verify = Callable[..., Result]
-CHECKPOINTS = Path(__file__).parents[2] / "models" / "checkpoints"
+CHECKPOINTS = Path(emotion_models.__file__).parent / "checkpoints"
 
 
 @pytest.fixture

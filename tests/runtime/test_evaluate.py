@@ -20,6 +20,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
+import emotion_models
 from emotion_runtime import EmotionClassifier, read_face
 from emotion_runtime.contact_sheet import ContactSheet
 from emotion_runtime.evaluate.cli import main
@@ -206,7 +207,7 @@ def test_figures_are_those_of_the_training(tmp_path: Path) -> None:
     from emotion_train.checkpoint import load_checkpoint
     from emotion_train.evaluation import measure, predict_logits
 
-    checkpoint = load_checkpoint(Path(__file__).parents[2] / "models" / "checkpoints" / "edge.pt")
+    checkpoint = load_checkpoint(emotion_models.checkpoint_path("edge"))
     averages = checkpoint.average_faces[:, 0].numpy()
     rng = np.random.default_rng(0)
     pixels, labels = [], []
