@@ -8,6 +8,7 @@ quadratic time. Only the formats here are opened, whatever the file's name is.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import IO
 
 from PIL import Image, ImageFile
@@ -129,12 +130,12 @@ def _refuse_missing(kind: str) -> None:
 
 def _open_heif(file: IO[bytes]) -> ImageFile.ImageFile:
     try:
-        from pillow_heif.as_plugin import HeifImageFile
+        from pillow_heif import as_plugin
     except ImportError as error:
         raise Refusal(
             "a HEIC picture needs the package pillow-heif: pip install pillow-heif"
         ) from error
     file.seek(0)
     # By its class: to register it would change what the program around opens.
-    image: ImageFile.ImageFile = HeifImageFile(file, "")
-    return image
+    open_image: Callable[[IO[bytes], str], ImageFile.ImageFile] = as_plugin.HeifImageFile
+    return open_image(file, "")
