@@ -42,8 +42,9 @@ old: $(OLD)/.done ## The same with the oldest onnxruntime that this Python can i
 	$(OLD)/bin/python -c "import onnxruntime; print('onnxruntime', onnxruntime.__version__)"
 	$(OLD)/bin/python -m unittest discover --start-directory tests/light --pattern 'check_*.py'
 
+# One arithmetic thread: on a machine that is busy, two spin while they wait for each other.
 pytest: $(FULL)/.done ## All tests.
-	$(FULL)/bin/pytest
+	OMP_NUM_THREADS=1 $(FULL)/bin/pytest
 
 format: $(FULL)/.done ## Put the code in order.
 	$(FULL)/bin/ruff check --fix .

@@ -69,8 +69,9 @@ def test_streams_that_the_caller_closed(tmp_path: Path, full: Path) -> None:
 
 
 def start(*arguments: object) -> subprocess.Popen[bytes]:
-    """Start a run that waits for paths, with Ctrl-C as a terminal has it."""
+    """Start a run that waits for paths, with signals as a terminal has them, also under nohup."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    hang_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         return subprocess.Popen(
             [sys.executable, "-m", "emotion_runtime", "-", *map(str, arguments)],
@@ -79,6 +80,7 @@ def start(*arguments: object) -> subprocess.Popen[bytes]:
         )
     finally:
         signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGHUP, hang_up)
 
 
 @pytest.mark.parametrize(
@@ -99,8 +101,8 @@ def test_a_signal_leaves_no_temporary_file(
                 break
             time.sleep(0.02)
         process.send_signal(number)
-        assert process.stderr.read() == message
         assert process.wait(timeout=30) == code
+        assert process.stderr.read() == message
     assert list(tmp_path.iterdir()) == []
 
 
