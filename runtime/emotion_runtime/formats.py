@@ -130,7 +130,7 @@ def _refuse_missing(kind: str) -> None:
 
 def _open_heif(file: IO[bytes]) -> ImageFile.ImageFile:
     try:
-        from pillow_heif import as_plugin
+        as_plugin = importlib.import_module("pillow_heif.as_plugin")
     except ImportError as error:
         raise Refusal(
             "a HEIC picture needs the package pillow-heif: pip install pillow-heif"
