@@ -13,6 +13,7 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 
+import emotion_models
 from emotion_export.cli import main as export_command
 from emotion_export.verify_cli import main
 from emotion_runtime.contract import PREFIX
@@ -20,7 +21,6 @@ from emotion_train.checkpoint import BEST, load_checkpoint
 from emotion_train.transfer import weights_digest
 
 Verify = Callable[..., Result]
-CHECKPOINTS = Path(__file__).parents[2] / "models" / "checkpoints"
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_a_file_of_earlier_versions_needs_a_checkpoint(
 
 
 def test_a_released_model_is_verified_by_name(verify: Verify) -> None:
-    result = verify("edge", "-c", CHECKPOINTS / "edge.pt")
+    result = verify("edge", "-c", emotion_models.checkpoint_path("edge"))
     assert result.exit_code == 0, result.output
     assert "average faces of the checkpoint" in result.stderr
 
