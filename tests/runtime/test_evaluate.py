@@ -20,6 +20,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
+import emotion_models
 from emotion_runtime import EmotionClassifier, read_face
 from emotion_runtime.contact_sheet import ContactSheet
 from emotion_runtime.evaluate.cli import main
@@ -206,7 +207,7 @@ def test_figures_are_those_of_the_training(tmp_path: Path) -> None:
     from emotion_train.checkpoint import load_checkpoint
     from emotion_train.evaluation import measure, predict_logits
 
-    checkpoint = load_checkpoint(Path(__file__).parents[2] / "models" / "checkpoints" / "edge.pt")
+    checkpoint = load_checkpoint(emotion_models.checkpoint_path("edge"))
     averages = checkpoint.average_faces[:, 0].numpy()
     rng = np.random.default_rng(0)
     pixels, labels = [], []
@@ -284,7 +285,17 @@ def test_a_dash_is_standard_output_here_too(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert figures(evaluate(folder, "-f", "json", "-o", "-"))["pictures"] == 12
+    wrong = evaluate(folder, "--wrong", "-")
+    assert wrong.exit_code == 2
+    assert "--wrong takes a file" in wrong.stderr
     assert not (tmp_path / "-").exists()
+
+
+def test_a_link_to_a_folder_that_was_read_is_passed_over(evaluate: Evaluate, folder: Path) -> None:
+    (folder / "sad" / "again").symlink_to(folder / "sad")
+    result = evaluate(folder)
+    assert "pictures           12" in result.stdout
+    assert "1 files passed over" in result.stderr
 
 
 def test_no_output_is_one_of_the_pictures(evaluate: Evaluate, folder: Path) -> None:

@@ -132,6 +132,8 @@ def main(
     """
     if output == Path("-"):
         output = None
+    if wrong == Path("-"):
+        raise click.UsageError("--wrong takes a file: the figures go to standard output.")
     if font is not None and confusion_matrix is None and contact_sheet is None:
         raise click.UsageError("--font needs --confusion-matrix or --contact-sheet.")
     for picture in (confusion_matrix, contact_sheet):
@@ -223,7 +225,10 @@ def _notes(evaluation: Evaluation) -> Iterator[str]:
     if len(evaluation.errors) > 10:
         yield f"not evaluated: {len(evaluation.errors) - 10:,} more"
     if evaluation.passed_over:
-        yield f"{evaluation.passed_over:,} files passed over: no pictures, hidden, or in no folder"
+        yield (
+            f"{evaluation.passed_over:,} files passed over: no pictures, hidden, in no folder, or "
+            f"links to folders that are read already"
+        )
     never = [evaluation.labels[label] for label in evaluation.metrics.never_predicted]
     if never:
         yield f"warning: the model never predicts {', '.join(never)} on these pictures"

@@ -36,7 +36,7 @@ class Evaluation:
         missing: Labels without a picture.
         errors: One sentence for each picture that could not be read, and each folder that could
             not be listed.
-        passed_over: Files that are no pictures by name.
+        passed_over: Files that are no pictures by name, and links to folders that were read.
     """
 
     labels: tuple[str, ...]
@@ -154,6 +154,7 @@ class Evaluator:
                 on_error=lambda error: self._unlisted.append(str(error)),
                 on_empty=lambda _: None,
                 on_other=note,
+                on_repeat=note,
             )
             for picture in found:
                 names.append(path.name)
