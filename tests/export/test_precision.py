@@ -19,6 +19,7 @@ import emotion_export.export as stages
 from emotion_export.labelled_faces import read_labelled_faces
 from emotion_runtime import EmotionClassifier
 from emotion_train.checkpoint import load_checkpoint
+from emotion_train.errors import DataError
 from emotion_train.run_record import find_validation_folder
 from synthetic import CLASSES, band_face, save_face
 
@@ -133,6 +134,10 @@ def test_int8_is_judged_on_the_validation_set_that_the_run_was_given(
     assert found == other
     names = read_labelled_faces(data_folder, checkpoint, found).held_out.names
     assert any(name.startswith("other/") for name in names)
+    shutil.rmtree(other)
+    assert find_validation_folder(tmp_path) is None
+    with pytest.raises(DataError, match="the run was trained with one; put it beside train"):
+        read_labelled_faces(data_folder, checkpoint)
     (tmp_path / "run.json").write_text("{}")
     assert find_validation_folder(tmp_path) is None
 

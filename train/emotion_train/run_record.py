@@ -172,7 +172,7 @@ def read_run_json(folder: Path) -> Any:
 
 
 def find_validation_folder(run: Path) -> Path | None:
-    """Return the folder that a run was given with ``--val``; None where its record names none.
+    """Return the folder that a run was given with ``--val``; None where there is none, or no more.
 
     Args:
         run: A run folder, or a checkpoint in it.
@@ -181,7 +181,7 @@ def find_validation_folder(run: Path) -> Path | None:
         folder = read_run_json(run if run.is_dir() else run.parent)["options"]["validation"]
     except (RunError, KeyError, TypeError):
         return None
-    return Path(folder) if isinstance(folder, str) else None
+    return Path(folder) if isinstance(folder, str) and Path(folder).is_dir() else None
 
 
 def describe_source(name: str, *, start: bool = False) -> Source:
