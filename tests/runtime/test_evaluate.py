@@ -291,11 +291,15 @@ def test_a_dash_is_standard_output_here_too(
     assert not (tmp_path / "-").exists()
 
 
-def test_a_link_to_a_folder_that_was_read_is_passed_over(evaluate: Evaluate, folder: Path) -> None:
+def test_links_to_folders_that_were_read_and_hidden_ones_are_counted(
+    evaluate: Evaluate, folder: Path
+) -> None:
     (folder / "sad" / "again").symlink_to(folder / "sad")
+    save_face(folder / ".thumbnails" / "a.png", 0)
+    (folder / "notes.txt").touch()
     result = evaluate(folder)
     assert "pictures           12" in result.stdout
-    assert "1 files passed over" in result.stderr
+    assert "3 files or folders passed over" in result.stderr
 
 
 def test_no_output_is_one_of_the_pictures(evaluate: Evaluate, folder: Path) -> None:

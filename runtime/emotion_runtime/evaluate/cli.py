@@ -226,8 +226,8 @@ def _notes(evaluation: Evaluation) -> Iterator[str]:
         yield f"not evaluated: {len(evaluation.errors) - 10:,} more"
     if evaluation.passed_over:
         yield (
-            f"{evaluation.passed_over:,} files passed over: no pictures, hidden, in no folder, or "
-            f"links to folders that are read already"
+            f"{evaluation.passed_over:,} files or folders passed over: no pictures, hidden, in no "
+            f"class folder, or links to folders that are read already"
         )
     never = [evaluation.labels[label] for label in evaluation.metrics.never_predicted]
     if never:
