@@ -215,6 +215,7 @@ def _labelled_faces(
     from emotion_export.checkpoint_search import find_training_data
     from emotion_export.errors import ParityDataError
     from emotion_export.labelled_faces import read_labelled_faces
+    from emotion_train.run_record import find_validation_folder
 
     data = data or find_training_data(source, tell)
     if data is None:
@@ -222,4 +223,4 @@ def _labelled_faces(
             "int8 takes its ranges from real faces; name the training data with --calibration "
             "DATA. Random pixels would give ranges that fit no face."
         )
-    return read_labelled_faces(data, checkpoint)
+    return read_labelled_faces(data, checkpoint, find_validation_folder(source))

@@ -52,6 +52,7 @@ from emotion_runtime.digest import sha256_of
 from emotion_train.checkpoint import Checkpoint
 from emotion_train.evaluation import measure
 from emotion_train.faces import Faces
+from emotion_train.report import prediction_warnings
 from emotion_train.transfer import weights_digest
 
 COMPARISONS_PER_GRAPH = len(BATCH_SIZES) * len(OPTIMISATIONS)
@@ -148,6 +149,7 @@ def export_checkpoint(
     require_same_reader(checkpoint)
     network = checkpoint.build() if network is None else network.eval()
     reference = Reference(network, checkpoint.temperature, faces.pixels)
+    _repeat_warnings(checkpoint, say)
     _warn_of_gaps(reference, checkpoint.labels, labelled, say)
     gate = plan.gate_on(len(faces.pixels))
     graph = convert(network, checkpoint.temperature, size=checkpoint.size, opset=plan.opset)
@@ -236,6 +238,15 @@ def export_checkpoint(
         say(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB, verified as well")
         comparisons += proof
     return Exported(path, report_path, tuple(comparisons))
+
+
+def _repeat_warnings(checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
+    """Repeat what the training warned of: a network may agree with itself and still be useless."""
+    for split in ("test", "hold-out", "validation"):
+        figures = checkpoint.metrics.get(split)
+        if isinstance(figures, dict) and figures.get("never_predicted"):
+            for text in prediction_warnings(figures, split):
+                say(f"warning: {text}; train it for longer, or with --start-from edge")
 
 
 def _warn_of_gaps(

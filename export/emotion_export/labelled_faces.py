@@ -36,8 +36,15 @@ class LabelledFaces:
     note: str = ""
 
 
-def read_labelled_faces(data: Path, checkpoint: Checkpoint) -> LabelledFaces:
+def read_labelled_faces(
+    data: Path, checkpoint: Checkpoint, validation: Path | None = None
+) -> LabelledFaces:
     """Read the data that the checkpoint was trained on, in the splits of its run.
+
+    Args:
+        data: As in `load_dataset`.
+        checkpoint: What was trained.
+        validation: The validation set of the run, where it was not among its data.
 
     Raises:
         ParityDataError: A class has too few faces, or the checkpoint does not name its splits.
@@ -59,6 +66,7 @@ def read_labelled_faces(data: Path, checkpoint: Checkpoint) -> LabelledFaces:
         holdout=recipe.holdout,
         drop_duplicates=recipe.drop_duplicates,
         faces=recipe.faces,
+        validation=validation,
         draw=checkpoint.training.get("held_out_draw", BY_PLACE),
     )
     train = dataset.train

@@ -31,7 +31,7 @@ class FaceCrops:
         self._folder = folder
         self._relative = inside_roots(folder, roots)
         self._path: str | None = None
-        self._number = 0
+        self._boxes: set[tuple[int, int, int, int]] = set()  # of the picture at that path
 
     def add(self, prediction: Prediction) -> None:
         """Write the crop of one face; what has none is passed over.
@@ -41,12 +41,13 @@ class FaceCrops:
         """
         if not isinstance(prediction, FacePrediction) or prediction.path is None:
             return
-        if prediction.path != self._path:
-            self._path, self._number = prediction.path, 0
+        # A picture that is named twice in a row begins again with a box that was there before.
+        if prediction.path != self._path or prediction.box in self._boxes:
+            self._path, self._boxes = prediction.path, set()
         if prediction.box is None:
             return
-        self._number += 1
-        target = self._folder / f"{self._relative(prediction.path)}_{self._number}.png"
+        self._boxes.add(prediction.box)
+        target = self._folder / f"{self._relative(prediction.path)}_{len(self._boxes)}.png"
         if prediction.crop is None:  # of a run that --resume goes on with
             if target.is_file():
                 return

@@ -36,8 +36,9 @@ _OPTIONS = (
         "--min-face",
         type=click.IntRange(min=12),
         metavar="PIXELS",
-        help="With --faces: height of the smallest face to look for; larger is faster, and under "
-        "32 pictures are enlarged.  [default: 40, or a 32nd of a large picture's long side; in "
+        help="With --faces: height of face that the search must not miss; smaller faces that are "
+        "found all the same are kept. Larger is faster; under 32, pictures are enlarged.  "
+        "[default: 40, or a 32nd of a large picture's long side; in "
         "panoramas a 20th of the short side]",
     ),
     click.option(

@@ -68,3 +68,36 @@ def test_what_was_trained_is_what_the_device_says(
     named = [line for line in lines if Path(str(line["path"])).parent.name != "large"]
     right = sum(line["label"] == Path(str(line["path"])).parent.name for line in named)
     assert right / len(named) > 0.9, "the bands are easy to tell apart"
+
+
+def test_the_test_set_of_flat_data_is_evaluated_alone(
+    train: Callable[..., Result],
+    export: Callable[..., Result],
+    evaluate: Callable[..., Result],
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    for label, name in enumerate(("first", "second")):
+        for number in range(40):
+            save_face(data / name / "more" / f"{number}.png", label, number)
+    options = ("--network", "edge", "--epochs", "2", "--batch-size", "8")
+    trained = train(data, "-o", tmp_path / "run", *options)
+    assert trained.exit_code == 0, trained.output
+    splits = tmp_path / "run" / "report" / "splits.csv"
+    assert splits.read_text().startswith("path,label,split\n")
+    assert export(tmp_path / "model.onnx", "-c", tmp_path / "run").exit_code == 0
+    report = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())["test"]
+
+    chosen = evaluate(data, "-m", tmp_path / "model.onnx", "-f", "json", "--splits", splits)
+    assert chosen.exit_code == 0, chosen.output
+    figures = json.loads(chosen.stdout)
+    assert figures["pictures"] == report["pictures"] == 12
+    assert figures["confusion_matrix"] == report["confusion_matrix"]
+    assert figures["outside_split"] == 68
+    assert "68 pictures left out: not in the test set" in chosen.stderr
+
+    (data / "first" / "more").rename(tmp_path / "gone")
+    lost = evaluate(data, "-m", tmp_path / "model.onnx", "-f", "json", "--splits", splits)
+    assert "6 pictures of the test set not found here" in lost.stderr
+    other = evaluate(data, "-m", tmp_path / "model.onnx", "--splits", data / "nothing.csv")
+    assert (other.exit_code, "no such file" in other.stderr) == (1, True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ import emotion_export.export as stages
 from emotion_export.labelled_faces import read_labelled_faces
 from emotion_runtime import EmotionClassifier
 from emotion_train.checkpoint import load_checkpoint
+from emotion_train.errors import DataError
+from emotion_train.run_record import find_validation_folder
 from synthetic import CLASSES, band_face, save_face
 
 Export = Callable[..., Result]
@@ -117,6 +120,26 @@ def test_other_pictures_than_in_training_are_noticed(
     save_face(data / "train" / CLASSES[0] / "more.png", 0, 5000)
     note = read_labelled_faces(data, checkpoint).note
     assert "other pictures than the network was trained on" in note
+
+
+def test_int8_is_judged_on_the_validation_set_that_the_run_was_given(
+    run_dir: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(data_folder / "test", tmp_path / "other")
+    checkpoint = load_checkpoint(run_dir)
+    recipe = {**checkpoint.training["recipe"], "validation_per_class": 0}
+    checkpoint = replace(checkpoint, training={**checkpoint.training, "recipe": recipe})
+    (tmp_path / "run.json").write_text(json.dumps({"options": {"validation": str(other)}}))
+    found = find_validation_folder(tmp_path / "best.pt")
+    assert found == other
+    names = read_labelled_faces(data_folder, checkpoint, found).held_out.names
+    assert any(name.startswith("other/") for name in names)
+    shutil.rmtree(other)
+    assert find_validation_folder(tmp_path) is None
+    with pytest.raises(DataError, match="the run was trained with one; put it beside train"):
+        read_labelled_faces(data_folder, checkpoint)
+    (tmp_path / "run.json").write_text("{}")
+    assert find_validation_folder(tmp_path) is None
 
 
 def test_without_real_faces_int8_says_why(export: Export, run_dir: Path, tmp_path: Path) -> None:

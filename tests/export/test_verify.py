@@ -21,7 +21,6 @@ from emotion_train.checkpoint import BEST, load_checkpoint
 from emotion_train.transfer import weights_digest
 
 Verify = Callable[..., Result]
-CHECKPOINTS = Path(emotion_models.__file__).parent / "checkpoints"
 
 
 @pytest.fixture
@@ -124,7 +123,7 @@ def test_a_file_of_earlier_versions_needs_a_checkpoint(
 
 
 def test_a_released_model_is_verified_by_name(verify: Verify) -> None:
-    result = verify("edge", "-c", CHECKPOINTS / "edge.pt")
+    result = verify("edge", "-c", emotion_models.checkpoint_path("edge"))
     assert result.exit_code == 0, result.output
     assert "average faces of the checkpoint" in result.stderr
 

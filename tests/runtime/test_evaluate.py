@@ -285,7 +285,21 @@ def test_a_dash_is_standard_output_here_too(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert figures(evaluate(folder, "-f", "json", "-o", "-"))["pictures"] == 12
+    wrong = evaluate(folder, "--wrong", "-")
+    assert wrong.exit_code == 2
+    assert "--wrong takes a file" in wrong.stderr
     assert not (tmp_path / "-").exists()
+
+
+def test_links_to_folders_that_were_read_and_hidden_ones_are_counted(
+    evaluate: Evaluate, folder: Path
+) -> None:
+    (folder / "sad" / "again").symlink_to(folder / "sad")
+    save_face(folder / ".thumbnails" / "a.png", 0)
+    (folder / "notes.txt").touch()
+    result = evaluate(folder)
+    assert "pictures           12" in result.stdout
+    assert "3 files or folders passed over" in result.stderr
 
 
 def test_no_output_is_one_of_the_pictures(evaluate: Evaluate, folder: Path) -> None:
@@ -305,3 +319,17 @@ def test_no_output_is_one_of_the_pictures(evaluate: Evaluate, folder: Path) -> N
 def test_the_next_command_shows_the_wrong_pictures(evaluate: Evaluate, folder: Path) -> None:
     assert f"next: emotion-eval {folder} -m " in evaluate(folder).stderr
     assert evaluate(folder, "-q").stderr == ""
+
+
+def test_a_picture_under_two_labels_is_refused(evaluate: Evaluate, folder: Path) -> None:
+    (folder / "happy" / "linked").symlink_to(folder / "sad")
+    result = evaluate(folder)
+    assert result.exit_code == 1
+    assert "is also in the folder of another label" in result.stderr
+
+
+def test_quiet_still_names_what_was_not_evaluated(evaluate: Evaluate, folder: Path) -> None:
+    (folder / "happy" / "broken.png").write_bytes(b"no picture")
+    result = evaluate(folder, "-q")
+    assert result.exit_code == 1
+    assert "not evaluated" in result.stderr

@@ -592,6 +592,13 @@ def test_crops_are_what_the_network_saw(folder: Path, tmp_path: Path) -> None:
         assert (read_face(out / "deep" / f"a.png_{number}.png") == face.pixels).all()
 
 
+def test_a_picture_named_twice_gives_each_crop_once(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "crops"
+    picture = folder / "a.png"
+    assert run(picture, picture, "--faces", "--crops", out).exit_code == 0
+    assert sorted(path.name for path in out.iterdir()) == ["a.png_1.png", "a.png_2.png"]
+
+
 def test_crops_replace_nothing_and_do_not_go_where_pictures_come_from(
     folder: Path, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import Result
 
 from emotion_train.checkpoint import load_checkpoint
+from emotion_train.data_checks import list_warnings
 from emotion_train.data_table import data_table
 from emotion_train.dataset import Dataset, load_dataset
 from emotion_train.errors import DataError
@@ -81,6 +82,8 @@ def test_a_validation_folder_from_elsewhere(tmp_path: Path, train: Train) -> Non
             load_dataset(data, validation=folder)
     with pytest.raises(DataError, match="whose folders are classes; move it out"):
         load_dataset(other, validation=other / "cat")
+    with pytest.raises(DataError, match="cat: validation: it has no picture of the classes"):
+        load_dataset(data, validation=other / "cat")
 
 
 def test_class_folders_alone_are_split_the_same_way_each_time(tmp_path: Path) -> None:
@@ -132,6 +135,27 @@ def test_folders_without_pictures_are_no_classes_and_runs_stay_outside(
     assert result.exit_code == 1
     assert "whose folders are classes; name another folder with -o" in result.stderr
     assert not (data / "runs").exists()
+
+
+def test_a_class_may_lie_behind_a_link(tmp_path: Path) -> None:
+    data = write_flat(tmp_path / "d", (8, 8))
+    (data / "dog").rename(tmp_path / "elsewhere")
+    (data / "dog").mkdir()
+    (data / "dog" / "part").symlink_to(tmp_path / "elsewhere")
+    source = read_source(data)
+    assert source.classes == TWO
+    assert source.splits["train"].counts(2).tolist() == [8, 8]
+
+
+def test_held_out_pictures_that_stand_in_train_are_a_warning(tmp_path: Path) -> None:
+    data = write_flat(tmp_path / "d", (20, 20))
+    other = write_flat(tmp_path / "elsewhere", (3, 3))  # the first pictures of each class
+    dataset = load_dataset(data, validation=other)
+    (warning,) = list_warnings(dataset)
+    known = dataset.audit.held_out_in_train
+    assert 0 < known <= 6
+    assert warning.startswith(f"{known} of 6 validation pictures stand in train too")
+    assert list_warnings(load_dataset(data, validation=other, drop_duplicates=True)) == []
 
 
 def splits_of(dataset: Dataset) -> list[object]:
@@ -269,16 +293,29 @@ def test_a_csv_without_splits_is_split(tmp_path: Path, separator: str) -> None:
     ("line", "message"),
     [
         ("pictures/cat1.png,dog,train", "has the label 'cat' in line 3 and 'dog' in line"),
+        ("./pictures/cat1.png,dog,train", "has the label 'cat' in line 3 and 'dog' in line"),
+        ("link/cat1.png,cat,test", "has the split 'train' in line 3 and 'test' in line"),
         ("pictures/cat1.png,cat,test", "has the split 'train' in line 3 and 'test' in line"),
         ("pictures/cat7.png,cow,test", "line 12: a test picture of 'cow', a class of which"),
     ],
 )
 def test_a_csv_that_contradicts_itself_is_refused(tmp_path: Path, line: str, message: str) -> None:
     path = write_list(tmp_path, "path,label,split", [*rows("train", range(5)), line])
+    (tmp_path / "link").symlink_to(tmp_path / "pictures")
     with pytest.raises(DataError, match=message):
         read_source(path)
     with pytest.raises(DataError, match="--val goes with a data folder"):
         read_source(path, validation=tmp_path)
+
+
+def test_rows_of_a_csv_with_too_many_values_are_passed_over(tmp_path: Path) -> None:
+    lines = [*rows("", range(8)), "pictures/cat0.png,cat,very", 'pictures/cat1.png,cat,,""']
+    source = read_source(write_list(tmp_path, "path,label", lines))
+    assert source.passed_over[0] == (
+        "1 row with more values than the header has columns (such as line 18); put a path or a "
+        "label with a comma in quotes"
+    )
+    assert source.classes == TWO
 
 
 def test_kaggles_train_csv_has_no_usage_and_is_split(tmp_path: Path) -> None:

@@ -176,6 +176,7 @@ class Averaging:
         from emotion_train.dataset import load_dataset
         from emotion_train.errors import RunError
         from emotion_train.recipe import Recipe
+        from emotion_train.run_record import find_validation_folder
         from emotion_train.transfer import blend, lineage
 
         checkpoints = [load_checkpoint(run) for run in runs]
@@ -190,6 +191,7 @@ class Averaging:
             recipe = Recipe.from_dict(shared)
         except ValueError as error:
             raise RunError(f"{runs[0]}: a damaged checkpoint: {error}.") from error
+        validation = find_validation_folder(runs[0])
         dataset = load_dataset(
             self.data,
             classes=mean.labels,
@@ -199,6 +201,7 @@ class Averaging:
             holdout=recipe.holdout,
             drop_duplicates=recipe.drop_duplicates,
             faces=recipe.faces,
+            validation=validation,
             draw=draw,
         )
         for text in (*dataset.passed_over, *list_warnings(dataset, recipe.holdout)):
@@ -218,10 +221,12 @@ class Averaging:
             "started_from": None,
             "averaged_from": [lineage(one) for one in checkpoints],
         }
-        self._write(averaged, training, BEST)
+        self._write(averaged, training, BEST, validation)
         return self._report(runs, dataset, recipe)
 
-    def _write(self, averaged: Checkpoint, training: dict[str, Any], name: str) -> None:
+    def _write(
+        self, averaged: Checkpoint, training: dict[str, Any], name: str, validation: Path | None
+    ) -> None:
         from dataclasses import replace
 
         from emotion_runtime.atomic import replacing
@@ -232,7 +237,9 @@ class Averaging:
         clear(self.folder)
         replace(averaged, training=training).save(self.folder / name)
         digests = [parent["weights"] for parent in training["averaged_from"]]
-        values = {"data": str(self.data.absolute()), "averaged_from": digests}
+        values: dict[str, Any] = {"data": str(self.data.absolute()), "averaged_from": digests}
+        if validation is not None:
+            values["options"] = {"validation": str(validation)}
         with replacing(self.folder / RUN) as path:
             path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 

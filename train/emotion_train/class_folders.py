@@ -88,7 +88,10 @@ def read_class_folders(
         layout.flat,
         reading.inventory,
     )
-    return check_source(data, source)
+    source = check_source(data, source)
+    if validation is not None and "validation" not in source.splits:
+        raise DataError(f"{validation}: {source.passed_over[-1].split('; ')[0]}.")
+    return source
 
 
 def list_training_items(data: Path, excluded: Sequence[str]) -> tuple[list[Item], tuple[str, ...]]:

@@ -51,6 +51,13 @@ def list_warnings(dataset: Dataset, holdout: float = 0.0) -> list[str]:
         warnings.append(
             f"{len(contradictory):,} pictures stand under more than one class, such as {shown}"
         )
+    learned = set(prints)
+    for split, faces in _held_out(dataset).items():
+        if known := sum(one in learned for one in faces.fingerprints()):
+            warnings.append(
+                f"{known:,} of {len(faces):,} {split} pictures stand in train too: figures on them "
+                f"are too good (--drop-duplicates leaves them out of train)"
+            )
     if holdout and not len(dataset.holdout):
         warnings.append(
             f"--holdout {holdout:g} is less than one picture of any class: nothing is held out, "
@@ -70,6 +77,11 @@ def list_warnings(dataset: Dataset, holdout: float = 0.0) -> list[str]:
     if dataset.validation_per_class == 0 and (lacking := _lacking(dataset.validation, classes)):
         warnings.append(f"the validation set has no picture of {', '.join(lacking)}")
     return warnings
+
+
+def _held_out(dataset: Dataset) -> dict[str, Faces]:
+    splits = {"validation": dataset.validation, "hold-out": dataset.holdout}
+    return splits if dataset.test is None else {**splits, "test": dataset.test}
 
 
 def _lacking(faces: Faces, classes: tuple[str, ...]) -> list[str]:

@@ -180,9 +180,10 @@ def load_dataset(
         of_test = draw_test(everything, len(source.classes))
         test = everything.take(np.flatnonzero(of_test))
         everything = everything.take(np.flatnonzero(~of_test))
+        together = "; identical pictures stay in one split" if own is None else ""
         notes.append(
             f"test: {counted(len(test), 'picture')}, {TEST_SHARE:.0%} of each class, drawn by "
-            f"their file names; identical pictures stay in one split"
+            f"their file names{together}"
         )
         _require_every_class(data, everything, source.classes, "test, with its identical pictures")
     per_class, note = _choose_validation(data, source, everything, validation_per_class, own)
@@ -193,8 +194,8 @@ def load_dataset(
         if len(members) <= per_class:
             raise DataError(
                 f"{data}: the class {name} has {len(members)} training pictures; more than "
-                f"{per_class} are needed, since so many are held out for validation "
-                f"(--validation N holds out fewer)."
+                f"{per_class} are needed, since so many are held out for validation"
+                f"{' (--validation N holds out fewer)' if per_class > 1 else ''}."
             )
         drawn = (
             order_by_name(everything, members, seed)

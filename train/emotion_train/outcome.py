@@ -26,7 +26,13 @@ from emotion_train.evaluation import fit_temperature, predict_logits
 from emotion_train.faces import Faces
 from emotion_train.networks.face_network import multiply_adds, parameter_count
 from emotion_train.recipe import Recipe
-from emotion_train.report import Evaluated, describe_accuracy, prediction_warnings, write_report
+from emotion_train.report import (
+    Evaluated,
+    describe_accuracy,
+    prediction_warnings,
+    write_report,
+    write_splits,
+)
 from emotion_train.votes import Votes
 
 REPORT = "report"
@@ -89,6 +95,7 @@ class Outcome:
             "confidence threshold": f"{threshold:.2f}",
             "tools": ", ".join(f"{k} {v}" for k, v in tool_versions().items()),
         }
+        write_splits(folder / REPORT, dataset)
         figures = write_report(
             folder / REPORT,
             dataset,

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from emotion_runtime.sources import is_picture_name
+from emotion_runtime.sources import find_pictures, is_picture_name
 from emotion_train.errors import DataError
 from emotion_train.layout import Layout, list_folders
 
@@ -99,8 +99,9 @@ def count_pictures(folder: Path) -> tuple[int, str]:
 
 
 def has_picture(folder: Path) -> bool:
-    """Return whether there is a picture below a folder; links are not followed."""
-    return any(is_picture_name(name) for _, _, names in os.walk(folder) for name in names)
+    """Return whether there is a picture below a folder; links to folders are followed."""
+    found = find_pictures([str(folder)], on_error=lambda _: None)
+    return next(found, None) is not None
 
 
 def _beside_splits(data: Path, layout: Layout) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -129,6 +130,14 @@ def _named(names: Sequence[str]) -> str:
     return first if len(names) <= _EXAMPLES else f"{first} and {len(names) - _EXAMPLES:,} more"
 
 
+def _real_path(folder: Path, path: str) -> str:
+    """Return one spelling for all paths of a file, such as a.png and ./a.png, and links to it."""
+    try:
+        return os.path.realpath(folder / path)
+    except (OSError, ValueError):  # too long, or no path at all
+        return path
+
+
 def _exists(folder: Path, path: str) -> bool:
     try:
         return (folder / path).exists()
@@ -149,8 +158,12 @@ def _read_rows(data: Path) -> tuple[list[_Row], list[str], bool]:
     place = header.index("split") if "split" in header else None
     rows: list[_Row] = []
     short: list[int] = []
+    long: list[int] = []
     unknown = Counter[str]()
     for line, cells in lines:
+        if any(cell.strip() for cell in cells[len(header) :]):
+            long.append(line)  # a comma in a path or a label, without quotes around it
+            continue
         if len(cells) <= max(*places, place or 0):
             short.append(line)
             continue
@@ -170,6 +183,11 @@ def _read_rows(data: Path) -> tuple[list[_Row], list[str], bool]:
             f"{counted(len(short), 'row')} without a path, a label or a split (such as "
             f"line {short[0]})"
         )
+    if long:
+        passed_over.append(
+            f"{counted(len(long), 'row')} with more values than the header has columns (such as "
+            f"line {long[0]}); put a path or a label with a comma in quotes"
+        )
     if unknown:
         named = _named([f"{shown(name)} {count:,}" for name, count in unknown.most_common()])
         passed_over.append(
@@ -187,7 +205,7 @@ def _without_repeats(data: Path, rows: Sequence[_Row], reading: Reading) -> list
     """
     kept: dict[str, _Row] = {}
     for row in rows:
-        first = kept.setdefault(row.path, row)
+        first = kept.setdefault(_real_path(data.parent, row.path), row)
         if first is row:
             continue
         for what in ("label", "split"):

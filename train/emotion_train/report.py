@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from emotion_train.confidence import Coverage
 from emotion_train.dataset import Dataset
 from emotion_train.evaluation import measure
 from emotion_train.faces import Faces
+
+SPLITS = "splits.csv"
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +123,27 @@ def write_report(
     _write(folder / "metrics.json", json.dumps(figures, indent=2) + "\n")
     _write(folder / "report.md", _markdown(dataset, figures, main.split, facts, pictures))
     return figures
+
+
+def write_splits(folder: Path, dataset: Dataset) -> None:
+    """Write ``splits.csv``: which picture was in which split, for emotion-eval --splits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {
+        "train": dataset.train,
+        "validation": dataset.validation,
+        "hold-out": dataset.holdout,
+        "test": dataset.test,
+    }
+    with (
+        replacing(folder / SPLITS) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["path", "label", "split"])
+        for split, faces in parts.items():
+            if faces is not None:
+                for name, label in zip(faces.names, faces.labels, strict=True):
+                    rows.writerow([name, dataset.classes[label], split])
 
 
 def describe_accuracy(figures: dict[str, Any]) -> str:

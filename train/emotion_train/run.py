@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ class Run:
         targets = self._targets(dataset, recipe, votes)
         teacher = self._teacher(recipe, dataset)
         last = self.folder / LAST if resume and (self.folder / LAST).exists() else None
-        initial = self._initial(recipe) if last is None else None
+        initial = self._initial(dataset, recipe) if last is None else None
         trainer = Trainer(dataset, recipe, self.place, targets, initial, teacher)
         if self.place.is_first:
             self.say(
@@ -226,11 +226,11 @@ class Run:
             tell(f"votes: {listed:,} of {len(dataset.test):,} test pictures are listed")
         return dataset
 
-    def _initial(self, recipe: Recipe) -> Checkpoint | None:
+    def _initial(self, dataset: Dataset, recipe: Recipe) -> Checkpoint | None:
         """Open what the run starts from; None for fresh weights."""
         starts = [load_start(str(path)) for path in self.start_from]
         for path, start in zip(self.start_from, starts, strict=True):
-            self._warn_of_another_draw(str(path), start.training, recipe)
+            self._warn_of_another_draw(str(path), start.labels, start.training, dataset, recipe)
         return blend(starts) if starts else None
 
     def _record(self, recipe: Recipe, dataset: Dataset, trainer: Trainer) -> RunRecord:
@@ -361,13 +361,21 @@ class Run:
                     f"teacher {one.source}: also knows {', '.join(more)}; what it gives them is "
                     f"left out"
                 )
-            self._warn_of_another_draw(one.source, one.training, recipe)
+            self._warn_of_another_draw(one.source, one.labels, one.training, dataset, recipe)
         return Teacher(members, dataset.classes, recipe.size)
 
-    def _warn_of_another_draw(self, source: str, training: dict[str, Any], recipe: Recipe) -> None:
+    def _warn_of_another_draw(
+        self,
+        source: str,
+        labels: Sequence[str],
+        training: dict[str, Any],
+        dataset: Dataset,
+        recipe: Recipe,
+    ) -> None:
         """Warn where another run may have learned what is held out here.
 
         The draw depends on names and seed alone, so that the other run's classes do not matter.
+        Where the data have grown or shrunk, another part of them is held out.
         """
         theirs = training.get("recipe")
         theirs = theirs if isinstance(theirs, dict) else {}
@@ -375,11 +383,22 @@ class Run:
             theirs.get(name) == getattr(recipe, name)
             for name in ("seed", "holdout", "validation_per_class")
         )
+        counts = training.get("faces")
+        if same and isinstance(counts, list) and len(counts) == len(labels):
+            before = dict(zip(labels, counts, strict=True))
+            now = dict(
+                zip(
+                    dataset.classes,
+                    dataset.train.counts(len(dataset.classes)).tolist(),
+                    strict=True,
+                )
+            )
+            same = all(before[name] == now[name] for name in before.keys() & now.keys())
         if self.place.is_first and not same:
             self.say(
-                f"warning: {source} was trained with another draw of held-out faces: where it was "
-                f"trained on pictures of {self.data.name}, it may know faces that are held out "
-                f"here, and the held-out figures be too good"
+                f"warning: {source} was trained with other held-out faces: where it was trained on "
+                f"pictures of {self.data.name}, it may have learned faces that are held out here, "
+                f"and the held-out figures be too good"
             )
 
     def _introduce(self, dataset: Dataset, warnings: list[str]) -> None:

@@ -171,6 +171,19 @@ def read_run_json(folder: Path) -> Any:
         raise RunError(f"{path}: damaged, the run cannot be resumed.") from error
 
 
+def find_validation_folder(run: Path) -> Path | None:
+    """Return the folder that a run was given with ``--val``; None where there is none, or no more.
+
+    Args:
+        run: A run folder, or a checkpoint in it.
+    """
+    try:
+        folder = read_run_json(run if run.is_dir() else run.parent)["options"]["validation"]
+    except (RunError, KeyError, TypeError):
+        return None
+    return Path(folder) if isinstance(folder, str) and Path(folder).is_dir() else None
+
+
 def describe_source(name: str, *, start: bool = False) -> Source:
     """Return a file, run folder or released model with the digest of its content.
 

@@ -20,6 +20,7 @@ from emotion_runtime.commands import (
     verbose_option,
     version_option,
 )
+from emotion_runtime.prediction import counted
 from emotion_runtime.signals import raise_on_signals
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ _EXAMPLES = (
     ("emotion-eval DATA/test -m model.onnx -f json -o figures.json", "for scripts"),
 )
 _GROUPS = {
+    "Data": ("splits",),
     "Model": ("model", "min_confidence"),
     "Output": (*("format_name", "output", "wrong", "confusion_matrix", "contact_sheet", "font"),),
     "Speed": ("workers",),
@@ -48,6 +50,13 @@ _GROUPS = {
 
 @click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="FOLDER")
+@click.option(
+    "--splits",
+    type=_FILE,
+    metavar="FILE.csv",
+    help="Evaluate only the pictures that a training held out as its test set: report/splits.csv "
+    "of the run. For data folders without a test folder of their own.",
+)
 @click.option(
     "-m",
     "--model",
@@ -106,6 +115,7 @@ _GROUPS = {
 @guarded()
 def main(
     folder: Path,
+    splits: Path | None,
     model: str | None,
     format_name: str,
     output: Path | None,
@@ -132,6 +142,8 @@ def main(
     """
     if output == Path("-"):
         output = None
+    if wrong == Path("-"):
+        raise click.UsageError("--wrong takes a file: the figures go to standard output.")
     if font is not None and confusion_matrix is None and contact_sheet is None:
         raise click.UsageError("--font needs --confusion-matrix or --contact-sheet.")
     for picture in (confusion_matrix, contact_sheet):
@@ -144,6 +156,7 @@ def main(
     from emotion_runtime.classifier import EmotionClassifier
     from emotion_runtime.evaluate.evaluation import Evaluator
     from emotion_runtime.evaluate.folders import find_class_folders
+    from emotion_runtime.evaluate.split_list import read_test_paths
     from emotion_runtime.evaluate.wrong_pictures import WrongPictures
     from emotion_runtime.fonts import Font
     from emotion_runtime.json_text import to_json
@@ -163,6 +176,10 @@ def main(
     guard.check(classifier.model_path)
     if font is not None:
         guard.check(font)
+    only = None
+    if splits is not None:
+        guard.check(splits)
+        only = read_test_paths(splits)
     drawing = Font(font)
     raise_on_signals()
     source = find_class_folders(folder, classifier.labels)
@@ -177,7 +194,9 @@ def main(
     def show_progress(stream: Iterator[Prediction]) -> Iterator[Prediction]:
         return counting(stream, "pictures", sys.stderr, total=total, quiet=quiet)
 
-    evaluation = Evaluator(classifier, source, workers, take, show_progress).evaluate()
+    evaluation = Evaluator(
+        classifier, source, workers, take, show_progress, only, str(folder)
+    ).evaluate()
     with opened_output(output) as stream:
         if format_name == "json":
             figures = {"model": classifier.model_path.name, **evaluation.to_dict()}
@@ -189,6 +208,8 @@ def main(
     pictures.save()
     if confusion_matrix is not None:
         _draw(evaluation, classifier, confusion_matrix, drawing)
+    for error in _errors(evaluation):
+        say(error)
     if not quiet:
         for note in _notes(evaluation):
             say(note)
@@ -214,16 +235,30 @@ def _draw(evaluation: Evaluation, classifier: EmotionClassifier, path: Path, fon
         image.save(temporary)
 
 
-def _notes(evaluation: Evaluation) -> Iterator[str]:
-    """Name what the figures do not cover."""
-    if evaluation.missing:
-        yield f"no pictures of {', '.join(evaluation.missing)}: the accuracy does not cover it"
+def _errors(evaluation: Evaluation) -> Iterator[str]:
+    """Name the pictures that could not be evaluated, also with -q."""
     for error in evaluation.errors[:10]:
         yield f"not evaluated: {error}"
     if len(evaluation.errors) > 10:
         yield f"not evaluated: {len(evaluation.errors) - 10:,} more"
+
+
+def _notes(evaluation: Evaluation) -> Iterator[str]:
+    """Name what the figures do not cover."""
+    if evaluation.missing:
+        yield f"no pictures of {', '.join(evaluation.missing)}: the accuracy does not cover it"
+    if evaluation.outside_split:
+        yield f"{counted(evaluation.outside_split, 'picture')} left out: not in the test set"
+    if evaluation.not_found:
+        yield (
+            f"warning: {counted(evaluation.not_found, 'picture')} of the test set not found here; "
+            f"the figures do not cover them"
+        )
     if evaluation.passed_over:
-        yield f"{evaluation.passed_over:,} files passed over: no pictures, hidden, or in no folder"
+        yield (
+            f"{evaluation.passed_over:,} files or folders passed over: no pictures, hidden, in no "
+            f"class folder, or links to folders that are read already"
+        )
     never = [evaluation.labels[label] for label in evaluation.metrics.never_predicted]
     if never:
         yield f"warning: the model never predicts {', '.join(never)} on these pictures"

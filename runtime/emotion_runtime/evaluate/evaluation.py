@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -36,7 +38,9 @@ class Evaluation:
         missing: Labels without a picture.
         errors: One sentence for each picture that could not be read, and each folder that could
             not be listed.
-        passed_over: Files that are no pictures by name.
+        passed_over: Files that are no pictures by name, and links to folders that were read.
+        outside_split: Pictures left out because they are not of the split that was chosen.
+        not_found: Pictures of that split that are not in the folders.
     """
 
     labels: tuple[str, ...]
@@ -48,6 +52,8 @@ class Evaluation:
     missing: tuple[str, ...]
     errors: tuple[str, ...]
     passed_over: int
+    outside_split: int = 0
+    not_found: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -65,6 +71,8 @@ class Evaluation:
             },
             "unreadable": len(self.errors),
             "passed_over": self.passed_over,
+            "outside_split": self.outside_split,
+            "not_found": self.not_found,
         }
 
 
@@ -78,6 +86,8 @@ class Evaluator:
         workers: Threads that read and infer; None for the CPUs that this process may use.
         on_prediction: Called with each prediction and the name of the folder it comes from.
         wrap: Given the stream of predictions, such as to show progress.
+        only: Paths, relative to `root`, of the pictures to evaluate; None for all.
+        root: The folder that the class folders are in.
     """
 
     classifier: EmotionClassifier
@@ -85,14 +95,19 @@ class Evaluator:
     workers: int | None = None
     on_prediction: OnPrediction = lambda _prediction, _folder: None
     wrap: Callable[[Iterator[Prediction]], Iterator[Prediction]] = lambda stream: stream
+    only: frozenset[str] | None = None
+    root: str = "."
     _passed_over: int = field(default=0, init=False)
+    _outside_split: int = field(default=0, init=False)
+    _chosen: int = field(default=0, init=False)
     _unlisted: list[str] = field(default_factory=list, init=False)
 
     def evaluate(self) -> Evaluation:
         """Classify every picture, and compare with the folders' names.
 
         Raises:
-            SourceError: Not one picture of the model's labels can be read.
+            SourceError: Not one picture of the model's labels can be read, or one file is in the
+                folders of two labels.
         """
         labels = self.classifier.labels
         threshold = self.classifier.min_confidence
@@ -134,6 +149,8 @@ class Evaluator:
             ),
             errors=tuple(errors),
             passed_over=self._passed_over + self.source.loose,
+            outside_split=self._outside_split,
+            not_found=0 if self.only is None else len(self.only) - self._chosen,
         )
 
     def _predictions(self) -> Iterator[tuple[str, Prediction]]:
@@ -147,6 +164,7 @@ class Evaluator:
         def note(_: object) -> None:
             self._passed_over += 1
 
+        seen: dict[tuple[int, int], str] = {}
         for path in (*self.source.folders.values(), *self.source.others):
             # An empty class folder is a label without pictures, which the evaluation reports.
             found = find_pictures(
@@ -154,7 +172,19 @@ class Evaluator:
                 on_error=lambda error: self._unlisted.append(str(error)),
                 on_empty=lambda _: None,
                 on_other=note,
+                on_repeat=note,
             )
             for picture in found:
+                if self.only is not None:
+                    if os.path.relpath(picture, self.root).replace(os.sep, "/") not in self.only:
+                        self._outside_split += 1
+                        continue
+                    self._chosen += 1
+                with contextlib.suppress(OSError):  # gone: the prediction has the error
+                    status = os.stat(picture)  # noqa: PTH116  there may be a million
+                    if seen.setdefault((status.st_dev, status.st_ino), path.name) != path.name:
+                        raise SourceError(
+                            f"{picture}: is also in the folder of another label; a picture has one."
+                        )
                 names.append(path.name)
                 yield picture

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emotion_runtime.errors import SourceError
-from emotion_runtime.sources import is_picture_name
 
 SPLIT_FOLDERS = ("test", "val", "valid", "validation", "train")
 
@@ -21,7 +20,8 @@ class ClassFolders:
         folders: The folder of each label that has one.
         others: Folders named after none of the labels.
         missing: Labels without a folder.
-        loose: Pictures beside the class folders, which have no label.
+        loose: What lies beside the class folders: pictures, which have no label, other files, and
+            hidden folders, each counted once.
     """
 
     folders: dict[str, Path]
@@ -44,7 +44,7 @@ def find_class_folders(folder: Path, labels: Sequence[str]) -> ClassFolders:
     except OSError as error:
         raise SourceError(f"{folder}: cannot be listed ({error.strerror}).") from error
     inside = [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
-    loose = sum(not e.is_dir() and is_picture_name(e.name) for e in entries)
+    loose = len(entries) - len(inside)
     by_case = {label.casefold(): label for label in labels}
     for name in inside:
         label = by_case.get(name.casefold(), name)
