@@ -94,7 +94,7 @@ class AnnotatedCopies:
 
     Args:
         folder: Where copies are made.
-        roots: The files and folders that were asked for.
+        roots: The files and folders that were named.
         labels: The model's.
         font: Draws the labels; None for the font that ships.
 

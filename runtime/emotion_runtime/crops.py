@@ -21,7 +21,7 @@ class FaceCrops:
 
     Args:
         folder: Where crops are written; its class folders can be trained on.
-        roots: The files and folders that were asked for.
+        roots: The files and folders that were named.
 
     Raises:
         OutputError: `folder` lies in a folder that is classified: it would be found in turn.

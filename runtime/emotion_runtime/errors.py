@@ -6,7 +6,7 @@ EmotionEdgeError
 ├── SourceError        a path to classify is missing, or holds no picture
 ├── DetectorError      what finds faces is missing, or its package is
 ├── VideoError         a video or camera cannot be read
-└── OutputError        a result cannot be written where it was asked for
+└── OutputError        a result cannot be written where it should be
 """
 
 from __future__ import annotations
@@ -51,4 +51,4 @@ class VideoError(EmotionEdgeError):
 
 
 class OutputError(EmotionEdgeError):
-    """A result cannot be written where it was asked for."""
+    """A result cannot be written where it should be."""

@@ -110,7 +110,7 @@ class Job:
 
         Raises:
             OutputError: A result cannot be written, or an output is one of the pictures.
-            PictureError: A picture cannot be read, and `strict` was asked for.
+            PictureError: A picture cannot be read, and `strict` is set.
             SourceError: Standard input cannot be read.
         """
         pictures = find_pictures(

@@ -66,7 +66,7 @@ class FacePrediction(Prediction):
             it, so that ``pixels[y : y + height, x : x + width]`` is the face; None where there is
             no face.
         detection_confidence: The detector's, 0 to 1; None where there is no face.
-        crop: What the network saw of the face, uint8 (size, size), where crops were asked for;
+        crop: What the network saw of the face, uint8 (size, size), where crops are kept;
             else None. It is no part of the results that are written, nor of comparisons.
     """
 

@@ -141,7 +141,7 @@ class ResumableOutput:
         self._drop_broken_line()
 
     def _accept_complete(self) -> None:
-        """Take the finished output of an earlier run for done, if it is what was asked for."""
+        """Take the finished output of an earlier run for done, if it is what is wanted."""
         # Made by opening it: there is nothing to go on with.
         self.partial.unlink()
         earlier = self._read_settings(self.output)

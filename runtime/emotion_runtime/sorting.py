@@ -18,7 +18,7 @@ class SortedFolders:
 
     Args:
         folder: Where the class folders are made.
-        roots: The files and folders that were asked for; what lies under a folder keeps its
+        roots: The files and folders that were named; what lies under a folder keeps its
             relative path.
         link: Make symbolic links instead of copies.
 

@@ -59,7 +59,7 @@ class VideoJob:
 
         Raises:
             OutputError: A result cannot be written.
-            VideoError: A video cannot be read, and `strict` was asked for; or OpenCV is missing.
+            VideoError: A video cannot be read, and `strict` is set; or OpenCV is missing.
         """
         check_video_outputs(self.sources, self.output, self.annotate)
         try:

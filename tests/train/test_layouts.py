@@ -154,7 +154,7 @@ def test_held_out_pictures_that_stand_in_train_are_a_warning(tmp_path: Path) -> 
     (warning,) = list_warnings(dataset)
     known = dataset.audit.held_out_in_train
     assert 0 < known <= 6
-    assert warning.startswith(f"{known} of 6 validation pictures stand in train too")
+    assert warning.startswith(f"{known} of 6 validation pictures are in train too")
     assert list_warnings(load_dataset(data, validation=other, drop_duplicates=True)) == []
 
 

@@ -55,7 +55,7 @@ def list_warnings(dataset: Dataset, holdout: float = 0.0) -> list[str]:
     for split, faces in _held_out(dataset).items():
         if known := sum(one in learned for one in faces.fingerprints()):
             warnings.append(
-                f"{known:,} of {len(faces):,} {split} pictures stand in train too: figures on them "
+                f"{known:,} of {len(faces):,} {split} pictures are in train too: figures on them "
                 f"are too good (--drop-duplicates leaves them out of train)"
             )
     if holdout and not len(dataset.holdout):

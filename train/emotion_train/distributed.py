@@ -41,7 +41,7 @@ def joined(device: str = "auto") -> Iterator[Place]:
         device: ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``.
 
     Raises:
-        RunError: ``cuda`` was asked for and there is none.
+        RunError: ``cuda`` is required and there is none.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise RunError("no CUDA device was found here; train with --device cpu.")

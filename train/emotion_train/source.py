@@ -177,7 +177,7 @@ def choose_classes(found: Sequence[str], wanted: Sequence[str] | None) -> tuple[
 
     Args:
         found: The classes that the data have, sorted.
-        wanted: What was asked for; ``("all",)`` for every class that was found; None or nothing
+        wanted: Names in label order; ``("all",)`` for every class that was found; None or nothing
             for those as well, but for FER2013's happy, sad and surprise where its seven classes,
             and no others, were found.
     """
