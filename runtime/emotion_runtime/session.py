@@ -6,7 +6,6 @@ is off.
 
 from __future__ import annotations
 
-import hashlib
 import operator
 import os
 import sys
@@ -120,6 +119,8 @@ class Session:
 
     def sha256(self) -> str:
         """Return the hexadecimal SHA-256 of the file that was opened."""
+        import hashlib  # OpenSSL takes milliseconds that a single picture need not wait for
+
         return hashlib.sha256(self._data).hexdigest()
 
     @property
