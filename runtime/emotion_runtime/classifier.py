@@ -15,6 +15,7 @@ from PIL import Image
 import emotion_models
 from emotion_runtime.contract import INPUT_NAME, OUTPUT_NAMES, Contract
 from emotion_runtime.errors import ModelFileError, SourceError, shown
+from emotion_runtime.lazy_imports import IMPORTING
 from emotion_runtime.prediction import UNCERTAIN, FacePrediction, Prediction
 from emotion_runtime.preprocessing import NamedBytes, Picture, Pixels, read_face
 from emotion_runtime.probe import TOLERANCE as PROBE_TOLERANCE
@@ -206,7 +207,8 @@ class EmotionClassifier:
             ValueError: `batch_size` or `workers` is less than 1.
             TypeError: One of them is no integer, or `pictures` is a single picture.
         """
-        from emotion_runtime.pipeline import predict_stream, whole_pictures
+        with IMPORTING:
+            from emotion_runtime.pipeline import predict_stream, whole_pictures
 
         check_pictures(pictures)
         return predict_stream(
@@ -253,7 +255,8 @@ class EmotionClassifier:
             PictureError: The picture cannot be read.
             TypeError: It is nothing that counts as a picture, such as a list or None.
         """
-        from emotion_runtime.pipeline import face_probabilities, of_face
+        with IMPORTING:
+            from emotion_runtime.pipeline import face_probabilities, of_face
 
         check_picture(picture)
         faces = (finder or self._finder()).find(picture, self.contract.input.size, largest=largest)
@@ -291,7 +294,8 @@ class EmotionClassifier:
         Raises:
             ModelFileError, ValueError, TypeError: As in `predict_many`.
         """
-        from emotion_runtime.pipeline import faces_within, predict_stream
+        with IMPORTING:
+            from emotion_runtime.pipeline import faces_within, predict_stream
 
         check_pictures(pictures)
         finder = finder or self._finder()
@@ -305,9 +309,10 @@ class EmotionClassifier:
         once may make two finders, and one is kept.
         """
         if self._default_finder is None:
-            from emotion_runtime.faces import FaceFinder
+            with IMPORTING:
+                from emotion_runtime.faces import FaceFinder
 
-            self._default_finder = FaceFinder()
+                self._default_finder = FaceFinder()
         return self._default_finder
 
     def interpret(self, probabilities: NDArray[np.float32], path: str | None = None) -> Prediction:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from emotion_runtime.classifier import EmotionClassifier, check_picture, path_of
 from emotion_runtime.cpus import usable_cpus
 from emotion_runtime.errors import PictureError
+from emotion_runtime.lazy_imports import IMPORTING
 from emotion_runtime.prediction import FacePrediction, Prediction
 from emotion_runtime.preprocessing import Picture, Pixels, is_small
 from emotion_runtime.session import check_count
@@ -83,7 +84,8 @@ def _answered(answer: Answer[P], batches: _Batches, workers: int) -> Iterator[P]
 def _in_threads(
     answer: Answer[P], batches: Iterable[list[Picture]], workers: int, stop: threading.Event
 ) -> Iterator[P]:
-    from concurrent.futures import ThreadPoolExecutor
+    with IMPORTING:
+        from concurrent.futures import ThreadPoolExecutor
 
     process = os.getpid()
     ahead: deque[Future[list[P]]] = deque()

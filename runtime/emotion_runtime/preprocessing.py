@@ -428,7 +428,8 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
         raise PictureError(
             f"the array is {array.dtype}, not uint8: give pixels from 0 to 255 as uint8."
         )
-    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+    # By its attribute: numpy imports `numpy.ma` when it is named, slowly and under a lock.
+    if np.any(getattr(array, "mask", False)):
         raise PictureError(
             "the array has masked pixels; fill them first, such as with array.filled(255)."
         )
