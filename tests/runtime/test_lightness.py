@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +44,16 @@ def test_classifying_needs_no_training_package() -> None:
 def test_help_waits_for_nothing_heavy(module: str) -> None:
     loaded = modules_after(f"import {module}")
     assert not loaded & {*HEAVY, "onnxruntime"} - {"click"}
+
+
+def test_a_prediction_loads_neither_openssl_nor_masked_arrays(model_file: Path) -> None:
+    """Both cost milliseconds at the start, and numpy imports numpy.ma under a lock of its own."""
+    code = (
+        "import sys, numpy; from emotion_runtime import EmotionClassifier\n"
+        "EmotionClassifier(sys.argv[1]).predict(numpy.zeros((60, 60), numpy.uint8))\n"
+        "print(sorted({'_hashlib', 'numpy.ma'} & set(sys.modules)))"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code, str(model_file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "[]"
