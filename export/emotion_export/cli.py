@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from emotion_export.options import parity_data_option, parity_faces_option
 from emotion_runtime.commands import (
     CONTEXT,
     Command,
@@ -49,20 +50,8 @@ _GROUPS = {
     metavar="RUN_DIR|FILE.pt",
     help="A run folder or a checkpoint.  [default: the newest run in runs/]",
 )
-@click.option(
-    "--parity-data",
-    type=click.Path(path_type=Path),
-    metavar="DATA",
-    help="Faces to compare the file with PyTorch on: a folder or the CSV.  [default: the run's "
-    "training data, else the average faces in the checkpoint]",
-)
-@click.option(
-    "--parity-faces",
-    type=click.IntRange(min=1),
-    default=1024,
-    show_default=True,
-    help="How many of them.",
-)
+@parity_data_option
+@parity_faces_option
 @click.option(
     "-p",
     "--precision",

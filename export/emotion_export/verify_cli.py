@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from emotion_export.options import parity_data_option, parity_faces_option
 from emotion_runtime.commands import (
     CONTEXT,
     Command,
@@ -38,20 +39,8 @@ _GROUPS = {"Checkpoint and data": ("checkpoint", "parity_data", "parity_faces")}
     help="The run folder or checkpoint that the file was exported from.  [default: the one with "
     "the weights that the file records, in runs/ or among the released checkpoints]",
 )
-@click.option(
-    "--parity-data",
-    type=click.Path(path_type=Path),
-    metavar="DATA",
-    help="Faces to compare the file with PyTorch on: a folder or the CSV.  [default: the run's "
-    "training data, else the average faces in the checkpoint]",
-)
-@click.option(
-    "--parity-faces",
-    type=click.IntRange(min=1),
-    default=1024,
-    show_default=True,
-    help="How many of them.",
-)
+@parity_data_option
+@parity_faces_option
 @version_option("emotion-verify")
 @quiet_option
 @verbose_option

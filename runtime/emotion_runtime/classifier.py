@@ -305,8 +305,7 @@ class EmotionClassifier:
     def _finder(self) -> FaceFinder:
         """Return the default finder, made at its first use.
 
-        Without a lock: it might be held in another thread when the process forks. Two threads at
-        once may make two finders, and one is kept.
+        Under the lock that a fork waits for: another one might be held in another thread then.
         """
         if self._default_finder is None:
             with IMPORTING:

@@ -14,12 +14,14 @@ from emotion_runtime.commands import (
     Command,
     fail,
     guarded,
+    model_option,
     quiet_option,
     say,
     show,
     show_json,
     suggest,
     verbose_option,
+    workers_option,
 )
 from emotion_runtime.face_options import FaceOptions, face_options
 from emotion_runtime.signals import raise_on_signals
@@ -49,12 +51,7 @@ _GROUPS = {
 
 @click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
 @click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path(allow_dash=True))
-@click.option(
-    "-m",
-    "--model",
-    metavar="FILE|NAME",
-    help="A file that emotion-export wrote, or a released model's name.  [default: the release]",
-)
+@model_option
 @click.option(
     "-f",
     "--format",
@@ -100,12 +97,7 @@ _GROUPS = {
     show_default=True,
     help="Pictures classified at a time.",
 )
-@click.option(
-    "-j",
-    "--workers",
-    type=click.IntRange(min=1),
-    help="Batches read and classified at the same time.  [default: the CPUs this process may use]",
-)
+@workers_option
 @click.option(
     "--threads",
     type=click.IntRange(min=1),

@@ -32,6 +32,18 @@ R = TypeVar("R")
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
+model_option = click.option(
+    "-m",
+    "--model",
+    metavar="FILE|NAME",
+    help="A file that emotion-export wrote, or a released model's name.  [default: the release]",
+)
+workers_option = click.option(
+    "-j",
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Batches read and classified at the same time.  [default: the CPUs this process may use]",
+)
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 verbose_option = click.option(
     "-v", "--verbose", is_flag=True, help="Say more, and show a traceback where one would help."

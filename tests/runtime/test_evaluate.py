@@ -333,3 +333,11 @@ def test_quiet_still_names_what_was_not_evaluated(evaluate: Evaluate, folder: Pa
     result = evaluate(folder, "-q")
     assert result.exit_code == 1
     assert "not evaluated" in result.stderr
+
+
+def test_the_next_command_keeps_the_split(evaluate: Evaluate, folder: Path, tmp_path: Path) -> None:
+    splits = tmp_path / "splits.csv"
+    splits.write_text("path,label,split\nsad/3.png,sad,test\nhappy/1.png,happy,test\n")
+    result = evaluate(folder, "--splits", splits)
+    assert f"--splits {splits}" in result.stderr
+    assert "10 pictures left out: not in the test set" in result.stderr

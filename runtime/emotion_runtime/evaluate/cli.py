@@ -14,11 +14,13 @@ from emotion_runtime.commands import (
     Command,
     fail,
     guarded,
+    model_option,
     quiet_option,
     say,
     suggest,
     verbose_option,
     version_option,
+    workers_option,
 )
 from emotion_runtime.prediction import counted
 from emotion_runtime.signals import raise_on_signals
@@ -57,12 +59,7 @@ _GROUPS = {
     help="Evaluate only the pictures that a training held out as its test set: report/splits.csv "
     "of the run. For data folders without a test folder of their own.",
 )
-@click.option(
-    "-m",
-    "--model",
-    metavar="FILE|NAME",
-    help="A file that emotion-export wrote, or a released model's name.  [default: the release]",
-)
+@model_option
 @click.option(
     "-f",
     "--format",
@@ -96,12 +93,7 @@ _GROUPS = {
     type=click.FloatRange(0.0, 1.0),
     help="Confidence threshold that coverage is measured at.  [default: the model's own]",
 )
-@click.option(
-    "-j",
-    "--workers",
-    type=click.IntRange(min=1),
-    help="Batches read and classified at the same time.  [default: the CPUs this process may use]",
-)
+@workers_option
 @click.option(
     "--font",
     type=click.Path(path_type=Path),
@@ -184,7 +176,11 @@ def main(
     raise_on_signals()
     source = find_class_folders(folder, classifier.labels)
     pictures = WrongPictures(classifier.labels, wrong, contact_sheet, drawing)
-    total = PictureTotal(map(str, (*source.folders.values(), *source.others)))
+    total: int | PictureTotal = (
+        PictureTotal(map(str, (*source.folders.values(), *source.others)))
+        if only is None
+        else len(only)
+    )
 
     def take(prediction: Prediction, label: str) -> None:
         if prediction.path is not None:
@@ -217,7 +213,8 @@ def main(
             say(missing)
         if wrong is None and contact_sheet is None and evaluation.metrics.accuracy < 1:
             named = () if model is None else ("-m", model)
-            suggest("", "emotion-eval", folder, *named, "--contact-sheet", "wrong.png")
+            chosen = () if splits is None else ("--splits", splits)
+            suggest("", "emotion-eval", folder, *chosen, *named, "--contact-sheet", "wrong.png")
     if evaluation.errors:
         sys.exit(1)
 
@@ -225,7 +222,6 @@ def main(
 def _draw(evaluation: Evaluation, classifier: EmotionClassifier, path: Path, font: Font) -> None:
     from emotion_runtime.atomic import replacing
     from emotion_runtime.evaluate.confusion_matrix import draw_confusion_matrix
-    from emotion_runtime.prediction import counted
 
     metrics = evaluation.metrics
     count = counted(int(metrics.confusion.sum()), "picture")

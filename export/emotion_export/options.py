@@ -1,0 +1,22 @@
+"""Options that several commands of this package share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+parity_data_option = click.option(
+    "--parity-data",
+    type=click.Path(path_type=Path),
+    metavar="DATA",
+    help="Faces to compare the file with PyTorch on: a folder or the CSV.  [default: the run's "
+    "training data, else the average faces in the checkpoint]",
+)
+parity_faces_option = click.option(
+    "--parity-faces",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    help="How many of them.",
+)
