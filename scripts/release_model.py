@@ -1,6 +1,6 @@
 """Release a trained run: proven ONNX files, their proofs, cards and checksums, its checkpoint.
 
-    python models/make_release.py RUN_DIR NAME DATA "the command that trained it"
+    python scripts/release_model.py RUN_DIR NAME DATA "the command that trained it"
 
 NAME is released in fp32, NAME-int8 beside it where int8 passes its gates.
 
@@ -14,20 +14,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from emotion_export.errors import ParityError
 from emotion_export.export import Plan, check_target, export_checkpoint
-from emotion_export.labelled_faces import read_labelled_faces
-from emotion_export.parity_faces import read_parity_faces
+from emotion_export.int8.labelled_faces import read_labelled_faces
+from emotion_export.parity.comparison import ParityError
+from emotion_export.parity.faces import read_parity_faces
 from emotion_runtime import EmotionClassifier
 from emotion_runtime.atomic import replacing
-from emotion_runtime.contract import Contract
 from emotion_runtime.digest import sha256_of
-from emotion_train.checkpoint import BEST, load_checkpoint
+from emotion_runtime.model.contract import Contract
+from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
 from emotion_train.networks import NETWORKS
-from emotion_train.report import confidence_table, describe_interval, metrics_tables
+from emotion_train.report.tables import confidence_table, describe_interval, metrics_tables
 
-HERE = Path(__file__).parent
-PACKAGE = HERE / "emotion_models"
+PACKAGE = Path(__file__).parents[1] / "models" / "emotion_models"
 
 
 def main(run: Path, name: str, data: Path, command: str) -> None:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from emotion_export.errors import ConversionError, reason_of
-from emotion_export.silence import silence
-from emotion_runtime.contract import INPUT_NAME, OUTPUT_NAMES
-from emotion_runtime.preprocessing import FACE_SIZE
+from emotion_export.graph.silence import silence
+from emotion_runtime.model.contract import INPUT_NAME, OUTPUT_NAMES
+from emotion_runtime.pictures.preprocessing import FACE_SIZE
 
 # The lowest opset that torch's exporter writes itself, without the converter behind it. Its
 # lowest IR version is 8, which onnxruntime reads since 1.14 (early 2023).

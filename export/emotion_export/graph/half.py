@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 
 from emotion_export.errors import ConversionError, reason_of
-from emotion_runtime.session import import_onnxruntime
+from emotion_runtime.model.session import import_onnxruntime
 
 # Sums of squared pixels leave the range of a half float.
 _IN_FLOAT = ["InstanceNormalization"]

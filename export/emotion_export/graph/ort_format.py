@@ -11,12 +11,12 @@ import tempfile
 from pathlib import Path
 
 from emotion_export.errors import ConversionError, reason_of
-from emotion_export.parity import Comparison, Gate, Reference
-from emotion_export.parity_faces import ParityFaces
-from emotion_export.proof import prove_file
-from emotion_export.silence import silence
+from emotion_export.graph.silence import silence
+from emotion_export.parity.comparison import Comparison, Gate, Reference
+from emotion_export.parity.faces import ParityFaces
+from emotion_export.parity.file import prove_file
 from emotion_runtime.atomic import replacing
-from emotion_runtime.session import import_onnxruntime
+from emotion_runtime.model.session import import_onnxruntime
 
 OPERATORS = ".required_operators.config"
 

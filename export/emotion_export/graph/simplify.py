@@ -7,7 +7,7 @@ from collections import Counter
 import onnx
 
 from emotion_export.errors import ConversionError, reason_of
-from emotion_runtime.session import import_onnxruntime
+from emotion_runtime.model.session import import_onnxruntime
 
 import_onnxruntime()  # before onnxsim, which imports it too, so that its telemetry is off
 import onnxsim  # noqa: E402

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from emotion_export.errors import ParityDataError
-from emotion_runtime.preprocessing import Pixels
-from emotion_train.checkpoint import Checkpoint
-from emotion_train.dataset import Dataset, load_dataset
-from emotion_train.faces import Faces
-from emotion_train.held_out_draw import BY_PLACE
+from emotion_runtime.pictures.preprocessing import Pixels
+from emotion_train.checkpoints.checkpoint import Checkpoint
+from emotion_train.data.dataset import Dataset, load_dataset
+from emotion_train.data.faces import Faces
+from emotion_train.data.held_out_draw import BY_PLACE
 from emotion_train.recipe import Recipe
 
 PER_CLASS = 170

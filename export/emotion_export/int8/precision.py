@@ -16,17 +16,22 @@ from typing import Any
 import numpy as np
 import onnx
 
-from emotion_export.errors import ParityError
-from emotion_export.labelled_faces import LabelledFaces
-from emotion_export.paired_comparison import (
+from emotion_export.int8.labelled_faces import LabelledFaces
+from emotion_export.int8.quantise import METHODS, hardest_nodes, prepared, quantise
+from emotion_export.parity.comparison import (
+    BATCH_SIZES,
+    ParityError,
+    Reference,
+    answers_of,
+    session_of,
+)
+from emotion_export.parity.paired_comparison import (
     SIGNIFICANCE,
     WORSE,
     PairedTest,
     compare_answers,
     fewest_agreeing,
 )
-from emotion_export.parity import BATCH_SIZES, Reference, answers_of, session_of
-from emotion_export.quantise import METHODS, hardest_nodes, prepared, quantise
 from emotion_train.evaluation import measure
 
 MOST_IN_FLOAT = 3  # layers; with more of them one had better take fp32

@@ -15,10 +15,10 @@ import numpy as np
 import onnx
 
 from emotion_export.errors import ConversionError, reason_of
-from emotion_export.silence import silence
-from emotion_runtime.contract import INPUT_NAME
-from emotion_runtime.preprocessing import Pixels
-from emotion_runtime.session import import_onnxruntime
+from emotion_export.graph.silence import silence
+from emotion_runtime.model.contract import INPUT_NAME
+from emotion_runtime.model.session import import_onnxruntime
+from emotion_runtime.pictures.preprocessing import Pixels
 
 import_onnxruntime()  # before its parts, so that its telemetry is off
 from onnxruntime.quantization import (  # noqa: E402

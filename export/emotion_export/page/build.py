@@ -20,9 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import emotion_models
-from emotion_export.card_html import card_html
 from emotion_export.errors import PageError, reason_of
-from emotion_export.reference_pictures import reference_pictures
+from emotion_export.page.card_html import card_html
+from emotion_export.page.reference_pictures import reference_pictures
 from emotion_runtime.atomic import naming
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.errors import OutputError
@@ -41,7 +41,7 @@ ort-wasm-simd-threaded.wasm 45eaee27761ad883742a8d4b8fce1538d60ce43b51adf1726faf
 MAX_MODEL_BYTES = 256 * 1024**2  # contract.js loads no more
 _MAX_RUNTIME_FILE_BYTES = 64 * 1024**2  # the largest that is copied has 11 MB
 _FETCH_SECONDS = 600
-_SOURCES = Path(__file__).parent / "page"
+_SOURCES = Path(__file__).parent
 _PLAIN = ("page.js", "worker.js", "contract.js", "pixels.js", "style.css")
 _FILLED = ("index.html", "card.html")
 _REFERENCE = "reference.json"

@@ -13,8 +13,8 @@ import json
 import numpy as np
 from PIL import Image
 
-from emotion_runtime.preprocessing import read_face
-from emotion_runtime.probe import TOLERANCE, draw_probe
+from emotion_runtime.model.self_test import TOLERANCE, draw_probe
+from emotion_runtime.pictures.preprocessing import read_face
 
 _EXIF_ORIENTATION = 0x0112
 _TURN_RIGHT = 6  # turn the stored picture by 90° clockwise to see it upright

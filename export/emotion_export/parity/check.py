@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from emotion_export.errors import ParityError
-from emotion_export.paired_comparison import fewest_agreeing
-from emotion_export.parity import GATES, Comparison, Reference, require
-from emotion_export.parity_faces import ParityFaces
-from emotion_export.proof import prove_file, require_same_reader
+from emotion_export.parity.comparison import GATES, Comparison, ParityError, Reference, require
+from emotion_export.parity.faces import ParityFaces
+from emotion_export.parity.file import prove_file, require_same_reader
+from emotion_export.parity.paired_comparison import fewest_agreeing
 from emotion_runtime.classifier import EmotionClassifier
-from emotion_runtime.contract import Contract
-from emotion_train.checkpoint import Checkpoint
+from emotion_runtime.model.contract import Contract
+from emotion_train.checkpoints.checkpoint import Checkpoint
 
 
 def check_file(

@@ -11,10 +11,10 @@ import numpy as np
 
 from emotion_export.errors import ParityDataError
 from emotion_runtime.errors import PictureError, SourceError
-from emotion_runtime.preprocessing import FACE_SIZE, Pixels, read_face
-from emotion_runtime.sources import find_pictures
-from emotion_train.checkpoint import Checkpoint
-from emotion_train.readers import ALL_CLASSES, read_source
+from emotion_runtime.pictures.preprocessing import FACE_SIZE, Pixels, read_face
+from emotion_runtime.pictures.sources import find_pictures
+from emotion_train.checkpoints.checkpoint import Checkpoint
+from emotion_train.data.readers import ALL_CLASSES, read_source
 
 WANTED = 1024
 

@@ -6,13 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion_export.errors import ParityError
-from emotion_export.parity import BATCH_SIZES, Comparison, Gate, Infer, Reference, require
-from emotion_export.parity_faces import ParityFaces
+from emotion_export.parity.comparison import (
+    BATCH_SIZES,
+    Comparison,
+    Gate,
+    Infer,
+    ParityError,
+    Reference,
+    require,
+)
+from emotion_export.parity.faces import ParityFaces
 from emotion_runtime.classifier import EmotionClassifier
-from emotion_runtime.preprocessing import Pixels, read_face
-from emotion_runtime.probe import TOLERANCE, draw_probe, pixel_difference
-from emotion_train.checkpoint import Checkpoint
+from emotion_runtime.model.self_test import TOLERANCE, draw_probe, pixel_difference
+from emotion_runtime.pictures.preprocessing import Pixels, read_face
+from emotion_train.checkpoints.checkpoint import Checkpoint
 
 
 def prove_file(

@@ -7,11 +7,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from emotion_export.errors import ParityError
-from emotion_export.parity import Infer
-from emotion_runtime.contract import Golden
-from emotion_runtime.preprocessing import Pixels, read_face
-from emotion_runtime.probe import draw_probe
+from emotion_export.parity.comparison import Infer, ParityError
+from emotion_runtime.model.contract import Golden
+from emotion_runtime.model.self_test import draw_probe
+from emotion_runtime.pictures.preprocessing import Pixels, read_face
 from emotion_train.evaluation import predict_logits
 
 COUNT = 6

@@ -16,15 +16,15 @@ import click
 
 from emotion_runtime import __version__
 from emotion_runtime.atomic import remove_temporary_files
-from emotion_runtime.errors import EmotionEdgeError, OutputError
-from emotion_runtime.signals import (
+from emotion_runtime.command_line.signals import (
     INTERRUPTED,
     Terminated,
     ignore_interrupts_at_exit,
     was_interrupted,
 )
-from emotion_runtime.silence import silence_decoders
-from emotion_runtime.streams import abandon
+from emotion_runtime.command_line.streams import abandon
+from emotion_runtime.errors import EmotionEdgeError, OutputError
+from emotion_runtime.pictures.decoder_messages import silence_decoders
 from emotion_runtime.terminal import escape_controls
 
 P = ParamSpec("P")
@@ -274,7 +274,7 @@ def require(extra: str) -> None:
 
     Imports take seconds; what is missing is looked for before.
     """
-    from emotion_runtime.extras import missing_message, missing_module
+    from emotion_runtime.command_line.extras import missing_message, missing_module
 
     missing = missing_module(extra)
     if missing is not None:
@@ -290,7 +290,7 @@ def _message(error: Exception, extra: str | None) -> str | None:
         missing = (error.name or "").partition(".")[0]
         if extra is None or missing.startswith("emotion_"):
             return None
-        from emotion_runtime.extras import missing_message
+        from emotion_runtime.command_line.extras import missing_message
 
         return missing_message("this command", missing, extra)
     if isinstance(error, OSError) and error.strerror:

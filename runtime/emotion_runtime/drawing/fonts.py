@@ -1,7 +1,7 @@
 """Text on pictures: which font draws it, and which characters cannot be drawn.
 
 The font that ships is DejaVu Sans with Latin, Greek and Cyrillic: ``dejavu/``, with its licence,
-made by ``runtime/make_font.py``.
+made by ``scripts/build_font.py``.
 """
 
 from __future__ import annotations

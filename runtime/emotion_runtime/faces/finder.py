@@ -10,17 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_runtime.detection import (
-    Box,
-    Detection,
-    Detector,
-    checked,
-    clipped,
-    distinct,
-    open_detector,
-)
-from emotion_runtime.prediction import counted
-from emotion_runtime.preprocessing import (
+from emotion_runtime.faces.detection import Box, Detection, Detector, checked, clipped, distinct
+from emotion_runtime.faces.detectors import open_detector
+from emotion_runtime.faces.tally import Tally
+from emotion_runtime.pictures.preprocessing import (
     FACE_SIZE,
     Picture,
     Pixels,
@@ -29,7 +22,7 @@ from emotion_runtime.preprocessing import (
     to_rgb,
     upright,
 )
-from emotion_runtime.tally import Tally
+from emotion_runtime.prediction import counted
 
 # FER2013's square against the box that RetinaFace draws around its faces, measured on 900 of its
 # training faces (enlarged, their edges drawn on): side over the box's geometric mean, median 1.13,

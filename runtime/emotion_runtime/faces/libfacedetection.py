@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_runtime.detection import Box, Detection
 from emotion_runtime.errors import DetectorError
+from emotion_runtime.faces.detection import Box, Detection
 
 # One for all: nothing says that the library's buffers may be shared.
 _lock = threading.Lock()

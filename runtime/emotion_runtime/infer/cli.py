@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from emotion_runtime.commands import (
+from emotion_runtime.command_line.commands import (
     CONTEXT,
     Command,
     fail,
@@ -23,12 +23,12 @@ from emotion_runtime.commands import (
     verbose_option,
     workers_option,
 )
-from emotion_runtime.face_options import FaceOptions, face_options
-from emotion_runtime.signals import raise_on_signals
+from emotion_runtime.command_line.signals import raise_on_signals
+from emotion_runtime.infer.face_options import FaceOptions, face_options
 
 if TYPE_CHECKING:
     from emotion_runtime.classifier import EmotionClassifier
-    from emotion_runtime.job import Sink
+    from emotion_runtime.infer.job import Sink
 
 FORMATS = ("table", "csv", "json", "jsonl")
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -193,25 +193,25 @@ def main(
     if verbose:
         say(f"model {classifier.model_path}, labels {', '.join(classifier.labels)}")
     if describe:
-        from emotion_runtime.json_text import to_json
+        from emotion_runtime.results.json_text import to_json
 
         show_json(to_json(classifier.contract.describe(), indent=2))
     if self_test:
         _print_self_test(classifier)
     if not paths and finding.camera is None:
         return
-    from emotion_runtime.output_guard import OutputGuard
+    from emotion_runtime.results.output_guard import OutputGuard
 
     font = None
     if contact_sheet is not None or finding.annotate is not None:
-        from emotion_runtime.fonts import Font
+        from emotion_runtime.drawing.fonts import Font
 
         font = Font(finding.font)
     finder = finding.finder(threads)
     raise_on_signals()  # from here on something is written
     if finder is not None and finding.watches(paths):
-        from emotion_runtime.frames import Camera
-        from emotion_runtime.video_job import VideoJob
+        from emotion_runtime.video.frames import Camera
+        from emotion_runtime.video.job import VideoJob
 
         watched = VideoJob(
             classifier,
@@ -231,7 +231,7 @@ def main(
         if not quiet:
             _suggest_next(paths, model, finding, sort_into, output)
         sys.exit(0 if watched else 1)
-    from emotion_runtime.job import Job
+    from emotion_runtime.infer.job import Job
 
     guard = OutputGuard({"-o": output, "--contact-sheet": contact_sheet})
     guard.check(classifier.model_path)
@@ -239,19 +239,19 @@ def main(
         guard.check(finding.font)
     sinks: list[Sink] = []
     if sort_into is not None:
-        from emotion_runtime.sorting import SortedFolders
+        from emotion_runtime.results.sorting import SortedFolders
 
         sinks.append(SortedFolders(sort_into, paths, link=link))
     if contact_sheet is not None:
-        from emotion_runtime.contact_sheet import ContactSheet
+        from emotion_runtime.results.contact_sheet import ContactSheet
 
         sinks.append(ContactSheet(contact_sheet, font=font))
     if finding.annotate is not None:
-        from emotion_runtime.annotation import AnnotatedCopies
+        from emotion_runtime.results.annotated_copies import AnnotatedCopies
 
         sinks.append(AnnotatedCopies(finding.annotate, paths, classifier.labels, font))
     if finding.crops is not None:
-        from emotion_runtime.crops import FaceCrops
+        from emotion_runtime.results.face_crops import FaceCrops
 
         sinks.append(FaceCrops(finding.crops, paths))
     good = Job(

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from emotion_runtime.detection import DETECTORS, open_detector
+from emotion_runtime.faces.detectors import DETECTORS, open_detector
 
 if TYPE_CHECKING:
-    from emotion_runtime.faces import FaceFinder
+    from emotion_runtime.faces.finder import FaceFinder
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 
@@ -137,7 +137,7 @@ class FaceOptions:
         """Open what finds the faces, if any are to be found."""
         if not self.faces:
             return None
-        from emotion_runtime.faces import FaceFinder
+        from emotion_runtime.faces.finder import FaceFinder
 
         return FaceFinder(open_detector(self.detector, threads=threads), min_face=self.min_face)
 

@@ -18,8 +18,8 @@ from emotion_runtime import __version__
 from emotion_runtime.atomic import naming
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.errors import EmotionEdgeError, OutputError, PictureError, SourceError
-from emotion_runtime.output import abandon_stdout, opened_output
-from emotion_runtime.output_guard import OutputGuard
+from emotion_runtime.pictures.preprocessing import photograph_size
+from emotion_runtime.pictures.sources import expand, find_pictures
 from emotion_runtime.prediction import (
     NO_FACE,
     UNCERTAIN,
@@ -28,13 +28,13 @@ from emotion_runtime.prediction import (
     Prediction,
     counted,
 )
-from emotion_runtime.preprocessing import photograph_size
-from emotion_runtime.progress import PictureTotal, counting
-from emotion_runtime.sources import expand, find_pictures
-from emotion_runtime.writers import WRITERS
+from emotion_runtime.results.output import abandon_stdout, opened_output
+from emotion_runtime.results.output_guard import OutputGuard
+from emotion_runtime.results.progress import PictureTotal, counting
+from emotion_runtime.results.writers import WRITERS
 
 if TYPE_CHECKING:
-    from emotion_runtime.faces import FaceFinder
+    from emotion_runtime.faces.finder import FaceFinder
 
 _PHOTOGRAPHS = 8  # most of a batch: each keeps a worker busy for some hundredths of a second
 _LOOKED_AT = 8  # pictures whose shape is looked at for the hint
@@ -61,7 +61,7 @@ class Job:
         classifier: The model.
         paths: Files, folders, patterns, and ``-`` for paths on standard input.
         say: Takes messages for a person.
-        format_name: A name in `emotion_runtime.writers.WRITERS`.
+        format_name: A name in `emotion_runtime.results.writers.WRITERS`.
         output: The file to write; None for standard output.
         batch_size: Pictures classified at a time.
         workers: Threads that read and infer; None for the CPUs that this process may use.
@@ -248,7 +248,7 @@ class Job:
             with opened_output(self.output) as stream:
                 yield stream, _all
             return
-        from emotion_runtime.resumption import ResumableOutput
+        from emotion_runtime.results.resumption import ResumableOutput
 
         kind = Prediction if self.finder is None else FacePrediction
         resumable = ResumableOutput(self.output, self._settings(), kind)
@@ -280,7 +280,7 @@ class Job:
 
     def _settings(self) -> dict[str, Any]:
         """Return what the results depend on, as it is kept with a resumable output."""
-        from emotion_runtime.limits import VARIABLE
+        from emotion_runtime.pictures.limits import VARIABLE
 
         return {
             "emotion-edge": __version__,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from emotion_runtime.errors import ModelFileError, shown
 from emotion_runtime.labels import check_labels
-from emotion_runtime.preprocessing import ASPECT, COLOUR, FACE_SIZE, RESIZE
+from emotion_runtime.pictures.preprocessing import ASPECT, COLOUR, FACE_SIZE, RESIZE
 
 PREFIX = "emotion_edge."
 VERSION = 1

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from emotion_runtime.errors import ModelFileError
-from emotion_runtime.onnx_graph import check_onnx
+from emotion_runtime.model.onnx_graph import check_onnx
 
 MAX_MODEL_BYTES = 512 * 2**20
 
@@ -49,7 +49,7 @@ def read_model(path: Path) -> bytes:
         raise ModelFileError(_too_large(path))
     try:
         if is_ort(data):
-            from emotion_runtime.ort_graph import check_ort
+            from emotion_runtime.model.ort_graph import check_ort
 
             check_ort(data)
         else:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from emotion_runtime.operators import check_operator
+from emotion_runtime.model.operators import check_operator
 
 MAX_FIELDS = 1_000_000  # of the graph; a network of 100 layers has some thousands
 

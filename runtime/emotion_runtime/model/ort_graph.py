@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from emotion_runtime.onnx_graph import MAX_FIELDS, check_elements
-from emotion_runtime.operators import check_operator
+from emotion_runtime.model.onnx_graph import MAX_FIELDS, check_elements
+from emotion_runtime.model.operators import check_operator
 
 _STRING = 8  # TensorDataType
 

@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 import emotion_models
 from emotion_runtime.errors import ModelFileError, reason_of
-from emotion_runtime.model_file import is_ort, read_model
+from emotion_runtime.model.model_file import is_ort, read_model
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,8 +13,8 @@ from typing import IO
 
 from PIL import Image, ImageFile
 
-from emotion_runtime.limits import Refusal
-from emotion_runtime.silence import silence_libtiff_if_wanted
+from emotion_runtime.pictures.decoder_messages import silence_libtiff_if_wanted
+from emotion_runtime.pictures.limits import Refusal
 
 HEAD = 32  # bytes that recognise a format
 

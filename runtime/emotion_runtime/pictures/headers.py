@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import IO
 
-from emotion_runtime.limits import Refusal, check_pixels
+from emotion_runtime.pictures.limits import Refusal, check_pixels
 
 _SMALL_FILE = 1 << 16  # bytes; fewer hold too few chunks and boxes to matter
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_runtime.limits import Refusal
+from emotion_runtime.pictures.limits import Refusal
 
 _STRIP = 1 << 20  # pixels
 _PHOTOMETRIC, _BITS, _SAMPLE_FORMAT = 262, 258, 339  # tags of TIFF

@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_runtime.limits import Refusal, check_pixels
+from emotion_runtime.pictures.limits import Refusal, check_pixels
 
 _HEADER = 1 << 16  # bytes, comments included
 _TEXT_BYTES = 16 << 20  # of a picture whose values are decimal text

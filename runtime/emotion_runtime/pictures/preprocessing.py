@@ -22,14 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from emotion_runtime import jpeg
 from emotion_runtime.errors import PictureError
-from emotion_runtime.formats import HEAD, READ, open_as, recognise
-from emotion_runtime.limits import Refusal, check_pixels, file_limit
-from emotion_runtime.modes import flattened as flattened
-from emotion_runtime.modes import to_gray
-from emotion_runtime.modes import to_rgb as to_rgb
-from emotion_runtime.orientation import TAG, orientation_of, turn_of, without_orientation
+from emotion_runtime.pictures import jpeg
+from emotion_runtime.pictures.formats import HEAD, READ, open_as, recognise
+from emotion_runtime.pictures.limits import Refusal, check_pixels, file_limit
+from emotion_runtime.pictures.modes import flattened as flattened
+from emotion_runtime.pictures.modes import to_gray
+from emotion_runtime.pictures.modes import to_rgb as to_rgb
+from emotion_runtime.pictures.orientation import TAG, orientation_of, turn_of, without_orientation
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -316,11 +316,11 @@ def _open_picture(file: IO[bytes], size: int) -> ImageFile.ImageFile:
     if kind is None:
         raise Refusal(f"not a picture in a format that is read ({READ})")
     if kind != "PNG" or size > jpeg.SMALL:  # a small PNG starts without that module
-        from emotion_runtime.headers import check_header
+        from emotion_runtime.pictures.headers import check_header
 
         check_header(kind, file, size)
     if kind == "PPM":
-        from emotion_runtime.pnm import to_usual_form
+        from emotion_runtime.pictures.pnm import to_usual_form
 
         file = to_usual_form(file, size)
     try:

@@ -1,4 +1,4 @@
-"""``python -m emotion_runtime.ray_infer``: `emotion-infer` over a cluster's workers."""
+"""``python -m emotion_runtime.ray``: `emotion-infer` over a cluster's workers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from emotion_runtime.commands import (
+from emotion_runtime.command_line.commands import (
     CONTEXT,
     Command,
     guarded,
@@ -16,9 +16,9 @@ from emotion_runtime.commands import (
     verbose_option,
     version_option,
 )
-from emotion_runtime.signals import raise_on_signals
+from emotion_runtime.command_line.signals import raise_on_signals
 
-_NAME = "python -m emotion_runtime.ray_infer"
+_NAME = "python -m emotion_runtime.ray"
 _EXAMPLES = (
     (f"{_NAME} faces/ -o results/", "on the CPUs of this machine"),
     (f"{_NAME} s3://bucket/faces -o s3://bucket/results", "a bucket"),
@@ -93,7 +93,7 @@ def main(
     the same path on every machine.
     """
     require("ray")
-    from emotion_runtime.ray_data import predict_to
+    from emotion_runtime.ray.job import predict_to
 
     raise_on_signals()
     done = predict_to(
@@ -121,8 +121,8 @@ def main(
 
 def run() -> None:
     """Run the command."""
-    from emotion_runtime.signals import exit_on_interrupt
-    from emotion_runtime.streams import open_standard_streams
+    from emotion_runtime.command_line.signals import exit_on_interrupt
+    from emotion_runtime.command_line.streams import open_standard_streams
 
     exit_on_interrupt()
     open_standard_streams()

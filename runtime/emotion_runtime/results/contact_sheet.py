@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from emotion_runtime.atomic import replacing
+from emotion_runtime.drawing.fonts import Font
 from emotion_runtime.errors import PictureError
-from emotion_runtime.fonts import Font
+from emotion_runtime.pictures.preprocessing import Pixels, flattened, opened, read_face, upright
 from emotion_runtime.prediction import (
     NO_FACE,
     UNCERTAIN,
@@ -21,7 +22,6 @@ from emotion_runtime.prediction import (
     Prediction,
     counted,
 )
-from emotion_runtime.preprocessing import Pixels, flattened, opened, read_face, upright
 
 MOST = 120  # pictures on a sheet: about what one screen shows
 COLUMNS = 12
@@ -171,8 +171,8 @@ def _cut_again(path: str, box: tuple[int, int, int, int]) -> Pixels:
     Raises:
         PictureError: The picture cannot be read.
     """
-    from emotion_runtime.detection import Box
-    from emotion_runtime.faces import crop
+    from emotion_runtime.faces.detection import Box
+    from emotion_runtime.faces.finder import crop
 
     gray = opened(path, lambda image: np.asarray(flattened(upright(image)).convert("L")))
     return crop(gray, Box(*box), _FACE)

@@ -11,7 +11,7 @@ from PIL import Image
 from emotion_runtime.atomic import creating
 from emotion_runtime.errors import OutputError
 from emotion_runtime.prediction import FacePrediction, Prediction
-from emotion_runtime.sorting import inside_roots
+from emotion_runtime.results.sorting import inside_roots
 
 
 class FaceCrops:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TextIO
 
 from emotion_runtime.atomic import cannot_write, descriptor_of, is_stream, open_stream, replacing
+from emotion_runtime.command_line.streams import abandon
 from emotion_runtime.errors import OutputError
-from emotion_runtime.streams import abandon
 
 
 @contextlib.contextmanager

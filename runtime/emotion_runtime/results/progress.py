@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TextIO, TypeVar
 
-from emotion_runtime.sources import expand, is_picture_name
+from emotion_runtime.pictures.sources import expand, is_picture_name
 
 T = TypeVar("T")
 

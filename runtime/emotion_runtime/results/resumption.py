@@ -22,8 +22,8 @@ from typing import Any, TextIO
 
 from emotion_runtime.atomic import cannot_write, is_stream, replacing
 from emotion_runtime.errors import OutputError, shown
-from emotion_runtime.json_text import to_json
 from emotion_runtime.prediction import Prediction
+from emotion_runtime.results.json_text import to_json
 
 _PARTIAL, _SETTINGS = ".partial", ".settings.json"
 _NAMED = 5  # settings in a message

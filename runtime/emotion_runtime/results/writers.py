@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from emotion_runtime.csv_rows import CsvRows
+from emotion_runtime.command_line.text_width import display_width, left, right
 from emotion_runtime.errors import OutputError
-from emotion_runtime.json_text import NOT_FINITE, to_json
 from emotion_runtime.prediction import NO_FACE, UNCERTAIN, UNREADABLE, Prediction
+from emotion_runtime.results.csv_rows import CsvRows
+from emotion_runtime.results.json_text import NOT_FINITE, to_json
 from emotion_runtime.terminal import escape_controls
-from emotion_runtime.text_width import display_width, left, right
 
 if TYPE_CHECKING:
     from typing_extensions import Self

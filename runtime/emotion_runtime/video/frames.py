@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_runtime.containers import inspect
 from emotion_runtime.errors import OutputError, VideoError
+from emotion_runtime.video.containers import inspect
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -52,7 +52,7 @@ def opencv() -> Any:
     try:
         import cv2
     except ImportError as error:
-        from emotion_runtime.extras import install_hint
+        from emotion_runtime.command_line.extras import install_hint
 
         raise VideoError(
             "videos and cameras need OpenCV, which is not installed; run\n"

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TextIO
 
 from emotion_runtime.classifier import EmotionClassifier
+from emotion_runtime.command_line.signals import Terminated
+from emotion_runtime.drawing.fonts import Font
 from emotion_runtime.errors import VideoError
-from emotion_runtime.faces import FaceFinder
-from emotion_runtime.fonts import Font
-from emotion_runtime.frames import Camera, VideoFile
-from emotion_runtime.output import abandon_stdout, opened_output
-from emotion_runtime.output_guard import check_video_outputs
+from emotion_runtime.faces.finder import FaceFinder
 from emotion_runtime.prediction import UNCERTAIN, counted
-from emotion_runtime.progress import counting
-from emotion_runtime.signals import Terminated
-from emotion_runtime.tracking import Tracker
-from emotion_runtime.video import VideoPrediction, annotated, predict_frames
-from emotion_runtime.writers import WRITERS, Writer
+from emotion_runtime.results.output import abandon_stdout, opened_output
+from emotion_runtime.results.output_guard import check_video_outputs
+from emotion_runtime.results.progress import counting
+from emotion_runtime.results.writers import WRITERS, Writer
+from emotion_runtime.video.frames import Camera, VideoFile
+from emotion_runtime.video.prediction import VideoPrediction, annotated, predict_frames
+from emotion_runtime.video.tracking import Tracker
 
 
 @dataclass
@@ -32,7 +32,7 @@ class VideoJob:
         finder: What finds faces.
         sources: Video files, or one camera.
         say: Takes messages for a person.
-        format_name: A name in `emotion_runtime.writers.WRITERS`.
+        format_name: A name in `emotion_runtime.results.writers.WRITERS`.
         output: The file to write; None for standard output.
         annotate: The video with boxes and labels to write; of several videos, a folder.
         font: Draws the labels; None for the font that ships.

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_runtime.annotation import draw_faces
 from emotion_runtime.atomic import replacing
 from emotion_runtime.classifier import EmotionClassifier
-from emotion_runtime.faces import FaceFinder
-from emotion_runtime.fonts import Font
-from emotion_runtime.frames import Camera, Frame, VideoFile, VideoWriter
-from emotion_runtime.pipeline import face_probabilities, of_face
+from emotion_runtime.drawing.boxes import draw_faces
+from emotion_runtime.drawing.fonts import Font
+from emotion_runtime.faces.classification import face_probabilities, of_face
+from emotion_runtime.faces.finder import FaceFinder
 from emotion_runtime.prediction import FacePrediction, counted
-from emotion_runtime.tracking import Tracker
+from emotion_runtime.video.frames import Camera, Frame, VideoFile, VideoWriter
+from emotion_runtime.video.tracking import Tracker
 
 _LONGEST_PAUSE = 60.0  # seconds: a longer one is not repeated frame by frame
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_runtime.detection import Box, overlap
-from emotion_runtime.faces import Face
+from emotion_runtime.faces.detection import Box, overlap
+from emotion_runtime.faces.finder import Face
 
 _SAME = 0.3  # overlap of two boxes, one frame apart, that are one face
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from emotion_runtime.atomic import replacing
 from emotion_runtime.terminal import escape_controls
-from emotion_train.checkpoint_file import read_values
-from emotion_train.checkpoint_parts import check_parts
+from emotion_train.checkpoints.file import read_values
+from emotion_train.checkpoints.parts import check_parts
 from emotion_train.errors import CheckpointError
 from emotion_train.networks import NETWORKS, build_network
 from emotion_train.networks.face_network import FaceNetwork, multiply_adds
@@ -38,8 +38,8 @@ class Checkpoint:
         metrics: The report's figures with the data they were measured on; empty until measured.
         training: Recipe, seed, epochs, data digest, tool versions: plain JSON values.
         average_faces: uint8 (k, 1, size, size): averages of training faces, no person's picture.
-        probe: What `emotion_runtime.probe` becomes when the training reads it, uint8 (size, size);
-            empty until measured.
+        probe: What the picture of `emotion_runtime.model.self_test` becomes when the training
+            reads it, uint8 (size, size); empty until measured.
         multiply_adds: Of one face through the network that was trained; None in files of before
             this was recorded.
         resume: The state of the loop; in ``last.pt`` alone.

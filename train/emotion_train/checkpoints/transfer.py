@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import emotion_models
-from emotion_train.checkpoint import Checkpoint, load_checkpoint
+from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.errors import RunError
 from emotion_train.networks.face_network import FaceNetwork
 

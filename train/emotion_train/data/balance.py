@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_train.faces import Faces
+from emotion_train.data.faces import Faces
 
 
 @dataclass(frozen=True)

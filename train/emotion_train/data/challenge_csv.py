@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion_runtime.errors import PictureError
-from emotion_train.csv_text import read_rows
-from emotion_train.errors import DataError
-from emotion_train.source import (
+from emotion_train.data.csv_text import read_rows
+from emotion_train.data.source import (
     ALL_CLASSES,
     Item,
     Reading,
@@ -22,6 +21,7 @@ from emotion_train.source import (
     check_source,
     choose_classes,
 )
+from emotion_train.errors import DataError
 
 # The numbers of the challenge's ``emotion`` column.
 CSV_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")

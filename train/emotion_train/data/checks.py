@@ -6,9 +6,9 @@ from collections import defaultdict
 
 import numpy as np
 
-from emotion_train.dataset import Dataset
+from emotion_train.data.dataset import Dataset
+from emotion_train.data.faces import Faces
 from emotion_train.errors import DataError
-from emotion_train.faces import Faces
 
 _EXAMPLES = 3
 

@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emotion_runtime.errors import SourceError
-from emotion_runtime.sources import find_pictures
-from emotion_train.errors import DataError
-from emotion_train.layout import Layout, list_folders, recognise_layout
-from emotion_train.passed_over import (
+from emotion_runtime.pictures.sources import find_pictures
+from emotion_train.data.layout import Layout, list_folders, recognise_layout
+from emotion_train.data.passed_over import (
     check_class_folders,
     count_pictures,
     describe_other_files,
     has_picture,
     list_passed_over,
 )
-from emotion_train.source import (
+from emotion_train.data.source import (
     ALL_CLASSES,
     NOT_A_PICTURE,
     Item,
@@ -25,6 +24,7 @@ from emotion_train.source import (
     check_source,
     choose_classes,
 )
+from emotion_train.errors import DataError
 
 
 def read_class_folders(

@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from emotion_runtime.pictures.preprocessing import FACE_SIZE
 from emotion_runtime.prediction import counted
-from emotion_runtime.preprocessing import FACE_SIZE
-from emotion_train.errors import DataError
-from emotion_train.faces import Faces
-from emotion_train.held_out_draw import (
+from emotion_train.data.faces import Faces
+from emotion_train.data.held_out_draw import (
     BY_NAME,
     BY_PLACE,
     TEST_SHARE,
@@ -28,9 +27,10 @@ from emotion_train.held_out_draw import (
     order_by_place,
     with_copies,
 )
-from emotion_train.readers import read_source
+from emotion_train.data.readers import read_source
+from emotion_train.data.source import DUPLICATE, Inventory, Source
+from emotion_train.errors import DataError
 from emotion_train.recipe import VALIDATION_PER_CLASS
-from emotion_train.source import DUPLICATE, Inventory, Source
 
 VALIDATION_SHARE = 0.15  # of the smallest class, where that is less than VALIDATION_PER_CLASS
 FEWEST_PER_CLASS = 5

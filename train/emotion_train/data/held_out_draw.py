@@ -11,7 +11,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_train.faces import Faces
+from emotion_train.data.faces import Faces
 
 BY_NAME = "sha256 of seed and name"
 BY_PLACE = "place in the list of classes"  # of checkpoints that name no draw

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from emotion_runtime.pictures.sources import is_picture_name
 from emotion_runtime.prediction import counted
-from emotion_runtime.sources import is_picture_name
 from emotion_train.errors import DataError
 
 SPLITS = ("train", "validation", "test")

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from emotion_runtime.sources import find_pictures, is_picture_name
+from emotion_runtime.pictures.sources import find_pictures, is_picture_name
+from emotion_train.data.layout import Layout, list_folders
 from emotion_train.errors import DataError
-from emotion_train.layout import Layout, list_folders
 
 _MOST_COUNTED = 100_000  # files below one folder; counting more would delay the first answer
 

@@ -11,10 +11,9 @@ from pathlib import Path
 from emotion_runtime.errors import shown
 from emotion_runtime.prediction import counted
 from emotion_runtime.terminal import escape_controls
-from emotion_train.csv_text import read_rows
-from emotion_train.errors import DataError
-from emotion_train.layout import SPLIT_NAMES, SPLITS
-from emotion_train.source import (
+from emotion_train.data.csv_text import read_rows
+from emotion_train.data.layout import SPLIT_NAMES, SPLITS
+from emotion_train.data.source import (
     MISSING,
     REPEATED,
     Item,
@@ -23,6 +22,7 @@ from emotion_train.source import (
     check_source,
     choose_classes,
 )
+from emotion_train.errors import DataError
 
 LIST_COLUMNS = ("path", "label")
 _EXAMPLES = 7  # names that a message lists

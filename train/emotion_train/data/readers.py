@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion_runtime.labels import check_labels
-from emotion_runtime.preprocessing import FACE_SIZE
-from emotion_train.challenge_csv import CSV_COLUMNS, list_other_rows, read_challenge_csv
-from emotion_train.class_folders import list_training_items, read_class_folders
-from emotion_train.csv_text import read_header
+from emotion_runtime.pictures.preprocessing import FACE_SIZE
+from emotion_train.data.challenge_csv import CSV_COLUMNS, list_other_rows, read_challenge_csv
+from emotion_train.data.class_folders import list_training_items, read_class_folders
+from emotion_train.data.csv_text import read_header
+from emotion_train.data.picture_list import LIST_COLUMNS, list_other_files, read_picture_list
+from emotion_train.data.source import ALL_CLASSES as ALL_CLASSES
+from emotion_train.data.source import Reading
+from emotion_train.data.source import Source as Source
 from emotion_train.errors import DataError
-from emotion_train.picture_list import LIST_COLUMNS, list_other_files, read_picture_list
-from emotion_train.source import ALL_CLASSES as ALL_CLASSES
-from emotion_train.source import Reading
-from emotion_train.source import Source as Source
 
 
 def read_source(

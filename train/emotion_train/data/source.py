@@ -13,14 +13,14 @@ from tqdm import tqdm
 
 from emotion_runtime.cpus import usable_cpus
 from emotion_runtime.errors import PictureError
+from emotion_runtime.pictures.preprocessing import FACE_SIZE, Picture, Pixels, read_face
 from emotion_runtime.prediction import counted
-from emotion_runtime.preprocessing import FACE_SIZE, Picture, Pixels, read_face
+from emotion_train.data.faces import Faces
+from emotion_train.data.layout import SPLITS as SPLITS
 from emotion_train.errors import DataError
-from emotion_train.faces import Faces
-from emotion_train.layout import SPLITS as SPLITS
 
 if TYPE_CHECKING:
-    from emotion_runtime.faces import FaceFinder
+    from emotion_runtime.faces.finder import FaceFinder
 
 ALL_CLASSES = ("all",)
 FER2013_CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -166,8 +166,8 @@ class Reading:
 
 
 def _open_finder() -> FaceFinder:
-    from emotion_runtime.detection import open_detector
-    from emotion_runtime.faces import FaceFinder
+    from emotion_runtime.faces.detectors import open_detector
+    from emotion_runtime.faces.finder import FaceFinder
 
     return FaceFinder(open_detector(threads=usable_cpus()))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from emotion_runtime.text_width import display_width, left
-from emotion_train.dataset import Dataset
-from emotion_train.source import (
+from emotion_runtime.command_line.text_width import display_width, left
+from emotion_train.data.dataset import Dataset
+from emotion_train.data.source import (
     DUPLICATE,
     MISSING,
     NO_FACE,

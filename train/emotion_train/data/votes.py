@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from emotion_train.data.faces import Faces
 from emotion_train.errors import DataError
-from emotion_train.faces import Faces
 
 # FER+ (Barsoum et al., 2016) says nouns where FER2013's folders say adjectives.
 _FERPLUS = {

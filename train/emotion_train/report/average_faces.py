@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
-from emotion_train.faces import Faces
+from emotion_train.data.faces import Faces
 
 FEWEST = 24  # faces in each average
 _COMPONENTS = 40

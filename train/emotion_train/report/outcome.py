@@ -15,25 +15,25 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from emotion_runtime import __version__
-from emotion_runtime.preprocessing import read_face
-from emotion_runtime.probe import draw_probe
-from emotion_train.average_faces import average_faces
-from emotion_train.checkpoint import BEST, load_checkpoint
-from emotion_train.confidence import THRESHOLDS, Coverage, choose_threshold, cover
-from emotion_train.dataset import Dataset
+from emotion_runtime.model.self_test import draw_probe
+from emotion_runtime.pictures.preprocessing import read_face
+from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
+from emotion_train.data.dataset import Dataset
+from emotion_train.data.faces import Faces
+from emotion_train.data.votes import Votes
 from emotion_train.errors import RunError
 from emotion_train.evaluation import fit_temperature, predict_logits
-from emotion_train.faces import Faces
 from emotion_train.networks.face_network import multiply_adds, parameter_count
 from emotion_train.recipe import Recipe
-from emotion_train.report import (
+from emotion_train.report.average_faces import average_faces
+from emotion_train.report.confidence import THRESHOLDS, Coverage, choose_threshold, cover
+from emotion_train.report.tables import (
     Evaluated,
     describe_accuracy,
     prediction_warnings,
     write_report,
     write_splits,
 )
-from emotion_train.votes import Votes
 
 REPORT = "report"
 _AVERAGES_PER_CLASS = 12

@@ -13,10 +13,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from emotion_runtime.atomic import replacing
-from emotion_train.balance import BalanceTable
-from emotion_train.confidence import Coverage
+from emotion_train.data.balance import BalanceTable
+from emotion_train.data.faces import Faces
 from emotion_train.evaluation import Metrics
-from emotion_train.faces import Faces
+from emotion_train.report.confidence import Coverage
 
 # Blue and orange stay apart for colour-blind eyes and in print.
 BLUE, ORANGE, GREEN, RED = "#3b6ea8", "#e08a2e", "#3d8b54", "#c0392b"

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from emotion_runtime.atomic import replacing
+from emotion_runtime.command_line.text_width import display_width, right
 from emotion_runtime.evaluate.metrics import Metrics, wilson_interval
-from emotion_runtime.text_width import display_width, right
-from emotion_train import plots
-from emotion_train.balance import balance_table
-from emotion_train.confidence import Coverage
-from emotion_train.dataset import Dataset
+from emotion_train.data.balance import balance_table
+from emotion_train.data.dataset import Dataset
+from emotion_train.data.faces import Faces
 from emotion_train.evaluation import measure
-from emotion_train.faces import Faces
+from emotion_train.report import plots
+from emotion_train.report.confidence import Coverage
 
 SPLITS = "splits.csv"
 

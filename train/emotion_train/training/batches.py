@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emotion_train.augmentation import AUGMENTATIONS, COPY_STRENGTH, augment
-from emotion_train.balance import balance_table, draw_copies
+from emotion_train.data.balance import balance_table, draw_copies
+from emotion_train.data.faces import Faces
 from emotion_train.errors import RunError
-from emotion_train.faces import Faces
-from emotion_train.targets import Targets
+from emotion_train.training.augmentation import AUGMENTATIONS, COPY_STRENGTH, augment
+from emotion_train.training.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class AugmentedBatches:
     Args:
         faces: What is trained on.
         targets: float32, shape (n, classes).
-        augmentation: A name in `emotion_train.augmentation.AUGMENTATIONS`.
+        augmentation: A name in `emotion_train.training.augmentation.AUGMENTATIONS`.
         batches: Which faces each batch holds.
         device: Where the network runs.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_train.faces import Faces
+from emotion_train.data.faces import Faces
 
 Targets = NDArray[np.float32]  # (n, classes), rows that add up to 1
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from emotion_runtime.classifier import EmotionClassifier
-from emotion_train.checkpoint import load_checkpoint
+from emotion_train.checkpoints.checkpoint import load_checkpoint
 from emotion_train.errors import DataError
 
 # Maps uint8 pixels (n, 1, size, size) to probabilities float32 (n, classes of the member).

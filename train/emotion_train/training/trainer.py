@@ -18,22 +18,22 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from emotion_runtime.atomic import replacing
-from emotion_train.batches import AugmentedBatches, EpochBatches
-from emotion_train.checkpoint import BEST, LAST, Checkpoint
-from emotion_train.dataset import Dataset
-from emotion_train.distributed import Place, sum_over_processes
+from emotion_train.checkpoints.checkpoint import BEST, LAST, Checkpoint
+from emotion_train.checkpoints.transfer import transfer
+from emotion_train.data.dataset import Dataset
+from emotion_train.data.faces import Faces
+from emotion_train.data.held_out_draw import BY_NAME
 from emotion_train.errors import RunError
 from emotion_train.evaluation import measure, predict_logits
-from emotion_train.faces import Faces
-from emotion_train.freezing import Frozen
-from emotion_train.held_out_draw import BY_NAME
 from emotion_train.networks import build_network
 from emotion_train.networks.face_network import FaceNetwork, multiply_adds
 from emotion_train.recipe import Recipe
-from emotion_train.schedule import build_optimizer, build_schedule
-from emotion_train.targets import Targets, label_targets
-from emotion_train.teacher import Teacher
-from emotion_train.transfer import transfer
+from emotion_train.training.batches import AugmentedBatches, EpochBatches
+from emotion_train.training.distributed import Place, sum_over_processes
+from emotion_train.training.freezing import Frozen
+from emotion_train.training.schedule import build_optimizer, build_schedule
+from emotion_train.training.targets import Targets, label_targets
+from emotion_train.training.teacher import Teacher
 
 HISTORY = "history.csv"
 
