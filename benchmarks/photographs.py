@@ -119,20 +119,20 @@ def _classifier() -> tuple[Any, Any]:
 def _time(paths: list[str]) -> float:
     """Return the seconds of finding and classifying the faces of photographs."""
     classifier, finder = _classifier()
-    started = time.perf_counter()
+    started = time.process_time()
     for path in paths:
         classifier.predict_faces(path, finder=finder)
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def _time_decoding(paths: list[str]) -> float:
     """Return the seconds of decoding photographs alone, at the scale that 1,024 pixels need."""
-    started = time.perf_counter()
+    started = time.process_time()
     for path in paths:
         with Image.open(path) as image:
             image.draft("RGB", (1000, 750))
             image.load()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def _stages(paths: list[str]) -> dict[str, float]:
@@ -145,11 +145,11 @@ def _stages(paths: list[str]) -> dict[str, float]:
         plain = getattr(owner, attribute)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
-            started = time.perf_counter()
+            started = time.process_time()
             try:
                 return plain(*args, **kwargs)
             finally:
-                spent[stage] = spent.get(stage, 0.0) + time.perf_counter() - started
+                spent[stage] = spent.get(stage, 0.0) + time.process_time() - started
 
         setattr(owner, attribute, timed)
         undo.append(lambda: setattr(owner, attribute, plain))
@@ -188,7 +188,8 @@ def match(found: Boxes, given: Boxes) -> tuple[set[int], set[int]]:
         found: x, y, width, height and confidence of each; the surest is matched first.
         given: x, y, width and height of each.
     """
-    from emotion_runtime.detection import Box, overlap
+    from emotion_runtime import Box
+    from emotion_runtime.faces.detection import overlap
 
     faces: set[int] = set()
     taken: set[int] = set()
@@ -206,7 +207,7 @@ def match(found: Boxes, given: Boxes) -> tuple[set[int], set[int]]:
 def count(found: Sequence[Boxes], given: Sequence[Boxes]) -> dict[str, float]:
     """Count faces, found ones and boxes that are no face, in all and by height."""
     counts: dict[str, float] = {"boxes": 0, "no face": 0}
-    for low, high in SIZES:
+    for low, _ in SIZES:
         counts |= dict.fromkeys((f"faces {low}", f"found {low}", f"no face {low}"), 0)
     counts |= {"faces": 0, "found": 0}
     for boxes, marked in zip(found, given, strict=True):
@@ -232,7 +233,10 @@ def recall_table(counts: Mapping[str, Mapping[str, float]]) -> str:
     """Lay out recall and boxes that are no face by height, a column for each version."""
     names = list(counts)
     heads = "".join(f" recall, {name} | no face, {name} |" for name in names)
-    lines = [f"| height in pixels | faces |{heads}", "| --- | ---: |" + " ---: | ---: |" * len(names)]
+    lines = [
+        f"| height in pixels | faces |{heads}",
+        "| --- | ---: |" + " ---: | ---: |" * len(names),
+    ]
     for low, high in SIZES:
         span = f"{low}–{high}" if high < SIZES[-1][1] else f"from {low}"
         cells = ""
@@ -363,9 +367,7 @@ def measure(
         few = [at for at, boxes in enumerate(given) if any(box[3] >= MIN_HEIGHT for box in boxes)]
         few = sorted(few, key=lambda at: len(given[at]))[:PANORAMA_PHOTOGRAPHS]
         panorama = Path(made) / "panorama.jpg"
-        joined = draw_panorama(
-            panorama, [photographs[at] for at in few], [given[at] for at in few]
-        )
+        joined = draw_panorama(panorama, [photographs[at] for at in few], [given[at] for at in few])
         found = {
             name: count(version.call("find", [str(panorama)], None), [joined])
             for name, version in versions.items()
@@ -420,9 +422,7 @@ def times(
         share = f"{ratios(seconds, 'now', 'baseline')[1]:.2f}" if "baseline" in versions else "–"
         beside = ratios(seconds, "now", "decoding")[1]
         cells = "".join(f" {amount(middle[key])} |" for key in versions)
-        lines.append(
-            f"| {name} |{cells} {share} | {amount(middle['decoding'])} | {beside:.1f} |"
-        )
+        lines.append(f"| {name} |{cells} {share} | {amount(middle['decoding'])} | {beside:.1f} |")
         figures[f"{name}, ms a photograph"] = middle["now"]
         figures[f"{name}, times decoding"] = beside
     lines += ["", "| stage |" + "".join(f" {name} |" for name in SCENES)]

@@ -37,6 +37,7 @@ class VideoJob:
         annotate: The video with boxes and labels to write; of several videos, a folder.
         font: Draws the labels; None for the font that ships.
         largest: Keep the largest face of each frame alone.
+        detect_every: Faces are looked for in the first of so many frames, and followed in the rest.
         strict: The first video that cannot be read ends the run.
         quiet: No progress, no summary.
     """
@@ -50,6 +51,7 @@ class VideoJob:
     annotate: Path | None = None
     font: Font | None = None
     largest: bool = False
+    detect_every: int = 1
     strict: bool = False
     quiet: bool = False
     _failed: bool = field(default=False, init=False)
@@ -102,6 +104,7 @@ class VideoJob:
             path=frames.name,
             largest=self.largest,
             tracker=tracker,
+            detect_every=self.detect_every,
         )
         problem = None
         with annotated(target, frames, self.classifier.labels, self.font) as video:
