@@ -39,8 +39,9 @@ class Detector(Protocol):
     """Finds faces; any object with this method will do.
 
     A detector may also have a method ``notes() -> list[str]``: sentences about what it left out,
-    which the summary of a run shows; and an attribute ``largest_view: int``: the side in pixels of
-    the largest square that it takes, where a larger picture must be given to it in parts.
+    which the summary of a run shows; and attributes ``largest_view: int``, the side in pixels of
+    the largest square that it takes, where a larger picture must be given to it in parts, and
+    ``upright_confidence: float``: a picture whose surest face has no more may lie on its side.
     """
 
     def detect(self, pixels: NDArray[np.uint8]) -> list[Detection]:

@@ -33,7 +33,8 @@ _ONE_LOOK = 640  # pixels of the long side: up to there one look finds small and
 _OVERVIEW = 320  # of the last look, that finds what is too large in the others
 _TURNED_LOOK = 480  # of a look at a turned picture
 _LEAST = 160  # smaller pictures are enlarged to this
-_MAX_ENLARGEMENT = 2.0  # of other small pictures: more finds nothing more
+_ENLARGED = 608  # pixels of the long side that smaller pictures are enlarged to, and
+_MAX_ENLARGEMENT = 3.0  # by at most this factor
 # Pixels, of a face in a look. At a threshold of 0.6 the detector finds of faces from here on what
 # it finds from 32 pixels on at 0.8: 76 % in crowds.
 _SURE_HEIGHT = 28
@@ -78,13 +79,14 @@ class FaceFinder:
         min_face: Height in pixels of the smallest face to look for, from 12 on; None for 40, or in
             large pictures for a 32nd of the long side or a 20th of the short side, whichever is
             less. A photograph is looked at as small as that allows: twice the height takes a
-            quarter of the time. Under 28, pictures are enlarged; so are pictures under 640 pixels,
-            up to twice. Faces somewhat smaller may be found too.
+            quarter of the time. Under 28, pictures are enlarged; so are pictures under 608 pixels,
+            up to three times. Faces somewhat smaller may be found too.
         threshold: Least confidence of a face, 0 to 1.
         framing: Side of the square over the geometric mean of the box's sides.
-        turned: Where nothing is found, look at the picture turned by 90, 270 and 180 degrees too,
-            for pictures whose orientation is not noted in the file. A picture without a face
-            takes two to three times as long so.
+        turned: Where nothing is found, or RetinaFace is sure of no face, look at the picture turned
+            by 90, 270 and 180 degrees too, for pictures whose orientation is not noted in the
+            file, and take the direction with the surest face. A picture without a face takes
+            about twice as long so; of 99 upright photographs, 4 were turned, and none changed.
 
     Raises:
         TypeError: `detector` has no method ``detect``.
@@ -114,6 +116,7 @@ class FaceFinder:
         self._detector = open_detector(threshold=threshold) if detector is None else detector
         self._min_face, self._threshold, self._framing = min_face, threshold, framing
         self._turned = turned
+        self._upright: float = getattr(self._detector, "upright_confidence", 0.0)
         self._tile, self._too_large = _TILE, _TOO_LARGE
         if side := getattr(self._detector, "largest_view", None):
             self._tile, self._too_large = side, min(_TOO_LARGE, side // 3)
@@ -134,13 +137,18 @@ class FaceFinder:
             DetectorError: The detector gave something that is no list of faces.
         """
         image, full = opened(picture, self._reduced)
-        found, turn = self._detect(image, full), None
-        if not found and self._turned:
-            found, turn = self._detect_turned(image)
+        turn: Image.Transpose | None = None
+        found = self._detect(image, full)
+        seen = image
+        if self._turned and _surest(found) <= self._upright:
+            best = self._best_turn(image, _surest(found))
+            if best is not None:
+                again = self._detect(image.transpose(best), _turned_size(full, best))
+                if _surest(again) > _surest(found):
+                    found, turn, seen = again, best, image.transpose(best)
         if largest and found:
             self._counts.add("not the largest", len(found) - 1)
             found = sorted(found, key=lambda one: -one.box.width * one.box.height)[:1]
-        seen = image if turn is None else image.transpose(turn)
         x, y = full[0] / image.width, full[1] / image.height
         faces = []
         for one in found:
@@ -154,6 +162,8 @@ class FaceFinder:
             small = one.box.height < RELIABLE_FACE_PIXELS
             faces.append(Face(inside, one.confidence, pixels, whole, small))
             self._counts.add("small", small)
+        if self._min_face is None and (least := self.smallest_face(*full)) > DEFAULT_LEAST_FACE:
+            self._counts.add(("not under", least))
         self._counts.add("faces", len(faces))
         if faces and turn is not None:
             self._counts.add("turned")
@@ -225,8 +235,8 @@ class FaceFinder:
             )
         if counts["turned"]:
             notes.append(
-                f"{counted(counts['turned'], noun)} showed faces only after turning by 90, 180 or "
-                f"270 degrees; boxes are of the {noun} as it is"
+                f"the faces of {counted(counts['turned'], noun)} were found after turning by 90, "
+                f"180 or 270 degrees; boxes are of the {noun} as it is"
             )
         if counts["small"]:
             notes.append(
@@ -255,7 +265,8 @@ class FaceFinder:
         part = _part(width, height)
         close = _SURE_HEIGHT / self._least(width, height)
         if close * part <= _ONE_LOOK:
-            return [max(min(_MAX_ENLARGEMENT, _ONE_LOOK / part), _LEAST / long, close)]
+            fitted = _ONE_LOOK / part if part > _ONE_LOOK else max(1.0, _ENLARGED / part)
+            return [max(min(_MAX_ENLARGEMENT, fitted), _LEAST / long, close)]
         scales = [close]
         # What is too large in one look is 50 pixels high or more in the next.
         while scales[-1] * part > _ONE_LOOK and scales[-1] * short > self._too_large:
@@ -275,35 +286,24 @@ class FaceFinder:
 
     def _detect(self, image: Image.Image, full: tuple[int, int]) -> list[Detection]:
         """Find faces in the pixels of `image`, whose size on disk is `full`."""
-        if self._min_face is None and (least := self.smallest_face(*full)) > DEFAULT_LEAST_FACE:
-            self._counts.add(("not under", least))
         found, outside = self._look_at_scales(image, full, self._scales(*full))
         self._counts.add("outside", outside)
         return found
 
-    def _detect_turned(self, image: Image.Image) -> tuple[list[Detection], Image.Transpose | None]:
-        """Find faces in `image` turned; return boxes in the turned pixels, and the best turn."""
+    def _best_turn(self, image: Image.Image, surest: float) -> Image.Transpose | None:
+        """Return the turn that shows a face surer than `surest` in a look at few pixels."""
         scale = min(1.0, _TURNED_LOOK / max(image.size))
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         small = image
         if size != image.size:
             small = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-        best: list[Detection] = []
-        which = None
+        best, surest = None, max(_LEAST_TURNED, self._threshold, surest)
         for turn in _TURNS:
             turned = small.transpose(turn)
-            found = [
-                one
-                for one in self._look_at_scales(turned, turned.size, [1.0])[0]
-                if one.confidence >= _LEAST_TURNED
-            ]
-            if _surest(found) > _surest(best):
-                best, which = found, turn
-        if which is None:
-            return [], None
-        (width, height), (less, lower) = (_turned_size(one, which) for one in (image.size, size))
-        x, y = width / less, height / lower
-        return [Detection(_scaled(one.box, x, y), one.confidence) for one in best], which
+            found, _ = self._look_at_scales(turned, turned.size, [1.0])
+            if _surest(found) > surest:
+                best, surest = turn, _surest(found)
+        return best
 
     def _look_at_scales(
         self, image: Image.Image, full: tuple[int, int], scales: Sequence[float]

@@ -35,6 +35,8 @@ class RetinaFace:
         DetectorError: The input of `session` is not the one that is known.
     """
 
+    # The surest face of 95 of 99 upright photographs has more, of 18 of them turned by 90 degrees.
+    upright_confidence: ClassVar[float] = 0.97
     OUTPUTS: ClassVar[frozenset[str]] = frozenset(("loc", "conf"))
 
     def __init__(
