@@ -129,6 +129,11 @@ class VideoJob:
             self.say(self._summary(frames, seen, last, tracker.count, counts))
             for note in frames.notes:
                 self.say(note)
+            if self.detect_every > 1:
+                self.say(
+                    f"{frames.name}: faces were searched for in {_every(self.detect_every)} frame "
+                    f"and followed in between; there detection_confidence is empty"
+                )
             for note in [] if video is None else video.notes():
                 self.say(f"{target}: {note}")
         if problem is not None:
@@ -144,3 +149,9 @@ class VideoJob:
         if isinstance(frames, Camera) and frames.dropped:
             text += f", {counted(frames.dropped, 'frame')} dropped"
         return f"{text}: {parts}" if total else text
+
+
+def _every(number: int) -> str:
+    """Return such as ``every 3rd``."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10)
+    return f"every {number}{ending or 'th'}"
