@@ -175,7 +175,7 @@ class Averaging:
         from emotion_train.data_checks import list_warnings
         from emotion_train.dataset import load_dataset
         from emotion_train.errors import RunError
-        from emotion_train.recipe import Recipe
+        from emotion_train.recipe import NO_BALANCE, Recipe
         from emotion_train.run_record import find_validation_folder
         from emotion_train.transfer import blend, lineage
 
@@ -207,7 +207,12 @@ class Averaging:
         for text in (*dataset.passed_over, *list_warnings(dataset, recipe.holdout)):
             self.say(f"warning: {text}")
         _require_same_pictures(runs, checkpoints, dataset, shared)
-        averaged = _with_fresh_statistics(mean, dataset, shared["augmentation"])
+        if checkpoints[0].training["recipe"].get("vote_weight") and recipe.balance != NO_BALANCE:
+            self.say(
+                "balance: the runs copied faces by the class with most of each picture's votes; "
+                "the average counts them by label"
+            )
+        averaged = _with_fresh_statistics(mean, dataset, shared["augmentation"], shared["balance"])
         self._compare(runs, checkpoints, averaged, dataset)
         training = {
             "recipe": shared,
@@ -246,6 +251,7 @@ class Averaging:
     def _report(self, runs: Sequence[Path], dataset: Dataset, recipe: Any) -> dict[str, Any]:
         import torch
 
+        from emotion_train.balance import balance_table
         from emotion_train.outcome import REPORT, Outcome
         from emotion_train.readers import read_other_classes
         from emotion_train.votes import Votes
@@ -270,6 +276,7 @@ class Averaging:
             others,
             self.coverage,
             self.with_test,
+            balance=balance_table(dataset.train, len(dataset.classes), recipe.balance),
             origin={"weights": f"the mean of {len(runs)} runs, see the checkpoint"},
         )
         figures = outcome.complete(self.folder)
@@ -299,7 +306,7 @@ def _shared_recipe(
 ) -> tuple[dict[str, Any], str]:
     """Return what the runs' recipes say of the data, and how their held-out faces were drawn.
 
-    The augmentation is that of the first.
+    Augmentation and class balance are those of the first.
 
     Raises:
         RunError: They hold out other faces, or a checkpoint does not say which.
@@ -307,6 +314,7 @@ def _shared_recipe(
     from emotion_train.augmentation import AUGMENTATIONS
     from emotion_train.errors import RunError
     from emotion_train.held_out_draw import BY_PLACE
+    from emotion_train.recipe import BALANCES, FULL
 
     shared: list[dict[str, Any]] = []
     draws = [str(one.training.get("held_out_draw", BY_PLACE)) for one in checkpoints]
@@ -323,6 +331,7 @@ def _shared_recipe(
             raise RunError(f"{run}: does not say which faces were held out of its training.")
         shared.append({name: recipe[name] for name in names})
         shared[-1]["faces"] = recipe.get("faces", False)
+        shared[-1]["balance"] = recipe.get("balance", FULL)
         for name in (*_DATA_FIELDS, "faces"):
             if shared[-1][name] != shared[0][name]:
                 raise RunError(
@@ -334,6 +343,8 @@ def _shared_recipe(
             f"{runs[0]}: trained with an augmentation that this emotion-edge does not have, so "
             f"that the statistics of batch normalisation cannot be taken anew."
         )
+    if shared[0]["balance"] not in BALANCES:
+        raise RunError(f"{runs[0]}: a damaged checkpoint: a class balance that there is not.")
     recipe = {
         **shared[0],
         "classes": list(checkpoints[0].labels),
@@ -377,7 +388,9 @@ def _began_alike(checkpoints: Sequence[Checkpoint]) -> bool:
     return all(one & other for one, other in combinations(families, 2))
 
 
-def _with_fresh_statistics(mean: Checkpoint, dataset: Dataset, augmentation: str) -> Checkpoint:
+def _with_fresh_statistics(
+    mean: Checkpoint, dataset: Dataset, augmentation: str, balance: str = "full"
+) -> Checkpoint:
     """Take the statistics of batch normalisation anew, over one epoch as training sees it.
 
     Augmented faces, not the plain ones: on the released `edge` the statistics of plain faces cost
@@ -388,12 +401,19 @@ def _with_fresh_statistics(mean: Checkpoint, dataset: Dataset, augmentation: str
     import torch
     from torch.optim.swa_utils import update_bn
 
+    from emotion_train.balance import balance_table
     from emotion_train.batches import AugmentedBatches, EpochBatches
     from emotion_train.targets import label_targets
 
     network, classes = mean.build(), len(dataset.classes)
     targets = label_targets(dataset.train, classes)
-    batches = EpochBatches(dataset.train, classes, _BATCH, seed=0)
+    batches = EpochBatches(
+        dataset.train,
+        classes,
+        _BATCH,
+        seed=0,
+        table=balance_table(dataset.train, classes, balance),
+    )
     augmented = AugmentedBatches(dataset.train, targets, augmentation, batches, torch.device("cpu"))
     update_bn((pixels for pixels, _, _ in augmented), network)
     return replace(mean, weights=dict(network.eval().state_dict()), training={})

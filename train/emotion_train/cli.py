@@ -26,10 +26,19 @@ from emotion_runtime.commands import (
 from emotion_runtime.labels import check_labels
 from emotion_runtime.signals import INTERRUPTED, Terminated, raise_on_signals
 from emotion_train.augmentation import AUGMENTATIONS
+from emotion_train.class_weights import (
+    BALANCED,
+    NO_WEIGHTS,
+    check_class_weights,
+    parse_class_weights,
+    write_class_weights,
+)
 from emotion_train.networks import NETWORKS
 from emotion_train.recipe import (
+    BALANCES,
     FREEZE_NOTHING,
     MAX_SEED,
+    NO_BALANCE,
     OPTIMIZERS,
     PRECISIONS,
     SCHEDULES,
@@ -61,6 +70,24 @@ class Freeze(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return value
 
 
+class ClassWeights(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Weights of the classes in the loss."""
+
+    name = "none|balanced|NAME=W,…"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the weights, in the order of their names."""
+        if value in (NO_WEIGHTS, BALANCED):
+            return value
+        try:
+            weights = parse_class_weights(value)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+        if not weights:
+            self.fail("no weight is given.", param, ctx)
+        return write_class_weights(weights)
+
+
 _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "network": ("--network", click.Choice(tuple(NETWORKS)), f"Network to train ({_NETWORKS})."),
     "size": (
@@ -82,6 +109,19 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
         "Decay of the weights' moving average; 0 turns it off.",
     ),
     "augmentation": ("--augmentation", click.Choice(tuple(AUGMENTATIONS)), "Augmentation."),
+    "balance": (
+        "--balance",
+        click.Choice(BALANCES),
+        "Copies of faces of rare classes: full makes every class as large as the largest, sqrt "
+        "as large as the geometric mean of itself and the largest, none makes no copies.",
+    ),
+    "class_weights": (
+        "--class-weights",
+        ClassWeights(),
+        "Weight of each class in the loss, without copies (--balance none): balanced is n / "
+        "(classes × faces of the class). Weights are scaled to a mean of 1 over the training "
+        "faces; a class that is not named has 1 before that.",
+    ),
     "vote_weight": ("--vote-weight", _CHANCE, "Part of each target that --votes give."),
     "teacher_weight": (
         "--teacher-weight",
@@ -143,8 +183,8 @@ _GROUPS = {
     "Output": ("output", "resume", "overwrite"),
     "Training": (
         *("epochs", "batch_size", "learning_rate", "optimizer", "schedule", "warmup"),
-        *("weight_decay", "label_smoothing", "averaging", "augmentation", "vote_weight"),
-        *("teacher_weight", "seed"),
+        *("weight_decay", "label_smoothing", "averaging", "augmentation", "balance", "no_balance"),
+        *("class_weights", "vote_weight", "teacher_weight", "seed"),
     ),
     "Speed": ("device", "precision", "threads"),
 }
@@ -188,6 +228,7 @@ _GROUPS = {
     "emotion-infer --faces does.",
 )
 @_recipe_options
+@click.option("--no-balance", is_flag=True, help="The same as --balance none.")
 @click.option(
     "--drop-duplicates",
     is_flag=True,
@@ -257,6 +298,7 @@ def main(
     each_class: tuple[str, ...],
     validation: Path | None,
     faces: bool,
+    no_balance: bool,
     drop_duplicates: bool,
     device: str,
     threads: int | None,
@@ -285,6 +327,7 @@ def main(
     if resume and overwrite:
         raise click.UsageError("--resume goes on with a run, --overwrite replaces it: choose one.")
     names = _classes(classes, each_class)
+    _choose_balance(context, choices, names, no_balance=no_balance)
     if teacher and not _given(context, "teacher_weight"):
         choices["teacher_weight"] = 0.5
     for source, weight, flag in (
@@ -391,6 +434,38 @@ def _classes(listed: str | None, each: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _choose_balance(
+    context: click.Context,
+    choices: dict[str, Any],
+    classes: tuple[str, ...],
+    *,
+    no_balance: bool,
+) -> None:
+    """Refuse choices about class balance that exclude each other; set ``none`` where implied."""
+    given = _given(context, "balance")
+    if no_balance:
+        if given and choices["balance"] != NO_BALANCE:
+            raise click.UsageError(
+                f"--no-balance is --balance none, and --balance {choices['balance']} makes "
+                f"copies: choose one."
+            )
+        choices["balance"] = NO_BALANCE
+    weights = choices["class_weights"]
+    if weights == NO_WEIGHTS:
+        return
+    if given and choices["balance"] != NO_BALANCE:
+        raise click.UsageError(
+            f"--class-weights would weight the classes a second time, after the copies of "
+            f"--balance {choices['balance']}; use --balance none with it."
+        )
+    choices["balance"] = NO_BALANCE
+    if classes and classes != ("all",):
+        try:
+            check_class_weights(weights, classes)
+        except ValueError as error:
+            raise click.UsageError(f"--class-weights: {error}.") from error
+
+
 def _start_defaults(
     context: click.Context, start_from: tuple[Path, ...], choices: dict[str, Any]
 ) -> None:
@@ -405,11 +480,15 @@ def _start_defaults(
             choices[field] = value
 
 
+# Further options that set a field of the recipe.
+_ALSO_GIVES = {"classes": ("each_class",), "balance": ("no_balance",)}
+
+
 def _refuse_changes(context: click.Context, asked: Recipe, stored: Recipe) -> None:
     """A resumed run keeps its recipe; an option that asks for another one is wrong usage."""
     for field, value in stored.to_dict().items():
         wanted = asked.to_dict()[field]
-        given = _given(context, field) or (field == "classes" and _given(context, "each_class"))
+        given = any(_given(context, name) for name in (field, *_ALSO_GIVES.get(field, ())))
         if wanted == ["all"]:
             continue  # the run knows which these are; other pictures are refused later on
         if given and wanted != value:

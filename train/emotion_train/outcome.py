@@ -18,6 +18,7 @@ from emotion_runtime import __version__
 from emotion_runtime.preprocessing import read_face
 from emotion_runtime.probe import draw_probe
 from emotion_train.average_faces import average_faces
+from emotion_train.balance import BalanceTable
 from emotion_train.checkpoint import BEST, load_checkpoint
 from emotion_train.confidence import THRESHOLDS, Coverage, choose_threshold, cover
 from emotion_train.dataset import Dataset
@@ -56,6 +57,7 @@ class Outcome:
         with_test: Measure on the test set; trials leave it alone.
         origin: Lines of the report that say where the weights come from; None for those of a
             recipe and its best epoch.
+        balance: Which classes got copies; None for every class as large as the largest.
         sources: What else is to be told of the training in the checkpoint: digests, no paths.
     """
 
@@ -69,6 +71,7 @@ class Outcome:
     coverage: float
     with_test: bool
     origin: Mapping[str, str] | None = None
+    balance: BalanceTable | None = None
     sources: Mapping[str, Any] = field(default_factory=dict)
 
     def complete(self, folder: Path) -> dict[str, Any]:
@@ -105,6 +108,7 @@ class Outcome:
             list(evaluated.values()),
             coverage,
             facts,
+            self.balance,
         )
         replace(
             best,

@@ -176,8 +176,7 @@ def plot_classes(table: BalanceTable, classes: Sequence[str], path: Path) -> Non
         axes.bar(classes, table.original, color=BLUE, label="original")
         if copies:
             axes.bar(
-                classes, table.augmented, bottom=table.original, color=ORANGE,
-                label="augmented copies",
+                classes, table.copies, bottom=table.original, color=ORANGE, label="copies",
             )  # fmt: skip
         heights = table.total if copies else table.original
         for place, height in enumerate(heights):

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from emotion_runtime.labels import check_labels
+from emotion_train.class_weights import BALANCED, NO_WEIGHTS, parse_class_weights
 from emotion_train.networks import NETWORKS
 
 VALIDATION_PER_CLASS = 46
@@ -14,6 +15,8 @@ FREEZE_FEATURES = "features"
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "constant")
+FULL, SQRT, NO_BALANCE = "full", "sqrt", "none"
+BALANCES = (FULL, SQRT, NO_BALANCE)
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SIZES = (32, 256)  # pixels
 MAX_SEED = 2**32 - 1
@@ -22,6 +25,7 @@ _CHOICES = {
     "network": tuple(NETWORKS),
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
+    "balance": BALANCES,
     "precision": PRECISIONS,
 }
 _MOST = 10**9
@@ -60,6 +64,10 @@ class Recipe:
         label_smoothing: Part of each target spread over all classes, 0 to 1.
         averaging: Decay of the exponential moving average of the weights; 0 turns it off.
         augmentation: A name in `emotion_train.augmentation.AUGMENTATIONS`.
+        balance: Copies of rare classes: ``full`` makes every class as large as the largest,
+            ``sqrt`` goes half of the way (the geometric mean), ``none`` makes no copies.
+        class_weights: Weight of each class in the loss: ``none``, ``balanced`` or
+            ``NAME=W,NAME=W``; without copies alone.
         vote_weight: Part of each target that annotators' votes give, 0 to 1; pictures that most
             of them could not use are left out.
         teacher_weight: Part of what then is the target that a teacher gives, 0 to 1.
@@ -88,6 +96,8 @@ class Recipe:
     label_smoothing: float = 0.1
     averaging: float = 0.999
     augmentation: str = "strong"
+    balance: str = FULL
+    class_weights: str = NO_WEIGHTS
     vote_weight: float = 0.0
     teacher_weight: float = 0.0
     seed: int = 0
@@ -132,6 +142,8 @@ def _check_value(name: str, value: Any, default: Any) -> None:
     right = isinstance(value, kinds) and isinstance(value, bool) == isinstance(default, bool)
     if right and name == "freeze":
         right = is_freeze(value)
+    if right and name == "class_weights":
+        right = is_class_weights(value)
     if right and name in _CHOICES:
         right = value in _CHOICES[name]
     if right and name in _RANGES:
@@ -146,3 +158,13 @@ def is_freeze(value: str) -> bool:
     return value in (FREEZE_NOTHING, FREEZE_FEATURES) or (
         value.isascii() and value.isdigit() and len(value) <= 3 and int(value) > 0
     )
+
+
+def is_class_weights(value: str) -> bool:
+    """Return whether a text gives class weights: ``none``, ``balanced`` or ``NAME=W,…``."""
+    if value in (NO_WEIGHTS, BALANCED):
+        return True
+    try:
+        return bool(parse_class_weights(value))
+    except ValueError:
+        return False

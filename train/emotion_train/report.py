@@ -17,7 +17,7 @@ from emotion_runtime.atomic import replacing
 from emotion_runtime.evaluate.metrics import Metrics, wilson_interval
 from emotion_runtime.text_width import display_width, right
 from emotion_train import plots
-from emotion_train.balance import balance_table
+from emotion_train.balance import BalanceTable, balance_table
 from emotion_train.confidence import Coverage
 from emotion_train.dataset import Dataset
 from emotion_train.evaluation import measure
@@ -81,6 +81,7 @@ def write_report(
     evaluated: Sequence[Evaluated],
     coverage: Sequence[Coverage],
     facts: dict[str, Any],
+    balance: BalanceTable | None = None,
 ) -> dict[str, Any]:
     """Write the report.
 
@@ -93,6 +94,7 @@ def write_report(
         evaluated: Answers on each split; the first is the one reported on in full.
         coverage: What confidence thresholds do, on held-out faces.
         facts: Further lines of the report, name → value.
+        balance: Which classes got copies; None for every class as large as the largest.
 
     Returns:
         What stands in ``metrics.json``.
@@ -117,11 +119,11 @@ def write_report(
         pictures[1:1] = ["loss", "accuracy"]
     plots.plot_metrics(metrics, classes, main.split, folder / "metrics.png")
     plots.plot_predictions(main.faces, chances, classes, folder / "predictions.png")
-    table = balance_table(dataset.train, len(classes))
+    table = balance_table(dataset.train, len(classes)) if balance is None else balance
     plots.plot_classes(table, classes, folder / "classes.png")
     plots.plot_coverage(coverage, folder / "coverage.png")
     _write(folder / "metrics.json", json.dumps(figures, indent=2) + "\n")
-    _write(folder / "report.md", _markdown(dataset, figures, main.split, facts, pictures))
+    _write(folder / "report.md", _markdown(dataset, table, figures, main.split, facts, pictures))
     return figures
 
 
@@ -183,7 +185,7 @@ def describe_interval(figures: dict[str, Any]) -> str:
 
 
 def prediction_warnings(figures: dict[str, Any], split: str) -> list[str]:
-    """Describe classes that the network never predicts, without a full stop.
+    """Describe classes that the network never predicts, or never rightly, without a full stop.
 
     Args:
         figures: Of the split, as in ``metrics.json``.
@@ -199,15 +201,22 @@ def prediction_warnings(figures: dict[str, Any], split: str) -> list[str]:
     ]
     if len(predicted) == 1 and figures["never_predicted"]:
         return [f"the network predicts only {predicted[0]!r}, on all {split} pictures"]
-    return [
+    warnings = [
         f"the network never predicts {name!r}, which {figures['classes'][name]['support']:,} "
         f"{split} pictures show"
         for name in figures["never_predicted"]
+    ]
+    return warnings + [
+        f"the network recognises none of the {row['support']:,} {split} pictures of {name!r} "
+        f"(recall 0), though it predicts {name!r} for others"
+        for name, row in figures["classes"].items()
+        if row["support"] and row["recall"] == 0 and name not in figures["never_predicted"]
     ]
 
 
 def _markdown(
     dataset: Dataset,
+    balance: BalanceTable,
     figures: dict[str, Any],
     split: str,
     facts: dict[str, Any],
@@ -236,7 +245,7 @@ def _markdown(
     lines += ["", "## Confidence", "", *confidence_table(figures["confidence"])]
     lines += ["", "## The run", ""]
     lines += [f"- {name}: {value}" for name, value in facts.items()]
-    lines += ["", "```", class_table(dataset), "```", "", str(dataset.audit) + ".", ""]
+    lines += ["", "```", class_table(dataset, balance), "```", "", str(dataset.audit) + ".", ""]
     if dataset.skipped:
         lines += [f"{len(dataset.skipped):,} pictures could not be read and were left out.", ""]
     if dataset.passed_over:
@@ -293,13 +302,19 @@ def _percent(figure: float | None) -> str:
     return "–" if figure is None else f"{figure:.2%}"
 
 
-def class_table(dataset: Dataset) -> str:
-    """Lay out the faces of every split by class, as printed before training."""
+def class_table(dataset: Dataset, balance: BalanceTable | None = None) -> str:
+    """Lay out the faces of every split by class, as printed before training.
+
+    Args:
+        dataset: The splits.
+        balance: Which classes get copies; None for every class as large as the largest.
+    """
     classes = len(dataset.classes)
-    balance = balance_table(dataset.train, classes)
+    if balance is None:
+        balance = balance_table(dataset.train, classes)
     rows: list[tuple[str, NDArray[np.int64]]] = [
         ("train", balance.total),
-        ("  augmented", balance.augmented),
+        ("  copies", balance.copies),
         ("validation", dataset.validation.counts(classes)),
     ]
     if len(dataset.holdout):
@@ -312,6 +327,11 @@ def class_table(dataset: Dataset) -> str:
         values = [*counts, counts.sum()]
         lines.append(
             f"{name:<11}" + "".join(f"{v:>{w},}" for v, w in zip(values, widths, strict=True))
+        )
+    if moved := int((balance.labels != dataset.train.labels).sum()):
+        lines.append(
+            f"(train: each picture under the class that has most of its target, which is not its "
+            f"label for {moved:,} of them)"
         )
     return "\n".join(lines)
 

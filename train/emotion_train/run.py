@@ -15,7 +15,9 @@ import torch
 
 from emotion_runtime.cpus import usable_cpus
 from emotion_runtime.errors import EmotionEdgeError
+from emotion_train.balance import BalanceTable, balance_table
 from emotion_train.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
+from emotion_train.class_weights import check_class_weights
 from emotion_train.cpu_features import lacks_fast
 from emotion_train.data_checks import list_warnings, require_every_class
 from emotion_train.data_table import data_table
@@ -114,6 +116,10 @@ class Run:
             faces=recipe.faces,
             validation=self.validation,
         )
+        try:
+            check_class_weights(recipe.class_weights, dataset.classes)
+        except ValueError as error:
+            raise RunError(f"--class-weights: {error}.") from error
         recipe = replace(
             recipe,
             classes=dataset.classes,
@@ -121,13 +127,14 @@ class Run:
         )
         votes = None if self.votes is None else Votes(self.votes, dataset.classes)
         dataset = self._with_votes(dataset, votes, recipe)
+        targets = self._targets(dataset, recipe, votes)
+        balance = balance_table(dataset.train, len(dataset.classes), recipe.balance, targets)
         warnings = list_warnings(dataset, recipe.holdout)
         if self.place.is_first:
-            self._introduce(dataset, warnings)
+            self._introduce(dataset, balance, warnings)
         if votes is not None and dataset.test is not None:
             votes.majority(dataset.test)  # fail now, not in hours
         self._limit_threads()
-        targets = self._targets(dataset, recipe, votes)
         teacher = self._teacher(recipe, dataset)
         last = self.folder / LAST if resume and (self.folder / LAST).exists() else None
         initial = self._initial(dataset, recipe) if last is None else None
@@ -137,6 +144,12 @@ class Run:
                 f"network {recipe.network}: {_parameters(trainer)}, "
                 f"{trainer.multiply_adds / 1e6:.2f} M multiply-adds a face"
             )
+            if trainer.class_weights is not None:
+                weights = zip(dataset.classes, trainer.class_weights.tolist(), strict=True)
+                self.say(
+                    "no copies of rare classes; class weights of the loss: "
+                    + ", ".join(f"{name} {weight:.3g}" for name, weight in weights)
+                )
             if trainer.transferred is not None:
                 names = ", ".join(map(str, self.start_from))
                 self.say(f"start from {names}: {trainer.transferred}")
@@ -186,6 +199,7 @@ class Run:
             others,
             self.coverage,
             self.with_test,
+            balance=trainer.balance,
             sources={
                 "votes_sha256": None if options.votes is None else options.votes.sha256,
                 "teachers_sha256": [one.sha256 for one in options.teachers],
@@ -401,7 +415,7 @@ class Run:
                 f"and the held-out figures be too good"
             )
 
-    def _introduce(self, dataset: Dataset, warnings: list[str]) -> None:
+    def _introduce(self, dataset: Dataset, balance: BalanceTable, warnings: list[str]) -> None:
         for line in dataset.notes:
             self.say(line)
         for line in dataset.skipped[:10]:
@@ -413,7 +427,7 @@ class Run:
         for line in warnings:
             self.say(f"warning: {line}")
         self.show(data_table(dataset) + "\n")
-        self.show(class_table(dataset))
+        self.show(class_table(dataset, balance))
         self.show(str(dataset.audit))
         if dataset.skipped:
             self.show(f"skipped: {len(dataset.skipped):,} pictures could not be used")

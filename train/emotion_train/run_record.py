@@ -134,6 +134,11 @@ def read_record(folder: Path) -> RunRecord:
                 f"its recipe, which this one does not have; go on with that version, or begin "
                 f"anew."
             )
+        if values["recipe"].get("vote_weight") and "balance" not in values["recipe"]:
+            raise RunError(
+                f"{folder}: begun by an older emotion-edge, which copied faces by their labels, "
+                f"and this one does by the votes; go on with that version, or begin a new run."
+            )
         if values["recipe"].get("augmentation") not in (None, *AUGMENTATIONS):
             raise ValueError("an augmentation that there is not")
         versions = values.get("tool_versions")

@@ -18,8 +18,10 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from emotion_runtime.atomic import replacing
+from emotion_train.balance import balance_table
 from emotion_train.batches import AugmentedBatches, EpochBatches
 from emotion_train.checkpoint import BEST, LAST, Checkpoint
+from emotion_train.class_weights import class_weights
 from emotion_train.dataset import Dataset
 from emotion_train.distributed import Place, sum_over_processes
 from emotion_train.errors import RunError
@@ -62,6 +64,9 @@ class Trainer:
             asked = torch.from_numpy(dataset.train.pixels[:64, None]).to(place.device)
             self.digest = hashlib.sha256(self.digest.encode() + teacher.digest(asked)).hexdigest()
         self.dataset, self.recipe, self.place = dataset, recipe, place
+        self.balance = balance_table(dataset.train, len(dataset.classes), recipe.balance, targets)
+        weights = class_weights(recipe.class_weights, dataset.classes, targets)
+        self.class_weights = None if weights is None else torch.from_numpy(weights).to(place.device)
         self.batches = EpochBatches(
             dataset.train,
             len(dataset.classes),
@@ -69,6 +74,7 @@ class Trainer:
             recipe.seed,
             rank=place.rank,
             world_size=place.world_size,
+            table=self.balance,
         )
         self.augmented = AugmentedBatches(
             dataset.train, targets, recipe.augmentation, self.batches, place.device
@@ -138,14 +144,14 @@ class Trainer:
         )
         started = time.perf_counter()
         for number, (pixels, targets, total) in enumerate(bar):
-            summed += self._step(network, pixels, targets, total)
+            summed += self.take_step(network, pixels, targets, total)
             seen += total
             if number % 20 == 19 and not bar.disable:
                 rate = seen / (time.perf_counter() - started)
                 bar.set_postfix_str(f"loss {summed.item() / seen:.3f}, {rate:,.0f} images/s")
         return sum_over_processes(summed.item(), self.place) / self.batches.faces_per_epoch
 
-    def _step(self, network: nn.Module, pixels: Tensor, targets: Tensor, total: int) -> Tensor:
+    def take_step(self, network: nn.Module, pixels: Tensor, targets: Tensor, total: int) -> Tensor:
         """Take one step; return the summed loss of this process's share."""
         device = self.place.device
         pixels = pixels.to(memory_format=torch.channels_last)
@@ -155,7 +161,11 @@ class Trainer:
             if self.teacher is not None:
                 targets = targets.lerp(self.teacher.answer(pixels), self.recipe.teacher_weight)
         loss = nn.functional.cross_entropy(
-            logits.float(), targets, label_smoothing=self.recipe.label_smoothing, reduction="sum"
+            logits.float(),
+            targets,
+            weight=self.class_weights,
+            label_smoothing=self.recipe.label_smoothing,
+            reduction="sum",
         )
         # Summed and divided by the whole batch: right also where the shares differ by one face.
         self.optimizer.zero_grad(set_to_none=True)
