@@ -180,7 +180,7 @@ _GROUPS = {
         *("drop_duplicates", "no_test", "votes"),
     ),
     "Model": ("network", "size", "start_from", "freeze", "teacher", "coverage"),
-    "Output": ("output", "resume", "overwrite"),
+    "Output": ("output", "resume", "overwrite", "tensorboard"),
     "Training": (
         *("epochs", "batch_size", "learning_rate", "optimizer", "schedule", "warmup"),
         *("weight_decay", "label_smoothing", "averaging", "augmentation", "balance", "no_balance"),
@@ -282,8 +282,19 @@ _GROUPS = {
     "threshold, below which the label is uncertain; 1 sets none.",
 )
 @moved_option("--answered", "--coverage", type=float)
-@click.option("--resume", is_flag=True, help="Go on with the run in RUN_DIR after its last epoch.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the run in RUN_DIR after its last epoch; with another --epochs, by the "
+    "learning-rate schedule of that many epochs.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the run in RUN_DIR.")
+@click.option(
+    "--tensorboard",
+    is_flag=True,
+    help="Write the figures of each epoch to RUN_DIR/tensorboard as well, for TensorBoard (extra: "
+    "tensorboard). A resumed run goes on with it.",
+)
 @version_option("emotion-train")
 @quiet_option
 @verbose_option
@@ -309,6 +320,7 @@ def main(
     coverage: float,
     resume: bool,
     overwrite: bool,
+    tensorboard: bool,
     quiet: bool,
     verbose: bool,
     **choices: Any,
@@ -339,6 +351,8 @@ def main(
     if choices["freeze"] != FREEZE_NOTHING and not start_from and not resume:
         raise click.UsageError("--freeze needs --start-from: fresh weights are not worth keeping.")
     require("train")
+    if tensorboard:
+        require("tensorboard", "--tensorboard")
     inputs: list[Path | str] = [data, *start_from, *teacher]
     inputs += [path for path in (votes, validation) if path is not None]
     if overwrite and output is not None:
@@ -375,6 +389,8 @@ def main(
             if place.is_first or resume:
                 stored = prepare_folder(folder, resume=resume, overwrite=overwrite)
             if stored is not None:
+                if _given(context, "epochs"):
+                    stored = _extended(stored, recipe.epochs, folder)
                 _refuse_changes(context, recipe, stored.recipe)
                 recipe = stored.recipe
                 options = _resumed(context, options, stored, say if place.is_first else None)
@@ -386,6 +402,7 @@ def main(
                 show=(lambda _: None) if quiet else show,
                 threads=threads,
                 progress=not quiet,
+                tensorboard=tensorboard,
                 **options,
             ).train(recipe, resume=stored, overwrite=overwrite)
             if place.is_first and not quiet:
@@ -478,6 +495,36 @@ def _start_defaults(
     for field, value in (("network", start.network), ("size", start.size)):
         if not _given(context, field):
             choices[field] = value
+
+
+def _extended(stored: RunRecord, epochs: int, folder: Path) -> RunRecord:
+    """Return the record of a run that goes on to another number of epochs than it was begun with.
+
+    Raises:
+        click.UsageError: More epochs are done already.
+    """
+    if epochs == stored.recipe.epochs:
+        return stored
+    from dataclasses import replace
+
+    from emotion_train.checkpoint import LAST, load_checkpoint
+    from emotion_train.run_record import Extension
+
+    last = folder / LAST
+    done = load_checkpoint(last).training.get("epoch") if last.exists() else 0
+    if not isinstance(done, int):
+        return stored  # a damaged file, which is refused where it is read
+    if epochs < done:
+        raise click.UsageError(
+            f"the run has done {done} epochs already: --epochs {epochs} cannot end it earlier; "
+            f"name {done} or more."
+        )
+    change = Extension(done, stored.recipe.epochs, epochs)
+    return replace(
+        stored,
+        recipe=replace(stored.recipe, epochs=epochs),
+        extensions=(*stored.extensions, change),
+    )
 
 
 # Further options that set a field of the recipe.

@@ -57,6 +57,7 @@ class Outcome:
         with_test: Measure on the test set; trials leave it alone.
         origin: Lines of the report that say where the weights come from; None for those of a
             recipe and its best epoch.
+        extensions: How the number of epochs was changed, one text each.
         balance: Which classes got copies; None for every class as large as the largest.
         sources: What else is to be told of the training in the checkpoint: digests, no paths.
     """
@@ -71,6 +72,7 @@ class Outcome:
     coverage: float
     with_test: bool
     origin: Mapping[str, str] | None = None
+    extensions: Sequence[str] = ()
     balance: BalanceTable | None = None
     sources: Mapping[str, Any] = field(default_factory=dict)
 
@@ -94,6 +96,7 @@ class Outcome:
             "network": f"{recipe.network}, {parameter_count(network):,} parameters, "
             f"{multiply_adds(network) / 1e6:.2f} M multiply-adds a face",
             **self._origin(),
+            **({"extended": "; ".join(self.extensions)} if self.extensions else {}),
             "temperature": f"{temperature:.3f}",
             "confidence threshold": f"{threshold:.2f}",
             "tools": ", ".join(f"{k} {v}" for k, v in tool_versions().items()),

@@ -28,11 +28,11 @@ _CHOICES = {
     "balance": BALANCES,
     "precision": PRECISIONS,
 }
-_MOST = 10**9
+MAX_COUNT = 10**9  # of epochs, faces and the like
 _RANGES: dict[str, tuple[float, float]] = {
     "size": SIZES,
-    "epochs": (1, _MOST),
-    "batch_size": (1, _MOST),
+    "epochs": (1, MAX_COUNT),
+    "batch_size": (1, MAX_COUNT),
     "learning_rate": (0, 1e12),
     "warmup": (0, 1),
     "weight_decay": (0, 1e12),
@@ -41,7 +41,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "vote_weight": (0, 1),
     "teacher_weight": (0, 1),
     "seed": (0, MAX_SEED),
-    "validation_per_class": (0, _MOST),
+    "validation_per_class": (0, MAX_COUNT),
     "holdout": (0, 0.9),
 }
 

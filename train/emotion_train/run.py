@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import torch
 
 from emotion_runtime.cpus import usable_cpus
 from emotion_runtime.errors import EmotionEdgeError
+from emotion_runtime.extras import missing_message, missing_module
 from emotion_train.balance import BalanceTable, balance_table
 from emotion_train.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
 from emotion_train.class_weights import check_class_weights
@@ -43,6 +46,7 @@ from emotion_train.run_record import (
 from emotion_train.source import VOTED_OUT
 from emotion_train.targets import Targets, label_targets, mix
 from emotion_train.teacher import Teacher, load_member
+from emotion_train.tensorboard import TENSORBOARD, open_event_files
 from emotion_train.training import HISTORY, Trainer
 from emotion_train.transfer import blend, load_start
 from emotion_train.votes import Votes
@@ -70,6 +74,7 @@ class Run:
         say: Takes messages for a person.
         show: Takes results: the table of the classes, the closing figures.
         progress: Show bars on a terminal.
+        tensorboard: Write event files for TensorBoard into the run folder.
     """
 
     data: Path
@@ -85,6 +90,7 @@ class Run:
     with_test: bool = True
     threads: int | None = None
     progress: bool = True
+    tensorboard: bool = False
 
     def train(
         self, recipe: Recipe, *, resume: RunRecord | None = None, overwrite: bool = False
@@ -154,6 +160,9 @@ class Run:
                 names = ", ".join(map(str, self.start_from))
                 self.say(f"start from {names}: {trainer.transferred}")
         record = self._record(recipe, dataset, trainer)
+        if resume is not None:
+            record = replace(record, extensions=resume.extensions)
+            trainer.extensions = resume.extensions
         self._warn_of_slow_precision(trainer.precision)
         if resume is not None:
             self._require_same(resume, record, started=last is not None)
@@ -168,7 +177,8 @@ class Run:
             if overwrite:
                 clear(self.folder)
             record.save(self.folder)
-        trainer.train(self.folder, self.say, progress=self.progress)
+        with self._event_files(trainer, resumed=last is not None):
+            trainer.train(self.folder, self.say, progress=self.progress)
         if not self.place.is_first:
             return {}
         return self._report(dataset, trainer, votes, record.options or Options())
@@ -200,6 +210,7 @@ class Run:
             self.coverage,
             self.with_test,
             balance=trainer.balance,
+            extensions=tuple(map(str, trainer.extensions)),
             sources={
                 "votes_sha256": None if options.votes is None else options.votes.sha256,
                 "teachers_sha256": [one.sha256 for one in options.teachers],
@@ -333,8 +344,47 @@ class Run:
             raise RunError(f"{last}: its state does not fit the run; begin a new one.") from error
         if self.place.is_first:
             self.say(f"resuming after epoch {done}")
+            self._tell_extension(trainer)
             if done == trainer.recipe.epochs:
-                self.say("all epochs are done: the report alone is made anew")
+                self.say(
+                    f"all epochs are done: the report alone is made anew (--epochs N, more than "
+                    f"{done}, goes on with the training)"
+                )
+
+    def _tell_extension(self, trainer: Trainer) -> None:
+        """Tell the rate at which a run goes on whose number of epochs has just been changed."""
+        done = len(trainer.history)
+        if done and trainer.extensions and trainer.extensions[-1].after == done:
+            before = trainer.history[-1]["learning_rate"]
+            now = trainer.optimizer.param_groups[0]["lr"]
+            self.say(
+                f"{trainer.extensions[-1]}: the learning rate was {before:.2g} and goes on at "
+                f"{now:.2g}"
+            )
+
+    @contextmanager
+    def _event_files(self, trainer: Trainer, *, resumed: bool) -> Iterator[None]:
+        """Let TensorBoard's event files follow the training, where they are wanted.
+
+        Args:
+            trainer: What is about to train.
+            resumed: A run goes on; where it wrote event files, it writes more of them.
+        """
+        begun = resumed and (self.folder / TENSORBOARD).is_dir()
+        if not self.place.is_first or not (self.tensorboard or begun):
+            yield
+            return
+        if (missing := missing_module("tensorboard")) is not None:
+            self.say(
+                f"warning: no further event files: "
+                f"{missing_message('TensorBoard', missing, 'tensorboard')}"
+            )
+            yield
+            return
+        with open_event_files(self.folder, trainer.history) as events:
+            trainer.follow = events.add
+            self.say(f"curves: tensorboard --logdir {shlex.quote(str(self.folder / TENSORBOARD))}")
+            yield
 
     def _warn_of_slow_precision(self, precision: torch.dtype) -> None:
         """Warn where the CPU has no arithmetic of the precision, and computes it in float."""
@@ -455,7 +505,8 @@ def clear(folder: Path) -> None:
     """Remove an earlier run."""
     for name in (RUN, HISTORY, BEST, LAST):
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / REPORT, ignore_errors=True)
+    for name in (REPORT, TENSORBOARD):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _digest(faces: Faces) -> str:

@@ -14,7 +14,7 @@ from emotion_runtime.errors import shown
 from emotion_train.augmentation import AUGMENTATIONS
 from emotion_train.errors import RunError
 from emotion_train.held_out_draw import BY_NAME
-from emotion_train.recipe import Recipe
+from emotion_train.recipe import MAX_COUNT, Recipe
 
 RUN = "run.json"
 _MAX_BYTES = 1 << 20
@@ -75,6 +75,35 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Extension:
+    """Another number of epochs for a run that was begun: longer, or ended earlier.
+
+    Attributes:
+        after: Epochs that were done when the number was changed.
+        planned: Epochs that the run had before.
+        epochs: Epochs that it has since; the learning-rate schedule was planned anew over them.
+    """
+
+    after: int
+    planned: int
+    epochs: int
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Extension:
+        """Undo `dataclasses.asdict`; raises KeyError, TypeError or ValueError on anything else."""
+        numbers = [values[name] for name in ("after", "planned", "epochs")]
+        if not all(type(number) is int and 0 <= number <= MAX_COUNT for number in numbers):
+            raise ValueError("numbers of epochs that no run can have")
+        return cls(*numbers)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.epochs} epochs instead of {self.planned} since epoch {self.after}, with the "
+            f"learning-rate schedule planned anew over {self.epochs}"
+        )
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """What a run was begun with.
 
@@ -87,6 +116,7 @@ class RunRecord:
         precision: The arithmetic that ``auto`` became, such as ``fp32``.
         tool_versions: Of the packages that decide what a run learns.
         held_out_draw: How held-out pictures are drawn.
+        extensions: Each change of the number of epochs, the earliest first.
     """
 
     data: str
@@ -97,6 +127,7 @@ class RunRecord:
     precision: str | None = None
     tool_versions: dict[str, str] | None = None
     held_out_draw: str = BY_NAME
+    extensions: tuple[Extension, ...] = ()
 
     def save(self, folder: Path) -> None:
         """Write ``run.json``; paths stay there, outside of the checkpoint."""
@@ -150,6 +181,7 @@ def read_record(folder: Path) -> RunRecord:
             Options.from_dict(values["options"]) if values.get("options") else None,
             **texts,
             tool_versions=versions,
+            extensions=tuple(map(Extension.from_dict, values.get("extensions") or ())),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise RunError(f"{path}: damaged, the run cannot be resumed.") from error

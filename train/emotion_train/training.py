@@ -6,6 +6,7 @@ import csv
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from emotion_train.held_out_draw import BY_NAME
 from emotion_train.networks import build_network
 from emotion_train.networks.face_network import FaceNetwork, multiply_adds
 from emotion_train.recipe import Recipe
+from emotion_train.run_record import Extension
 from emotion_train.schedule import build_optimizer, build_schedule
 from emotion_train.targets import Targets, label_targets
 from emotion_train.teacher import Teacher
@@ -43,7 +45,13 @@ Row = dict[str, float]
 
 
 class Trainer:
-    """One run of a recipe on a dataset; `train` goes from wherever it stands to the last epoch."""
+    """One run of a recipe on a dataset; `train` goes from wherever it stands to the last epoch.
+
+    Attributes:
+        history: One row for each epoch that is done.
+        extensions: Each change of the number of epochs so far, the earliest first.
+        follow: Is given the row of each epoch, before the epoch counts as done.
+    """
 
     def __init__(
         self,
@@ -98,6 +106,8 @@ class Trainer:
             enabled=place.device.type == "cuda" and self.precision is torch.float16
         )
         self.history: list[Row] = []
+        self.extensions: tuple[Extension, ...] = ()
+        self.follow: Callable[[Row], None] = lambda _: None
 
     @property
     def best(self) -> Row:
@@ -192,6 +202,7 @@ class Trainer:
         chosen = "holdout" if "holdout" in held_out else "validation"
         row |= {f"selection_{what}": row[f"{chosen}_{what}"] for what in ("loss", "accuracy")}
         self.history.append(row)
+        self.follow(row)
         # history.csv before last.pt: a kill in between repeats the epoch, and nothing is missing.
         with replacing(run_dir / HISTORY) as path, path.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(row))
@@ -231,6 +242,7 @@ class Trainer:
                 "faces": self.dataset.train.counts(len(self.dataset.classes)).tolist(),
                 "world_size": self.place.world_size,
                 "started_from": self.started_from,
+                "extensions": [asdict(one) for one in self.extensions],
             },
             multiply_adds=self.multiply_adds,
         )
@@ -263,6 +275,12 @@ class Trainer:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        # The optimiser's state holds the rate of the schedule that the run had before.
+        schedule = self.schedule
+        for group, base, factor in zip(
+            self.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
+        ):
+            group["lr"] = base * factor(schedule.last_epoch)
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self.history = list(state["history"])
