@@ -182,9 +182,17 @@ _GROUPS = {
     "Model": ("network", "size", "start_from", "freeze", "teacher", "coverage"),
     "Output": ("output", "resume", "overwrite", "tensorboard"),
     "Training": (
-        *("epochs", "batch_size", "learning_rate", "optimizer", "schedule", "warmup"),
-        *("weight_decay", "label_smoothing", "averaging", "augmentation", "balance", "no_balance"),
-        *("class_weights", "vote_weight", "teacher_weight", "seed"),
+        *(
+            "epochs",
+            "batch_size",
+            "learning_rate",
+            "find_learning_rate",
+            "optimizer",
+            "schedule",
+            "warmup",
+        ),
+        *("warmup", "weight_decay", "label_smoothing", "averaging", "augmentation", "balance"),
+        *("no_balance", "class_weights", "vote_weight", "teacher_weight", "seed"),
     ),
     "Speed": ("device", "precision", "threads"),
 }
@@ -295,6 +303,13 @@ _GROUPS = {
     help="Write the figures of each epoch to RUN_DIR/tensorboard as well, for TensorBoard (extra: "
     "tensorboard). A resumed run goes on with it.",
 )
+@click.option(
+    "--find-learning-rate",
+    is_flag=True,
+    help="Train no run: raise the learning rate step by step until the loss diverges, and suggest "
+    "one. Its curve goes to RUN_DIR as learning_rate.png and learning_rate.csv.  [default of "
+    "RUN_DIR: runs/NETWORK-learning-rate]",
+)
 @version_option("emotion-train")
 @quiet_option
 @verbose_option
@@ -321,6 +336,7 @@ def main(
     resume: bool,
     overwrite: bool,
     tensorboard: bool,
+    find_learning_rate: bool,
     quiet: bool,
     verbose: bool,
     **choices: Any,
@@ -338,6 +354,11 @@ def main(
     """
     if resume and overwrite:
         raise click.UsageError("--resume goes on with a run, --overwrite replaces it: choose one.")
+    if find_learning_rate and (resume or tensorboard):
+        raise click.UsageError(
+            f"--find-learning-rate trains no run: leave {'--resume' if resume else '--tensorboard'}"
+            f" out."
+        )
     names = _classes(classes, each_class)
     _choose_balance(context, choices, names, no_balance=no_balance)
     if teacher and not _given(context, "teacher_weight"):
@@ -369,14 +390,20 @@ def main(
         "with_test": not no_test,
     }
     folder = output or Path("runs") / recipe.network
+    if find_learning_rate and output is None:
+        folder = folder.with_name(f"{recipe.network}-learning-rate")
     from emotion_train.distributed import joined, restarts
-    from emotion_train.run import Run, prepare_folder
+    from emotion_train.run import Run, prepare_folder, prepare_search_folder
     from emotion_train.run_record import RUN
 
     if overwrite:
         refuse_inputs_within(folder, inputs)
     raise_on_signals()
-    if restarts() and (folder / RUN).exists():  # the same command again: it must not begin anew
+    if find_learning_rate:
+        unused = [f"--{name.replace('_', '-')}" for name in _NOT_IN_SEARCH if _given(context, name)]
+        if unused and not quiet:
+            say(f"not used by --find-learning-rate: {', '.join(unused)}")
+    elif restarts() and (folder / RUN).exists():  # the same command again: it must not begin anew
         resume, overwrite = True, False
     try:
         with joined(device) as place:
@@ -385,8 +412,12 @@ def main(
                     f"--batch-size {recipe.batch_size} is smaller than the "
                     f"{place.world_size} processes that share it."
                 )
+            if find_learning_rate and place.is_distributed:
+                raise click.UsageError("--find-learning-rate runs in one process, not in several.")
             stored = None
-            if place.is_first or resume:
+            if find_learning_rate:
+                prepare_search_folder(folder, overwrite=overwrite)
+            elif place.is_first or resume:
                 stored = prepare_folder(folder, resume=resume, overwrite=overwrite)
             if stored is not None:
                 if _given(context, "epochs"):
@@ -394,7 +425,7 @@ def main(
                 _refuse_changes(context, recipe, stored.recipe)
                 recipe = stored.recipe
                 options = _resumed(context, options, stored, say if place.is_first else None)
-            Run(
+            run = Run(
                 data=data,
                 folder=folder,
                 place=place,
@@ -404,7 +435,15 @@ def main(
                 progress=not quiet,
                 tensorboard=tensorboard,
                 **options,
-            ).train(recipe, resume=stored, overwrite=overwrite)
+            )
+            if find_learning_rate:
+                rate = run.find_learning_rate(recipe).suggestion
+                if not quiet:
+                    suggest(
+                        "", "emotion-train", *_repeated(context), "--learning-rate", f"{rate:g}"
+                    )
+                return
+            run.train(recipe, resume=stored, overwrite=overwrite)
             if place.is_first and not quiet:
                 suggest("", "emotion-export", "model.onnx", "--checkpoint", folder)
     except (KeyboardInterrupt, Terminated) as error:
@@ -495,6 +534,29 @@ def _start_defaults(
     for field, value in (("network", start.network), ("size", start.size)):
         if not _given(context, field):
             choices[field] = value
+
+
+# What a run depends on, and the search for its learning rate does not.
+_NOT_IN_SEARCH = (
+    *("learning_rate", "epochs", "schedule", "warmup", "averaging", "coverage", "no_test"),
+)
+_NOT_REPEATED = (
+    *("output", "overwrite", "find_learning_rate", "learning_rate", "quiet", "verbose"),
+)
+
+
+def _repeated(context: click.Context) -> list[str]:
+    """Return the arguments of this command again, without those of the search."""
+    arguments = [str(context.params["data"])]
+    for option in context.command.params:
+        name = option.name
+        if name is None or name in _NOT_REPEATED or not isinstance(option, click.Option):
+            continue
+        if _given(context, name):
+            value = context.params[name]
+            for one in value if option.multiple else (value,):
+                arguments += [option.opts[-1], *([] if option.is_flag else [str(one)])]
+    return arguments
 
 
 def _extended(stored: RunRecord, epochs: int, folder: Path) -> RunRecord:

@@ -17,6 +17,7 @@ from emotion_train.balance import BalanceTable
 from emotion_train.confidence import Coverage
 from emotion_train.evaluation import Metrics
 from emotion_train.faces import Faces
+from emotion_train.rate_finder import RangeTest
 
 # Blue and orange stay apart for colour-blind eyes and in print.
 BLUE, ORANGE, GREEN, RED = "#3b6ea8", "#e08a2e", "#3d8b54", "#c0392b"
@@ -27,6 +28,15 @@ _SPLITS = {"validation": "validation", "holdout": "hold-out"}
 def _save(figure: Figure, path: Path) -> None:
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=_DPI, format="png")
+
+
+def _legend_below(figure: Figure, axes: Axes) -> None:
+    """Put the legend under the axes, where it covers no line."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = min(3, len(labels))
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+    )
 
 
 def _plain(axes: Axes) -> None:
@@ -52,7 +62,7 @@ def plot_loss(history: Sequence[dict[str, float]], best_epoch: int, path: Path) 
         fontsize=8, color="gray",
     )  # fmt: skip
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False)
+    _legend_below(figure, axes)
     _plain(axes)
     _save(figure, path)
 
@@ -63,14 +73,17 @@ def plot_accuracy(history: Sequence[dict[str, float]], best_epoch: int, path: Pa
     axes = figure.subplots()
     epochs = [row["epoch"] for row in history]
     marker = "o" if len(epochs) < 3 else None
+    drawn = []
     for name, colour in (("validation", ORANGE), ("holdout", GREEN)):
         if f"{name}_accuracy" in history[0]:
+            drawn.append(_SPLITS[name])
             values = [100 * row[f"{name}_accuracy"] for row in history]
             axes.plot(epochs, values, color=colour, marker=marker, label=_SPLITS[name])
     axes.axvline(best_epoch, color="gray", linestyle=":", label=f"chosen epoch ({best_epoch})")
-    axes.set(xlabel="epoch", ylabel="accuracy (%)", title="Validation accuracy per epoch")
+    axes.set(xlabel="epoch", ylabel="accuracy (%)")
+    axes.set_title(f"{' and '.join(drawn).capitalize()} accuracy per epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, loc="lower right")
+    _legend_below(figure, axes)
     _plain(axes)
     _save(figure, path)
 
@@ -210,6 +223,27 @@ def plot_coverage(coverage: Sequence[Coverage], path: Path) -> None:
         axes.plot(thresholds, percent, style, color=colour, marker=".", label=name)
     axes.set(xlabel="confidence threshold", ylabel="%", title="Coverage and accuracy")
     axes.set_ylim(0, 102)
-    axes.legend(frameon=False, fontsize=8)
+    _legend_below(figure, axes)
+    _plain(axes)
+    _save(figure, path)
+
+
+def plot_range_test(found: RangeTest, path: Path) -> None:
+    """Draw the loss of a learning-rate range test against the rate."""
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(found.rates, found.losses, color="0.8", linewidth=1, label="loss of each step")
+    axes.plot(found.rates, found.smoothed, color=BLUE, label="moving average")
+    for rate, style, colour, name in (
+        (found.suggestion, "-", GREEN, f"suggested: {found.suggestion:.2g}"),
+        (found.steepest, "--", "gray", f"steepest fall: {found.steepest:.2g}"),
+        (found.lowest, ":", "gray", f"lowest loss: {found.lowest:.2g}"),
+    ):
+        axes.axvline(rate, linestyle=style, color=colour, label=name)
+    low, high = found.smoothed.min(), found.smoothed[: len(found.smoothed) // 2].max()
+    axes.set_ylim(low - 0.15 * (high - low), high + 0.5 * (high - low))  # divergence leaves it
+    axes.set_xscale("log")
+    axes.set(xlabel="learning rate", ylabel="loss (nats)", title="Learning-rate range test")
+    _legend_below(figure, axes)
     _plain(axes)
     _save(figure, path)

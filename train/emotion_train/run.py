@@ -32,6 +32,13 @@ from emotion_train.held_out_draw import BY_NAME
 from emotion_train.layout import refuse_output_within
 from emotion_train.networks.face_network import parameter_count
 from emotion_train.outcome import REPORT, Outcome, tool_versions
+from emotion_train.rate_finder import (
+    RATES_CSV,
+    RATES_PICTURE,
+    RangeTest,
+    find_learning_rate,
+    write_range_test,
+)
 from emotion_train.readers import read_other_classes
 from emotion_train.recipe import Recipe
 from emotion_train.report import class_table
@@ -52,6 +59,15 @@ from emotion_train.transfer import blend, load_start
 from emotion_train.votes import Votes
 
 _PRECISION_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """What is ready to train."""
+
+    dataset: Dataset
+    votes: Votes | None
+    trainer: Trainer
 
 
 @dataclass(frozen=True)
@@ -109,6 +125,43 @@ class Run:
             DataError: The data are missing, malformed or too few.
             RunError: The run cannot be resumed, or diverged.
         """
+        last = self.folder / LAST if resume and (self.folder / LAST).exists() else None
+        prepared = self._prepare(recipe, last)
+        return self._train(prepared, last, resume=resume, overwrite=overwrite)
+
+    def find_learning_rate(self, recipe: Recipe) -> RangeTest:
+        """Find the learning rate to train `recipe` with; write its curve, and no run.
+
+        Returns:
+            What was measured; its ``suggestion`` is the rate.
+
+        Raises:
+            DataError: The data are missing, malformed or too few.
+            RunError: The loss falls at no rate.
+        """
+        prepared = self._prepare(replace(recipe, averaging=0.0), None)
+        found = find_learning_rate(prepared.trainer, progress=self.progress)
+        write_range_test(found, self.folder)
+        passes = len(found.rates) / len(prepared.trainer.batches)
+        self.say(
+            f"range test: {len(found.rates)} steps ({passes:.1f} times through the balanced "
+            f"training set), rates from {found.rates[0]:g} to {found.rates[-1]:.2g}"
+            + ("" if found.diverged else "; the loss did not diverge")
+        )
+        self.show(
+            f"learning rate: {found.suggestion:g}, a third of the {found.lowest:.2g} where the "
+            f"loss is lowest (it falls fastest at {found.steepest:.2g}); curve in "
+            f"{self.folder / RATES_PICTURE}"
+        )
+        return found
+
+    def _prepare(self, recipe: Recipe, last: Path | None) -> _Prepared:
+        """Read the data and build what trains on them.
+
+        Args:
+            recipe: What to learn.
+            last: The checkpoint to go on from, so that the weights to start with are not read.
+        """
         refuse_output_within(self.data, self.folder)
         dataset = load_dataset(
             self.data,
@@ -142,7 +195,6 @@ class Run:
             votes.majority(dataset.test)  # fail now, not in hours
         self._limit_threads()
         teacher = self._teacher(recipe, dataset)
-        last = self.folder / LAST if resume and (self.folder / LAST).exists() else None
         initial = self._initial(dataset, recipe) if last is None else None
         trainer = Trainer(dataset, recipe, self.place, targets, initial, teacher)
         if self.place.is_first:
@@ -159,7 +211,13 @@ class Run:
             if trainer.transferred is not None:
                 names = ", ".join(map(str, self.start_from))
                 self.say(f"start from {names}: {trainer.transferred}")
-        record = self._record(recipe, dataset, trainer)
+        return _Prepared(dataset, votes, trainer)
+
+    def _train(
+        self, prepared: _Prepared, last: Path | None, *, resume: RunRecord | None, overwrite: bool
+    ) -> dict[str, Any]:
+        dataset, votes, trainer = prepared.dataset, prepared.votes, prepared.trainer
+        record = self._record(trainer.recipe, dataset, trainer)
         if resume is not None:
             record = replace(record, extensions=resume.extensions)
             trainer.extensions = resume.extensions
@@ -499,6 +557,21 @@ def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> RunRecord 
             f"or replace the run with --overwrite."
         )
     return None
+
+
+def prepare_search_folder(folder: Path, *, overwrite: bool) -> None:
+    """Make sure that the search for a learning rate may write to `folder`.
+
+    Raises:
+        RunError: It is a file, or holds the result of a search and `overwrite` is not set.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: a file, not a folder to write the curve to.")
+    if not overwrite and any((folder / name).exists() for name in (RATES_CSV, RATES_PICTURE)):
+        raise RunError(
+            f"{folder}: holds a learning-rate search already; choose another folder with -o, or "
+            f"replace its files with --overwrite."
+        )
 
 
 def clear(folder: Path) -> None:
