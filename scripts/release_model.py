@@ -26,8 +26,7 @@ from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
 from emotion_train.networks import NETWORKS
 from emotion_train.report.tables import confidence_table, describe_interval, metrics_tables
 
-HERE = Path(__file__).parent
-PACKAGE = HERE / "emotion_models"
+PACKAGE = Path(__file__).parents[1] / "models" / "emotion_models"
 
 
 def main(run: Path, name: str, data: Path, command: str) -> None:
