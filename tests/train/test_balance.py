@@ -11,15 +11,15 @@ import pytest
 import torch
 from click.testing import Result
 
-from emotion_train.balance import balance_table, draw_copies
-from emotion_train.checkpoint import load_checkpoint
+from emotion_train.checkpoints.checkpoint import load_checkpoint
 from emotion_train.class_weights import class_weights, parse_class_weights
-from emotion_train.dataset import load_dataset
-from emotion_train.distributed import Place
-from emotion_train.faces import Faces
+from emotion_train.data.balance import balance_table, draw_copies
+from emotion_train.data.dataset import load_dataset
+from emotion_train.data.faces import Faces
 from emotion_train.recipe import Recipe
-from emotion_train.targets import label_targets
-from emotion_train.training import Trainer
+from emotion_train.training.distributed import Place
+from emotion_train.training.targets import label_targets
+from emotion_train.training.trainer import Trainer
 from synthetic import CLASSES, write_data
 
 Train = Callable[..., Result]

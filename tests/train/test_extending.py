@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from emotion_train import cli
-from emotion_train.checkpoint import load_checkpoint
+from emotion_train.checkpoints.checkpoint import load_checkpoint
 from emotion_train.run_record import read_record
 from synthetic import write_data
 
@@ -152,7 +152,7 @@ def test_event_files_that_begin_later_hold_the_earlier_epochs_too(
 def test_without_tensorboard_its_option_is_refused_before_the_data_are_read(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from emotion_runtime import extras
+    from emotion_runtime.command_line import extras
 
     monkeypatch.setitem(extras.MODULES, "tensorboard", ("no_such_package",))
     result = train(tmp_path / "nowhere", "-o", tmp_path / "r", "--tensorboard")
@@ -164,7 +164,7 @@ def test_without_tensorboard_its_option_is_refused_before_the_data_are_read(
 def test_a_resumed_run_without_tensorboard_says_that_its_curves_end(
     run: Path, data: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from emotion_runtime import extras
+    from emotion_runtime.command_line import extras
 
     monkeypatch.setitem(extras.MODULES, "tensorboard", ("no_such_package",))
     result = train(data, "-o", run, "--resume")

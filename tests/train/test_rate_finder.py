@@ -12,13 +12,13 @@ import torch
 from click.testing import Result
 from PIL import Image
 
-from emotion_train import rate_finder
-from emotion_train.dataset import load_dataset
-from emotion_train.distributed import Place
+from emotion_train.data.dataset import load_dataset
 from emotion_train.errors import RunError
-from emotion_train.rate_finder import RangeTest, find_learning_rate
 from emotion_train.recipe import Recipe
-from emotion_train.training import Trainer
+from emotion_train.training import rate_finder
+from emotion_train.training.distributed import Place
+from emotion_train.training.rate_finder import RangeTest, find_learning_rate
+from emotion_train.training.trainer import Trainer
 
 Train = Callable[..., Result]
 OPTIONS = ("--network", "edge", "--augmentation", "none", "--batch-size", "8")

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from emotion_train.targets import Targets
-
 NO_WEIGHTS = "none"
 BALANCED = "balanced"
 MAX_WEIGHT = 1e6
@@ -71,7 +69,7 @@ def check_class_weights(text: str, classes: Sequence[str]) -> None:
 
 
 def class_weights(
-    text: str, classes: Sequence[str], targets: Targets
+    text: str, classes: Sequence[str], targets: NDArray[np.float32]
 ) -> NDArray[np.float32] | None:
     """Return the weight of each class in the loss; None for none.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from emotion_runtime.commands import (
+from emotion_runtime.command_line.commands import (
     CONTEXT,
     Command,
     guarded,
@@ -23,9 +23,8 @@ from emotion_runtime.commands import (
     verbose_option,
     version_option,
 )
+from emotion_runtime.command_line.signals import INTERRUPTED, Terminated, raise_on_signals
 from emotion_runtime.labels import check_labels
-from emotion_runtime.signals import INTERRUPTED, Terminated, raise_on_signals
-from emotion_train.augmentation import AUGMENTATIONS
 from emotion_train.class_weights import (
     BALANCED,
     NO_WEIGHTS,
@@ -47,6 +46,7 @@ from emotion_train.recipe import (
     Recipe,
     is_freeze,
 )
+from emotion_train.training.augmentation import AUGMENTATIONS
 
 if TYPE_CHECKING:
     from emotion_train.run_record import RunRecord
@@ -392,9 +392,9 @@ def main(
     folder = output or Path("runs") / recipe.network
     if find_learning_rate and output is None:
         folder = folder.with_name(f"{recipe.network}-learning-rate")
-    from emotion_train.distributed import joined, restarts
     from emotion_train.run import Run, prepare_folder, prepare_search_folder
     from emotion_train.run_record import RUN
+    from emotion_train.training.distributed import joined, restarts
 
     if overwrite:
         refuse_inputs_within(folder, inputs)
@@ -528,7 +528,7 @@ def _start_defaults(
     """Take network and size from the weights to start with, where the user named none."""
     if _given(context, "network") and _given(context, "size"):
         return
-    from emotion_train.transfer import load_start
+    from emotion_train.checkpoints.transfer import load_start
 
     start = load_start(str(start_from[0]))
     for field, value in (("network", start.network), ("size", start.size)):
@@ -569,7 +569,7 @@ def _extended(stored: RunRecord, epochs: int, folder: Path) -> RunRecord:
         return stored
     from dataclasses import replace
 
-    from emotion_train.checkpoint import LAST, load_checkpoint
+    from emotion_train.checkpoints.checkpoint import LAST, load_checkpoint
     from emotion_train.run_record import Extension
 
     last = folder / LAST

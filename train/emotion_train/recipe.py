@@ -63,7 +63,7 @@ class Recipe:
         weight_decay: Decoupled decay of matrices and kernels, not of biases.
         label_smoothing: Part of each target spread over all classes, 0 to 1.
         averaging: Decay of the exponential moving average of the weights; 0 turns it off.
-        augmentation: A name in `emotion_train.augmentation.AUGMENTATIONS`.
+        augmentation: A name in `emotion_train.training.augmentation.AUGMENTATIONS`.
         balance: Copies of rare classes: ``full`` makes every class as large as the largest,
             ``sqrt`` goes half of the way (the geometric mean), ``none`` makes no copies.
         class_weights: Weight of each class in the loss: ``none``, ``balanced`` or

@@ -8,55 +8,51 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from emotion_runtime.command_line.extras import missing_message, missing_module
 from emotion_runtime.cpus import usable_cpus
 from emotion_runtime.errors import EmotionEdgeError
-from emotion_runtime.extras import missing_message, missing_module
-from emotion_train.balance import BalanceTable, balance_table
-from emotion_train.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
+from emotion_train.checkpoints.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
+from emotion_train.checkpoints.transfer import blend, load_start
 from emotion_train.class_weights import check_class_weights
-from emotion_train.cpu_features import lacks_fast
-from emotion_train.data_checks import list_warnings, require_every_class
-from emotion_train.data_table import data_table
-from emotion_train.dataset import Dataset, load_dataset
-from emotion_train.distributed import Place
+from emotion_train.data.balance import BalanceTable, balance_table
+from emotion_train.data.checks import list_warnings, require_every_class
+from emotion_train.data.dataset import Dataset, load_dataset
+from emotion_train.data.faces import Faces
+from emotion_train.data.held_out_draw import BY_NAME
+from emotion_train.data.layout import refuse_output_within
+from emotion_train.data.readers import read_other_classes
+from emotion_train.data.source import VOTED_OUT
+from emotion_train.data.table import data_table
+from emotion_train.data.votes import Votes
 from emotion_train.errors import RunError
-from emotion_train.faces import Faces
-from emotion_train.held_out_draw import BY_NAME
-from emotion_train.layout import refuse_output_within
 from emotion_train.networks.face_network import parameter_count
-from emotion_train.outcome import REPORT, Outcome, tool_versions
-from emotion_train.rate_finder import (
-    RATES_CSV,
-    RATES_PICTURE,
-    RangeTest,
-    find_learning_rate,
-    write_range_test,
-)
-from emotion_train.readers import read_other_classes
 from emotion_train.recipe import Recipe
-from emotion_train.report import class_table
+from emotion_train.report.outcome import REPORT, Outcome, tool_versions
+from emotion_train.report.rate_curve import RATE_CSV, RATE_PICTURE, write_rate_curve
+from emotion_train.report.tables import class_table
 from emotion_train.run_record import (
     RUN,
+    Extension,
     Options,
     RunRecord,
     describe_source,
     differing,
     read_record,
 )
-from emotion_train.source import VOTED_OUT
-from emotion_train.targets import Targets, label_targets, mix
-from emotion_train.teacher import Teacher, load_member
-from emotion_train.tensorboard import TENSORBOARD, open_event_files
-from emotion_train.training import HISTORY, Trainer
-from emotion_train.transfer import blend, load_start
-from emotion_train.votes import Votes
+from emotion_train.training.cpu_features import lacks_fast
+from emotion_train.training.distributed import Place
+from emotion_train.training.event_files import TENSORBOARD, open_event_files
+from emotion_train.training.rate_finder import RangeTest, find_learning_rate
+from emotion_train.training.targets import Targets, label_targets, mix
+from emotion_train.training.teacher import Teacher, load_member
+from emotion_train.training.trainer import HISTORY, Trainer
 
 _PRECISION_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
@@ -141,7 +137,12 @@ class Run:
         """
         prepared = self._prepare(replace(recipe, averaging=0.0), None)
         found = find_learning_rate(prepared.trainer, progress=self.progress)
-        write_range_test(found, self.folder)
+        marks = {
+            "suggested": found.suggestion,
+            "steepest fall": found.steepest,
+            "lowest loss": found.lowest,
+        }
+        write_rate_curve(self.folder, found.rates, found.losses, found.smoothed, marks)
         passes = len(found.rates) / len(prepared.trainer.batches)
         self.say(
             f"range test: {len(found.rates)} steps ({passes:.1f} times through the balanced "
@@ -151,7 +152,7 @@ class Run:
         self.show(
             f"learning rate: {found.suggestion:g}, a third of the {found.lowest:.2g} where the "
             f"loss is lowest (it falls fastest at {found.steepest:.2g}); curve in "
-            f"{self.folder / RATES_PICTURE}"
+            f"{self.folder / RATE_PICTURE}"
         )
         return found
 
@@ -220,7 +221,7 @@ class Run:
         record = self._record(trainer.recipe, dataset, trainer)
         if resume is not None:
             record = replace(record, extensions=resume.extensions)
-            trainer.extensions = resume.extensions
+            trainer.extensions = [asdict(one) for one in resume.extensions]
         self._warn_of_slow_precision(trainer.precision)
         if resume is not None:
             self._require_same(resume, record, started=last is not None)
@@ -229,7 +230,7 @@ class Run:
                 kept = replace(record.options, start_from=resume.options.start_from)
                 record = replace(record, options=kept)
         if last is not None:
-            self._restore(trainer, last)
+            self._restore(trainer, last, record.extensions)
         if self.place.is_first:
             self.folder.mkdir(parents=True, exist_ok=True)
             if overwrite:
@@ -239,12 +240,13 @@ class Run:
             trainer.train(self.folder, self.say, progress=self.progress)
         if not self.place.is_first:
             return {}
-        return self._report(dataset, trainer, votes, record.options or Options())
+        return self._report(dataset, trainer, votes, record)
 
     def _report(
-        self, dataset: Dataset, trainer: Trainer, votes: Votes | None, options: Options
+        self, dataset: Dataset, trainer: Trainer, votes: Votes | None, record: RunRecord
     ) -> dict[str, Any]:
         """Measure the network of the best epoch, write the report, and show its main figures."""
+        options = record.options or Options()
         unreadable: list[str] = []
         others = read_other_classes(
             self.data,
@@ -268,7 +270,7 @@ class Run:
             self.coverage,
             self.with_test,
             balance=trainer.balance,
-            extensions=tuple(map(str, trainer.extensions)),
+            extensions=tuple(map(str, record.extensions)),
             sources={
                 "votes_sha256": None if options.votes is None else options.votes.sha256,
                 "teachers_sha256": [one.sha256 for one in options.teachers],
@@ -383,7 +385,7 @@ class Run:
             if (found := (now.tool_versions or {}).get(name)) != version:
                 self.say(f"warning: begun with {name} {version}, gone on with {found}")
 
-    def _restore(self, trainer: Trainer, last: Path) -> None:
+    def _restore(self, trainer: Trainer, last: Path, extensions: Sequence[Extension]) -> None:
         """Set the trainer to where the run stopped.
 
         Raises:
@@ -402,22 +404,21 @@ class Run:
             raise RunError(f"{last}: its state does not fit the run; begin a new one.") from error
         if self.place.is_first:
             self.say(f"resuming after epoch {done}")
-            self._tell_extension(trainer)
+            self._tell_extension(trainer, extensions)
             if done == trainer.recipe.epochs:
                 self.say(
                     f"all epochs are done: the report alone is made anew (--epochs N, more than "
                     f"{done}, goes on with the training)"
                 )
 
-    def _tell_extension(self, trainer: Trainer) -> None:
+    def _tell_extension(self, trainer: Trainer, extensions: Sequence[Extension]) -> None:
         """Tell the rate at which a run goes on whose number of epochs has just been changed."""
         done = len(trainer.history)
-        if done and trainer.extensions and trainer.extensions[-1].after == done:
+        if done and extensions and extensions[-1].after == done:
             before = trainer.history[-1]["learning_rate"]
             now = trainer.optimizer.param_groups[0]["lr"]
             self.say(
-                f"{trainer.extensions[-1]}: the learning rate was {before:.2g} and goes on at "
-                f"{now:.2g}"
+                f"{extensions[-1]}: the learning rate was {before:.2g} and goes on at {now:.2g}"
             )
 
     @contextmanager
@@ -567,7 +568,7 @@ def prepare_search_folder(folder: Path, *, overwrite: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder}: a file, not a folder to write the curve to.")
-    if not overwrite and any((folder / name).exists() for name in (RATES_CSV, RATES_PICTURE)):
+    if not overwrite and any((folder / name).exists() for name in (RATE_CSV, RATE_PICTURE)):
         raise RunError(
             f"{folder}: holds a learning-rate search already; choose another folder with -o, or "
             f"replace its files with --overwrite."
