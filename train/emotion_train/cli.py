@@ -525,15 +525,21 @@ def _choose_balance(
 def _start_defaults(
     context: click.Context, start_from: tuple[Path, ...], choices: dict[str, Any]
 ) -> None:
-    """Take network and size from the weights to start with, where the user named none."""
-    if _given(context, "network") and _given(context, "size"):
-        return
-    from emotion_train.checkpoints.transfer import load_start
+    """Take network and size from the weights to start with, where the user named none.
 
-    start = load_start(str(start_from[0]))
+    Raises:
+        click.UsageError: The user named another network or size than that of the weights.
+    """
+    from emotion_train.checkpoints.transfer import blend, load_start
+
+    start = blend([load_start(str(one)) for one in start_from])
     for field, value in (("network", start.network), ("size", start.size)):
-        if not _given(context, field):
-            choices[field] = value
+        if _given(context, field) and choices[field] != value:
+            raise click.UsageError(
+                f"--start-from {start_from[0]} is of the {field} {value}, and --{field} names "
+                f"{choices[field]}: leave --{field} out, or start from fresh weights."
+            )
+        choices[field] = value
 
 
 # What a run depends on, and the search for its learning rate does not.

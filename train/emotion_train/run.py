@@ -31,9 +31,10 @@ from emotion_train.data.readers import read_other_classes
 from emotion_train.data.source import VOTED_OUT
 from emotion_train.data.table import data_table
 from emotion_train.data.votes import Votes
-from emotion_train.errors import RunError
+from emotion_train.errors import DataError, RunError
+from emotion_train.networks import build_network
 from emotion_train.networks.face_network import parameter_count
-from emotion_train.recipe import Recipe
+from emotion_train.recipe import FREEZE_NOTHING, Recipe
 from emotion_train.report.outcome import REPORT, Outcome, tool_versions
 from emotion_train.report.rate_curve import RATE_CSV, RATE_PICTURE, write_rate_curve
 from emotion_train.report.tables import class_table
@@ -49,9 +50,10 @@ from emotion_train.run_record import (
 from emotion_train.training.cpu_features import lacks_fast
 from emotion_train.training.distributed import Place
 from emotion_train.training.event_files import TENSORBOARD, open_event_files
+from emotion_train.training.freezing import Frozen
 from emotion_train.training.rate_finder import RangeTest, find_learning_rate
 from emotion_train.training.targets import Targets, label_targets, mix
-from emotion_train.training.teacher import Teacher, load_member
+from emotion_train.training.teacher import Teacher, load_member, require_member
 from emotion_train.training.trainer import HISTORY, Trainer
 
 _PRECISION_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -164,6 +166,7 @@ class Run:
             last: The checkpoint to go on from, so that the weights to start with are not read.
         """
         refuse_output_within(self.data, self.folder)
+        self._require_sources(recipe)
         dataset = load_dataset(
             self.data,
             classes=recipe.classes or None,
@@ -213,6 +216,16 @@ class Run:
                 names = ", ".join(map(str, self.start_from))
                 self.say(f"start from {names}: {trainer.transferred}")
         return _Prepared(dataset, votes, trainer)
+
+    def _require_sources(self, recipe: Recipe) -> None:
+        """Refuse what is missing or impossible beside the data, before these are read."""
+        if self.votes is not None and not os.path.lexists(self.votes):
+            raise DataError(f"{self.votes}: no such votes file.")
+        if recipe.teacher_weight:
+            for source in self.teachers:
+                require_member(source)
+        if recipe.freeze != FREEZE_NOTHING:
+            Frozen(build_network(recipe.network, 2, recipe.size), recipe.freeze)
 
     def _train(
         self, prepared: _Prepared, last: Path | None, *, resume: RunRecord | None, overwrite: bool

@@ -28,6 +28,7 @@ from emotion_train.networks.face_network import multiply_adds, parameter_count
 from emotion_train.recipe import Recipe
 from emotion_train.report.average_faces import average_faces
 from emotion_train.report.confidence import THRESHOLDS, Coverage, choose_threshold, cover
+from emotion_train.report.fonts import choose_fonts
 from emotion_train.report.tables import (
     Evaluated,
     describe_accuracy,
@@ -137,7 +138,8 @@ class Outcome:
             if split in figures
             for text in prediction_warnings(figures[split], split)
         ]
-        return found + calibration_warnings(figures)
+        fonts = choose_fonts(self.dataset.classes).warning()
+        return found + calibration_warnings(figures) + ([fonts] if fonts else [])
 
     def _test(self, network: torch.nn.Module, faces: Faces) -> Evaluated:
         return Evaluated(

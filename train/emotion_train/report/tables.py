@@ -22,6 +22,7 @@ from emotion_train.data.faces import Faces
 from emotion_train.evaluation import measure
 from emotion_train.report import plots
 from emotion_train.report.confidence import Coverage
+from emotion_train.report.fonts import choose_fonts, use_fonts
 
 SPLITS = "splits.csv"
 
@@ -113,15 +114,16 @@ def write_report(
     metrics = main.metrics(temperature)
     chances = softmax(main.logits.astype(np.float64) / temperature, axis=1)
     pictures = ["metrics", "predictions", "coverage", "classes"]
-    if history and best_epoch is not None:
-        plots.plot_loss(history, best_epoch, folder / "loss.png")
-        plots.plot_accuracy(history, best_epoch, folder / "accuracy.png")
-        pictures[1:1] = ["loss", "accuracy"]
-    plots.plot_metrics(metrics, classes, main.split, folder / "metrics.png")
-    plots.plot_predictions(main.faces, chances, classes, folder / "predictions.png")
-    table = balance_table(dataset.train, len(classes)) if balance is None else balance
-    plots.plot_classes(table, classes, folder / "classes.png")
-    plots.plot_coverage(coverage, folder / "coverage.png")
+    with use_fonts(choose_fonts(classes)):
+        if history and best_epoch is not None:
+            plots.plot_loss(history, best_epoch, folder / "loss.png")
+            plots.plot_accuracy(history, best_epoch, folder / "accuracy.png")
+            pictures[1:1] = ["loss", "accuracy"]
+        plots.plot_metrics(metrics, classes, main.split, folder / "metrics.png")
+        plots.plot_predictions(main.faces, chances, classes, folder / "predictions.png")
+        table = balance_table(dataset.train, len(classes)) if balance is None else balance
+        plots.plot_classes(table, classes, folder / "classes.png")
+        plots.plot_coverage(coverage, folder / "coverage.png")
     _write(folder / "metrics.json", json.dumps(figures, indent=2) + "\n")
     _write(folder / "report.md", _markdown(dataset, table, figures, main.split, facts, pictures))
     return figures
