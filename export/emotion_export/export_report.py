@@ -142,7 +142,7 @@ def _draw_histogram(path: Path, differences: NDArray[np.float64]) -> None:
     zeros = int((differences == 0).sum())
     axes.set_xlabel(
         "largest logit difference of a face"
-        + (f" ({zeros:,} without any, at the left end)" if zeros else "")
+        + (f" (none for {zeros:,}, at the left end)" if zeros else "")
     )
     axes.set_ylabel("faces")
     axes.set_title(f"{len(differences):,} faces: file against PyTorch")

@@ -182,15 +182,7 @@ _GROUPS = {
     "Model": ("network", "size", "start_from", "freeze", "teacher", "coverage"),
     "Output": ("output", "resume", "overwrite", "tensorboard"),
     "Training": (
-        *(
-            "epochs",
-            "batch_size",
-            "learning_rate",
-            "find_learning_rate",
-            "optimizer",
-            "schedule",
-            "warmup",
-        ),
+        *("epochs", "batch_size", "learning_rate", "find_learning_rate", "optimizer", "schedule"),
         *("warmup", "weight_decay", "label_smoothing", "averaging", "augmentation", "balance"),
         *("no_balance", "class_weights", "vote_weight", "teacher_weight", "seed"),
     ),
@@ -544,10 +536,21 @@ def _start_defaults(
 
 # What a run depends on, and the search for its learning rate does not.
 _NOT_IN_SEARCH = (
-    *("learning_rate", "epochs", "schedule", "warmup", "averaging", "coverage", "no_test"),
+    "learning_rate",
+    "epochs",
+    "schedule",
+    "warmup",
+    "averaging",
+    "coverage",
+    "no_test",
 )
 _NOT_REPEATED = (
-    *("output", "overwrite", "find_learning_rate", "learning_rate", "quiet", "verbose"),
+    "output",
+    "overwrite",
+    "find_learning_rate",
+    "learning_rate",
+    "quiet",
+    "verbose",
 )
 
 
