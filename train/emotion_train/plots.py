@@ -13,9 +13,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from emotion_runtime.atomic import replacing
+from emotion_runtime.evaluate.metrics import wilson_interval
 from emotion_train.balance import BalanceTable
 from emotion_train.confidence import Coverage
-from emotion_train.evaluation import Metrics
+from emotion_train.evaluation import Metrics, Reliability
 from emotion_train.faces import Faces
 
 # Blue and orange stay apart for colour-blind eyes and in print.
@@ -34,8 +35,17 @@ def _plain(axes: Axes) -> None:
     axes.grid(axis="y", alpha=0.3)
 
 
-def plot_loss(history: Sequence[dict[str, float]], best_epoch: int, path: Path) -> None:
-    """Draw training and held-out loss per epoch."""
+def plot_loss(
+    history: Sequence[dict[str, float]], best_epoch: int, path: Path, caption: str
+) -> None:
+    """Draw training and held-out loss per epoch.
+
+    Args:
+        history: One row an epoch; with votes, ``*_votes_loss`` is drawn beside the loss on labels.
+        best_epoch: The epoch whose weights were kept.
+        path: The PNG to write.
+        caption: What the training loss was measured on.
+    """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     epochs = [row["epoch"] for row in history]
@@ -45,12 +55,13 @@ def plot_loss(history: Sequence[dict[str, float]], best_epoch: int, path: Path) 
         if f"{name}_loss" in history[0]:
             values = [row[f"{name}_loss"] for row in history]
             axes.plot(epochs, values, color=colour, marker=marker, label=_SPLITS[name])
+        if f"{name}_votes_loss" in history[0]:
+            values = [row[f"{name}_votes_loss"] for row in history]
+            label = f"{_SPLITS[name]}, votes"
+            axes.plot(epochs, values, "--", color=colour, marker=marker, label=label)
     axes.axvline(best_epoch, color="gray", linestyle=":", label=f"chosen epoch ({best_epoch})")
     axes.set(xlabel="epoch", ylabel="loss (nats)", title="Loss per epoch")
-    axes.text(
-        0.01, 0.01, "train: augmented faces, with label smoothing", transform=axes.transAxes,
-        fontsize=8, color="gray",
-    )  # fmt: skip
+    axes.text(0.01, 0.01, caption, transform=axes.transAxes, fontsize=8, color="gray")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
     _plain(axes)
@@ -67,6 +78,10 @@ def plot_accuracy(history: Sequence[dict[str, float]], best_epoch: int, path: Pa
         if f"{name}_accuracy" in history[0]:
             values = [100 * row[f"{name}_accuracy"] for row in history]
             axes.plot(epochs, values, color=colour, marker=marker, label=_SPLITS[name])
+        if f"{name}_majority_accuracy" in history[0]:
+            values = [100 * row[f"{name}_majority_accuracy"] for row in history]
+            label = f"{_SPLITS[name]}, annotators' majority"
+            axes.plot(epochs, values, "--", color=colour, marker=marker, label=label)
     axes.axvline(best_epoch, color="gray", linestyle=":", label=f"chosen epoch ({best_epoch})")
     axes.set(xlabel="epoch", ylabel="accuracy (%)", title="Validation accuracy per epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -214,3 +229,57 @@ def plot_coverage(coverage: Sequence[Coverage], path: Path) -> None:
     axes.legend(frameon=False, fontsize=8)
     _plain(axes)
     _save(figure, path)
+
+
+def plot_reliability(before: Reliability, after: Reliability, title: str, path: Path) -> None:
+    """Draw accuracy against confidence, without and with the temperature, over counts per bin.
+
+    A calibrated network lies on the diagonal. The whiskers are 95 % intervals (Wilson, 1927): a
+    bin of few pictures may lie far from it by chance.
+
+    Args:
+        before: At a temperature of 1.
+        after: At the fitted one.
+        title: What was measured.
+        path: The PNG to write.
+    """
+    figure = Figure(figsize=(9, 5.6), layout="constrained")
+    figure.suptitle(f"Reliability: {title}")
+    axes = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=[3, 1])
+    for column, (one, name) in enumerate(((before, "before"), (after, "after"))):
+        _draw_reliability(axes[0, column], one, f"{name} temperature scaling")
+        _draw_counts(axes[1, column], one)
+    axes[0, 0].set_ylabel("accuracy (%)")
+    axes[0, 0].legend(frameon=False, fontsize=8, loc="upper left")
+    axes[1, 0].set_ylabel("pictures")
+    _save(figure, path)
+
+
+def _draw_reliability(axes: Axes, one: Reliability, title: str) -> None:
+    """Draw one panel: a dot a bin at its mean confidence, and the gap to the diagonal."""
+    filled = one.pictures > 0
+    counts, right = one.pictures[filled], one.right[filled]
+    confidence, accuracy = 100 * one.confidence[filled], 100 * right / counts
+    bounds = [wilson_interval(int(a), int(n)) for a, n in zip(right, counts, strict=True)]
+    low, high = 100 * np.array(bounds).T
+    gap = np.abs(confidence - accuracy) @ counts / counts.sum()
+    axes.plot([0, 100], [0, 100], ":", color="gray", label="calibrated")
+    axes.errorbar(
+        confidence, accuracy, yerr=np.abs([accuracy - low, high - accuracy]), fmt="o",
+        color=BLUE, markersize=4, linewidth=1, capsize=2, label="accuracy, 95 % interval",
+    )  # fmt: skip
+    axes.vlines(confidence, accuracy, confidence, color=ORANGE, linewidth=3, alpha=0.6, label="gap")
+    axes.set(xlim=(0, 101), ylim=(0, 101), title=f"{title} (calibration error {gap:.2f} %)")
+    _plain(axes)
+
+
+def _draw_counts(axes: Axes, one: Reliability) -> None:
+    """Draw how many pictures each bin holds, with the numbers over the bars."""
+    bins = len(one.pictures)
+    places = 100 * (np.arange(bins) + 0.5) / bins
+    axes.bar(places, one.pictures, width=90 / bins, color=BLUE, alpha=0.6)
+    for place, count in zip(places, one.pictures, strict=True):
+        if count:
+            axes.text(place, count, f"{count:,}", ha="center", va="bottom", fontsize=6)
+    axes.set(xlabel="confidence (%)", ylim=(0, 1.2 * one.pictures.max()))
+    _plain(axes)
