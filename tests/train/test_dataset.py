@@ -84,7 +84,7 @@ def test_the_validation_share_follows_small_data(
     dataset = load_dataset(write_data(tmp_path, train=(smallest + 3, smallest, smallest), test=0))
     assert dataset.validation.counts(3).tolist() == [held_out] * 3
     assert dataset.validation_per_class == held_out
-    assert f"validation: {held_out} pictures of each class (15% of the" in dataset.notes[-1]
+    assert f"validation: {held_out} pictures of each class (15% of the" in dataset.notes[-2]
 
 
 def test_large_data_hold_out_46_of_each_class(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_large_data_hold_out_46_of_each_class(tmp_path: Path) -> None:
     (tmp_path / "f.csv").write_text("\n".join(["emotion,pixels,Usage", *rows]) + "\n")
     dataset = load_dataset(tmp_path / "f.csv", size=32)
     assert dataset.validation.counts(2).tolist() == [46, 46]
-    assert "validation: 46 pictures of each class, drawn" in dataset.notes[-1]
+    assert "validation: 46 pictures of each class, drawn" in dataset.notes[-2]
 
 
 def test_one_class_or_one_twice_is_refused(data_folder: Path) -> None:

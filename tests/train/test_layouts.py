@@ -93,7 +93,7 @@ def test_class_folders_alone_are_split_the_same_way_each_time(tmp_path: Path) ->
     assert first.test.counts(2).tolist() == [6, 3]  # 15 %
     assert first.validation.counts(2).tolist() == [3, 3]  # 15 % of the 17 dogs that are left
     assert first.train.counts(2).tolist() == [31, 14]
-    assert "test: 9 pictures, 15% of each class, drawn by their file names" in first.notes[-2]
+    assert "test: 9 pictures, 15% of each class, drawn by their file names" in first.notes[-3]
     other = load_dataset(data, seed=5)
     assert other.test is not None
     assert other.test.names == first.test.names  # the test set is no matter of the seed
