@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from emotion_runtime.evaluate.metrics import Metrics
-from emotion_train.evaluation import cross_entropy, measure, scale
+from emotion_train.evaluation import (
+    Reliability,
+    cross_entropy,
+    measure,
+    measure_reliability,
+    scale,
+)
 from emotion_train.faces import Faces
 from emotion_train.votes import SoftLabels
 
@@ -88,6 +94,7 @@ class Evaluated:
         if not known.any():
             return None
         metrics = self.measure(truth)
+        before, after = self.measure_reliability(by_votes=True)
         return {
             **metrics.to_dict(classes),
             "listed": self.votes.listed,
@@ -100,8 +107,16 @@ class Evaluated:
             "votes_cross_entropy": round(
                 cross_entropy(scale(self.logits, self.temperature), self.votes.targets), 6
             ),
+            "votes_calibration_error": round(after.error, 6),
+            "votes_calibration_error_before": round(before.error, 6),
             "without_usable_votes": self.votes.fallback,
         }
+
+    def measure_reliability(self, *, by_votes: bool) -> tuple[Reliability, Reliability]:
+        """Return the reliability without and with the temperature, against labels or votes."""
+        truth = self.votes.targets if by_votes and self.votes is not None else self.faces.labels
+        before: NDArray[np.float64] = softmax(scale(self.logits, 1.0), axis=1)
+        return measure_reliability(before, truth), measure_reliability(self.probabilities, truth)
 
     def _temperature_of(self, chosen: NDArray[np.bool_]) -> float | NDArray[np.float64]:
         if isinstance(self.temperature, np.ndarray):

@@ -114,29 +114,37 @@ class Reliability:
 
     Attributes:
         pictures: int64 (bins,): how many have a confidence in the bin.
-        right: int64 (bins,): how many of these are right.
-        confidence: float64 (bins,): their mean confidence; NaN in an empty bin.
+        right: float64 (bins,): how many of these are right; with soft labels, the sum of what
+            these give to the predicted label.
+        confidence: float64 (bins,): the sum of their confidences.
     """
 
     pictures: NDArray[np.int64]
-    right: NDArray[np.int64]
+    right: NDArray[np.float64]
     confidence: NDArray[np.float64]
+
+    @property
+    def error(self) -> float:
+        """Return the expected calibration error, 0 to 1."""
+        return float(np.abs(self.right - self.confidence).sum() / self.pictures.sum())
 
 
 def measure_reliability(
-    probabilities: NDArray[np.float64], labels: NDArray[np.int64], bins: int = CALIBRATION_BINS
+    probabilities: NDArray[np.float64], truth: Truth, bins: int = CALIBRATION_BINS
 ) -> Reliability:
     """Sort predictions into the bins of `calibration_error`.
 
     Args:
         probabilities: Shape (n, classes).
-        labels: Shape (n,).
+        truth: As in `cross_entropy`.
         bins: How many.
     """
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
+    confidence, predicted = probabilities.max(axis=1), probabilities.argmax(axis=1)
+    rows = np.arange(len(truth))
+    right = predicted == truth if truth.ndim == 1 else truth[rows, predicted]
     which = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    pictures = np.bincount(which, minlength=bins)
-    with np.errstate(invalid="ignore"):
-        mean = np.bincount(which, weights=confidence, minlength=bins) / pictures
-    return Reliability(pictures, np.bincount(which[right], minlength=bins), mean)
+    return Reliability(
+        np.bincount(which, minlength=bins),
+        np.bincount(which, weights=right, minlength=bins).astype(np.float64),
+        np.bincount(which, weights=confidence, minlength=bins).astype(np.float64),
+    )

@@ -231,7 +231,9 @@ def plot_coverage(coverage: Sequence[Coverage], path: Path) -> None:
     _save(figure, path)
 
 
-def plot_reliability(before: Reliability, after: Reliability, title: str, path: Path) -> None:
+def plot_reliability(
+    before: Reliability, after: Reliability, title: str, path: Path, *, by_votes: bool = False
+) -> None:
     """Draw accuracy against confidence, without and with the temperature, over counts per bin.
 
     A calibrated network lies on the diagonal. The whiskers are 95 % intervals (Wilson, 1927): a
@@ -242,34 +244,38 @@ def plot_reliability(before: Reliability, after: Reliability, title: str, path: 
         after: At the fitted one.
         title: What was measured.
         path: The PNG to write.
+        by_votes: Measured against the share of the votes for the predicted label.
     """
-    figure = Figure(figsize=(9, 5.6), layout="constrained")
+    what = "votes for the predicted label" if by_votes else "accuracy"
+    figure = Figure(figsize=(9, 5.8), layout="constrained")
     figure.suptitle(f"Reliability: {title}")
     axes = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=[3, 1])
     for column, (one, name) in enumerate(((before, "before"), (after, "after"))):
-        _draw_reliability(axes[0, column], one, f"{name} temperature scaling")
+        _draw_reliability(axes[0, column], one, what)
+        axes[0, column].set_title(
+            f"{name} temperature scaling\nexpected calibration error {one.error:.2%}", fontsize=11
+        )
         _draw_counts(axes[1, column], one)
-    axes[0, 0].set_ylabel("accuracy (%)")
+    axes[0, 0].set_ylabel(f"{what} (%)")
     axes[0, 0].legend(frameon=False, fontsize=8, loc="upper left")
     axes[1, 0].set_ylabel("pictures")
     _save(figure, path)
 
 
-def _draw_reliability(axes: Axes, one: Reliability, title: str) -> None:
+def _draw_reliability(axes: Axes, one: Reliability, what: str) -> None:
     """Draw one panel: a dot a bin at its mean confidence, and the gap to the diagonal."""
     filled = one.pictures > 0
     counts, right = one.pictures[filled], one.right[filled]
-    confidence, accuracy = 100 * one.confidence[filled], 100 * right / counts
-    bounds = [wilson_interval(int(a), int(n)) for a, n in zip(right, counts, strict=True)]
+    confidence, accuracy = 100 * one.confidence[filled] / counts, 100 * right / counts
+    bounds = [wilson_interval(round(a), int(n)) for a, n in zip(right, counts, strict=True)]
     low, high = 100 * np.array(bounds).T
-    gap = np.abs(confidence - accuracy) @ counts / counts.sum()
     axes.plot([0, 100], [0, 100], ":", color="gray", label="calibrated")
-    axes.errorbar(
-        confidence, accuracy, yerr=np.abs([accuracy - low, high - accuracy]), fmt="o",
-        color=BLUE, markersize=4, linewidth=1, capsize=2, label="accuracy, 95 % interval",
-    )  # fmt: skip
     axes.vlines(confidence, accuracy, confidence, color=ORANGE, linewidth=3, alpha=0.6, label="gap")
-    axes.set(xlim=(0, 101), ylim=(0, 101), title=f"{title} (calibration error {gap:.2f} %)")
+    axes.errorbar(
+        confidence, accuracy, yerr=np.maximum([accuracy - low, high - accuracy], 0), fmt="o",
+        color=BLUE, markersize=4, linewidth=1, capsize=2, label=f"{what}, 95 % interval",
+    )  # fmt: skip
+    axes.set(xlim=(0, 101), ylim=(0, 101))
     _plain(axes)
 
 
@@ -281,5 +287,6 @@ def _draw_counts(axes: Axes, one: Reliability) -> None:
     for place, count in zip(places, one.pictures, strict=True):
         if count:
             axes.text(place, count, f"{count:,}", ha="center", va="bottom", fontsize=6)
-    axes.set(xlabel="confidence (%)", ylim=(0, 1.2 * one.pictures.max()))
+    axes.set_xlabel("confidence (%)")
+    axes.set_ylim(top=1.25 * max(axes.get_ylim()[1] / 1.25, one.pictures.max()))
     _plain(axes)

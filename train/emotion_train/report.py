@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from emotion_runtime.atomic import replacing
 from emotion_runtime.evaluate.metrics import wilson_interval
@@ -26,7 +25,6 @@ from emotion_train.evaluated import (
     SPLIT_NAMES,
     Evaluated,
 )
-from emotion_train.evaluation import measure_reliability
 from emotion_train.fitting import Fitted
 from emotion_train.recipe import Recipe
 
@@ -78,7 +76,6 @@ def write_report(
     main = evaluated[0]
     truth = main.truth(by_votes=fitted.by_votes)
     title = main.split if truth is main.faces.labels else f"{main.split}, annotators' majority"
-    known = truth >= 0
     pictures = ["metrics", "predictions", "coverage", "reliability", "classes"]
     if history and best_epoch is not None:
         plots.plot_loss(history, best_epoch, folder / "loss.png", caption)
@@ -89,12 +86,11 @@ def write_report(
     table = balance_table(dataset.train, len(classes))
     plots.plot_classes(table, classes, folder / "classes.png")
     plots.plot_coverage(coverage, folder / "coverage.png")
-    plots.plot_reliability(
-        measure_reliability(softmax(main.logits[known].astype(np.float64), axis=1), truth[known]),
-        measure_reliability(main.probabilities[known], truth[known]),
-        f"{title}, temperature {fitted.temperature:.2f} ({main.fitted})",
-        folder / "reliability.png",
-    )
+    by_votes = fitted.by_votes and main.votes is not None
+    before, after = main.measure_reliability(by_votes=by_votes)
+    title = f"{main.split}, temperature {fitted.temperature:.2f} ({main.fitted})"
+    path = folder / "reliability.png"
+    plots.plot_reliability(before, after, title, path, by_votes=by_votes)
     _write(folder / "metrics.json", json.dumps(figures, indent=2) + "\n")
     text = _markdown(dataset, figures, main.split, facts, warnings, pictures)
     _write(folder / "report.md", text)
@@ -239,14 +235,12 @@ def _markdown(
 ) -> str:
     main, by_votes = figures[split], figures["judged_by"] == "votes"
     agreed = main.get("annotators_agree")
-    first = agreed if by_votes and agreed else main
     lines = [
         "# Report",
         "",
         f"**{split}: {describe_split(main, by_votes=by_votes)}**.",
         "",
-        f"Expected calibration error {first['calibration_error']:.2%}, "
-        f"{_describe_calibration(main)}.",
+        f"{_describe_calibration(main, by_votes=by_votes)}.",
         "",
     ]
     for name in SPLIT_NAMES:
@@ -287,15 +281,21 @@ def _markdown(
     return "\n".join(lines)
 
 
-def _describe_calibration(figures: dict[str, Any]) -> str:
-    """Return how the temperature knows the pictures, and what it was before."""
+def _describe_calibration(figures: dict[str, Any], *, by_votes: bool) -> str:
+    """Return the calibration error, what it was before, and how far its figure can be trusted."""
     how = {
         INDEPENDENT: "with a temperature fitted on the held-out pictures of the training set",
         OUT_OF_FOLD: "measured out of fold: each picture with a temperature fitted on others",
-        IN_SAMPLE: "in-sample: too few pictures to fit and to measure on different ones",
+        IN_SAMPLE: "in-sample: too few pictures to fit the temperature and to measure on others",
     }[figures["calibration"]]
-    before = figures["calibration_error_before"]
-    return f"{how} (against the labels {figures['calibration_error']:.2%}, {before:.2%} without it)"
+    against, block, name = "the labels", figures, "calibration_error"
+    if by_votes and "annotators_agree" in figures:
+        block, name = figures["annotators_agree"], "votes_calibration_error"
+        against = "the votes (confidence against the share of votes for the predicted label)"
+    return (
+        f"Expected calibration error against {against}: {block[name]:.2%}, "
+        f"{block[f'{name}_before']:.2%} before temperature scaling; {how}"
+    )
 
 
 def _usage_table(figures: dict[str, Any], by_votes: bool) -> list[str]:
