@@ -17,7 +17,7 @@ from emotion_runtime.errors import EmotionEdgeError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from emotion_export.parity import Comparison
+    from emotion_export.parity.comparison import Comparison
 
 
 def reason_of(error: Exception) -> str:

@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import emotion_models
-from emotion_runtime.contract import INPUT_NAME, OUTPUT_NAMES, Contract
 from emotion_runtime.errors import ModelFileError, SourceError, shown
 from emotion_runtime.lazy_imports import IMPORTING
+from emotion_runtime.model.contract import INPUT_NAME, OUTPUT_NAMES, Contract
+from emotion_runtime.model.self_test import TOLERANCE as PROBE_TOLERANCE
+from emotion_runtime.model.self_test import draw_probe, pixel_difference
+from emotion_runtime.model.session import Session, check_count, open_session
+from emotion_runtime.pictures.preprocessing import NamedBytes, Picture, Pixels, read_face
+from emotion_runtime.pictures.sources import find_pictures
 from emotion_runtime.prediction import UNCERTAIN, FacePrediction, Prediction
-from emotion_runtime.preprocessing import NamedBytes, Picture, Pixels, read_face
-from emotion_runtime.probe import TOLERANCE as PROBE_TOLERANCE
-from emotion_runtime.probe import draw_probe, pixel_difference
-from emotion_runtime.session import Session, check_count, open_session
-from emotion_runtime.sources import find_pictures
 
 if TYPE_CHECKING:
-    from emotion_runtime.faces import FaceFinder
+    from emotion_runtime.faces.finder import FaceFinder
 
 _SUM_TOLERANCE = 0.01  # of a row of probabilities: fp16 is off by some thousandths
 _SELF_TEST_BATCH = 64
@@ -208,7 +208,8 @@ class EmotionClassifier:
             TypeError: One of them is no integer, or `pictures` is a single picture.
         """
         with IMPORTING:
-            from emotion_runtime.pipeline import predict_stream, whole_pictures
+            from emotion_runtime.classifier import whole_pictures
+            from emotion_runtime.streaming import predict_stream
 
         check_pictures(pictures)
         return predict_stream(
@@ -256,7 +257,7 @@ class EmotionClassifier:
             TypeError: It is nothing that counts as a picture, such as a list or None.
         """
         with IMPORTING:
-            from emotion_runtime.pipeline import face_probabilities, of_face
+            from emotion_runtime.faces.classification import face_probabilities, of_face
 
         check_picture(picture)
         faces = (finder or self._finder()).find(picture, self.contract.input.size, largest=largest)
@@ -295,7 +296,8 @@ class EmotionClassifier:
             ModelFileError, ValueError, TypeError: As in `predict_many`.
         """
         with IMPORTING:
-            from emotion_runtime.pipeline import faces_within, predict_stream
+            from emotion_runtime.faces.classification import faces_within
+            from emotion_runtime.streaming import predict_stream
 
         check_pictures(pictures)
         finder = finder or self._finder()
@@ -309,7 +311,7 @@ class EmotionClassifier:
         """
         if self._default_finder is None:
             with IMPORTING:
-                from emotion_runtime.faces import FaceFinder
+                from emotion_runtime.faces.finder import FaceFinder
 
                 self._default_finder = FaceFinder()
         return self._default_finder

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_train.faces import Faces
+from emotion_train.data.faces import Faces
 from emotion_train.recipe import DROP_DUPLICATES, DROP_HELD_OUT, KEEP_DUPLICATES
 
 FEWEST_DIFFERENT = 5  # of a class; one that would have fewer keeps its copies

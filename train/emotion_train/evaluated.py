@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from emotion_runtime.evaluate.metrics import Metrics
+from emotion_train.data.faces import Faces
+from emotion_train.data.votes import SoftLabels
 from emotion_train.evaluation import (
     Reliability,
     cross_entropy,
@@ -18,8 +20,6 @@ from emotion_train.evaluation import (
     measure_reliability,
     scale,
 )
-from emotion_train.faces import Faces
-from emotion_train.votes import SoftLabels
 
 SPLIT_NAMES = ("test", "hold-out", "validation")
 

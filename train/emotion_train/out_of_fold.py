@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from emotion_train.confidence import choose_threshold
+from emotion_train.data.faces import Faces
 from emotion_train.evaluation import Truth, fit_temperature
-from emotion_train.faces import Faces
+from emotion_train.report.confidence import choose_threshold
 
 FOLDS = 5
 FEWEST_FACES = 50  # of fewer, four fifths fit no temperature that says much
