@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from emotion_runtime.faces.detectors import DETECTORS, open_detector
 from PIL import Image
 
 from emotion_runtime import EmotionClassifier
 from emotion_runtime.cpus import usable_cpus
 from emotion_runtime.errors import DetectorError
+from emotion_runtime.faces.detectors import DETECTORS, open_detector
 from emotion_runtime.faces.finder import FaceFinder
 from emotion_runtime.pictures.sources import find_pictures
 from harness import medians, ratios, table, take_turns

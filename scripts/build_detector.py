@@ -27,7 +27,7 @@ from emotion_runtime.model.session import import_onnxruntime
 onnxruntime = import_onnxruntime()  # before onnxsim, which imports it too
 import onnxsim  # noqa: E402
 
-HERE = Path(__file__).parent / "emotion_models" / "detectors"
+DETECTORS = Path(__file__).parents[1] / "models" / "emotion_models" / "detectors"
 MEAN_BGR = (104.0, 117.0, 127.0)
 SHAPE = ("batch", "height", "width", 3)
 
@@ -92,8 +92,8 @@ def main() -> None:
     difference = check(old, new)
     if not difference < 1e-3:
         raise SystemExit(f"its answers differ by {difference:.2g}")
-    HERE.mkdir(exist_ok=True)
-    with replacing(HERE / "retinaface.onnx") as path:
+    DETECTORS.mkdir(exist_ok=True)
+    with replacing(DETECTORS / "retinaface.onnx") as path:
         path.write_bytes(new)
     print(f"retinaface.onnx: {len(new):,} bytes, sha256 {hashlib.sha256(new).hexdigest()},")
     print(f"largest difference to the file it is made of {difference:.2g}")

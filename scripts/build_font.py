@@ -1,4 +1,4 @@
-"""Make emotion_runtime/drawing/dejavu/DejaVuSans.ttf: the Latin, Greek and Cyrillic part of DejaVu Sans.
+"""Make the font that ships, DejaVuSans.ttf: the Latin, Greek and Cyrillic part of DejaVu Sans.
 
     pip install 'fonttools>=4.50' 'matplotlib>=3.8'
     python scripts/build_font.py
@@ -16,7 +16,7 @@ import matplotlib
 from fontTools import subset
 from fontTools.ttLib import TTFont
 
-HERE = Path(__file__).parent / "emotion_runtime" / "dejavu"
+FOLDER = Path(__file__).parents[1] / "runtime" / "emotion_runtime" / "drawing" / "dejavu"
 RANGES = (
     (0x0020, 0x007E),  # Basic Latin
     (0x00A0, 0x02FF),  # Latin-1, Latin Extended-A and -B, IPA, modifier letters
@@ -56,9 +56,9 @@ def main() -> None:
         ]
     )
     wanted.subset(font)
-    HERE.mkdir(exist_ok=True)
-    font.save(HERE / "DejaVuSans.ttf")
-    shutil.copyfile(source / "LICENSE_DEJAVU", HERE / "LICENSE")
+    FOLDER.mkdir(exist_ok=True)
+    font.save(FOLDER / "DejaVuSans.ttf")
+    shutil.copyfile(source / "LICENSE_DEJAVU", FOLDER / "LICENSE")
 
 
 if __name__ == "__main__":

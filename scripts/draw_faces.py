@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from emotion_runtime.drawing.boxes import draw_faces
 from PIL import Image, ImageDraw, ImageFilter
 
 from emotion_runtime import EmotionClassifier
+from emotion_runtime.drawing.boxes import draw_faces
 
 PLACES = [  # sample, side and corner in pixels
     ("surprise_03", 110, (60, 60)),
@@ -28,7 +28,7 @@ def main(target: Path) -> None:
     noise = np.random.default_rng(4).integers(90, 190, (5, 12, 3), dtype=np.uint8)
     scene = Image.fromarray(noise).resize((860, 330), Image.Resampling.BICUBIC)
     for name, side, corner in PLACES:
-        face = Image.open(Path(__file__).parent / f"{name}.png").convert("RGB")
+        face = Image.open(Path(__file__).parents[1] / "samples" / f"{name}.png").convert("RGB")
         oval = Image.new("L", (side, side))
         ImageDraw.Draw(oval).ellipse((4, -8, side - 4, side + 8), fill=255)
         face = face.resize((side, side), Image.Resampling.BICUBIC)

@@ -19,7 +19,7 @@ GREEN, RED = "#2e7d4f", "#c0392b"
 def main(target: Path) -> None:
     """Write the picture, PNG."""
     classifier = EmotionClassifier()
-    paths = sorted(Path(__file__).parent.glob("*.png"))
+    paths = sorted((Path(__file__).parents[1] / "samples").glob("*.png"))
     rows = -(-len(paths) // COLUMNS)
     figure = Figure(figsize=(1.05 * COLUMNS, 1.32 * rows), layout="constrained")
     grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()

@@ -1,4 +1,4 @@
-"""Make the pictures of this folder: average faces, each the mean of 24 training faces or more.
+"""Make the pictures of samples/: average faces, each the mean of 24 training faces or more.
 
     python scripts/make_samples.py DATA [FOLDER]
 
@@ -19,6 +19,7 @@ from emotion_train.recipe import DROP_HELD_OUT
 from emotion_train.report.average_faces import average_faces
 
 PER_CLASS = 10
+SAMPLES = Path(__file__).parents[1] / "samples"
 
 
 def main(data: Path, folder: Path) -> None:
@@ -35,4 +36,4 @@ def main(data: Path, folder: Path) -> None:
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) == 3 else Path(__file__).parent)
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) == 3 else SAMPLES)

@@ -32,8 +32,7 @@ from emotion_train.recipe import (
 )
 from emotion_train.report.tables import confidence_table, describe_interval, metrics_tables
 
-HERE = Path(__file__).parent
-PACKAGE = HERE / "emotion_models"
+PACKAGE = Path(__file__).parents[1] / "models" / "emotion_models"
 
 
 def main(run: Path, name: str, data: Path, command: str) -> None:

@@ -37,25 +37,25 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "Box": "detection",
-    "Contract": "contract",
-    "Detection": "detection",
-    "Detector": "detection",
+    "Box": "faces.detection",
+    "Contract": "model.contract",
+    "Detection": "faces.detection",
+    "Detector": "faces.detection",
     "DetectorError": "errors",
     "EmotionClassifier": "classifier",
     "EmotionEdgeError": "errors",
-    "Face": "faces",
-    "FaceFinder": "faces",
+    "Face": "faces.finder",
+    "FaceFinder": "faces.finder",
     "FacePrediction": "prediction",
     "ModelFileError": "errors",
-    "NamedBytes": "preprocessing",
+    "NamedBytes": "pictures.preprocessing",
     "OutputError": "errors",
     "PictureError": "errors",
     "Prediction": "prediction",
-    "SelfTest": "classifier",
+    "SelfTest": "model.self_test",
     "SourceError": "errors",
     "VideoError": "errors",
-    "read_face": "preprocessing",
+    "read_face": "pictures.preprocessing",
 }
 
 __all__ = [

@@ -15,26 +15,18 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.cpus import usable_cpus
-from emotion_runtime.errors import PictureError
 from emotion_runtime.lazy_imports import IMPORTING
 from emotion_runtime.model.session import check_count
-from emotion_runtime.pictures.arguments import check_picture, path_of
-from emotion_runtime.pictures.preprocessing import Picture, Pixels, is_small
-from emotion_runtime.prediction import FacePrediction, Prediction
+from emotion_runtime.pictures.preprocessing import Picture
+from emotion_runtime.prediction import Prediction
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
-
-    from emotion_runtime.faces.finder import Face, FaceFinder
 
 P = TypeVar("P", bound=Prediction)
 
@@ -138,112 +130,3 @@ class _Batches:
             raise StopIteration
         self._size = min(2 * self._size, self._most)
         return batch
-
-
-def whole_pictures(classifier: EmotionClassifier) -> Answer[Prediction]:
-    """Take each picture for one face."""
-    # Of this stream alone, not of the module: a child that is forked while another thread holds a
-    # module's lock would wait for it for ever.
-    one_batch_of_small_ones = threading.Lock()
-
-    def answer(batch: list[Picture], stop: threading.Event) -> list[Prediction]:
-        found: list[Pixels | PictureError | TypeError | None] = [None] * len(batch)
-
-        def read(index: int) -> None:
-            if stop.is_set():
-                return
-            try:
-                found[index] = classifier.read(batch[index])
-            except PictureError as error:
-                found[index] = error
-
-        large = []
-        with one_batch_of_small_ones:
-            for index, picture in enumerate(batch):
-                if (error := _type_error(picture)) is not None:
-                    found[index] = error
-                elif is_small(picture):
-                    read(index)
-                else:
-                    large.append(index)
-        for index in large:
-            read(index)
-        if stop.is_set():
-            return []
-        faces = [one for one in found if isinstance(one, np.ndarray)]
-        answers = iter(classifier.infer(np.stack(faces))[1] if faces else ())
-        return [
-            classifier.interpret(next(answers), path_of(picture))
-            if isinstance(one, np.ndarray)
-            else Prediction(None, None, None, path_of(picture), str(one))
-            for picture, one in zip(batch, found, strict=True)
-        ]
-
-    return answer
-
-
-def faces_within(
-    classifier: EmotionClassifier,
-    finder: FaceFinder,
-    *,
-    largest: bool = False,
-    keep_crops: bool = False,
-) -> Answer[FacePrediction]:
-    """Find the faces of each picture; the faces of a batch go through the network together."""
-
-    def answer(batch: list[Picture], stop: threading.Event) -> list[FacePrediction]:
-        found: list[list[Face] | PictureError | TypeError] = []
-        for picture in batch:
-            if stop.is_set():
-                return []
-            if (unlike := _type_error(picture)) is not None:
-                found.append(unlike)
-                continue
-            try:
-                found.append(finder.find(picture, classifier.contract.input.size, largest=largest))
-            except PictureError as error:
-                found.append(error)
-        every = [face for one in found if isinstance(one, list) for face in one]
-        answers = iter(face_probabilities(classifier, every))
-        predictions = []
-        for picture, one in zip(batch, found, strict=True):
-            path = path_of(picture)
-            if isinstance(one, (PictureError, TypeError)):
-                predictions.append(FacePrediction(None, None, None, path, str(one)))
-            elif not one:
-                predictions.append(FacePrediction(None, None, None, path))
-            else:
-                predictions += [
-                    of_face(classifier.interpret(next(answers), path), face, keep_crop=keep_crops)
-                    for face in one
-                ]
-        return predictions
-
-    return answer
-
-
-def _type_error(picture: object) -> TypeError | None:
-    """Return what is wrong with the type of a picture: in a stream an answer, not the end."""
-    try:
-        check_picture(picture)
-    except TypeError as error:
-        return error
-    return None
-
-
-def face_probabilities(classifier: EmotionClassifier, faces: Sequence[Face]) -> NDArray[np.float32]:
-    """Run faces through the network together: float32 (faces, classes), also of none."""
-    if not faces:
-        return np.zeros((0, len(classifier.labels)), dtype=np.float32)
-    return classifier.infer(np.stack([face.pixels for face in faces]))[1]
-
-
-def of_face(prediction: Prediction, face: Face, *, keep_crop: bool = False) -> FacePrediction:
-    """Add where the face was found, and what the network saw where that is wanted."""
-    x, y, width, height = (round(value) for value in face.box)
-    return FacePrediction(
-        **vars(prediction),
-        box=(x, y, width, height),
-        detection_confidence=face.confidence,
-        crop=face.pixels if keep_crop else None,
-    )

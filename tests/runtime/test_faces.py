@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from emotion_runtime.faces.detectors import open_detector
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,6 +17,7 @@ from PIL import Image
 from emotion_runtime import EmotionClassifier, PictureError
 from emotion_runtime.errors import DetectorError
 from emotion_runtime.faces.detection import Box, Detection, clipped, distinct, overlap
+from emotion_runtime.faces.detectors import open_detector
 from emotion_runtime.faces.finder import FaceFinder, _tiles, crop
 from emotion_runtime.faces.retinaface import RetinaFace
 from emotion_runtime.faces.tally import Tally

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import Result
-from emotion_runtime.drawing.boxes import draw_faces
 from PIL import Image, ImageFont
 
+from emotion_runtime.drawing.boxes import draw_faces
 from emotion_runtime.drawing.fonts import SHIPPED, Font
 from emotion_runtime.errors import OutputError
 from emotion_runtime.prediction import FacePrediction, Prediction

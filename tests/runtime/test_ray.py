@@ -162,6 +162,7 @@ def test_faces_of_photographs(tmp_path: Path) -> None:
 
 def test_predictor_stands_between_steps_of_ones_own(folder: Path) -> None:
     import ray
+
     from emotion_runtime.ray.worker import Predictor
 
     rows = (
@@ -184,7 +185,7 @@ def workers() -> list[int]:
             name = (entry / "cmdline").read_bytes()
         except OSError:
             continue
-        if name.startswith(b"ray::") and b"_Worker" in name:
+        if name.startswith(b"ray::") and b"PartitionWorker" in name:
             found.append(int(entry.name))
     return found
 

@@ -41,7 +41,7 @@ ort-wasm-simd-threaded.wasm 45eaee27761ad883742a8d4b8fce1538d60ce43b51adf1726faf
 MAX_MODEL_BYTES = 256 * 1024**2  # contract.js loads no more
 _MAX_RUNTIME_FILE_BYTES = 64 * 1024**2  # the largest that is copied has 11 MB
 _FETCH_SECONDS = 600
-_SOURCES = Path(__file__).parent / "page"
+_SOURCES = Path(__file__).parent
 _PLAIN = ("page.js", "worker.js", "contract.js", "pixels.js", "style.css")
 _FILLED = ("index.html", "card.html")
 _REFERENCE = "reference.json"

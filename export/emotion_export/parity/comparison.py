@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from emotion_export.errors import reason_of
-from emotion_export.parity.comparison import ParityError
+from emotion_export.errors import ExportError, reason_of
 from emotion_runtime.model.contract import INPUT_NAME, OUTPUT_NAMES
 from emotion_runtime.model.session import import_onnxruntime
 from emotion_runtime.pictures.preprocessing import Pixels
@@ -93,6 +92,18 @@ class Comparison:
             name: float(f"{value:.3g}") if name.endswith("_difference") else value
             for name, value in asdict(self).items()
         }
+
+
+class ParityError(ExportError):
+    """The file does not answer as PyTorch does.
+
+    Attributes:
+        comparisons: Every figure taken until the file was refused.
+    """
+
+    def __init__(self, message: str, comparisons: Sequence[Comparison] = ()) -> None:
+        super().__init__(message)
+        self.comparisons = tuple(comparisons)
 
 
 class Reference:

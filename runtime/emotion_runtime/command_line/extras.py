@@ -53,7 +53,7 @@ def install_hint(extra: str) -> str:
 
 def _source() -> tuple[bool, str] | None:
     """Return whether the install is editable, and the path or URL that it came from."""
-    checkout = Path(__file__).resolve().parents[2]
+    checkout = Path(__file__).resolve().parents[3]
     try:
         text = metadata.distribution(_DISTRIBUTION).read_text("direct_url.json")
     except metadata.PackageNotFoundError:

@@ -1,9 +1,8 @@
-"""What finds faces: the interface, and the detectors that are known by name."""
+"""What finds faces: the interface of a detector, and what it returns."""
 
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -12,8 +11,6 @@ from emotion_runtime.errors import DetectorError
 if TYPE_CHECKING:  # read for --help too, which must not wait for numpy
     import numpy as np
     from numpy.typing import NDArray
-
-DETECTORS = ("retinaface", "libfacedetection")
 
 
 class Box(NamedTuple):
@@ -55,23 +52,6 @@ class Detector(Protocol):
             Boxes with finite coordinates and a positive size; confidences from 0 to 1. The order
             does not matter.
         """
-
-
-def open_detector(name: str | os.PathLike[str] = "retinaface", *, threads: int = 1) -> Detector:
-    """Open a detector by its name in `DETECTORS`.
-
-    Raises:
-        DetectorError: There is none of that name, or its package is not installed.
-    """
-    if name == "retinaface":
-        from emotion_runtime.faces.retinaface import RetinaFace
-
-        return RetinaFace(threads=threads)
-    if name == "libfacedetection":
-        from emotion_runtime.faces.libfacedetection import LibFaceDetection
-
-        return LibFaceDetection()
-    raise DetectorError(f"{name}: no such detector; there are {', '.join(DETECTORS)}.")
 
 
 def overlap(first: Box, second: Box) -> float:

@@ -14,49 +14,29 @@ Needs the extra ``ray``.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
-import io
 import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
-
-import numpy as np
-
-try:
-    import pyarrow as pa
-    import pyarrow.fs as pafs
-    import pyarrow.parquet as pq
-    import ray
-    import ray.data
-except ImportError as error:
-    from emotion_runtime.command_line.extras import missing_message
-
-    text = missing_message("emotion_runtime.ray.job", str(error.name), "ray")
-    raise ImportError(text, name=error.name) from error
 
 from emotion_runtime import __version__
-from emotion_runtime.classifier import EmotionClassifier, resolve_model
+from emotion_runtime.classifier import resolve_model
 from emotion_runtime.cpus import usable_cpus
 from emotion_runtime.digest import sha256_of
-from emotion_runtime.errors import ModelFileError, OutputError, SourceError
-from emotion_runtime.pictures.preprocessing import NamedBytes
-from emotion_runtime.pictures.sources import find_pictures, is_picture_name
-from emotion_runtime.prediction import FacePrediction, Prediction, counted
+from emotion_runtime.errors import ModelFileError, OutputError
+from emotion_runtime.prediction import counted
+from emotion_runtime.ray.packages import pafs, ray
+from emotion_runtime.ray.storage import list_pictures, locate
+from emotion_runtime.ray.worker import Job, PartitionWorker, part_name
 from emotion_runtime.results.resumption import lock_exclusively
-from emotion_runtime.results.writers import WRITERS
 
 FORMATS = ("parquet", "jsonl", "csv")
 _MANIFEST = "_manifest.json"  # readers of folders pass over names that begin so
-_AHEAD = 16  # objects fetched at a time by one worker: it is their latency that is waited for
 
 
 @dataclass(frozen=True)
@@ -76,65 +56,6 @@ class Summary:
     partitions: int
     skipped: int
     seconds: float
-
-
-class Predictor:
-    """One session, and batches through it: give it to `ray.data.Dataset.map_batches`.
-
-    >>> pictures = ray.data.read_binary_files("faces/", include_paths=True)  # doctest: +SKIP
-    >>> workers = ray.data.ActorPoolStrategy(size=7)  # of 8 CPUs: reading needs one too
-    >>> answers = pictures.map_batches(Predictor, compute=workers)  # doctest: +SKIP
-
-    Args:
-        model: As in `EmotionClassifier`.
-        faces: Find the faces of photographs; a row for each face.
-    """
-
-    def __init__(self, model: str | None = None, *, faces: bool = False) -> None:
-        self.classifier = EmotionClassifier(model)
-        self.kind: type[Prediction] = FacePrediction if faces else Prediction
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Answer a batch with the columns ``bytes`` and ``path``, as those of ``emotion-infer``."""
-        pictures = [
-            NamedBytes(bytes(data), str(path))
-            for data, path in zip(batch["bytes"], batch["path"], strict=True)
-        ]
-        return columns(list(self.predict(pictures)), self.classifier.labels, self.kind)
-
-    def predict(self, pictures: Iterable[str | NamedBytes]) -> Iterator[Prediction]:
-        """Answer a stream of pictures in this thread; Ray places a worker on each CPU."""
-        if self.kind is FacePrediction:
-            return self.classifier.predict_faces_many(pictures, workers=1)
-        return self.classifier.predict_many(pictures, workers=1)
-
-
-def columns(
-    predictions: Sequence[Prediction], labels: Sequence[str], kind: type[Prediction]
-) -> dict[str, Any]:
-    """Lay predictions out as columns: path, label, confidence, the classes, error, further ones."""
-    values: dict[str, list[Any]] = {
-        "path": [_utf8(one.path) for one in predictions],
-        "label": [one.label for one in predictions],
-        "confidence": [one.confidence for one in predictions],
-    }
-    for label in labels:
-        values[label] = [(one.probabilities or {}).get(label) for one in predictions]
-    values["error"] = [_utf8(one.error) for one in predictions]
-    further = [one.columns() for one in predictions]
-    for name in kind.COLUMNS:
-        values[name] = [row[name] for row in further]
-    return {name: np.array(column, dtype=object) for name, column in values.items()}
-
-
-def schema(labels: Sequence[str], kind: type[Prediction]) -> pa.Schema:
-    """Return the types of the columns, the same in every partition."""
-    text, number = pa.string(), pa.float64()
-    fields = [("path", text), ("label", text), ("confidence", number)]
-    fields += [(label, number) for label in labels] + [("error", text)]
-    for name in kind.COLUMNS:
-        fields.append((name, number if name == "detection_confidence" else pa.int64()))
-    return pa.schema(fields)
 
 
 def predict_to(
@@ -177,10 +98,10 @@ def predict_to(
         example.setdefault("path", path)
 
     example: dict[str, str] = {}
-    pictures = list(_listed(sources, pass_over))
+    pictures = list(list_pictures(sources, pass_over))
     if others:
         warn(f"{counted(others, 'other file')} passed over, such as {example['path']}")
-    filesystem, folder = _located(output)
+    filesystem, folder = locate(output)
     digest = sha256_of(path)
     plan = {
         "pictures": len(pictures),
@@ -204,7 +125,7 @@ def predict_to(
             PurePosixPath(info.path).name
             for info in filesystem.get_file_info(pafs.FileSelector(folder))
         }
-        todo = [part for part in parts if _name(part["part"], format_name) not in there]
+        todo = [part for part in parts if part_name(part["part"], format_name) not in there]
         if len(todo) < len(parts):
             say(f"{len(parts) - len(todo):,} of {len(parts):,} partitions are there already")
         unreadable = 0
@@ -213,10 +134,10 @@ def predict_to(
             cpus: int = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
             size = min(concurrency or max(1, int(cpus)), len(todo))
             # Settings travel with each partition: a worker that is begun anew needs nothing else.
-            job = json.dumps(asdict(_Job(str(path), digest, faces, output, format_name)))
+            job = json.dumps(asdict(Job(str(path), digest, faces, output, format_name)))
             rows = [{**part, "job": job} for part in todo]
             work = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-                _Worker, batch_size=1, compute=ray.data.ActorPoolStrategy(size=size)
+                PartitionWorker, batch_size=1, compute=ray.data.ActorPoolStrategy(size=size)
             )
             for done in work.iter_rows():
                 if done["error"]:
@@ -241,166 +162,6 @@ def _start() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a tool for pictures reports to nobody
     here: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": usable_cpus()}
     ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False, **here)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What is the same for all partitions."""
-
-    model: str
-    model_sha256: str
-    faces: bool
-    output: str
-    format_name: str
-
-
-class _Worker:
-    """Reads a partition's pictures, answers them, and writes its file at once."""
-
-    _predictor: Predictor | None = None
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return {**self._answered(batch), "error": [""]}
-        except ModelFileError as error:  # raised here, it would reach nobody as one sentence
-            return {
-                "part": batch["part"],
-                "pictures": [0],
-                "unreadable": [0],
-                "error": [str(error)],
-            }
-
-    def _answered(self, batch: dict[str, Any]) -> dict[str, Any]:
-        (part,), (pictures,), (text,) = batch["part"], batch["pictures"], batch["job"]
-        job = _Job(**json.loads(text))
-        if self._predictor is None:
-            predictor = Predictor(job.model, faces=job.faces)
-            # The path is the same on every machine; what lies there may not be.
-            if predictor.classifier.model_sha256 != job.model_sha256:
-                raise ModelFileError(
-                    f"{job.model}: not the file that the run was begun with, on the machine of "
-                    f"this worker; copy the same model file to every machine."
-                )
-            self._predictor = predictor
-            self._filesystem, self._folder = _located(job.output)
-            self._format = job.format_name
-        predictor = self._predictor
-        predictions = list(predictor.predict(_fetched(map(os.fsdecode, pictures))))
-        self._write(int(part), predictions, predictor.classifier.labels, predictor.kind)
-        unreadable = sum(one.error is not None for one in predictions)
-        return {"part": [part], "pictures": [len(pictures)], "unreadable": [unreadable]}
-
-    def _write(
-        self,
-        part: int,
-        predictions: list[Prediction],
-        labels: tuple[str, ...],
-        kind: type[Prediction],
-    ) -> None:
-        target = f"{self._folder}/{_name(part, self._format)}"
-        temporary = f"{self._folder}/.{_name(part, self._format)}"
-        with self._filesystem.open_output_stream(temporary) as stream:
-            if self._format == "parquet":
-                types = schema(labels, kind)
-                values = columns(predictions, labels, kind)
-                arrays = [pa.array(values[field.name].tolist(), field.type) for field in types]
-                pq.write_table(pa.Table.from_arrays(arrays, schema=types), stream)
-            else:
-                text = io.StringIO()
-                with WRITERS[self._format](text, labels, kind) as writer:
-                    for prediction in predictions:
-                        writer.write(prediction)
-                stream.write(text.getvalue().encode("utf-8", "surrogateescape"))
-        self._filesystem.move(temporary, target)
-
-
-def _utf8(text: str | None) -> str | None:
-    """Write what is no UTF-8 as escapes, for Arrow."""
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
-
-
-def _name(part: int, format_name: str) -> str:
-    return f"part-{part:05}.{format_name}"
-
-
-def _located(place: str) -> tuple[pafs.FileSystem, str]:
-    """Return the filesystem of a path or URI, and the path within it.
-
-    Raises:
-        OutputError: No filesystem is known for it.
-    """
-    if "://" not in place:
-        return pafs.LocalFileSystem(), _absolute(place)
-    parts = urlsplit(place)
-    try:
-        filesystem, base = _filesystem(urlunsplit(parts._replace(path="/")))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise OutputError(f"{place}: no filesystem is known for it ({error}).") from error
-    return filesystem, (base.rstrip("/") + unquote(parts.path)).rstrip("/")
-
-
-@functools.lru_cache(maxsize=16)  # one client for all pictures of a bucket
-def _filesystem(root: str) -> tuple[pafs.FileSystem, str]:
-    found: tuple[pafs.FileSystem, str] = pafs.FileSystem.from_uri(root)
-    return found
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).absolute())
-
-
-def _listed(
-    sources: Sequence[str], on_other: Callable[[str], None] = lambda _: None
-) -> Iterator[str]:
-    """Give the pictures of all sources; of URIs as URIs, sorted, each folder in its place."""
-    for source in sources:
-        if "://" not in source:
-            # Absolute: workers run elsewhere.
-            yield from find_pictures([_absolute(source)], on_other=on_other)
-            continue
-        filesystem, path = _located(source)
-        try:
-            root = filesystem.get_file_info(path)
-            if root.type == pafs.FileType.NotFound:
-                raise SourceError(f"{source}: no such file or folder.")
-            if root.type == pafs.FileType.File:
-                yield source
-                continue
-            found = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
-        except OSError as error:
-            raise SourceError(f"{source}: cannot be listed ({error}).") from error
-        for info in found:
-            if info.is_file and not is_picture_name(info.base_name):
-                on_other(info.path)
-        inside = sorted(
-            info.path[len(path) :]
-            for info in found
-            if info.is_file and is_picture_name(info.base_name)
-        )
-        if not inside:
-            raise SourceError(f"{source}: no pictures in this folder.")
-        parts = urlsplit(source)
-        for name in inside:
-            yield urlunsplit(parts._replace(path=parts.path.rstrip("/") + quote(name)))
-
-
-def _fetched(pictures: Iterable[str]) -> Iterator[str | NamedBytes]:
-    """Give local pictures by path; fetch others, some at a time, in order."""
-    waiting = iter(pictures)
-    with ThreadPoolExecutor(_AHEAD) as pool:
-        while group := list(islice(waiting, _AHEAD)):
-            remote = any("://" in picture for picture in group)
-            yield from pool.map(_fetch, group) if remote else group
-
-
-def _fetch(picture: str) -> str | NamedBytes:
-    if "://" not in picture:
-        return picture
-    filesystem, path = _located(picture)
-    # What is not there, or may not be read, is empty: an answer with an error.
-    with contextlib.suppress(OSError), filesystem.open_input_stream(path) as stream:
-        return NamedBytes(stream.read(), picture)
-    return NamedBytes(b"", picture)
 
 
 @contextlib.contextmanager

@@ -38,8 +38,8 @@ class Checkpoint:
         metrics: The report's figures with the data they were measured on; empty until measured.
         training: Recipe, seed, epochs, data digest, tool versions: plain JSON values.
         average_faces: uint8 (k, 1, size, size): averages of training faces, no person's picture.
-        probe: What `emotion_runtime.model.self_test` becomes when the training reads it, uint8 (size, size);
-            empty until measured.
+        probe: What the picture of `emotion_runtime.model.self_test` becomes when the training
+            reads it, uint8 (size, size); empty until measured.
         multiply_adds: Of one face through the network that was trained; None in files of before
             this was recorded.
         resume: The state of the loop; in ``last.pt`` alone.

@@ -167,7 +167,6 @@ class Reading:
 
 def _open_finder() -> FaceFinder:
     from emotion_runtime.faces.detectors import open_detector
-
     from emotion_runtime.faces.finder import FaceFinder
 
     return FaceFinder(open_detector(threads=usable_cpus()))
