@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from emotion_train.data.dataset import Dataset
+from emotion_train.data.duplicates import FEWEST_DIFFERENT
 from emotion_train.data.faces import Faces
-from emotion_train.duplicates import FEWEST_DIFFERENT
 from emotion_train.errors import DataError
 
 

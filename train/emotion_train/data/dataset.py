@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from emotion_runtime.pictures.preprocessing import FACE_SIZE
 from emotion_runtime.prediction import counted
+from emotion_train.data.duplicates import Audit, find_copies
 from emotion_train.data.faces import Faces
 from emotion_train.data.held_out_draw import (
     BY_NAME,
@@ -28,7 +29,6 @@ from emotion_train.data.held_out_draw import (
 )
 from emotion_train.data.readers import read_source
 from emotion_train.data.source import DUPLICATE, Inventory, Source
-from emotion_train.duplicates import Audit, find_copies
 from emotion_train.errors import DataError
 from emotion_train.recipe import (
     DROP_DUPLICATES,

@@ -21,12 +21,12 @@ from emotion_train.data.dataset import Dataset
 from emotion_train.data.faces import Faces
 from emotion_train.data.votes import SoftLabels, Votes
 from emotion_train.errors import RunError
-from emotion_train.evaluated import INDEPENDENT, SPLIT_NAMES, Evaluated
 from emotion_train.evaluation import predict_logits
-from emotion_train.fitting import Fitted
 from emotion_train.networks.face_network import multiply_adds, parameter_count
 from emotion_train.recipe import Recipe
 from emotion_train.report.average_faces import average_faces
+from emotion_train.report.evaluated import INDEPENDENT, SPLIT_NAMES, Evaluated
+from emotion_train.report.fitting import Fitted
 from emotion_train.report.tables import (
     describe_split,
     describe_threshold,

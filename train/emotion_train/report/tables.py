@@ -16,17 +16,17 @@ from emotion_runtime.command_line.text_width import display_width, right
 from emotion_runtime.evaluate.metrics import wilson_interval
 from emotion_train.data.balance import balance_table
 from emotion_train.data.dataset import Dataset
-from emotion_train.evaluated import (
+from emotion_train.recipe import Recipe
+from emotion_train.report import plots
+from emotion_train.report.confidence import Coverage
+from emotion_train.report.evaluated import (
     IN_SAMPLE,
     INDEPENDENT,
     OUT_OF_FOLD,
     SPLIT_NAMES,
     Evaluated,
 )
-from emotion_train.fitting import Fitted
-from emotion_train.recipe import Recipe
-from emotion_train.report import plots
-from emotion_train.report.confidence import Coverage
+from emotion_train.report.fitting import Fitted
 
 SPLITS = "splits.csv"
 

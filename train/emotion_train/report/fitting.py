@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from emotion_train.evaluated import IN_SAMPLE, OUT_OF_FOLD, Evaluated
 from emotion_train.evaluation import fit_temperature, scale
-from emotion_train.out_of_fold import (
+from emotion_train.report.confidence import THRESHOLDS, Coverage, choose_threshold, cover
+from emotion_train.report.evaluated import IN_SAMPLE, OUT_OF_FOLD, Evaluated
+from emotion_train.report.out_of_fold import (
     FEWEST_FACES,
     FOLDS,
     choose_thresholds,
     deal_folds,
     fit_temperatures,
 )
-from emotion_train.report.confidence import THRESHOLDS, Coverage, choose_threshold, cover
 
 
 @dataclass(frozen=True, eq=False)
