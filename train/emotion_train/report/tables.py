@@ -186,7 +186,7 @@ def describe_train_loss(recipe: Recipe) -> str:
     smoothing = (
         f", with label smoothing {recipe.label_smoothing:g}" if recipe.label_smoothing else ""
     )
-    return f"train: {faces}, targets from {' and '.join(targets)}{smoothing}"
+    return f"train: {faces}, targets from {', '.join(targets)}{smoothing}"
 
 
 def describe_interval(figures: dict[str, Any]) -> str:
