@@ -105,10 +105,11 @@ def test_the_report_says_what_was_measured_on_what(run: tuple[Path, Result]) -> 
     assert (run[0] / "run" / "report" / "reliability.png").stat().st_size > 10_000
     assert "## Against the annotators' majority" in text
     assert "The epoch was chosen on the validation pictures, by the cross-entropy with" in text
-    assert "| validation | 60 | temperature, threshold, epoch |" in text
+    assert "| validation | 60 | epoch, temperature, threshold |" in text
     assert "Expected calibration error against the votes" in text
     assert "measured out of fold" in text
     assert "start.pt was trained with other held-out faces" in text
+    assert "**Warning: the temperature 0.10 is at the limit of its range" in text
 
 
 def test_warnings_of_the_start_are_in_the_report_of_a_resumed_run(

@@ -72,7 +72,12 @@ _GROUPS = {
     type=click.Path(path_type=Path),
     help="The training data of the runs.  [default: those of the first run]",
 )
-@click.option("--votes", type=click.Path(path_type=Path), help="Votes file, for the report.")
+@click.option(
+    "--votes",
+    type=click.Path(path_type=Path),
+    help="CSV of annotators' votes, for the report; where all runs were taught by votes, they also "
+    "choose the temperature and the threshold.",
+)
 @click.option(
     "--coverage",
     type=click.FloatRange(0.5, 1.0),

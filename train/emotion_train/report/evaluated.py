@@ -95,8 +95,11 @@ class Evaluated:
             return None
         metrics = self.measure(truth)
         before, after = self.measure_reliability(by_votes=True)
+        figures = metrics.to_dict(classes)
+        # Confidence is a share of the votes, not the chance that it is the majority's label.
+        del figures["calibration_error"]
         return {
-            **metrics.to_dict(classes),
+            **figures,
             "listed": self.votes.listed,
             "original_labels": round(float((self.faces.labels[known] == truth[known]).mean()), 6),
             "recall": {

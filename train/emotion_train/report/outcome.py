@@ -28,6 +28,7 @@ from emotion_train.report.average_faces import average_faces
 from emotion_train.report.evaluated import INDEPENDENT, SPLIT_NAMES, Evaluated
 from emotion_train.report.fitting import Fitted
 from emotion_train.report.tables import (
+    calibration_warnings,
     describe_split,
     describe_threshold,
     describe_train_loss,
@@ -38,7 +39,6 @@ from emotion_train.report.tables import (
 
 REPORT = "report"
 _AVERAGES_PER_CLASS = 12
-_TEMPERATURE_LIMITS = (0.1, 10.0)  # between which `fit_temperature` searches
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,25 +188,6 @@ class Outcome:
         train, classes = self.dataset.train, range(len(self.dataset.classes))
         made = [average_faces(train, label, _AVERAGES_PER_CLASS) for label in classes]
         return torch.from_numpy(np.concatenate(made)).unsqueeze(1)
-
-
-def calibration_warnings(figures: Mapping[str, Any]) -> list[str]:
-    """Describe a temperature that the held-out faces did not determine, without a full stop.
-
-    Args:
-        figures: Those of the report, as in ``metrics.json``.
-    """
-    temperature = figures["temperature"]
-    if all(abs(temperature / limit - 1) > 0.01 for limit in _TEMPERATURE_LIMITS):
-        return []
-    held_out = sum(
-        figures[split]["pictures"] for split in ("hold-out", "validation") if split in figures
-    )
-    return [
-        f"the temperature {temperature:.2f} is at the limit of its range: the {held_out:,} "
-        f"held-out pictures do not determine how confident the network may be, so that its "
-        f"confidences are not calibrated (--holdout 0.1 measures on more)"
-    ]
 
 
 def tool_versions() -> dict[str, str]:

@@ -60,8 +60,9 @@ def plot_loss(
             label = f"{_SPLITS[name]}, votes"
             axes.plot(epochs, values, "--", color=colour, marker=marker, label=label)
     axes.axvline(best_epoch, color="gray", linestyle=":", label=f"chosen epoch ({best_epoch})")
-    axes.set(xlabel="epoch", ylabel="loss (nats)", title="Loss per epoch")
-    axes.text(0.01, 0.01, caption, transform=axes.transAxes, fontsize=8, color="gray")
+    figure.suptitle("Loss per epoch")
+    axes.set(xlabel="epoch", ylabel="loss (nats)")
+    axes.set_title(caption, fontsize=8, color="gray")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
     _plain(axes)
@@ -90,15 +91,26 @@ def plot_accuracy(history: Sequence[dict[str, float]], best_epoch: int, path: Pa
     _save(figure, path)
 
 
-def plot_metrics(metrics: Metrics, classes: Sequence[str], split: str, path: Path) -> None:
-    """Draw the table of metrics beside the confusion matrix."""
+def plot_metrics(
+    metrics: Metrics, classes: Sequence[str], split: str, path: Path, calibration_error: float
+) -> None:
+    """Draw the table of metrics beside the confusion matrix.
+
+    Args:
+        metrics: The figures.
+        classes: Class names in label order.
+        split: What was measured, for the title.
+        path: The PNG to write.
+        calibration_error: Against what the temperature was fitted to.
+    """
+    low, high = metrics.accuracy_interval()
     count = len(classes)
     figure = Figure(figsize=(9 + 0.8 * count, 2.6 + 0.75 * count), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
     left.axis("off")
     figure.suptitle(
-        f"{split}: accuracy {metrics.accuracy:.2%} on {metrics.support.sum():,} pictures, "
-        f"expected calibration error {metrics.calibration_error:.2%}"
+        f"{split}: accuracy {metrics.accuracy:.2%} ({low:.1%} to {high:.1%}) on "
+        f"{metrics.support.sum():,} pictures\nexpected calibration error {calibration_error:.2%}"
     )
     figures = metrics.to_dict(classes)
     columns = [
@@ -257,8 +269,9 @@ def plot_reliability(
         )
         _draw_counts(axes[1, column], one)
     axes[0, 0].set_ylabel(f"{what} (%)")
-    axes[0, 0].legend(frameon=False, fontsize=8, loc="upper left")
     axes[1, 0].set_ylabel("pictures")
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     _save(figure, path)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ from emotion_train.report.evaluated import (
     Evaluated,
 )
 from emotion_train.report.fitting import Fitted
+from emotion_train.report.out_of_fold import FEWEST_FACES
 
 SPLITS = "splits.csv"
+_TEMPERATURE_LIMITS = (0.1, 10.0)  # between which `fit_temperature` searches
 
 
 def write_report(
@@ -81,13 +83,13 @@ def write_report(
         plots.plot_loss(history, best_epoch, folder / "loss.png", caption)
         plots.plot_accuracy(history, best_epoch, folder / "accuracy.png")
         pictures[1:1] = ["loss", "accuracy"]
-    plots.plot_metrics(main.measure(truth), classes, title, folder / "metrics.png")
+    by_votes = fitted.by_votes and main.votes is not None
+    before, after = main.measure_reliability(by_votes=by_votes)
+    plots.plot_metrics(main.measure(truth), classes, title, folder / "metrics.png", after.error)
     plots.plot_predictions(main.faces, main.probabilities, classes, folder / "predictions.png")
     table = balance_table(dataset.train, len(classes))
     plots.plot_classes(table, classes, folder / "classes.png")
     plots.plot_coverage(coverage, folder / "coverage.png")
-    by_votes = fitted.by_votes and main.votes is not None
-    before, after = main.measure_reliability(by_votes=by_votes)
     title = f"{main.split}, temperature {fitted.temperature:.2f} ({main.fitted})"
     path = folder / "reliability.png"
     plots.plot_reliability(before, after, title, path, by_votes=by_votes)
@@ -225,6 +227,25 @@ def prediction_warnings(figures: dict[str, Any], split: str) -> list[str]:
     ]
 
 
+def calibration_warnings(figures: Mapping[str, Any]) -> list[str]:
+    """Describe a temperature that the held-out faces did not determine, without a full stop.
+
+    Args:
+        figures: Those of the report, as in ``metrics.json``.
+    """
+    temperature = figures["temperature"]
+    if all(abs(temperature / limit - 1) > 0.01 for limit in _TEMPERATURE_LIMITS):
+        return []
+    held_out = sum(
+        figures[split]["pictures"] for split in ("hold-out", "validation") if split in figures
+    )
+    return [
+        f"the temperature {temperature:.2f} is at the limit of its range: the {held_out:,} "
+        f"held-out pictures do not determine how confident the network may be, so that its "
+        f"confidences are not calibrated (--holdout 0.1 measures on more)"
+    ]
+
+
 def _markdown(
     dataset: Dataset,
     figures: dict[str, Any],
@@ -246,7 +267,7 @@ def _markdown(
     for name in SPLIT_NAMES:
         for text in prediction_warnings(figures[name], name) if name in figures else ():
             lines += [f"**Warning: {text}.**", ""]
-    for text in warnings:
+    for text in (*warnings, *calibration_warnings(figures)):
         lines += [f"**Warning: {text}.**", ""]
     if agreed:
         lines += [
@@ -268,7 +289,11 @@ def _markdown(
     lines += ["## What was measured on what", "", *_usage_table(figures, by_votes), ""]
     lines += ["## Confidence", "", *confidence_table(figures["confidence"])]
     if by_votes:
-        lines += ["", f"Accuracy here is against the {figures['confidence_against']}."]
+        against = figures["confidence_against"]
+        why = (
+            f", since under {FEWEST_FACES} pictures have a majority" if against == "labels" else ""
+        )
+        lines += ["", f"Accuracy here is against the {against}{why}."]
     lines += ["", "## The run", ""]
     lines += [f"- {name}: {value}" for name, value in facts.items()]
     lines += ["", "```", class_table(dataset), "```", "", str(dataset.audit) + ".", ""]
@@ -304,7 +329,7 @@ def _usage_table(figures: dict[str, Any], by_votes: bool) -> list[str]:
     uses = {
         "test": "this report alone",
         "hold-out": "epoch, temperature, threshold",
-        "validation": "temperature, threshold" + (", epoch" if chosen == "validation" else ""),
+        "validation": ("epoch, " if chosen == "validation" else "") + "temperature, threshold",
     }
     lines = [
         f"The epoch was chosen on the {chosen} pictures, by "
