@@ -105,8 +105,9 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "holdout": (
         "--holdout",
         click.FloatRange(0.0, 0.9),
-        "Fraction of the rest held out as well, to choose the epoch on.  [default: 0.1; 0 where "
-        f"there are fewer than {FEWEST_FOR_HOLDOUT:,} training pictures or a validation set]",
+        "Fraction of the rest held out as well, to choose the epoch on.  [default: 0.1, about "
+        f"5,000 pictures at most; 0 where there are fewer than {FEWEST_FOR_HOLDOUT:,} training "
+        "pictures or a validation set]",
     ),
     "freeze": (
         "--freeze",
