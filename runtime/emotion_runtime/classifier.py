@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 import emotion_models
-from emotion_runtime.contract import INPUT_NAME, OUTPUT_NAMES, Contract
+from emotion_runtime.contract import INPUT_NAME, OTHER_NAME, OUTPUT_NAMES, Contract
 from emotion_runtime.errors import ModelFileError, SourceError, shown
 from emotion_runtime.lazy_imports import IMPORTING
-from emotion_runtime.prediction import UNCERTAIN, FacePrediction, Prediction
+from emotion_runtime.prediction import OTHER, UNCERTAIN, FacePrediction, Prediction
 from emotion_runtime.preprocessing import NamedBytes, Picture, Pixels, read_face
 from emotion_runtime.probe import TOLERANCE as PROBE_TOLERANCE
 from emotion_runtime.probe import draw_probe, pixel_difference
@@ -30,6 +31,27 @@ _SUM_TOLERANCE = 0.01  # of a row of probabilities: fp16 is off by some thousand
 _SELF_TEST_BATCH = 64
 
 
+class Outputs(NamedTuple):
+    """What the network computes for n faces.
+
+    Attributes:
+        logits: float32, shape (n, classes).
+        probabilities: float32, shape (n, classes); each row adds up to 1.
+        other: Probability that a face shows none of the labels, float32, shape (n,); None of model
+            files without this output.
+    """
+
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    other: NDArray[np.float32] | None = None
+
+    def shares(self) -> NDArray[np.float32]:
+        """Return the probabilities, with `other` as a last column where there is one."""
+        if self.other is None:
+            return self.probabilities
+        return np.concatenate([self.probabilities, self.other[:, np.newaxis]], axis=1)
+
+
 @dataclass(frozen=True)
 class SelfTest:
     """How this machine's answers to the golden inputs compare with those of the proof.
@@ -41,6 +63,9 @@ class SelfTest:
         label_flips: Inputs whose label differs.
         pixel_difference: Largest difference, of 255, between the probe picture as this machine
             reads it and as the training read it; None where the file has no probe.
+        other_difference: Largest absolute difference of the output `other`; None in files
+            without it.
+        other_tolerance: What of that difference the tolerance of the logits explains.
     """
 
     inputs: int
@@ -48,6 +73,8 @@ class SelfTest:
     tolerance: float
     label_flips: int
     pixel_difference: int | None = None
+    other_difference: float | None = None
+    other_tolerance: float = 0.0
 
     @property
     def passed(self) -> bool:
@@ -63,6 +90,12 @@ class SelfTest:
             found.append(
                 f"the largest logit difference is {self.max_difference:.2g} (allowed "
                 f"{self.tolerance:.2g}): this onnxruntime or chip computes otherwise"
+            )
+        # The logits of the classes that `other` adds up are no output: this is what shows them.
+        if self.other_difference is not None and not self.other_difference <= self.other_tolerance:
+            found.append(
+                f"the largest difference of the output other is {self.other_difference:.2g} "
+                f"(allowed {self.other_tolerance:.2g}): this onnxruntime or chip computes otherwise"
             )
         if self.pixel_difference is not None and self.pixel_difference > PROBE_TOLERANCE:
             found.append(
@@ -86,12 +119,22 @@ class EmotionClassifier:
         provider: Where onnxruntime runs it, such as ``"CUDAExecutionProvider"``; what it cannot
             run there runs on the CPU.
         min_confidence: Below it the label is ``"uncertain"``, 0 to 1; None for the file's own.
+        other_threshold: Where the probability that a face shows none of the labels reaches it, the
+            label is ``"other"``, 0 to 1; at 1 never. None for the file's own.
+
+    Attributes:
+        model_path: The file that was opened.
+        contract: What it says of itself.
+        labels: Its class names, in the order of the outputs' columns.
+        min_confidence: The confidence threshold in force.
+        other_threshold: The threshold of `other` in force; None in files without this output.
 
     Raises:
         ModelFileError: The file is missing, no model, damaged, or does not keep the contract, or
             this onnxruntime lacks the provider.
-        ValueError: `threads` is less than 1, or `min_confidence` is not from 0 to 1.
-        TypeError: `threads` is no integer, or `min_confidence` no number.
+        ValueError: `threads` is less than 1, a threshold is not from 0 to 1, or the file has no
+            output `other` that `other_threshold` could be for.
+        TypeError: `threads` is no integer, or a threshold no number.
     """
 
     def __init__(
@@ -101,9 +144,10 @@ class EmotionClassifier:
         threads: int = 1,
         provider: str = "CPUExecutionProvider",
         min_confidence: float | None = None,
+        other_threshold: float | None = None,
     ) -> None:
-        if min_confidence is not None and not 0.0 <= min_confidence <= 1.0:  # a NaN too
-            raise ValueError(f"min_confidence must be from 0 to 1, not {min_confidence}")
+        _check_threshold("min_confidence", min_confidence)
+        _check_threshold("other_threshold", other_threshold)
         threads = check_count("threads", threads)
         self.model_path = resolve_model(model)
         self._session: Session = open_session(self.model_path, threads, provider)
@@ -113,12 +157,23 @@ class EmotionClassifier:
         if min_confidence is None:
             min_confidence = self.contract.min_confidence
         self.min_confidence = float(min_confidence)
+        if other_threshold is None:
+            other_threshold = self.contract.other_threshold
+        elif self.contract.other_threshold is None:
+            raise ValueError(
+                f"{self.model_path}: has no output other (its network knows no other classes than "
+                f"its labels), so that no threshold of it can be set"
+            )
+        self.other_threshold = None if other_threshold is None else float(other_threshold)
         self._default_finder: FaceFinder | None = None
 
     def __repr__(self) -> str:
+        other = (
+            "" if self.other_threshold is None else f"other_threshold={self.other_threshold:g}, "
+        )
         return (
             f"EmotionClassifier({str(self.model_path)!r}, labels={list(self.labels)}, "
-            f"min_confidence={self.min_confidence:g}, threads={self._session.threads}, "
+            f"min_confidence={self.min_confidence:g}, {other}threads={self._session.threads}, "
             f"provider={self._session.provider!r})"
         )
 
@@ -144,7 +199,20 @@ class EmotionClassifier:
             pixels: uint8, shape (n, 1, size, size) or (n, size, size).
 
         Returns:
-            Logits and probabilities, float32, each of shape (n, classes).
+            Logits and probabilities, float32, each of shape (n, classes). `compute` gives the
+            output `other` too, where the file has it.
+
+        Raises:
+            ModelFileError, ValueError, TypeError: As `compute`.
+        """
+        outputs = self.compute(pixels)
+        return outputs.logits, outputs.probabilities
+
+    def compute(self, pixels: Pixels) -> Outputs:
+        """Run the network on faces that are read already, and return all of its outputs.
+
+        Args:
+            pixels: uint8, shape (n, 1, size, size) or (n, size, size).
 
         Raises:
             ModelFileError: The network cannot be run, or its outputs are not what the contract
@@ -164,9 +232,13 @@ class EmotionClassifier:
                 f"not {pixels.shape}"
             )
         shape = (len(pixels), len(self.labels))
+        has_other = self.other_threshold is not None
         if not len(pixels):
-            return np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        logits, probabilities = self._session.run(OUTPUT_NAMES, {INPUT_NAME: pixels})
+            none = np.zeros(shape, np.float32)
+            return Outputs(none, none.copy(), np.zeros(0, np.float32) if has_other else None)
+        names = (*OUTPUT_NAMES, OTHER_NAME) if has_other else OUTPUT_NAMES
+        logits, probabilities, *further = self._session.run(names, {INPUT_NAME: pixels})
+        other = further[0] if further else None
         if logits.shape != shape or probabilities.shape != shape:
             raise ModelFileError(
                 f"{self.model_path}: gives outputs of shape {logits.shape} and "
@@ -177,7 +249,15 @@ class EmotionClassifier:
         off = abs(float(probabilities.sum()) / len(pixels) - 1)
         if not (off <= _SUM_TOLERANCE and probabilities.min() >= 0):
             raise self._no_probabilities()
-        return logits, probabilities
+        if other is not None:
+            if other.shape != shape[:1]:
+                raise ModelFileError(
+                    f"{self.model_path}: gives the output other with the shape {other.shape} for "
+                    f"{shape[0]} faces."
+                )
+            if not (other.min() >= 0 and other.max() <= 1 + _SUM_TOLERANCE):  # a NaN too
+                raise self._no_probabilities()
+        return Outputs(logits, probabilities, other)
 
     def predict(self, picture: Picture) -> Prediction:
         """Classify one picture: a path, encoded bytes, a PIL image or a uint8 array.
@@ -187,8 +267,8 @@ class EmotionClassifier:
             TypeError: It is nothing that counts as a picture, such as a list or None.
         """
         face = self.read(picture)
-        _, probabilities = self.infer(face[np.newaxis])
-        return self.interpret(probabilities[0], path_of(picture))
+        (prediction,) = self.interpret_all(self.compute(face[np.newaxis]), [path_of(picture)])
+        return prediction
 
     def predict_many(
         self, pictures: Iterable[Picture], *, batch_size: int = 32, workers: int | None = None
@@ -256,15 +336,16 @@ class EmotionClassifier:
             TypeError: It is nothing that counts as a picture, such as a list or None.
         """
         with IMPORTING:
-            from emotion_runtime.pipeline import face_probabilities, of_face
+            from emotion_runtime.pipeline import face_outputs, of_face
 
         check_picture(picture)
         faces = (finder or self._finder()).find(picture, self.contract.input.size, largest=largest)
 
         path = path_of(picture)
+        predictions = self.interpret_all(face_outputs(self, faces), [path] * len(faces))
         return [
-            of_face(self.interpret(row, path), face, keep_crop=keep_crops)
-            for row, face in zip(face_probabilities(self, faces), faces, strict=True)
+            of_face(prediction, face, keep_crop=keep_crops)
+            for prediction, face in zip(predictions, faces, strict=True)
         ]
 
     def predict_faces_many(
@@ -314,12 +395,34 @@ class EmotionClassifier:
                 self._default_finder = FaceFinder()
         return self._default_finder
 
-    def interpret(self, probabilities: NDArray[np.float32], path: str | None = None) -> Prediction:
+    def interpret_all(self, outputs: Outputs, paths: Iterable[str | None]) -> Iterator[Prediction]:
+        """Yield a `Prediction` for each face of `compute`'s outputs, with its path.
+
+        Raises:
+            ModelFileError, ValueError: As `interpret`.
+        """
+        others = repeat(None) if outputs.other is None else map(float, outputs.other)
+        for row, other, path in zip(outputs.probabilities, others, paths, strict=False):
+            yield self.interpret(row, path, other=other)
+
+    def interpret(
+        self,
+        probabilities: NDArray[np.float32],
+        path: str | None = None,
+        *,
+        other: float | None = None,
+    ) -> Prediction:
         """Turn one row of probabilities, shape (classes,), into a `Prediction`.
+
+        Args:
+            probabilities: float32, shape (classes,).
+            path: Where the picture came from.
+            other: Probability that the face shows none of the labels, of files with this output.
 
         Raises:
             ModelFileError: They do not add up to 1; a NaN does not.
-            ValueError: They are not as many as the labels.
+            ValueError: They are not as many as the labels, or `other` is missing, not from 0 to 1,
+                or of a file that does not have it.
         """
         values = [float(value) for value in probabilities]
         if len(values) != len(self.labels):
@@ -329,13 +432,18 @@ class EmotionClassifier:
         confidence = max(values)
         # In the network's own precision: its 0.9 is a little less than Python's.
         floor = float(np.float32(self.min_confidence))
-        label = self.labels[values.index(confidence)]
-        return Prediction(
-            label=label if confidence >= floor else UNCERTAIN,
-            confidence=confidence,
-            probabilities=dict(zip(self.labels, values, strict=True)),
-            path=path,
-        )
+        label = self.labels[values.index(confidence)] if confidence >= floor else UNCERTAIN
+        probabilities_by_label = dict(zip(self.labels, values, strict=True))
+        if self.other_threshold is None:
+            if other is not None:
+                raise ValueError(f"{self.model_path}: has no output other")
+            return Prediction(label, confidence, probabilities_by_label, path)
+        if other is None or not 0 <= other <= 1 + _SUM_TOLERANCE:  # a NaN too
+            raise ValueError(f"other must be from 0 to 1 for this model file, not {other}")
+        other = min(other, 1.0)
+        if is_other(other, self.other_threshold):
+            label, confidence = OTHER, other
+        return Prediction(label, confidence, probabilities_by_label, path, other=other)
 
     def _no_probabilities(self) -> ModelFileError:
         return ModelFileError(
@@ -347,9 +455,12 @@ class EmotionClassifier:
         """Run the file's golden inputs on this machine and compare with the proof's answers."""
         golden = self.contract.golden
         starts = range(0, len(golden.pixels), _SELF_TEST_BATCH)
-        logits = np.concatenate(
-            [self.infer(golden.pixels[start : start + _SELF_TEST_BATCH])[0] for start in starts]
-        )
+        parts = [self.compute(golden.pixels[start : start + _SELF_TEST_BATCH]) for start in starts]
+        logits = np.concatenate([part.logits for part in parts])
+        other_difference = None
+        if golden.other is not None and self.other_threshold is not None:
+            others = np.concatenate([part.other for part in parts if part.other is not None])
+            other_difference = float(np.abs(others - golden.other).max())
         return SelfTest(
             inputs=len(golden.pixels),
             max_difference=float(np.abs(logits - golden.logits).max()),
@@ -358,7 +469,25 @@ class EmotionClassifier:
             pixel_difference=None
             if golden.probe is None
             else pixel_difference(self.read(draw_probe()), golden.probe),
+            other_difference=other_difference,
+            other_tolerance=other_tolerance(golden.tolerance, self.contract.temperature),
         )
+
+
+def is_other(other: float, threshold: float) -> bool:
+    """Return whether a face gets the label ``"other"``; at a threshold of 1 none does."""
+    # In the network's own precision: its 0.9 is a little less than Python's.
+    return threshold < 1 and other >= float(np.float32(threshold))
+
+
+def other_tolerance(logit_tolerance: float, temperature: float) -> float:
+    """Return by how much `other` may differ where every logit differs by the tolerance at most.
+
+    `other` is the logistic function of a difference of two logarithms of sums of exponentials, of
+    logits over the temperature: each moves by no more than its logits, and the slope of the
+    function is 1/4 at most.
+    """
+    return max(logit_tolerance / (2 * temperature), 1e-6)  # the last for float32's own rounding
 
 
 def resolve_model(model: str | os.PathLike[str] | None) -> Path:
@@ -429,6 +558,11 @@ def path_of(picture: Picture) -> str | None:
     return picture.path if isinstance(picture, NamedBytes) else None
 
 
+def _check_threshold(name: str, value: float | None) -> None:
+    if value is not None and not 0.0 <= value <= 1.0:  # a NaN too
+        raise ValueError(f"{name} must be from 0 to 1, not {value}")
+
+
 def _check_graph(session: Session, contract: Contract) -> None:
     """Hold the graph itself against what the contract says of it."""
     size, classes, path = contract.input.size, len(contract.labels), session.path
@@ -440,11 +574,16 @@ def _check_graph(session: Session, contract: Contract) -> None:
             f"{path}: its input is {shown(inputs)}, not {INPUT_NAME} uint8 "
             f"(batch, 1, {size}, {size})."
         )
+    wanted: dict[str, tuple[str, list[int]]]
     wanted = dict.fromkeys(OUTPUT_NAMES, ("tensor(float)", [classes]))
+    further = ""
+    if contract.other_threshold is not None:
+        wanted[OTHER_NAME] = ("tensor(float)", [])
+        further = f" and {OTHER_NAME} float32 (batch,)"
     if outputs != wanted:
         raise ModelFileError(
             f"{path}: its outputs are {shown(outputs)}, not {' and '.join(OUTPUT_NAMES)} "
-            f"float32 (batch, {classes})."
+            f"float32 (batch, {classes}){further}."
         )
     if isinstance(shapes[INPUT_NAME][1][0], int):
         raise ModelFileError(f"{path}: its batch size is fixed; the contract wants a dynamic one.")

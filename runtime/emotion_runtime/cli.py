@@ -15,6 +15,7 @@ from emotion_runtime.commands import (
     fail,
     guarded,
     model_option,
+    other_threshold_option,
     quiet_option,
     say,
     show,
@@ -22,6 +23,7 @@ from emotion_runtime.commands import (
     suggest,
     verbose_option,
     workers_option,
+    wrong_usage,
 )
 from emotion_runtime.face_options import FaceOptions, face_options
 from emotion_runtime.signals import raise_on_signals
@@ -40,7 +42,7 @@ _EXAMPLES = (
 )
 _GROUPS = {
     "Input": ("null", "strict"),
-    "Model": ("model", "min_confidence", "self_test", "describe"),
+    "Model": ("model", "min_confidence", "other_threshold", "self_test", "describe"),
     "Faces in photographs and videos": (
         *("faces", "camera", "largest", "min_face", "detector", "annotate", "crops"),
     ),
@@ -117,6 +119,7 @@ _GROUPS = {
     type=click.FloatRange(0.0, 1.0),
     help='Confidence threshold: below it the label is "uncertain".  [default: the model\'s own]',
 )
+@other_threshold_option
 @click.option("--strict", is_flag=True, help="End at the first picture that cannot be read.")
 @click.option("-0", "--null", is_flag=True, help="Paths on standard input end with a null byte.")
 @click.option(
@@ -144,6 +147,7 @@ def main(
     threads: int,
     provider: str,
     min_confidence: float | None,
+    other_threshold: float | None,
     strict: bool,
     null: bool,
     self_test: bool,
@@ -187,9 +191,14 @@ def main(
     # After the checks above: onnxruntime takes most of the start-up.
     from emotion_runtime.classifier import EmotionClassifier
 
-    classifier = EmotionClassifier(
-        model, threads=threads, provider=provider, min_confidence=min_confidence
-    )
+    with wrong_usage():
+        classifier = EmotionClassifier(
+            model,
+            threads=threads,
+            provider=provider,
+            min_confidence=min_confidence,
+            other_threshold=other_threshold,
+        )
     if verbose:
         say(f"model {classifier.model_path}, labels {', '.join(classifier.labels)}")
     if describe:

@@ -20,9 +20,8 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from emotion_runtime.classifier import EmotionClassifier, check_picture, path_of
+from emotion_runtime.classifier import EmotionClassifier, Outputs, check_picture, path_of
 from emotion_runtime.cpus import usable_cpus
 from emotion_runtime.errors import PictureError
 from emotion_runtime.lazy_imports import IMPORTING
@@ -170,9 +169,18 @@ def whole_pictures(classifier: EmotionClassifier) -> Answer[Prediction]:
         if stop.is_set():
             return []
         faces = [one for one in found if isinstance(one, np.ndarray)]
-        answers = iter(classifier.infer(np.stack(faces))[1] if faces else ())
+        paths = [
+            path_of(picture)
+            for picture, one in zip(batch, found, strict=True)
+            if isinstance(one, np.ndarray)
+        ]
+        answers = (
+            classifier.interpret_all(classifier.compute(np.stack(faces)), paths)
+            if faces
+            else iter(())
+        )
         return [
-            classifier.interpret(next(answers), path_of(picture))
+            next(answers)
             if isinstance(one, np.ndarray)
             else Prediction(None, None, None, path_of(picture), str(one))
             for picture, one in zip(batch, found, strict=True)
@@ -203,7 +211,13 @@ def faces_within(
             except PictureError as error:
                 found.append(error)
         every = [face for one in found if isinstance(one, list) for face in one]
-        answers = iter(face_probabilities(classifier, every))
+        paths = [
+            path_of(picture)
+            for picture, one in zip(batch, found, strict=True)
+            if isinstance(one, list)
+            for _ in one
+        ]
+        answers = classifier.interpret_all(face_outputs(classifier, every), paths)
         predictions = []
         for picture, one in zip(batch, found, strict=True):
             path = path_of(picture)
@@ -212,10 +226,7 @@ def faces_within(
             elif not one:
                 predictions.append(FacePrediction(None, None, None, path))
             else:
-                predictions += [
-                    of_face(classifier.interpret(next(answers), path), face, keep_crop=keep_crops)
-                    for face in one
-                ]
+                predictions += [of_face(next(answers), face, keep_crop=keep_crops) for face in one]
         return predictions
 
     return answer
@@ -230,11 +241,11 @@ def _type_error(picture: object) -> TypeError | None:
     return None
 
 
-def face_probabilities(classifier: EmotionClassifier, faces: Sequence[Face]) -> NDArray[np.float32]:
-    """Run faces through the network together: float32 (faces, classes), also of none."""
-    if not faces:
-        return np.zeros((0, len(classifier.labels)), dtype=np.float32)
-    return classifier.infer(np.stack([face.pixels for face in faces]))[1]
+def face_outputs(classifier: EmotionClassifier, faces: Sequence[Face]) -> Outputs:
+    """Run faces through the network together; of no faces, outputs of length 0."""
+    size = classifier.contract.input.size
+    pixels = [face.pixels for face in faces]
+    return classifier.compute(np.stack(pixels) if pixels else np.zeros((0, size, size), np.uint8))
 
 
 def of_face(prediction: Prediction, face: Face, *, keep_crop: bool = False) -> FacePrediction:

@@ -15,7 +15,7 @@ from emotion_runtime.fonts import Font
 from emotion_runtime.frames import Camera, VideoFile
 from emotion_runtime.output import abandon_stdout, opened_output
 from emotion_runtime.output_guard import check_video_outputs
-from emotion_runtime.prediction import UNCERTAIN, counted
+from emotion_runtime.prediction import OTHER, UNCERTAIN, counted
 from emotion_runtime.progress import counting
 from emotion_runtime.signals import Terminated
 from emotion_runtime.tracking import Tracker
@@ -64,8 +64,12 @@ class VideoJob:
         check_video_outputs(self.sources, self.output, self.annotate)
         try:
             with opened_output(self.output) as stream:
-                labels = self.classifier.labels
-                with WRITERS[self.format_name](stream, labels, VideoPrediction) as writer:
+                with WRITERS[self.format_name](
+                    stream,
+                    self.classifier.labels,
+                    VideoPrediction,
+                    with_other=self.classifier.other_threshold is not None,
+                ) as writer:
                     for source in self.sources:
                         self._watch(source, writer, stream)
         except BrokenPipeError:
@@ -135,7 +139,9 @@ class VideoJob:
         self, frames: VideoFile | Camera, seen: int, last: float, faces: int, counts: Counter[str]
     ) -> str:
         total = counts.total()
-        names = [*self.classifier.labels, *([UNCERTAIN] if counts[UNCERTAIN] else [])]
+        names = [*self.classifier.labels]
+        names += [] if self.classifier.other_threshold is None else [OTHER]
+        names += [UNCERTAIN] if counts[UNCERTAIN] else []
         parts = ", ".join(f"{name} {counts[name] / max(1, total):.0%}" for name in names)
         text = f"{frames.name}: {counted(seen, 'frame')} in {last:.1f} s, {counted(faces, 'face')}"
         if isinstance(frames, Camera) and frames.dropped:
