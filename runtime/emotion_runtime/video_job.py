@@ -63,15 +63,17 @@ class VideoJob:
         """
         check_video_outputs(self.sources, self.output, self.annotate)
         try:
-            with opened_output(self.output) as stream:
-                with WRITERS[self.format_name](
+            with (
+                opened_output(self.output) as stream,
+                WRITERS[self.format_name](
                     stream,
                     self.classifier.labels,
                     VideoPrediction,
                     with_other=self.classifier.other_threshold is not None,
-                ) as writer:
-                    for source in self.sources:
-                        self._watch(source, writer, stream)
+                ) as writer,
+            ):
+                for source in self.sources:
+                    self._watch(source, writer, stream)
         except BrokenPipeError:
             abandon_stdout()  # the reader has seen enough (``| head``)
         if not self.quiet:
