@@ -3,106 +3,38 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 import emotion_models
-from emotion_runtime.contract import INPUT_NAME, OTHER_NAME, OUTPUT_NAMES, Contract
-from emotion_runtime.errors import ModelFileError, SourceError, shown
+from emotion_runtime.errors import ModelFileError, PictureError, SourceError, shown
 from emotion_runtime.lazy_imports import IMPORTING
+from emotion_runtime.model.contract import INPUT_NAME, OTHER_NAME, OUTPUT_NAMES, Contract
+from emotion_runtime.model.outputs import Outputs, other_tolerance
+from emotion_runtime.model.self_test import SelfTest, draw_probe, pixel_difference
+from emotion_runtime.model.session import Session, check_count, open_session
+from emotion_runtime.pictures.arguments import (
+    check_picture,
+    check_pictures,
+    path_of,
+    type_error_of,
+)
+from emotion_runtime.pictures.preprocessing import Picture, Pixels, is_small, read_face
+from emotion_runtime.pictures.sources import find_pictures
 from emotion_runtime.prediction import OTHER, UNCERTAIN, FacePrediction, Prediction
-from emotion_runtime.preprocessing import NamedBytes, Picture, Pixels, read_face
-from emotion_runtime.probe import TOLERANCE as PROBE_TOLERANCE
-from emotion_runtime.probe import draw_probe, pixel_difference
-from emotion_runtime.session import Session, check_count, open_session
-from emotion_runtime.sources import find_pictures
 
 if TYPE_CHECKING:
-    from emotion_runtime.faces import FaceFinder
+    from emotion_runtime.faces.finder import FaceFinder
+    from emotion_runtime.streaming import Answer
 
 _SUM_TOLERANCE = 0.01  # of a row of probabilities: fp16 is off by some thousandths
 _SELF_TEST_BATCH = 64
-
-
-class Outputs(NamedTuple):
-    """What the network computes for n faces.
-
-    Attributes:
-        logits: float32, shape (n, classes).
-        probabilities: float32, shape (n, classes); each row adds up to 1.
-        other: Probability that a face shows none of the labels, float32, shape (n,); None of model
-            files without this output.
-    """
-
-    logits: NDArray[np.float32]
-    probabilities: NDArray[np.float32]
-    other: NDArray[np.float32] | None = None
-
-    def shares(self) -> NDArray[np.float32]:
-        """Return the probabilities, with `other` as a last column where there is one."""
-        if self.other is None:
-            return self.probabilities
-        return np.concatenate([self.probabilities, self.other[:, np.newaxis]], axis=1)
-
-
-@dataclass(frozen=True)
-class SelfTest:
-    """How this machine's answers to the golden inputs compare with those of the proof.
-
-    Attributes:
-        inputs: Number of golden inputs.
-        max_difference: Largest absolute difference of a logit.
-        tolerance: What the file allows.
-        label_flips: Inputs whose label differs.
-        pixel_difference: Largest difference, of 255, between the probe picture as this machine
-            reads it and as the training read it; None where the file has no probe.
-        other_difference: Largest absolute difference of the output `other`; None in files
-            without it.
-        other_tolerance: What of that difference the tolerance of the logits explains.
-    """
-
-    inputs: int
-    max_difference: float
-    tolerance: float
-    label_flips: int
-    pixel_difference: int | None = None
-    other_difference: float | None = None
-    other_tolerance: float = 0.0
-
-    @property
-    def passed(self) -> bool:
-        """Say whether the file is proven on this machine."""
-        return not self.failures()
-
-    def failures(self) -> list[str]:
-        """Say what does not hold, each with its figures."""
-        found = []
-        if self.label_flips:
-            found.append(f"{self.label_flips} of {self.inputs} golden inputs get another label")
-        if not self.max_difference <= self.tolerance:  # a NaN too
-            found.append(
-                f"the largest logit difference is {self.max_difference:.2g} (allowed "
-                f"{self.tolerance:.2g}): this onnxruntime or chip computes otherwise"
-            )
-        # The logits of the classes that `other` adds up are no output: this is what shows them.
-        if self.other_difference is not None and not self.other_difference <= self.other_tolerance:
-            found.append(
-                f"the largest difference of the output other is {self.other_difference:.2g} "
-                f"(allowed {self.other_tolerance:.2g}): this onnxruntime or chip computes otherwise"
-            )
-        if self.pixel_difference is not None and self.pixel_difference > PROBE_TOLERANCE:
-            found.append(
-                f"a picture is read {self.pixel_difference} of 255 off what the training read: "
-                f"this Pillow decodes or resizes otherwise"
-            )
-        return found
 
 
 class EmotionClassifier:
@@ -161,8 +93,8 @@ class EmotionClassifier:
             other_threshold = self.contract.other_threshold
         elif self.contract.other_threshold is None:
             raise ValueError(
-                f"{self.model_path}: has no output other (its network knows no other classes than "
-                f"its labels), so that no threshold of it can be set"
+                f"{self.model_path}: has no output other (its network knows no classes but its "
+                f"labels), so that no threshold of it can be set"
             )
         self.other_threshold = None if other_threshold is None else float(other_threshold)
         self._default_finder: FaceFinder | None = None
@@ -288,7 +220,8 @@ class EmotionClassifier:
             TypeError: One of them is no integer, or `pictures` is a single picture.
         """
         with IMPORTING:
-            from emotion_runtime.pipeline import predict_stream, whole_pictures
+            from emotion_runtime.classifier import whole_pictures
+            from emotion_runtime.streaming import predict_stream
 
         check_pictures(pictures)
         return predict_stream(
@@ -336,7 +269,7 @@ class EmotionClassifier:
             TypeError: It is nothing that counts as a picture, such as a list or None.
         """
         with IMPORTING:
-            from emotion_runtime.pipeline import face_outputs, of_face
+            from emotion_runtime.faces.classification import face_outputs, of_face
 
         check_picture(picture)
         faces = (finder or self._finder()).find(picture, self.contract.input.size, largest=largest)
@@ -376,7 +309,8 @@ class EmotionClassifier:
             ModelFileError, ValueError, TypeError: As in `predict_many`.
         """
         with IMPORTING:
-            from emotion_runtime.pipeline import faces_within, predict_stream
+            from emotion_runtime.faces.classification import faces_within
+            from emotion_runtime.streaming import predict_stream
 
         check_pictures(pictures)
         finder = finder or self._finder()
@@ -390,19 +324,24 @@ class EmotionClassifier:
         """
         if self._default_finder is None:
             with IMPORTING:
-                from emotion_runtime.faces import FaceFinder
+                from emotion_runtime.faces.finder import FaceFinder
 
                 self._default_finder = FaceFinder()
         return self._default_finder
 
     def interpret_all(self, outputs: Outputs, paths: Iterable[str | None]) -> Iterator[Prediction]:
-        """Yield a `Prediction` for each face of `compute`'s outputs, with its path.
+        """Yield a `Prediction` for each face of the outputs of `compute`.
+
+        Args:
+            outputs: Of n faces.
+            paths: Where each of them came from.
 
         Raises:
             ModelFileError, ValueError: As `interpret`.
         """
         others = repeat(None) if outputs.other is None else map(float, outputs.other)
-        for row, other, path in zip(outputs.probabilities, others, paths, strict=False):
+        # Not strict: the endless `repeat` has no length.
+        for row, path, other in zip(outputs.probabilities, paths, others, strict=False):
             yield self.interpret(row, path, other=other)
 
     def interpret(
@@ -422,7 +361,7 @@ class EmotionClassifier:
         Raises:
             ModelFileError: They do not add up to 1; a NaN does not.
             ValueError: They are not as many as the labels, or `other` is missing, not from 0 to 1,
-                or of a file that does not have it.
+                or given for a file that does not have it.
         """
         values = [float(value) for value in probabilities]
         if len(values) != len(self.labels):
@@ -433,17 +372,18 @@ class EmotionClassifier:
         # In the network's own precision: its 0.9 is a little less than Python's.
         floor = float(np.float32(self.min_confidence))
         label = self.labels[values.index(confidence)] if confidence >= floor else UNCERTAIN
-        probabilities_by_label = dict(zip(self.labels, values, strict=True))
+        by_label = dict(zip(self.labels, values, strict=True))
         if self.other_threshold is None:
             if other is not None:
                 raise ValueError(f"{self.model_path}: has no output other")
-            return Prediction(label, confidence, probabilities_by_label, path)
+            return Prediction(label, confidence, by_label, path)
         if other is None or not 0 <= other <= 1 + _SUM_TOLERANCE:  # a NaN too
             raise ValueError(f"other must be from 0 to 1 for this model file, not {other}")
         other = min(other, 1.0)
-        if is_other(other, self.other_threshold):
+        # As `Outputs.decide`: in float32, and never at a threshold of 1.
+        if self.other_threshold < 1 and other >= float(np.float32(self.other_threshold)):
             label, confidence = OTHER, other
-        return Prediction(label, confidence, probabilities_by_label, path, other=other)
+        return Prediction(label, confidence, by_label, path, other=other)
 
     def _no_probabilities(self) -> ModelFileError:
         return ModelFileError(
@@ -474,22 +414,6 @@ class EmotionClassifier:
         )
 
 
-def is_other(other: float, threshold: float) -> bool:
-    """Return whether a face gets the label ``"other"``; at a threshold of 1 none does."""
-    # In the network's own precision: its 0.9 is a little less than Python's.
-    return threshold < 1 and other >= float(np.float32(threshold))
-
-
-def other_tolerance(logit_tolerance: float, temperature: float) -> float:
-    """Return by how much `other` may differ where every logit differs by the tolerance at most.
-
-    `other` is the logistic function of a difference of two logarithms of sums of exponentials, of
-    logits over the temperature: each moves by no more than its logits, and the slope of the
-    function is 1/4 at most.
-    """
-    return max(logit_tolerance / (2 * temperature), 1e-6)  # the last for float32's own rounding
-
-
 def resolve_model(model: str | os.PathLike[str] | None) -> Path:
     """Find the file of a model given by path or by the name of a released one.
 
@@ -515,47 +439,6 @@ def _exists(path: Path) -> bool:
     except OSError:
         pass  # opening it says why
     return True
-
-
-def check_picture(picture: object) -> None:
-    """Refuse what is no picture by its type.
-
-    Raises:
-        TypeError: It is neither a path, bytes, an image, an array nor a file.
-    """
-    if isinstance(picture, (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray)):
-        return
-    if isinstance(picture, Image.Image) or hasattr(picture, "read"):
-        return
-    raise TypeError(
-        f"a picture is a path, bytes, a PIL image, a uint8 array or a file, "
-        f"not {type(picture).__name__}"
-    )
-
-
-def check_pictures(pictures: object) -> None:
-    """Refuse a single picture where a stream of them is wanted; its parts are no pictures.
-
-    Raises:
-        TypeError: It is one picture, or cannot be iterated over.
-    """
-    single = isinstance(pictures, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image))
-    if isinstance(pictures, np.ndarray):
-        # (n, height, width) are n gray pictures, (height, width, 3) is one in colour.
-        single = pictures.ndim < 3 or (pictures.ndim == 3 and pictures.shape[2] in (1, 3, 4))
-    if single or hasattr(pictures, "read"):
-        raise TypeError(
-            f"give several pictures, such as a list of paths, not one {type(pictures).__name__}"
-        )
-    if not isinstance(pictures, Iterable):
-        raise TypeError(f"pictures must be iterable, not {type(pictures).__name__}")
-
-
-def path_of(picture: Picture) -> str | None:
-    """Return the path of a picture that was given as one, or remembers it."""
-    if isinstance(picture, (str, os.PathLike)):
-        return os.fsdecode(picture)
-    return picture.path if isinstance(picture, NamedBytes) else None
 
 
 def _check_threshold(name: str, value: float | None) -> None:
@@ -587,3 +470,49 @@ def _check_graph(session: Session, contract: Contract) -> None:
         )
     if isinstance(shapes[INPUT_NAME][1][0], int):
         raise ModelFileError(f"{path}: its batch size is fixed; the contract wants a dynamic one.")
+
+
+def whole_pictures(classifier: EmotionClassifier) -> Answer[Prediction]:
+    """Take each picture for one face."""
+    # Of this stream alone, not of the module: a child that is forked while another thread holds a
+    # module's lock would wait for it for ever.
+    one_batch_of_small_ones = threading.Lock()
+
+    def answer(batch: list[Picture], stop: threading.Event) -> list[Prediction]:
+        found: list[Pixels | PictureError | TypeError | None] = [None] * len(batch)
+
+        def read(index: int) -> None:
+            if stop.is_set():
+                return
+            try:
+                found[index] = classifier.read(batch[index])
+            except PictureError as error:
+                found[index] = error
+
+        large = []
+        with one_batch_of_small_ones:
+            for index, picture in enumerate(batch):
+                if (error := type_error_of(picture)) is not None:
+                    found[index] = error
+                elif is_small(picture):
+                    read(index)
+                else:
+                    large.append(index)
+        for index in large:
+            read(index)
+        if stop.is_set():
+            return []
+        faces = [one for one in found if isinstance(one, np.ndarray)]
+        answers: Iterator[Prediction] = iter(())
+        if faces:
+            read_pictures = zip(batch, found, strict=True)
+            paths = [path_of(pic) for pic, one in read_pictures if isinstance(one, np.ndarray)]
+            answers = classifier.interpret_all(classifier.compute(np.stack(faces)), paths)
+        return [
+            next(answers)
+            if isinstance(one, np.ndarray)
+            else Prediction(None, None, None, path_of(picture), str(one))
+            for picture, one in zip(batch, found, strict=True)
+        ]
+
+    return answer

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from emotion_train.checkpoint import load_checkpoint
+from emotion_train.checkpoints.checkpoint import load_checkpoint
 from synthetic import write_data
 
 
