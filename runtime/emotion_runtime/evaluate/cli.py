@@ -301,9 +301,10 @@ def _notes(evaluation: Evaluation) -> Iterator[str]:
     if evaluation.missing:
         yield f"no pictures of {', '.join(evaluation.missing)}: the accuracy does not cover it"
     if evaluation.open_set is not None and UNCERTAIN in evaluation.others:
+        count, _ = evaluation.others[UNCERTAIN]
         yield (
-            f"{counted(evaluation.others[UNCERTAIN][0], 'picture')} of the folder {UNCERTAIN}: what "
-            f"they show is not known, so that the figures of other leave them out"
+            f"{counted(count, 'picture')} of the folder {UNCERTAIN}: what they show is not known, "
+            f"so that the figures of other leave them out"
         )
     if evaluation.outside_split:
         yield f"{counted(evaluation.outside_split, 'picture')} left out: not in the test set"

@@ -223,7 +223,7 @@ class _OpenSetCounts:
         self._truth: list[int] = []
 
     def add(self, prediction: Prediction, folder: str) -> None:
-        """Take a prediction and its folder's name; those of files without `other` are passed over."""
+        """Take a prediction and its folder's name; without `other`, nothing is collected."""
         chances = prediction.probabilities
         if prediction.other is None or chances is None or folder == UNCERTAIN:
             return

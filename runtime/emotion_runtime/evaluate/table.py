@@ -84,7 +84,8 @@ def _other_lines(evaluation: Evaluation) -> Iterator[str]:
     if auroc is None:
         yield "AUROC of other     not defined without pictures of other classes"
     else:
-        yield f"AUROC of other     {auroc:.4f} ({total:,} pictures of the labels, {others:,} others)"
+        kinds = f"{total:,} pictures of the labels, {others:,} others"
+        yield f"AUROC of other     {auroc:.4f} ({kinds})"
 
 
 def _percent(value: float | None, width: int) -> str:

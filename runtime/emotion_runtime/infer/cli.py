@@ -339,6 +339,8 @@ def _print_self_test(classifier: EmotionClassifier) -> None:
         f"{test.inputs} golden inputs, largest logit difference {test.max_difference:.2g} "
         f"(allowed {test.tolerance:.2g}), every label the same"
     )
+    if test.other_difference is not None:
+        figures += f", other within {test.other_difference:.2g}"
     if test.pixel_difference is not None:
         figures += f"; a picture is read as in training (pixels within {test.pixel_difference})"
     show(f"self-test passed: {figures}")
