@@ -19,11 +19,14 @@ from PIL import Image
 from emotion_runtime.model.contract import PREFIX, Contract, Golden
 
 CLASSES = ("happy", "sad", "surprise")
+DARK = "neutral"  # a fourth class, without a bright band
 SIZE = 48
 
 
 def band_face(label: int, seed: int = 0, size: int = SIZE) -> NDArray[np.uint8]:
-    """Draw one face of a class; another seed, another face."""
+    """Draw one face of a class; another seed, another face. Class 3 has no band."""
+    if label == len(CLASSES):
+        return dark_face(seed, size)
     face = np.random.default_rng([seed, label]).integers(0, 90, (size, size))
     third = size // 3
     face[label * third : (label + 1) * third] += 150
@@ -42,7 +45,10 @@ def write_data(
     test: int = 8,
     classes: Sequence[str] = CLASSES,
 ) -> Path:
-    """Write a data folder as emotion-train reads it; `train` gives the pictures of each class."""
+    """Write a data folder as emotion-train reads it; `train` gives the pictures of each class.
+
+    A fourth class is of faces without a band.
+    """
     for label, (name, count) in enumerate(zip(classes, train, strict=True)):
         for number in range(count):
             save_face(folder / "train" / name / f"{number:03}.png", label, number)
@@ -88,6 +94,7 @@ def band_model(
     input_name: str = "pixels",
     batch: str | int = "batch",
     other_threshold: float | None = None,
+    golden_other_offset: float = 0.0,
 ) -> Path:
     """Write a model file that knows the bands.
 
@@ -99,6 +106,7 @@ def band_model(
         input_name: The graph's input.
         batch: The graph's batch dimension.
         other_threshold: Gives the file the output `other`, and contract version 2.
+        golden_other_offset: Added to the golden values of `other`, to make a self-test fail.
     """
     pixels = np.stack([band_face(label)[np.newaxis] for label in range(3)])
     contract = Contract(
@@ -108,11 +116,13 @@ def band_model(
             pixels,
             band_logits(pixels) + np.float32(golden_offset),
             1e-3,
-            other=None if other_threshold is None else band_other(pixels),
+            other=None
+            if other_threshold is None
+            else band_other(pixels) + np.float32(golden_other_offset),
         ),
         min_confidence=min_confidence,
         other_threshold=other_threshold,
-        other_classes=() if other_threshold is None else ("dark",),
+        other_classes=() if other_threshold is None else (DARK,),
     )
     weights = np.zeros((3, SIZE * SIZE), np.float32)
     for label, row in enumerate(weights.reshape(3, 3, -1)):
