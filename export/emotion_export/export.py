@@ -369,7 +369,11 @@ def _metrics(
 ) -> dict[str, Any]:
     """Give the figures of this very file: the network's own, or measured where bits are fewer."""
     if plan.precision == "fp32":
-        return checkpoint.metrics
+        if test is None or "test" in checkpoint.metrics:
+            return checkpoint.metrics
+        logits = answers_of(infer, test.pixels).logits
+        figures = measure(logits, test.labels, checkpoint.temperature)
+        return {**checkpoint.metrics, "test": figures.to_dict(checkpoint.labels)}
     held_out = None if labelled is None else labelled.held_out
     measured: dict[str, Any] = {"float_network": checkpoint.metrics}
     for name, faces in (("test", test), ("held-out", held_out)):
