@@ -188,6 +188,20 @@ def find_validation_folder(run: Path) -> Path | None:
     return Path(folder) if isinstance(folder, str) and Path(folder).is_dir() else None
 
 
+def find_votes(run: Path) -> Path | None:
+    """Return the votes file that a run was given; None where there is none, or another by now.
+
+    Args:
+        run: A run folder, or a checkpoint in it.
+    """
+    try:
+        votes = _source(read_run_json(run if run.is_dir() else run.parent)["options"]["votes"])
+    except (RunError, KeyError, TypeError):
+        return None
+    path = Path(votes.name)
+    return path if path.is_file() and sha256_of(path) == votes.sha256 else None
+
+
 def describe_source(name: str, *, start: bool = False) -> Source:
     """Return a file, run folder or released model with the digest of its content.
 

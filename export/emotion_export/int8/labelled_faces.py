@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from emotion_export.errors import ParityDataError
+from emotion_export.parity.comparison import ParityError
 from emotion_runtime.pictures.preprocessing import Pixels
 from emotion_train.checkpoints.checkpoint import Checkpoint
 from emotion_train.data.dataset import Dataset, load_recipe_dataset
@@ -85,6 +86,30 @@ def read_labelled_faces(
         dataset.test,
         _compare_with_training(data, dataset, recipe, checkpoint),
     )
+
+
+def known_accuracy(checkpoint: Checkpoint) -> float | None:
+    """Return the accuracy on held-out faces that the training measured; None where it did not."""
+    known = checkpoint.metrics.get("hold-out") or checkpoint.metrics.get("validation")
+    return None if known is None else float(known["accuracy"])
+
+
+def require_known_faces(accuracy: float, recorded: float | None) -> None:
+    """Refuse labelled faces that the network does not know: nothing can be chosen on them.
+
+    Args:
+        accuracy: The network's on their held-out faces.
+        recorded: Its accuracy on held-out faces when it was trained; None where it is not known.
+
+    Raises:
+        ParityError: It is right on far fewer of these.
+    """
+    if recorded is not None and accuracy < recorded - 0.05:
+        raise ParityError(
+            f"the calibration data are not what the network was trained on: it is right on "
+            f"{accuracy:.1%} of their held-out faces, and was on {recorded:.1%} in training. "
+            f"Ranges and thresholds taken from other pictures, or from noise, fit no face."
+        )
 
 
 def _compare_with_training(
