@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+import shortcuts
 import synthetic
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each file to one worker of pytest-xdist, unless its tests are marked otherwise."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +31,9 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small data folder: unequal classes, so that balance has something to do."""
-    return synthetic.write_data(tmp_path_factory.mktemp("data") / "faces", train=(70, 60, 58))
+    return shortcuts.make_once(
+        tmp_path_factory, "faces", lambda folder: synthetic.write_data(folder, train=(70, 60, 58))
+    )
 
 
 @pytest.fixture(scope="session")
@@ -55,11 +65,12 @@ def evaluate() -> Callable[..., Result]:
 
 
 @pytest.fixture
-def train() -> Callable[..., Result]:
-    """Run ``emotion-train`` in this process."""
+def train() -> Iterator[Callable[..., Result]]:
+    """Run ``emotion-train`` in this process, without drawing the figures of its report."""
     from emotion_train.cli import main
 
-    return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])
+    with shortcuts.blank_figures():
+        yield lambda *arguments: CliRunner().invoke(main, [str(one) for one in arguments])
 
 
 @pytest.fixture
@@ -71,8 +82,9 @@ def make_page() -> Callable[..., Result]:
 
 
 @pytest.fixture
-def export() -> Callable[..., Result]:
-    """Run ``emotion-export`` in this process."""
+def export() -> Iterator[Callable[..., Result]]:
+    """Run ``emotion-export`` in this process; each network is converted once, nothing is drawn."""
     from emotion_export.cli import main
 
-    return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])
+    with shortcuts.blank_figures(), shortcuts.conversions_once():
+        yield lambda *arguments: CliRunner().invoke(main, [str(one) for one in arguments])

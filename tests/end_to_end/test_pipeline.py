@@ -26,18 +26,18 @@ def test_what_was_trained_is_what_the_device_says(
     network: str,
     size: int,
 ) -> None:
-    data = write_data(tmp_path / "data", (80, 80, 80), 10)
+    data = write_data(tmp_path / "data", (40, 40, 40), 10)
     arguments = [
         "--network",
         network,
         "--size",
         str(size),
         "--epochs",
-        "25",
+        "5",
         "--batch-size",
-        "16",
+        "8",
         "--validation",
-        "20",
+        "10",
     ]
     trained = train(data, "-o", tmp_path / "run", *arguments, "--augmentation", "light")
     assert trained.exit_code == 0, trained.output

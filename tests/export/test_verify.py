@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import emotion_models
+import shortcuts
 from emotion_export.cli import main as export_command
 from emotion_export.verify_cli import main
 from emotion_runtime.contract import PREFIX
@@ -31,7 +32,8 @@ def verify() -> Verify:
 @pytest.fixture(scope="module")
 def model(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("verify") / "model.onnx"
-    result = CliRunner().invoke(export_command, [str(path), "-c", str(run_dir)])
+    with shortcuts.blank_figures(), shortcuts.conversions_once():
+        result = CliRunner().invoke(export_command, [str(path), "-c", str(run_dir)])
     assert result.exit_code == 0, result.output
     return path
 
