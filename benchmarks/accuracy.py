@@ -16,9 +16,9 @@ import numpy as np
 
 import emotion_models
 from corruptions import CORRUPTIONS, STRENGTHS
-from emotion_export.parity import answers_of
+from emotion_export.parity.comparison import answers_of
 from emotion_runtime import EmotionClassifier, read_face
-from emotion_runtime.sources import find_pictures
+from emotion_runtime.pictures.sources import find_pictures
 from emotion_train.evaluation import CALIBRATION_BINS, measure
 from results import finish, options
 

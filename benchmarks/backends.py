@@ -24,7 +24,7 @@ from scipy.special import softmax
 
 import emotion_models
 from emotion_runtime import EmotionClassifier, read_face
-from emotion_train.checkpoint import Checkpoint, load_checkpoint
+from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from harness import amount, medians, ratios, take_turns
 from results import draw_bars, finish, options
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from emotion_export.errors import PageError
-from emotion_export.web_page import write_page
+from emotion_export.page.build import write_page
 from emotion_runtime import EmotionClassifier
 from harness import quartiles
 from results import draw_bars, finish, options

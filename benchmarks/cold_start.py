@@ -57,7 +57,9 @@ def import_times(rounds: int = 5) -> dict[str, float]:
 
     A module that another one imported first counts there.
     """
-    code = "import emotion_runtime.cli, emotion_runtime.job, emotion_runtime.classifier\n"
+    code = (
+        "import emotion_runtime.infer.cli, emotion_runtime.infer.job, emotion_runtime.classifier\n"
+    )
     code += "import onnxruntime, PIL.Image, PIL.PngImagePlugin"
     found: dict[str, list[float]] = {}
     environment = _environment()

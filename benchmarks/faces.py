@@ -17,10 +17,10 @@ from PIL import Image
 
 from emotion_runtime import EmotionClassifier
 from emotion_runtime.cpus import usable_cpus
-from emotion_runtime.detection import DETECTORS, open_detector
 from emotion_runtime.errors import DetectorError
-from emotion_runtime.faces import FaceFinder
-from emotion_runtime.sources import find_pictures
+from emotion_runtime.faces.detectors import DETECTORS, open_detector
+from emotion_runtime.faces.finder import FaceFinder
+from emotion_runtime.pictures.sources import find_pictures
 from harness import medians, ratios, table, take_turns
 from results import draw_bars, finish, options
 

@@ -25,11 +25,12 @@ import numpy as np
 from PIL import Image
 
 import emotion_models
-from emotion_runtime import EmotionClassifier, jpeg, read_face
+from emotion_runtime import EmotionClassifier, read_face
 from emotion_runtime.cpus import usable_cpus
-from emotion_runtime.job import Job
-from emotion_runtime.session import import_onnxruntime
-from emotion_runtime.sources import find_pictures
+from emotion_runtime.infer.job import Job
+from emotion_runtime.model.session import import_onnxruntime
+from emotion_runtime.pictures import jpeg
+from emotion_runtime.pictures.sources import find_pictures
 from harness import Seconds, amount, medians, ratios, table, take_turns
 from results import draw_bars, finish, options
 

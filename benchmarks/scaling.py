@@ -71,7 +71,7 @@ def worker_memory(folder: Path) -> float:
 
 def ray_cases(photos: Path, faces: Path, scratch: Path) -> dict[str, Callable[[], object]]:
     """Give one and two workers over photographs, and few and many partitions of small faces."""
-    from emotion_runtime.ray_data import predict_to
+    from emotion_runtime.ray.job import predict_to
 
     number = iter(range(1_000_000))
 

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from emotion_train.augmentation import AUGMENTATIONS, augment
-from emotion_train.batches import AugmentedBatches, EpochBatches
-from emotion_train.faces import Faces
+from emotion_train.data.faces import Faces
 from emotion_train.networks import build_network
-from emotion_train.targets import label_targets
+from emotion_train.training.augmentation import AUGMENTATIONS, augment
+from emotion_train.training.batches import AugmentedBatches, EpochBatches
+from emotion_train.training.targets import label_targets
 from harness import medians, ratios, table, take_turns
 from results import draw_bars, finish, options
 

@@ -49,7 +49,7 @@ def fer2013() -> Path:
 @pytest.fixture
 def infer() -> Callable[..., Result]:
     """Run ``emotion-infer`` in this process."""
-    from emotion_runtime.cli import main
+    from emotion_runtime.infer.cli import main
 
     return lambda *arguments, **options: CliRunner().invoke(
         main, [str(argument) for argument in arguments], **options

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from emotion_runtime.contract import PREFIX, Contract, Golden
+from emotion_runtime.model.contract import PREFIX, Contract, Golden
 
 CLASSES = ("happy", "sad", "surprise")
 SIZE = 48

@@ -10,11 +10,11 @@ import click
 import emotion_models
 from emotion_export.errors import ExportError
 from emotion_export.export import WEIGHTS
-from emotion_runtime.contract import Contract
-from emotion_train.checkpoint import Checkpoint, load_checkpoint
+from emotion_runtime.model.contract import Contract
+from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from emotion_train.checkpoints.transfer import weights_digest
 from emotion_train.errors import CheckpointError, RunError
 from emotion_train.run_record import RUN, read_run_json
-from emotion_train.transfer import weights_digest
 
 RUNS = Path("runs")  # where emotion-train writes when not told otherwise
 _SHOWN = 16  # digits of a digest in messages

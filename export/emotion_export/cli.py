@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from emotion_export.options import parity_data_option, parity_faces_option
-from emotion_runtime.commands import (
+from emotion_runtime.command_line.commands import (
     CONTEXT,
     Command,
     guarded,
@@ -21,13 +21,13 @@ from emotion_runtime.commands import (
     verbose_option,
     version_option,
 )
-from emotion_runtime.signals import raise_on_signals
+from emotion_runtime.command_line.signals import raise_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from emotion_export.labelled_faces import LabelledFaces
-    from emotion_train.checkpoint import Checkpoint
+    from emotion_export.int8.labelled_faces import LabelledFaces
+    from emotion_train.checkpoints.checkpoint import Checkpoint
 
 _EXAMPLES = (
     ("emotion-export model.onnx", "of the newest run in runs/"),
@@ -158,13 +158,13 @@ def main(
     require("export")
     from emotion_export.checkpoint_search import find_test_folder, newest_run
     from emotion_export.export import COMPARISONS_PER_GRAPH, Plan, check_target, export_checkpoint
+    from emotion_export.int8.precision import Loss
     from emotion_export.parity_progress import (
         choose_parity_faces,
         comparing,
         describe_comparisons,
     )
-    from emotion_export.precision import Loss
-    from emotion_train.checkpoint import load_checkpoint
+    from emotion_train.checkpoints.checkpoint import load_checkpoint
 
     raise_on_signals()
     check_target(model, overwrite=overwrite, ort=format_name == "ort")
@@ -203,7 +203,7 @@ def _labelled_faces(
     """Read the training data named, else the run's own."""
     from emotion_export.checkpoint_search import find_training_data
     from emotion_export.errors import ParityDataError
-    from emotion_export.labelled_faces import read_labelled_faces
+    from emotion_export.int8.labelled_faces import read_labelled_faces
     from emotion_train.run_record import find_validation_folder
 
     data = data or find_training_data(source, tell)

@@ -5,19 +5,12 @@ emotion_runtime.errors.EmotionEdgeError
     ├── ConversionError    a network, or an opset, that the exporter cannot give
     ├── PageError          what the page runs on cannot be had
     ├── ParityDataError    no faces to prove the file on
-    └── ParityError        the file does not answer as PyTorch does
+    └── ParityError        the file does not answer as PyTorch does (parity.comparison)
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from emotion_runtime.errors import EmotionEdgeError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from emotion_export.parity import Comparison
 
 
 def reason_of(error: Exception) -> str:
@@ -39,15 +32,3 @@ class PageError(ExportError):
 
 class ParityDataError(ExportError):
     """There are no faces to prove the file on."""
-
-
-class ParityError(ExportError):
-    """The file does not answer as PyTorch does.
-
-    Attributes:
-        comparisons: Every figure taken until the file was refused.
-    """
-
-    def __init__(self, message: str, comparisons: Sequence[Comparison] = ()) -> None:
-        super().__init__(message)
-        self.comparisons = tuple(comparisons)

@@ -16,15 +16,20 @@ import numpy as np
 import onnx
 from torch import nn
 
-from emotion_export.convert import DEFAULT_OPSET, convert, opset_of
 from emotion_export.errors import ExportError, ParityDataError
 from emotion_export.export_report import write_export_report
-from emotion_export.golden import make_golden, with_answers_of
-from emotion_export.half import to_half
-from emotion_export.labelled_faces import LabelledFaces
-from emotion_export.ort_format import OPERATORS, write_ort
-from emotion_export.paired_comparison import TOO_FEW, fewest_agreeing
-from emotion_export.parity import (
+from emotion_export.graph.convert import DEFAULT_OPSET, convert, opset_of
+from emotion_export.graph.half import to_half
+from emotion_export.graph.ort_format import OPERATORS, write_ort
+from emotion_export.graph.simplify import count_operators, simplify
+from emotion_export.int8.labelled_faces import LabelledFaces
+from emotion_export.int8.precision import (
+    Loss,
+    best_int8,
+    loosened,
+    speed_ratio,
+)
+from emotion_export.parity.comparison import (
     BATCH_SIZES,
     GATES,
     OPTIMISATIONS,
@@ -36,24 +41,19 @@ from emotion_export.parity import (
     require,
     session_of,
 )
-from emotion_export.parity_faces import ParityFaces
-from emotion_export.precision import (
-    Loss,
-    best_int8,
-    loosened,
-    speed_ratio,
-)
-from emotion_export.proof import prove_file, require_same_reader
-from emotion_export.simplify import count_operators, simplify
+from emotion_export.parity.faces import ParityFaces
+from emotion_export.parity.file import prove_file, require_same_reader
+from emotion_export.parity.golden import make_golden, with_answers_of
+from emotion_export.parity.paired_comparison import TOO_FEW, fewest_agreeing
 from emotion_runtime import __version__
 from emotion_runtime.atomic import naming, replacing
-from emotion_runtime.contract import Contract, InputSpec
 from emotion_runtime.digest import sha256_of
-from emotion_train.checkpoint import Checkpoint
+from emotion_runtime.model.contract import Contract, InputSpec
+from emotion_train.checkpoints.checkpoint import Checkpoint
+from emotion_train.checkpoints.transfer import weights_digest
+from emotion_train.data.faces import Faces
 from emotion_train.evaluation import measure
-from emotion_train.faces import Faces
-from emotion_train.report import prediction_warnings
-from emotion_train.transfer import weights_digest
+from emotion_train.report.tables import prediction_warnings
 
 COMPARISONS_PER_GRAPH = len(BATCH_SIZES) * len(OPTIMISATIONS)
 WEIGHTS = "weights_sha256"  # names the checkpoint in the parity metadata of a model file

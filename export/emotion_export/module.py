@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from emotion_export.errors import ConversionError, ExportError, ParityDataError, reason_of
 from emotion_export.export import Exported, Plan, check_target, export_checkpoint
-from emotion_export.parity_faces import ParityFaces, read_parity_faces
+from emotion_export.parity.faces import ParityFaces, read_parity_faces
 from emotion_runtime.labels import check_labels
-from emotion_runtime.preprocessing import FACE_SIZE, Pixels
-from emotion_train.checkpoint import Checkpoint
+from emotion_runtime.pictures.preprocessing import FACE_SIZE, Pixels
+from emotion_train.checkpoints.checkpoint import Checkpoint
 
 _PLAN = Plan()
 _TRIED = 64  # faces that the network is tried on before anything is converted

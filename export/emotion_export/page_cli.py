@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from emotion_runtime.commands import (
+from emotion_runtime.command_line.commands import (
     CONTEXT,
     Command,
     guarded,
@@ -16,7 +16,7 @@ from emotion_runtime.commands import (
     verbose_option,
     version_option,
 )
-from emotion_runtime.signals import raise_on_signals
+from emotion_runtime.command_line.signals import raise_on_signals
 
 _EXAMPLES = (
     ("emotion-page model.onnx -o page", "of a file"),
@@ -65,7 +65,7 @@ def main(
     the file, its own code and onnxruntime-web, and loads nothing from elsewhere. npm fetches
     onnxruntime-web, whose files are checked against their SHA-256.
     """
-    from emotion_export.web_page import write_page
+    from emotion_export.page.build import write_page
 
     raise_on_signals()
     tell = (lambda _: None) if quiet else say

@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from emotion_export.checkpoint_search import find_training_data
-from emotion_export.errors import ParityError
-from emotion_export.parity import Comparison
-from emotion_export.parity_faces import ParityFaces, average_parity_faces, read_parity_faces
-from emotion_runtime.commands import fail, say
-from emotion_train.checkpoint import Checkpoint
+from emotion_export.parity.comparison import Comparison, ParityError
+from emotion_export.parity.faces import ParityFaces, average_parity_faces, read_parity_faces
+from emotion_runtime.command_line.commands import fail, say
+from emotion_train.checkpoints.checkpoint import Checkpoint
 
 _FEW_FACES = 1000
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from emotion_export.options import parity_data_option, parity_faces_option
-from emotion_runtime.commands import (
+from emotion_runtime.command_line.commands import (
     CONTEXT,
     Command,
     guarded,
@@ -19,7 +19,7 @@ from emotion_runtime.commands import (
     verbose_option,
     version_option,
 )
-from emotion_runtime.signals import raise_on_signals
+from emotion_runtime.command_line.signals import raise_on_signals
 
 _EXAMPLES = (
     ("emotion-verify model.onnx", "its checkpoint is found in runs/"),
@@ -64,13 +64,13 @@ def main(
     """
     tell = (lambda _: None) if quiet else say
     require("export")
-    from emotion_export.check import check_file
     from emotion_export.checkpoint_search import (
         find_checkpoint,
         find_test_folder,
         load_named_checkpoint,
     )
     from emotion_export.export import COMPARISONS_PER_GRAPH
+    from emotion_export.parity.check import check_file
     from emotion_export.parity_progress import (
         choose_parity_faces,
         comparing,

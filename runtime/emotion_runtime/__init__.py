@@ -15,11 +15,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from emotion_runtime.classifier import EmotionClassifier as EmotionClassifier
-    from emotion_runtime.classifier import SelfTest as SelfTest
-    from emotion_runtime.contract import Contract as Contract
-    from emotion_runtime.detection import Box as Box
-    from emotion_runtime.detection import Detection as Detection
-    from emotion_runtime.detection import Detector as Detector
     from emotion_runtime.errors import DetectorError as DetectorError
     from emotion_runtime.errors import EmotionEdgeError as EmotionEdgeError
     from emotion_runtime.errors import ModelFileError as ModelFileError
@@ -27,35 +22,40 @@ if TYPE_CHECKING:
     from emotion_runtime.errors import PictureError as PictureError
     from emotion_runtime.errors import SourceError as SourceError
     from emotion_runtime.errors import VideoError as VideoError
-    from emotion_runtime.faces import Face as Face
-    from emotion_runtime.faces import FaceFinder as FaceFinder
+    from emotion_runtime.faces.detection import Box as Box
+    from emotion_runtime.faces.detection import Detection as Detection
+    from emotion_runtime.faces.detection import Detector as Detector
+    from emotion_runtime.faces.finder import Face as Face
+    from emotion_runtime.faces.finder import FaceFinder as FaceFinder
+    from emotion_runtime.model.contract import Contract as Contract
+    from emotion_runtime.model.self_test import SelfTest as SelfTest
+    from emotion_runtime.pictures.preprocessing import NamedBytes as NamedBytes
+    from emotion_runtime.pictures.preprocessing import read_face as read_face
     from emotion_runtime.prediction import FacePrediction as FacePrediction
     from emotion_runtime.prediction import Prediction as Prediction
-    from emotion_runtime.preprocessing import NamedBytes as NamedBytes
-    from emotion_runtime.preprocessing import read_face as read_face
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Box": "detection",
-    "Contract": "contract",
-    "Detection": "detection",
-    "Detector": "detection",
+    "Box": "faces.detection",
+    "Contract": "model.contract",
+    "Detection": "faces.detection",
+    "Detector": "faces.detection",
     "DetectorError": "errors",
     "EmotionClassifier": "classifier",
     "EmotionEdgeError": "errors",
-    "Face": "faces",
-    "FaceFinder": "faces",
+    "Face": "faces.finder",
+    "FaceFinder": "faces.finder",
     "FacePrediction": "prediction",
     "ModelFileError": "errors",
-    "NamedBytes": "preprocessing",
+    "NamedBytes": "pictures.preprocessing",
     "OutputError": "errors",
     "PictureError": "errors",
     "Prediction": "prediction",
-    "SelfTest": "classifier",
+    "SelfTest": "model.self_test",
     "SourceError": "errors",
     "VideoError": "errors",
-    "read_face": "preprocessing",
+    "read_face": "pictures.preprocessing",
 }
 
 __all__ = [

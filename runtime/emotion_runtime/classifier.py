@@ -3,73 +3,36 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 import emotion_models
-from emotion_runtime.contract import INPUT_NAME, OUTPUT_NAMES, Contract
-from emotion_runtime.errors import ModelFileError, SourceError, shown
+from emotion_runtime.errors import ModelFileError, PictureError, SourceError, shown
 from emotion_runtime.lazy_imports import IMPORTING
+from emotion_runtime.model.contract import INPUT_NAME, OUTPUT_NAMES, Contract
+from emotion_runtime.model.self_test import SelfTest, draw_probe, pixel_difference
+from emotion_runtime.model.session import Session, check_count, open_session
+from emotion_runtime.pictures.arguments import (
+    check_picture,
+    check_pictures,
+    path_of,
+    type_error_of,
+)
+from emotion_runtime.pictures.preprocessing import Picture, Pixels, is_small, read_face
+from emotion_runtime.pictures.sources import find_pictures
 from emotion_runtime.prediction import UNCERTAIN, FacePrediction, Prediction
-from emotion_runtime.preprocessing import NamedBytes, Picture, Pixels, read_face
-from emotion_runtime.probe import TOLERANCE as PROBE_TOLERANCE
-from emotion_runtime.probe import draw_probe, pixel_difference
-from emotion_runtime.session import Session, check_count, open_session
-from emotion_runtime.sources import find_pictures
 
 if TYPE_CHECKING:
-    from emotion_runtime.faces import FaceFinder
+    from emotion_runtime.faces.finder import FaceFinder
+    from emotion_runtime.streaming import Answer
 
 _SUM_TOLERANCE = 0.01  # of a row of probabilities: fp16 is off by some thousandths
 _SELF_TEST_BATCH = 64
-
-
-@dataclass(frozen=True)
-class SelfTest:
-    """How this machine's answers to the golden inputs compare with those of the proof.
-
-    Attributes:
-        inputs: Number of golden inputs.
-        max_difference: Largest absolute difference of a logit.
-        tolerance: What the file allows.
-        label_flips: Inputs whose label differs.
-        pixel_difference: Largest difference, of 255, between the probe picture as this machine
-            reads it and as the training read it; None where the file has no probe.
-    """
-
-    inputs: int
-    max_difference: float
-    tolerance: float
-    label_flips: int
-    pixel_difference: int | None = None
-
-    @property
-    def passed(self) -> bool:
-        """Say whether the file is proven on this machine."""
-        return not self.failures()
-
-    def failures(self) -> list[str]:
-        """Say what does not hold, each with its figures."""
-        found = []
-        if self.label_flips:
-            found.append(f"{self.label_flips} of {self.inputs} golden inputs get another label")
-        if not self.max_difference <= self.tolerance:  # a NaN too
-            found.append(
-                f"the largest logit difference is {self.max_difference:.2g} (allowed "
-                f"{self.tolerance:.2g}): this onnxruntime or chip computes otherwise"
-            )
-        if self.pixel_difference is not None and self.pixel_difference > PROBE_TOLERANCE:
-            found.append(
-                f"a picture is read {self.pixel_difference} of 255 off what the training read: "
-                f"this Pillow decodes or resizes otherwise"
-            )
-        return found
 
 
 class EmotionClassifier:
@@ -208,7 +171,8 @@ class EmotionClassifier:
             TypeError: One of them is no integer, or `pictures` is a single picture.
         """
         with IMPORTING:
-            from emotion_runtime.pipeline import predict_stream, whole_pictures
+            from emotion_runtime.classifier import whole_pictures
+            from emotion_runtime.streaming import predict_stream
 
         check_pictures(pictures)
         return predict_stream(
@@ -256,7 +220,7 @@ class EmotionClassifier:
             TypeError: It is nothing that counts as a picture, such as a list or None.
         """
         with IMPORTING:
-            from emotion_runtime.pipeline import face_probabilities, of_face
+            from emotion_runtime.faces.classification import face_probabilities, of_face
 
         check_picture(picture)
         faces = (finder or self._finder()).find(picture, self.contract.input.size, largest=largest)
@@ -295,7 +259,8 @@ class EmotionClassifier:
             ModelFileError, ValueError, TypeError: As in `predict_many`.
         """
         with IMPORTING:
-            from emotion_runtime.pipeline import faces_within, predict_stream
+            from emotion_runtime.faces.classification import faces_within
+            from emotion_runtime.streaming import predict_stream
 
         check_pictures(pictures)
         finder = finder or self._finder()
@@ -309,7 +274,7 @@ class EmotionClassifier:
         """
         if self._default_finder is None:
             with IMPORTING:
-                from emotion_runtime.faces import FaceFinder
+                from emotion_runtime.faces.finder import FaceFinder
 
                 self._default_finder = FaceFinder()
         return self._default_finder
@@ -388,47 +353,6 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def check_picture(picture: object) -> None:
-    """Refuse what is no picture by its type.
-
-    Raises:
-        TypeError: It is neither a path, bytes, an image, an array nor a file.
-    """
-    if isinstance(picture, (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray)):
-        return
-    if isinstance(picture, Image.Image) or hasattr(picture, "read"):
-        return
-    raise TypeError(
-        f"a picture is a path, bytes, a PIL image, a uint8 array or a file, "
-        f"not {type(picture).__name__}"
-    )
-
-
-def check_pictures(pictures: object) -> None:
-    """Refuse a single picture where a stream of them is wanted; its parts are no pictures.
-
-    Raises:
-        TypeError: It is one picture, or cannot be iterated over.
-    """
-    single = isinstance(pictures, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image))
-    if isinstance(pictures, np.ndarray):
-        # (n, height, width) are n gray pictures, (height, width, 3) is one in colour.
-        single = pictures.ndim < 3 or (pictures.ndim == 3 and pictures.shape[2] in (1, 3, 4))
-    if single or hasattr(pictures, "read"):
-        raise TypeError(
-            f"give several pictures, such as a list of paths, not one {type(pictures).__name__}"
-        )
-    if not isinstance(pictures, Iterable):
-        raise TypeError(f"pictures must be iterable, not {type(pictures).__name__}")
-
-
-def path_of(picture: Picture) -> str | None:
-    """Return the path of a picture that was given as one, or remembers it."""
-    if isinstance(picture, (str, os.PathLike)):
-        return os.fsdecode(picture)
-    return picture.path if isinstance(picture, NamedBytes) else None
-
-
 def _check_graph(session: Session, contract: Contract) -> None:
     """Hold the graph itself against what the contract says of it."""
     size, classes, path = contract.input.size, len(contract.labels), session.path
@@ -448,3 +372,45 @@ def _check_graph(session: Session, contract: Contract) -> None:
         )
     if isinstance(shapes[INPUT_NAME][1][0], int):
         raise ModelFileError(f"{path}: its batch size is fixed; the contract wants a dynamic one.")
+
+
+def whole_pictures(classifier: EmotionClassifier) -> Answer[Prediction]:
+    """Take each picture for one face."""
+    # Of this stream alone, not of the module: a child that is forked while another thread holds a
+    # module's lock would wait for it for ever.
+    one_batch_of_small_ones = threading.Lock()
+
+    def answer(batch: list[Picture], stop: threading.Event) -> list[Prediction]:
+        found: list[Pixels | PictureError | TypeError | None] = [None] * len(batch)
+
+        def read(index: int) -> None:
+            if stop.is_set():
+                return
+            try:
+                found[index] = classifier.read(batch[index])
+            except PictureError as error:
+                found[index] = error
+
+        large = []
+        with one_batch_of_small_ones:
+            for index, picture in enumerate(batch):
+                if (error := type_error_of(picture)) is not None:
+                    found[index] = error
+                elif is_small(picture):
+                    read(index)
+                else:
+                    large.append(index)
+        for index in large:
+            read(index)
+        if stop.is_set():
+            return []
+        faces = [one for one in found if isinstance(one, np.ndarray)]
+        answers = iter(classifier.infer(np.stack(faces))[1] if faces else ())
+        return [
+            classifier.interpret(next(answers), path_of(picture))
+            if isinstance(one, np.ndarray)
+            else Prediction(None, None, None, path_of(picture), str(one))
+            for picture, one in zip(batch, found, strict=True)
+        ]
+
+    return answer

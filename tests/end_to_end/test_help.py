@@ -11,16 +11,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from emotion_runtime import __version__
-from emotion_runtime.commands import Command
+from emotion_runtime.command_line.commands import Command
 
 COMMANDS = {
-    "emotion-infer": "emotion_runtime.cli",
+    "emotion-infer": "emotion_runtime.infer.cli",
     "emotion-eval": "emotion_runtime.evaluate.cli",
     "emotion-train": "emotion_train.cli",
     "emotion-export": "emotion_export.cli",
     "emotion-verify": "emotion_export.verify_cli",
     "emotion-page": "emotion_export.page_cli",
-    "python -m emotion_runtime.ray_infer": "emotion_runtime.ray_infer",
+    "python -m emotion_runtime.ray": "emotion_runtime.ray.cli",
     "python -m emotion_train.average": "emotion_train.average",
 }
 

@@ -12,7 +12,7 @@ import torch
 from click.testing import Result
 
 from emotion_runtime import read_face
-from emotion_train.checkpoint import load_checkpoint
+from emotion_train.checkpoints.checkpoint import load_checkpoint
 from synthetic import read_lines, save_face, write_data
 
 

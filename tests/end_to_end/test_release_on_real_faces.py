@@ -11,10 +11,11 @@ import pytest
 from click.testing import Result
 
 import emotion_models
-from emotion_runtime import EmotionClassifier, jpeg, read_face
-from emotion_runtime.sources import find_pictures
-from emotion_train.dataset import load_dataset
-from emotion_train.report import class_table
+from emotion_runtime import EmotionClassifier, read_face
+from emotion_runtime.pictures import jpeg
+from emotion_runtime.pictures.sources import find_pictures
+from emotion_train.data.dataset import load_dataset
+from emotion_train.report.tables import class_table
 from synthetic import read_lines
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from emotion_runtime.formats import READ
-from emotion_runtime.limits import VARIABLE
+from emotion_runtime.pictures.formats import READ
+from emotion_runtime.pictures.limits import VARIABLE
 
 POLICY = Path(__file__).parents[2] / "SECURITY.md"
 UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -33,7 +33,8 @@ def test_every_limit_of_the_table_is_compared() -> None:
 
 
 def test_the_page_has_the_limits_of_the_runtime() -> None:
-    from emotion_runtime import contract, labels
+    from emotion_runtime import labels
+    from emotion_runtime.model import contract
 
     page = Path(importlib.import_module("emotion_export").__file__ or "").parent / "page"
     script = (page / "contract.js").read_text(encoding="utf-8")

@@ -27,8 +27,8 @@ def test_the_wheel_holds_what_a_user_needs(tmp_path: Path) -> None:
         assert f"emotion_models/{name}.onnx" in names
         assert f"emotion_models/cards/{name}.md" in names
     assert "emotion_models/SHA256SUMS" in names
-    assert "emotion_runtime/dejavu/DejaVuSans.ttf" in names
-    assert "emotion_runtime/dejavu/LICENSE" in names
+    assert "emotion_runtime/drawing/dejavu/DejaVuSans.ttf" in names
+    assert "emotion_runtime/drawing/dejavu/LICENSE" in names
     for command in (
         *("emotion-infer", "emotion-eval", "emotion-train"),
         *("emotion-export", "emotion-verify", "emotion-page"),

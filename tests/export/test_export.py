@@ -15,11 +15,11 @@ from onnx import numpy_helper
 
 import emotion_export.export as stages
 from emotion_export import export_module
-from emotion_export.errors import ExportError, ParityError
-from emotion_export.parity import Comparison, Gate, require
-from emotion_export.parity_faces import ParityFaces, read_parity_faces
+from emotion_export.errors import ExportError
+from emotion_export.parity.comparison import Comparison, Gate, ParityError, require
+from emotion_export.parity.faces import ParityFaces, read_parity_faces
 from emotion_runtime import EmotionClassifier
-from emotion_train.checkpoint import Checkpoint, load_checkpoint
+from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.networks import NETWORKS, build_network
 from emotion_train.networks.face_network import multiply_adds
 from synthetic import band_face, save_face

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import emotion_export
-from emotion_export.web_page import MAX_MODEL_BYTES
+from emotion_export.page.build import MAX_MODEL_BYTES
 from emotion_runtime import EmotionClassifier
 from emotion_runtime.labels import RESERVED_LABELS, check_labels
 

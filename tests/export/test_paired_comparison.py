@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emotion_export.paired_comparison import (
+from emotion_export.parity.paired_comparison import (
     NOT_WORSE,
     SIGNIFICANCE,
     TOO_FEW,

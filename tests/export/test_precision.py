@@ -17,9 +17,9 @@ from PIL import Image
 
 import emotion_export.export as stages
 import shortcuts
-from emotion_export.labelled_faces import read_labelled_faces
+from emotion_export.int8.labelled_faces import read_labelled_faces
 from emotion_runtime import EmotionClassifier
-from emotion_train.checkpoint import load_checkpoint
+from emotion_train.checkpoints.checkpoint import load_checkpoint
 from emotion_train.errors import DataError
 from emotion_train.run_record import find_validation_folder
 from synthetic import CLASSES, band_face, save_face
@@ -174,7 +174,7 @@ def test_a_lossy_conversion_is_refused_and_a_loosened_gate_recorded(
         convert = stages.to_half
         monkeypatch.setattr(stages, "to_half", lambda graph: convert(lossy(graph)))
     else:
-        from emotion_export import precision as choice
+        from emotion_export.int8 import precision as choice
 
         quantise = choice.quantise
         monkeypatch.setattr(
@@ -205,7 +205,7 @@ def test_a_lossy_conversion_is_refused_and_a_loosened_gate_recorded(
 def test_another_resize_filter_than_in_training_is_refused(
     export: Export, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from emotion_runtime import preprocessing
+    from emotion_runtime.pictures import preprocessing
 
     resize = Image.Image.resize
     monkeypatch.setattr(

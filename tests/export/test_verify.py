@@ -17,9 +17,9 @@ import emotion_models
 import shortcuts
 from emotion_export.cli import main as export_command
 from emotion_export.verify_cli import main
-from emotion_runtime.contract import PREFIX
-from emotion_train.checkpoint import BEST, load_checkpoint
-from emotion_train.transfer import weights_digest
+from emotion_runtime.model.contract import PREFIX
+from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
+from emotion_train.checkpoints.transfer import weights_digest
 
 Verify = Callable[..., Result]
 

@@ -28,10 +28,10 @@ from PIL import Image
 
 import emotion_models
 from emotion_export.errors import PageError
-from emotion_export.web_page import ONNXRUNTIME_WEB, write_page
+from emotion_export.page.build import ONNXRUNTIME_WEB, write_page
 from emotion_runtime import EmotionClassifier, read_face
 from emotion_runtime.errors import OutputError
-from emotion_runtime.probe import draw_probe
+from emotion_runtime.model.self_test import draw_probe
 from firefox import Firefox, find_firefox
 
 MakePage = Callable[..., Result]
@@ -789,7 +789,7 @@ def test_model_file_that_no_page_can_load_is_refused(
     shutil.copyfile(model_file, odd)
     with pytest.raises(PageError, match="rename the file"):
         write_page(str(odd), tmp_path / "page", runtime=npm_package)
-    monkeypatch.setattr("emotion_export.web_page.MAX_MODEL_BYTES", 1000)
+    monkeypatch.setattr("emotion_export.page.build.MAX_MODEL_BYTES", 1000)
     with pytest.raises(PageError, match="at most"):
         write_page(str(model_file), tmp_path / "page", runtime=npm_package)
     assert not (tmp_path / "page").exists()
@@ -854,7 +854,7 @@ def test_page_of_a_file_without_contract_is_refused(make_page: MakePage, tmp_pat
 
 
 def test_card_is_legible_html() -> None:
-    from emotion_export.card_html import card_html
+    from emotion_export.page.card_html import card_html
 
     text = card_html(
         "# a <b>\n\nOne **two** [three](x.md)\nfour.\n\n| k | v |\n| --- | ---: |\n| x | `y` |\n"
@@ -870,7 +870,7 @@ def test_card_is_legible_html() -> None:
 
 
 def test_nothing_of_a_card_is_lost() -> None:
-    from emotion_export.card_html import card_html
+    from emotion_export.page.card_html import card_html
 
     assert card_html("before:\n```\na\n```\nafter\n```\nnever <closed>").splitlines() == [
         "<p>before:</p>",
@@ -892,7 +892,7 @@ def test_nothing_of_a_card_is_lost() -> None:
     ],
 )
 def test_card_makes_no_html_of_text(text: str) -> None:
-    from emotion_export.card_html import card_html
+    from emotion_export.page.card_html import card_html
 
     tags = set(re.findall(r"<[^>]*>", card_html(text)))
     allowed = {"h1", "p", "ul", "li", "table", "tr", "td", "code", "strong", "pre"}

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 import emotion_models
 from emotion_runtime import EmotionClassifier, ModelFileError
-from emotion_runtime.contract import PREFIX, Contract
+from emotion_runtime.model.contract import PREFIX, Contract
 from fuzz.mutation import field, json_text, mutate_bytes, mutate_json, mutate_protobuf
 from fuzz.target import Target, check_sentence
 from synthetic import band_model

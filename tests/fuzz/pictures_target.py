@@ -14,7 +14,13 @@ import numpy as np
 from PIL import Image, features
 
 from emotion_runtime import PictureError
-from emotion_runtime.preprocessing import opened, photograph_size, read_face, to_rgb, upright
+from emotion_runtime.pictures.preprocessing import (
+    opened,
+    photograph_size,
+    read_face,
+    to_rgb,
+    upright,
+)
 from fuzz.mutation import mutate_bytes
 from fuzz.target import Target, check_sentence
 from pictures import (

@@ -8,8 +8,8 @@ from pathlib import Path
 from random import Random
 
 from emotion_runtime import EmotionEdgeError, FacePrediction, Prediction
-from emotion_runtime.containers import inspect
-from emotion_runtime.resumption import ResumableOutput
+from emotion_runtime.results.resumption import ResumableOutput
+from emotion_runtime.video.containers import inspect
 from fuzz.mutation import json_text, mutate_bytes, mutate_json, to_bytes
 from fuzz.target import Target, check_sentence
 

@@ -18,12 +18,12 @@ from typing import Any
 import torch
 
 from emotion_runtime import EmotionEdgeError
-from emotion_train.checkpoint import FORMAT, VERSION, load_checkpoint
+from emotion_train.checkpoints.checkpoint import FORMAT, VERSION, load_checkpoint
+from emotion_train.data.readers import read_source
+from emotion_train.data.votes import Votes
 from emotion_train.networks import build_network
-from emotion_train.readers import read_source
 from emotion_train.recipe import Recipe
 from emotion_train.run_record import Options, RunRecord, read_record
-from emotion_train.votes import Votes
 from fuzz.mutation import TEXTS, json_text, mutate_bytes, mutate_json, to_bytes
 from fuzz.target import Target, check_sentence
 from synthetic import CLASSES, band_face, pixels_text, save_face
@@ -268,7 +268,7 @@ def _votes_seeds() -> list[bytes]:
 def _read_votes(data: bytes, folder: Path) -> None:
     import numpy as np
 
-    from emotion_train.faces import Faces
+    from emotion_train.data.faces import Faces
 
     path = folder / "votes.csv"
     path.write_bytes(data)

@@ -12,7 +12,7 @@ import pytest
 import emotion_models
 from emotion_runtime import EmotionClassifier
 from emotion_runtime.digest import sha256_of
-from emotion_train.checkpoint import load_checkpoint
+from emotion_train.checkpoints.checkpoint import load_checkpoint
 
 NAMES = emotion_models.names()
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from emotion_runtime import EmotionClassifier, ModelFileError
-from emotion_runtime.contract import Contract, Golden, InputSpec
+from emotion_runtime.model.contract import Contract, Golden, InputSpec
 from synthetic import band_model
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from emotion_runtime.errors import OutputError
 from emotion_runtime.prediction import FacePrediction
-from emotion_runtime.resumption import ResumableOutput
+from emotion_runtime.results.resumption import ResumableOutput
 
 SETTINGS = {"model": "a" * 64, "min_confidence": 0.5}
 LINE: dict[str, Any] = {

@@ -22,11 +22,11 @@ from sklearn.metrics import (
 
 import emotion_models
 from emotion_runtime import EmotionClassifier, read_face
-from emotion_runtime.contact_sheet import ContactSheet
 from emotion_runtime.evaluate.cli import main
 from emotion_runtime.evaluate.confusion_matrix import draw_confusion_matrix
 from emotion_runtime.evaluate.metrics import measure_probabilities, wilson_interval
 from emotion_runtime.prediction import Prediction
+from emotion_runtime.results.contact_sheet import ContactSheet
 from synthetic import CLASSES, save_face
 
 Evaluate = Callable[..., Result]
@@ -204,7 +204,7 @@ def test_coverage_is_that_of_the_threshold(
 
 def test_figures_are_those_of_the_training(tmp_path: Path) -> None:
     """The released network, in PyTorch and as a file, on pictures that it gets wrong."""
-    from emotion_train.checkpoint import load_checkpoint
+    from emotion_train.checkpoints.checkpoint import load_checkpoint
     from emotion_train.evaluation import measure, predict_logits
 
     checkpoint = load_checkpoint(emotion_models.checkpoint_path("edge"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from emotion_runtime.extras import install_hint
+from emotion_runtime.command_line.extras import install_hint
 
 
 def run_without(package: str, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:

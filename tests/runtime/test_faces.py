@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from emotion_runtime import EmotionClassifier, PictureError
-from emotion_runtime.cli import main
-from emotion_runtime.detection import Box, Detection, clipped, distinct, open_detector, overlap
 from emotion_runtime.errors import DetectorError
-from emotion_runtime.faces import FaceFinder, _tiles, crop
-from emotion_runtime.preprocessing import read_face
-from emotion_runtime.retinaface import RetinaFace
-from emotion_runtime.tally import Tally
+from emotion_runtime.faces.detection import Box, Detection, clipped, distinct, overlap
+from emotion_runtime.faces.detectors import open_detector
+from emotion_runtime.faces.finder import FaceFinder, _tiles, crop
+from emotion_runtime.faces.retinaface import RetinaFace
+from emotion_runtime.faces.tally import Tally
+from emotion_runtime.infer.cli import main
+from emotion_runtime.pictures.preprocessing import read_face
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
@@ -426,8 +427,8 @@ def test_finder_refuses_what_is_out_of_range(argument: dict[str, float]) -> None
 
 
 def test_detector_of_the_readme_runs() -> None:
-    from emotion_runtime.detection import Box, Detection
-    from emotion_runtime.faces import FaceFinder
+    from emotion_runtime.faces.detection import Box, Detection
+    from emotion_runtime.faces.finder import FaceFinder
 
     class MyDetector:
         def detect(self, pixels: np.ndarray) -> list[Detection]:
@@ -441,7 +442,7 @@ def test_detector_of_the_readme_runs() -> None:
 
 
 def test_more_candidates_than_are_compared_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emotion_runtime.retinaface._MOST", 3)
+    monkeypatch.setattr("emotion_runtime.faces.retinaface._MOST", 3)
     finder = FaceFinder(RetinaFace())
     finder.find(scene(("happy_01", 130, (40, 60)), ("surprise_03", 170, (380, 220))))
     assert "more than 3 candidates" in finder.notes()[0]
@@ -615,7 +616,7 @@ def test_crops_replace_nothing_and_do_not_go_where_pictures_come_from(
 
 
 def test_folder_of_crops_can_be_trained_on(tmp_path: Path) -> None:
-    readers = pytest.importorskip("emotion_train.readers", reason="needs the extra [train]")
+    readers = pytest.importorskip("emotion_train.data.readers", reason="needs the extra [train]")
     for split in ("train", "test"):
         for name in ("happy", "sad"):
             target = tmp_path / "photos" / split / name

@@ -12,11 +12,11 @@ import pytest
 from click.testing import Result
 from PIL import Image, ImageFont
 
-from emotion_runtime.annotation import draw_faces
-from emotion_runtime.contact_sheet import ContactSheet
+from emotion_runtime.drawing.boxes import draw_faces
+from emotion_runtime.drawing.fonts import SHIPPED, Font
 from emotion_runtime.errors import OutputError
-from emotion_runtime.fonts import SHIPPED, Font
 from emotion_runtime.prediction import FacePrediction, Prediction
+from emotion_runtime.results.contact_sheet import ContactSheet
 from synthetic import band_model, save_face
 
 Infer = Callable[..., Result]

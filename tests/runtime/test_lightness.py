@@ -39,7 +39,7 @@ def test_classifying_needs_no_training_package() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["emotion_runtime.cli", "emotion_train.cli", "emotion_export.cli"]
+    "module", ["emotion_runtime.infer.cli", "emotion_train.cli", "emotion_export.cli"]
 )
 def test_help_waits_for_nothing_heavy(module: str) -> None:
     loaded = modules_after(f"import {module}")

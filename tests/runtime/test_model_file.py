@@ -19,16 +19,11 @@ from click.testing import Result
 from onnx import TensorProto, helper, numpy_helper
 
 import emotion_models
-from emotion_runtime import (
-    EmotionClassifier,
-    EmotionEdgeError,
-    ModelFileError,
-    model_file,
-    onnx_graph,
-)
-from emotion_runtime.onnx_graph import check_onnx
-from emotion_runtime.operators import check_operator
-from emotion_runtime.ort_graph import check_ort
+from emotion_runtime import EmotionClassifier, EmotionEdgeError, ModelFileError
+from emotion_runtime.model import model_file, onnx_graph
+from emotion_runtime.model.onnx_graph import check_onnx
+from emotion_runtime.model.operators import check_operator
+from emotion_runtime.model.ort_graph import check_ort
 from synthetic import band_face, band_model
 
 Infer = Callable[..., Result]

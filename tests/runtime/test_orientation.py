@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from emotion_runtime import jpeg, preprocessing, read_face
-from emotion_runtime.orientation import parse_exif, parse_xmp
+from emotion_runtime import read_face
+from emotion_runtime.pictures import jpeg, preprocessing
+from emotion_runtime.pictures.orientation import parse_exif, parse_xmp
 from pictures import encoded, exif_of, png, png_chunk, segment, with_segments, xmp_of
 
 SIDE = 60

@@ -16,7 +16,7 @@ from PIL import Image
 
 from emotion_runtime.atomic import creating, replacing
 from emotion_runtime.errors import OutputError
-from emotion_runtime.output_guard import check_video_outputs
+from emotion_runtime.results.output_guard import check_video_outputs
 from synthetic import save_face
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="files as POSIX has them")

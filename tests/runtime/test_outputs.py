@@ -18,7 +18,7 @@ from click.testing import Result
 from PIL import Image
 
 from emotion_runtime import EmotionClassifier
-from emotion_runtime.job import Job
+from emotion_runtime.infer.job import Job
 from synthetic import CLASSES, band_model, read_lines, save_face
 
 Infer = Callable[..., Result]

@@ -17,10 +17,10 @@ import pytest
 from PIL import Image, features
 
 from emotion_runtime import PictureError, read_face
-from emotion_runtime.formats import recognise
-from emotion_runtime.limits import MAX_PIXELS, VARIABLE, pixel_limit, set_pixel_limit
-from emotion_runtime.preprocessing import photograph_size
-from emotion_runtime.sources import PICTURE_SUFFIXES
+from emotion_runtime.pictures.formats import recognise
+from emotion_runtime.pictures.limits import MAX_PIXELS, VARIABLE, pixel_limit, set_pixel_limit
+from emotion_runtime.pictures.preprocessing import photograph_size
+from emotion_runtime.pictures.sources import PICTURE_SUFFIXES
 from pictures import encoded, gray_tiff, png, png_chunk, segment, tiff, with_segments
 
 FACE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 60), dtype=np.uint8))
@@ -189,7 +189,7 @@ def test_memory_of_a_large_picture_is_bounded(tmp_path: Path) -> None:
     # RGBA of 16 million pixels: 64 MB decoded, and not three copies of it beside.
     (tmp_path / "a.png").write_bytes(png(4000, 4000, 8, 6, bytes(1 + 16_000) * 4000))
     code = (
-        "import pathlib, re, sys; from emotion_runtime.preprocessing import read_face\n"
+        "import pathlib, re, sys; from emotion_runtime.pictures.preprocessing import read_face\n"
         # ru_maxrss begins with the peak of the process that started this one; VmHWM does not.
         "status = pathlib.Path('/proc/self/status')\n"
         "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', status.read_text())[1]) / 1024\n"

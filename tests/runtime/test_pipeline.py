@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_runtime import EmotionClassifier, PictureError, cpus, jpeg, read_face
+from emotion_runtime import EmotionClassifier, PictureError, cpus, read_face
 from emotion_runtime.cpus import cpu_quota, usable_cpus
+from emotion_runtime.pictures import jpeg
 from synthetic import CLASSES, band_face
 
 Infer = Callable[..., Result]

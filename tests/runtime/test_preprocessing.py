@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from emotion_runtime import PictureError, read_face
-from emotion_runtime.faces import FaceFinder
-from emotion_runtime.preprocessing import is_small, opened, to_rgb, upright
+from emotion_runtime.faces.finder import FaceFinder
+from emotion_runtime.pictures.preprocessing import is_small, opened, to_rgb, upright
 from pictures import encoded, gray_tiff, png, png_chunk
 from synthetic import band_face
 

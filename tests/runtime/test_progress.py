@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from emotion_runtime import progress
-from emotion_runtime.progress import PictureTotal, counting
+from emotion_runtime.results import progress
+from emotion_runtime.results.progress import PictureTotal, counting
 from synthetic import save_face
 
 

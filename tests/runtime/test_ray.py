@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from emotion_runtime.cli import main
+from emotion_runtime.infer.cli import main
 from synthetic import save_face
 
 pytest.importorskip("ray.data", reason="needs the extra [ray]")
@@ -98,7 +98,7 @@ def same(ours: list[dict[str, object]], theirs: list[dict[str, object]]) -> None
 @pytest.mark.slow
 @on_cluster
 def test_answers_are_those_of_the_command(folder: Path, tmp_path: Path) -> None:
-    from emotion_runtime.ray_data import predict_to
+    from emotion_runtime.ray.job import predict_to
 
     done = predict_to([str(folder)], str(tmp_path / "out"), format_name="jsonl", partition_size=7)
     assert (done.pictures, done.partitions, done.skipped, done.unreadable) == (31, 5, 0, 1)
@@ -108,7 +108,7 @@ def test_answers_are_those_of_the_command(folder: Path, tmp_path: Path) -> None:
 
 @in_process
 def test_partitions_that_are_there_are_not_done_again(folder: Path, tmp_path: Path) -> None:
-    from emotion_runtime.ray_data import predict_to
+    from emotion_runtime.ray.job import predict_to
 
     out = tmp_path / "out"
     predict_to([str(folder)], str(out), format_name="csv", partition_size=10)
@@ -125,7 +125,7 @@ def test_partitions_that_are_there_are_not_done_again(folder: Path, tmp_path: Pa
 @in_process
 def test_answers_of_another_run_are_not_mixed_in(folder: Path, tmp_path: Path) -> None:
     from emotion_runtime.errors import OutputError
-    from emotion_runtime.ray_data import predict_to
+    from emotion_runtime.ray.job import predict_to
 
     out = str(tmp_path / "out")
     predict_to([str(folder)], out, partition_size=20)
@@ -144,8 +144,8 @@ def test_answers_of_another_run_are_not_mixed_in(folder: Path, tmp_path: Path) -
 @pytest.mark.skipif(sys.platform == "win32", reason="locks as POSIX has them")
 def test_a_second_run_is_told_to_wait(folder: Path, tmp_path: Path) -> None:
     from emotion_runtime.errors import OutputError
-    from emotion_runtime.ray_data import predict_to
-    from emotion_runtime.resumption import lock_exclusively
+    from emotion_runtime.ray.job import predict_to
+    from emotion_runtime.results.resumption import lock_exclusively
 
     out = tmp_path / "out"
     said: list[str] = []
@@ -162,7 +162,7 @@ def test_a_second_run_is_told_to_wait(folder: Path, tmp_path: Path) -> None:
 def test_uris_and_parquet(folder: Path, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
-    from emotion_runtime.ray_data import predict_to
+    from emotion_runtime.ray.job import predict_to
 
     predict_to([f"file://{folder}"], f"file://{tmp_path}/out", partition_size=20)
     table = pq.read_table(tmp_path / "out").to_pylist()
@@ -177,7 +177,7 @@ def test_uris_and_parquet(folder: Path, tmp_path: Path) -> None:
 
 @in_process
 def test_paths_and_uris_may_be_mixed(folder: Path, tmp_path: Path) -> None:
-    from emotion_runtime.ray_data import predict_to
+    from emotion_runtime.ray.job import predict_to
 
     album = folder / "album 0"
     local = album / "100% happy.png"
@@ -190,7 +190,7 @@ def test_paths_and_uris_may_be_mixed(folder: Path, tmp_path: Path) -> None:
 
 @in_process
 def test_faces_of_photographs(tmp_path: Path) -> None:
-    from emotion_runtime.ray_data import predict_to
+    from emotion_runtime.ray.job import predict_to
 
     scene = Path(__file__).parents[2] / "docs" / "faces.png"
     predict_to([str(scene)], str(tmp_path / "out"), faces=True, format_name="jsonl")
@@ -204,7 +204,7 @@ def test_faces_of_photographs(tmp_path: Path) -> None:
 def test_predictor_stands_between_steps_of_ones_own(folder: Path) -> None:
     import ray
 
-    from emotion_runtime.ray_data import Predictor
+    from emotion_runtime.ray.worker import Predictor
 
     rows = (
         ray.data.read_binary_files(str(folder), include_paths=True)
@@ -226,7 +226,7 @@ def workers() -> list[int]:
             name = (entry / "cmdline").read_bytes()
         except OSError:
             continue
-        if name.startswith(b"ray::") and b"_Worker" in name:
+        if name.startswith(b"ray::") and b"PartitionWorker" in name:
             found.append(int(entry.name))
     return found
 
@@ -235,7 +235,7 @@ def workers() -> list[int]:
 @on_cluster
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
 def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path, model_file: Path) -> None:
-    from emotion_runtime.ray_data import predict_to
+    from emotion_runtime.ray.job import predict_to
 
     rng = np.random.default_rng(0)
     folder = tmp_path / "pictures"
@@ -271,7 +271,7 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path, model_file: Path)
 def test_missing_ray_is_answered_with_what_installs_it(folder: Path) -> None:
     code = (
         "import sys; sys.modules['ray'] = None\n"
-        "from emotion_runtime.ray_infer import main\n"
+        "from emotion_runtime.ray.cli import main\n"
         f"main([{str(folder)!r}, '-o', 'out'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -282,7 +282,7 @@ def test_missing_ray_is_answered_with_what_installs_it(folder: Path) -> None:
 
 
 def test_bad_places_are_one_sentence(folder: Path, tmp_path: Path) -> None:
-    from emotion_runtime.ray_infer import main as ray_infer
+    from emotion_runtime.ray.cli import main as ray_infer
 
     for source, output, sentence in [
         ("nowhere://bucket", tmp_path / "a", "no filesystem is known"),
@@ -298,8 +298,8 @@ def test_bad_places_are_one_sentence(folder: Path, tmp_path: Path) -> None:
 def test_another_model_file_on_the_machine_of_a_worker_is_refused(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from emotion_runtime import ray_data
-    from emotion_runtime.ray_infer import main as ray_infer
+    from emotion_runtime.ray import job as ray_data
+    from emotion_runtime.ray.cli import main as ray_infer
 
     monkeypatch.setattr(ray_data, "sha256_of", lambda _path: "0" * 64)
     result = CliRunner().invoke(ray_infer, [str(folder), "-o", str(tmp_path / "out")])

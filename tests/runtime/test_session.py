@@ -20,7 +20,7 @@ import pytest
 
 import emotion_models
 from emotion_runtime import EmotionClassifier, FaceFinder, ModelFileError
-from emotion_runtime.session import TELEMETRY, Session, import_onnxruntime, open_session
+from emotion_runtime.model.session import TELEMETRY, Session, import_onnxruntime, open_session
 from synthetic import CLASSES, band_face, band_model
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_what_the_user_set_stays(tmp_path: Path) -> None:
-    code = "from emotion_runtime.session import import_onnxruntime as get; import os\n"
+    code = "from emotion_runtime.model.session import import_onnxruntime as get; import os\n"
     code += f"get(); print(os.environ[{TELEMETRY!r}])"
     assert run(code, tmp_path, **{TELEMETRY: "0"}).stdout.strip() == "0"
 
@@ -82,7 +82,7 @@ def test_where_the_user_imported_onnxruntime_first_its_events_are_switched_off(
 
 
 def test_quantising_writes_no_file_either(tmp_path: Path) -> None:
-    done = run("import emotion_export.quantise", tmp_path)
+    done = run("import emotion_export.int8.quantise", tmp_path)
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / ".cache" / "Microsoft").exists()
 

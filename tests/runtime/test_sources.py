@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from emotion_runtime import SourceError
-from emotion_runtime.sources import find_pictures
+from emotion_runtime.pictures.sources import find_pictures
 from synthetic import save_face
 
 

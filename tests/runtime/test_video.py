@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from emotion_runtime import EmotionClassifier
-from emotion_runtime.cli import main
-from emotion_runtime.containers import inspect
-from emotion_runtime.detection import Box, Detection
 from emotion_runtime.errors import OutputError, VideoError
-from emotion_runtime.faces import Face, FaceFinder
-from emotion_runtime.frames import Camera, Frame, VideoFile, VideoWriter
-from emotion_runtime.tracking import Tracker
-from emotion_runtime.video import AnnotatedVideo, predict_frames
-from emotion_runtime.video_job import VideoJob
+from emotion_runtime.faces.detection import Box, Detection
+from emotion_runtime.faces.finder import Face, FaceFinder
+from emotion_runtime.infer.cli import main
+from emotion_runtime.video.containers import inspect
+from emotion_runtime.video.frames import Camera, Frame, VideoFile, VideoWriter
+from emotion_runtime.video.job import VideoJob
+from emotion_runtime.video.prediction import AnnotatedVideo, predict_frames
+from emotion_runtime.video.tracking import Tracker
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 RATE, FRAMES, SIZE = 10, 24, (480, 320)
@@ -408,7 +408,7 @@ _FULL_DISK = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from emotion_runtime.frames import VideoWriter
+from emotion_runtime.video.frames import VideoWriter
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 noise = np.random.default_rng(0).integers(0, 256, (20, 240, 320, 3), dtype=np.uint8)
 with VideoWriter(Path(sys.argv[1]), 10) as writer:

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from emotion_runtime.command_line.text_width import display_width
 from emotion_runtime.errors import OutputError
-from emotion_runtime.output import opened_output
 from emotion_runtime.prediction import FacePrediction, Prediction
-from emotion_runtime.text_width import display_width
-from emotion_runtime.writers import WRITERS
+from emotion_runtime.results.output import opened_output
+from emotion_runtime.results.writers import WRITERS
 
 Infer = Callable[..., Result]
 HOSTILE = "\x1b]0;title\x07\x9b31m\x7f\u202e\u2028.png"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from emotion_train.augmentation import AUGMENTATIONS, Strength, augment, compress
+from emotion_train.training.augmentation import AUGMENTATIONS, Strength, augment, compress
 from synthetic import band_face
 
 STILL = Strength(degrees=0, shift=0, scale=(1, 1), shear=0, light=0)

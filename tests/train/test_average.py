@@ -12,12 +12,12 @@ import torch
 from click.testing import CliRunner, Result
 
 from emotion_train.average import main
-from emotion_train.checkpoint import Checkpoint, load_checkpoint
-from emotion_train.dataset import load_dataset
-from emotion_train.held_out_draw import BY_NAME
+from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from emotion_train.checkpoints.transfer import weights_digest
+from emotion_train.data.dataset import load_dataset
+from emotion_train.data.held_out_draw import BY_NAME
 from emotion_train.networks import build_network
 from emotion_train.recipe import Recipe
-from emotion_train.transfer import weights_digest
 from synthetic import CLASSES, write_data
 
 Average = Callable[..., Result]

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emotion_train.average_faces import FEWEST, average_faces
-from emotion_train.faces import Faces
+from emotion_train.data.faces import Faces
+from emotion_train.report.average_faces import FEWEST, average_faces
 from synthetic import band_face
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from emotion_train.batches import AugmentedBatches, EpochBatches
-from emotion_train.dataset import load_dataset
-from emotion_train.faces import Faces
-from emotion_train.targets import label_targets
+from emotion_train.data.dataset import load_dataset
+from emotion_train.data.faces import Faces
+from emotion_train.training.batches import AugmentedBatches, EpochBatches
+from emotion_train.training.targets import label_targets
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from emotion_train.checkpoint import Checkpoint, load_checkpoint
+from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.errors import CheckpointError
 from emotion_train.networks import build_network
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emotion_runtime.text_width import display_width
-from emotion_train.dataset import load_dataset
-from emotion_train.report import class_table
+from emotion_runtime.command_line.text_width import display_width
+from emotion_train.data.dataset import load_dataset
+from emotion_train.report.tables import class_table
 from synthetic import save_face
 
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from emotion_train.confidence import choose_threshold, cover
-from emotion_train.report import confidence_table
+from emotion_train.report.confidence import choose_threshold, cover
+from emotion_train.report.tables import confidence_table
 
 CHANCES = np.array([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7], [0.55, 0.45]])
 LABELS = np.array([0, 1, 1, 0])

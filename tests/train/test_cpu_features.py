@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from emotion_train import cpu_features
+from emotion_train.training import cpu_features
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emotion_train.balance import balance_table, draw_copies
-from emotion_train.dataset import load_dataset
+from emotion_train.data.balance import balance_table, draw_copies
+from emotion_train.data.dataset import load_dataset
 from emotion_train.errors import DataError
 from synthetic import write_data
 

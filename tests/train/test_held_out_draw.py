@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emotion_export.labelled_faces import read_labelled_faces
-from emotion_train.checkpoint import Checkpoint
-from emotion_train.dataset import load_dataset
+from emotion_export.int8.labelled_faces import read_labelled_faces
+from emotion_train.checkpoints.checkpoint import Checkpoint
+from emotion_train.data.dataset import load_dataset
+from emotion_train.data.held_out_draw import BY_NAME, BY_PLACE
 from emotion_train.errors import DataError
-from emotion_train.held_out_draw import BY_NAME, BY_PLACE
 from emotion_train.recipe import Recipe
 from synthetic import CLASSES, save_face, write_data
 

@@ -16,12 +16,12 @@ import pytest
 import torch
 from click.testing import Result
 
-from emotion_train.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint
+from emotion_train.checkpoints.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint
+from emotion_train.checkpoints.transfer import blend, transfer
 from emotion_train.errors import CheckpointError, RunError
 from emotion_train.networks import build_network
 from emotion_train.recipe import Recipe
 from emotion_train.run_record import Options, RunRecord, read_record
-from emotion_train.transfer import blend, transfer
 from synthetic import CLASSES, write_data
 
 Train = Callable[..., Result]

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from emotion_train.checkpoint import load_checkpoint
+from emotion_train.checkpoints.checkpoint import load_checkpoint
+from emotion_train.data.readers import read_other_classes, read_source
 from emotion_train.errors import DataError
 from emotion_train.evaluation import measure
-from emotion_train.readers import read_other_classes, read_source
-from emotion_train.report import describe_accuracy, metrics_tables, prediction_warnings
+from emotion_train.report.tables import describe_accuracy, metrics_tables, prediction_warnings
 from synthetic import CLASSES, band_face, pixels_text, save_face, write_csv, write_data
 
 Train = Callable[..., Result]

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from emotion_train.checkpoint import load_checkpoint
-from emotion_train.data_checks import list_warnings
-from emotion_train.data_table import data_table
-from emotion_train.dataset import Dataset, load_dataset
+from emotion_train.checkpoints.checkpoint import load_checkpoint
+from emotion_train.data.checks import list_warnings
+from emotion_train.data.dataset import Dataset, load_dataset
+from emotion_train.data.readers import read_other_classes, read_source
+from emotion_train.data.table import data_table
 from emotion_train.errors import DataError
-from emotion_train.readers import read_other_classes, read_source
 from synthetic import CLASSES, band_face, pixels_text, save_face, write_csv, write_data
 
 Train = Callable[..., Result]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from emotion_runtime import read_face
+from emotion_train.data.readers import read_source
 from emotion_train.errors import DataError
-from emotion_train.readers import read_source
 from synthetic import CLASSES, band_face, pixels_text, save_face, write_csv, write_data
 
 

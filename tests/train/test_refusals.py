@@ -48,7 +48,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path: Path) -> None:
     import resource
 
     from emotion_runtime.errors import OutputError
-    from emotion_train.checkpoint import load_checkpoint
+    from emotion_train.checkpoints.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(emotion_models.checkpoint_path("edge"))
     (tmp_path / "last.pt").write_bytes(b"earlier")

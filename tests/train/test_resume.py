@@ -14,7 +14,7 @@ import pytest
 import torch
 from click.testing import Result
 
-from emotion_train.checkpoint import load_checkpoint
+from emotion_train.checkpoints.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.slow
 EPOCHS = 6

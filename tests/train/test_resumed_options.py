@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 
 import emotion_train.cli as command
 from emotion_runtime.digest import sha256_of
-from emotion_train.checkpoint import Checkpoint, load_checkpoint
+from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from emotion_train.checkpoints.transfer import weights_digest
 from emotion_train.networks import build_network
 from emotion_train.run_record import read_record
-from emotion_train.transfer import weights_digest
 from synthetic import CLASSES, write_data
 
 Train = Callable[..., Result]

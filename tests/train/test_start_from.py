@@ -10,10 +10,10 @@ import torch
 from click.testing import Result
 
 import emotion_models
-from emotion_train.checkpoint import load_checkpoint
+from emotion_train.checkpoints.checkpoint import load_checkpoint
 from emotion_train.errors import RunError
-from emotion_train.freezing import Frozen
 from emotion_train.networks import build_network
+from emotion_train.training.freezing import Frozen
 from synthetic import write_data
 
 Train = Callable[..., Result]

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from emotion_train.faces import Faces
-from emotion_train.targets import label_targets, mix
+from emotion_train.data.faces import Faces
+from emotion_train.training.targets import label_targets, mix
 from synthetic import band_face
 
 FACES = Faces(np.stack([band_face(n % 3, n) for n in range(6)]), np.arange(6) % 3, ("",) * 6)

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import emotion_models
-from emotion_train.checkpoint import Checkpoint
+from emotion_train.checkpoints.checkpoint import Checkpoint
 from emotion_train.errors import DataError
 from emotion_train.networks import build_network
-from emotion_train.teacher import Teacher, load_member
+from emotion_train.training.teacher import Teacher, load_member
 from synthetic import CLASSES, band_face
 
 PIXELS = torch.from_numpy(np.stack([band_face(n % 3, n) for n in range(6)])[:, None])

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from emotion_train.checkpoint import Checkpoint
+from emotion_train.checkpoints.checkpoint import Checkpoint
+from emotion_train.checkpoints.transfer import blend, transfer
 from emotion_train.errors import RunError
 from emotion_train.networks import build_network
 from emotion_train.networks.face_network import multiply_adds
-from emotion_train.transfer import blend, transfer
 
 SEVEN = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emotion_train.data.faces import Faces
+from emotion_train.data.votes import Votes
 from emotion_train.errors import DataError
-from emotion_train.faces import Faces
-from emotion_train.votes import Votes
 from synthetic import CLASSES, band_face
 
 HEADER = "path,neutral,happiness,surprise,sadness,unknown,not_a_face,ambiguous\n"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from emotion_runtime.commands import (
+from emotion_runtime.command_line.commands import (
     CONTEXT,
     Command,
     guarded,
@@ -30,12 +30,12 @@ from emotion_runtime.commands import (
     verbose_option,
     version_option,
 )
-from emotion_runtime.signals import raise_on_signals
+from emotion_runtime.command_line.signals import raise_on_signals
 from emotion_train.cli import refuse_inputs_within
 
 if TYPE_CHECKING:
-    from emotion_train.checkpoint import Checkpoint
-    from emotion_train.dataset import Dataset
+    from emotion_train.checkpoints.checkpoint import Checkpoint
+    from emotion_train.data.dataset import Dataset
 
 # What of a recipe decides which faces are held out of which network: all runs must share it.
 _DATA_FIELDS = ("network", "size", "seed", "validation_per_class", "holdout")
@@ -171,13 +171,13 @@ class Averaging:
             RunError: The runs differ in network, classes or held-out faces.
             DataError: The data cannot be read, or are not those of the runs.
         """
-        from emotion_train.checkpoint import BEST, load_checkpoint
-        from emotion_train.data_checks import list_warnings
-        from emotion_train.dataset import load_dataset
+        from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
+        from emotion_train.checkpoints.transfer import blend, lineage
+        from emotion_train.data.checks import list_warnings
+        from emotion_train.data.dataset import load_dataset
         from emotion_train.errors import RunError
         from emotion_train.recipe import Recipe
         from emotion_train.run_record import find_validation_folder
-        from emotion_train.transfer import blend, lineage
 
         checkpoints = [load_checkpoint(run) for run in runs]
         shared, draw = _shared_recipe(runs, checkpoints)
@@ -246,9 +246,9 @@ class Averaging:
     def _report(self, runs: Sequence[Path], dataset: Dataset, recipe: Any) -> dict[str, Any]:
         import torch
 
-        from emotion_train.outcome import REPORT, Outcome
-        from emotion_train.readers import read_other_classes
-        from emotion_train.votes import Votes
+        from emotion_train.data.readers import read_other_classes
+        from emotion_train.data.votes import Votes
+        from emotion_train.report.outcome import REPORT, Outcome
 
         unreadable: list[str] = []
         others = read_other_classes(
@@ -304,9 +304,9 @@ def _shared_recipe(
     Raises:
         RunError: They hold out other faces, or a checkpoint does not say which.
     """
-    from emotion_train.augmentation import AUGMENTATIONS
+    from emotion_train.data.held_out_draw import BY_PLACE
     from emotion_train.errors import RunError
-    from emotion_train.held_out_draw import BY_PLACE
+    from emotion_train.training.augmentation import AUGMENTATIONS
 
     shared: list[dict[str, Any]] = []
     draws = [str(one.training.get("held_out_draw", BY_PLACE)) for one in checkpoints]
@@ -365,7 +365,7 @@ def _require_same_pictures(
 
 def _began_alike(checkpoints: Sequence[Checkpoint]) -> bool:
     """Return whether the checkpoints tell of common first weights, each pair of them."""
-    from emotion_train.transfer import lineage
+    from emotion_train.checkpoints.transfer import lineage
 
     families = []
     for checkpoint in checkpoints:
@@ -388,8 +388,8 @@ def _with_fresh_statistics(mean: Checkpoint, dataset: Dataset, augmentation: str
     import torch
     from torch.optim.swa_utils import update_bn
 
-    from emotion_train.batches import AugmentedBatches, EpochBatches
-    from emotion_train.targets import label_targets
+    from emotion_train.training.batches import AugmentedBatches, EpochBatches
+    from emotion_train.training.targets import label_targets
 
     network, classes = mean.build(), len(dataset.classes)
     targets = label_targets(dataset.train, classes)
@@ -401,8 +401,8 @@ def _with_fresh_statistics(mean: Checkpoint, dataset: Dataset, augmentation: str
 
 def run() -> None:
     """Run the command."""
-    from emotion_runtime.signals import exit_on_interrupt
-    from emotion_runtime.streams import open_standard_streams
+    from emotion_runtime.command_line.signals import exit_on_interrupt
+    from emotion_runtime.command_line.streams import open_standard_streams
 
     exit_on_interrupt()
     open_standard_streams()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from emotion_runtime.commands import (
+from emotion_runtime.command_line.commands import (
     CONTEXT,
     Command,
     guarded,
@@ -23,9 +23,8 @@ from emotion_runtime.commands import (
     verbose_option,
     version_option,
 )
+from emotion_runtime.command_line.signals import INTERRUPTED, Terminated, raise_on_signals
 from emotion_runtime.labels import check_labels
-from emotion_runtime.signals import INTERRUPTED, Terminated, raise_on_signals
-from emotion_train.augmentation import AUGMENTATIONS
 from emotion_train.networks import NETWORKS
 from emotion_train.recipe import (
     FREEZE_NOTHING,
@@ -38,6 +37,7 @@ from emotion_train.recipe import (
     Recipe,
     is_freeze,
 )
+from emotion_train.training.augmentation import AUGMENTATIONS
 
 if TYPE_CHECKING:
     from emotion_train.run_record import RunRecord
@@ -312,9 +312,9 @@ def main(
         "with_test": not no_test,
     }
     folder = output or Path("runs") / recipe.network
-    from emotion_train.distributed import joined, restarts
     from emotion_train.run import Run, prepare_folder
     from emotion_train.run_record import RUN
+    from emotion_train.training.distributed import joined, restarts
 
     if overwrite:
         refuse_inputs_within(folder, inputs)
@@ -397,7 +397,7 @@ def _start_defaults(
     """Take network and size from the weights to start with, where the user named none."""
     if _given(context, "network") and _given(context, "size"):
         return
-    from emotion_train.transfer import load_start
+    from emotion_train.checkpoints.transfer import load_start
 
     start = load_start(str(start_from[0]))
     for field, value in (("network", start.network), ("size", start.size)):

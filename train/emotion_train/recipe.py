@@ -59,7 +59,7 @@ class Recipe:
         weight_decay: Decoupled decay of matrices and kernels, not of biases.
         label_smoothing: Part of each target spread over all classes, 0 to 1.
         averaging: Decay of the exponential moving average of the weights; 0 turns it off.
-        augmentation: A name in `emotion_train.augmentation.AUGMENTATIONS`.
+        augmentation: A name in `emotion_train.training.augmentation.AUGMENTATIONS`.
         vote_weight: Part of each target that annotators' votes give, 0 to 1; pictures that most
             of them could not use are left out.
         teacher_weight: Part of what then is the target that a teacher gives, 0 to 1.

@@ -15,21 +15,22 @@ import torch
 
 from emotion_runtime.cpus import usable_cpus
 from emotion_runtime.errors import EmotionEdgeError
-from emotion_train.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
-from emotion_train.cpu_features import lacks_fast
-from emotion_train.data_checks import list_warnings, require_every_class
-from emotion_train.data_table import data_table
-from emotion_train.dataset import Dataset, load_dataset
-from emotion_train.distributed import Place
+from emotion_train.checkpoints.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
+from emotion_train.checkpoints.transfer import blend, load_start
+from emotion_train.data.checks import list_warnings, require_every_class
+from emotion_train.data.dataset import Dataset, load_dataset
+from emotion_train.data.faces import Faces
+from emotion_train.data.held_out_draw import BY_NAME
+from emotion_train.data.layout import refuse_output_within
+from emotion_train.data.readers import read_other_classes
+from emotion_train.data.source import VOTED_OUT
+from emotion_train.data.table import data_table
+from emotion_train.data.votes import Votes
 from emotion_train.errors import RunError
-from emotion_train.faces import Faces
-from emotion_train.held_out_draw import BY_NAME
-from emotion_train.layout import refuse_output_within
 from emotion_train.networks.face_network import parameter_count
-from emotion_train.outcome import REPORT, Outcome, tool_versions
-from emotion_train.readers import read_other_classes
 from emotion_train.recipe import Recipe
-from emotion_train.report import class_table
+from emotion_train.report.outcome import REPORT, Outcome, tool_versions
+from emotion_train.report.tables import class_table
 from emotion_train.run_record import (
     RUN,
     Options,
@@ -38,12 +39,11 @@ from emotion_train.run_record import (
     differing,
     read_record,
 )
-from emotion_train.source import VOTED_OUT
-from emotion_train.targets import Targets, label_targets, mix
-from emotion_train.teacher import Teacher, load_member
-from emotion_train.training import HISTORY, Trainer
-from emotion_train.transfer import blend, load_start
-from emotion_train.votes import Votes
+from emotion_train.training.cpu_features import lacks_fast
+from emotion_train.training.distributed import Place
+from emotion_train.training.targets import Targets, label_targets, mix
+from emotion_train.training.teacher import Teacher, load_member
+from emotion_train.training.trainer import HISTORY, Trainer
 
 _PRECISION_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 

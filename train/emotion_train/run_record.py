@@ -11,10 +11,10 @@ from typing import Any
 from emotion_runtime.atomic import replacing
 from emotion_runtime.digest import sha256_of
 from emotion_runtime.errors import shown
-from emotion_train.augmentation import AUGMENTATIONS
+from emotion_train.data.held_out_draw import BY_NAME
 from emotion_train.errors import RunError
-from emotion_train.held_out_draw import BY_NAME
 from emotion_train.recipe import Recipe
+from emotion_train.training.augmentation import AUGMENTATIONS
 
 RUN = "run.json"
 _MAX_BYTES = 1 << 20
@@ -195,7 +195,7 @@ def describe_source(name: str, *, start: bool = False) -> Source:
         start: A released name stands for the checkpoint of that network, not for its model file.
     """
     import emotion_models
-    from emotion_train.checkpoint import BEST
+    from emotion_train.checkpoints.checkpoint import BEST
 
     path = Path(name)
     if path.is_dir():

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 def run() -> None:
     """Run the command."""
-    from emotion_runtime.signals import exit_on_interrupt
+    from emotion_runtime.command_line.signals import exit_on_interrupt
 
     exit_on_interrupt()  # before any other import
-    from emotion_runtime.streams import open_standard_streams
+    from emotion_runtime.command_line.streams import open_standard_streams
 
     open_standard_streams()
     from emotion_runtime.evaluate.cli import main

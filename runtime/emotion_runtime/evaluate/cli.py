@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from emotion_runtime.commands import (
+from emotion_runtime.command_line.commands import (
     CONTEXT,
     Command,
     fail,
@@ -22,15 +22,15 @@ from emotion_runtime.commands import (
     version_option,
     workers_option,
 )
+from emotion_runtime.command_line.signals import raise_on_signals
 from emotion_runtime.prediction import counted
-from emotion_runtime.signals import raise_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from emotion_runtime.classifier import EmotionClassifier
+    from emotion_runtime.drawing.fonts import Font
     from emotion_runtime.evaluate.evaluation import Evaluation
-    from emotion_runtime.fonts import Font
     from emotion_runtime.prediction import Prediction
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -146,15 +146,15 @@ def main(
             fail(f"{file.parent}: no such folder.")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     from emotion_runtime.classifier import EmotionClassifier
+    from emotion_runtime.drawing.fonts import Font
     from emotion_runtime.evaluate.evaluation import Evaluator
     from emotion_runtime.evaluate.folders import find_class_folders
     from emotion_runtime.evaluate.split_list import read_test_paths
     from emotion_runtime.evaluate.wrong_pictures import WrongPictures
-    from emotion_runtime.fonts import Font
-    from emotion_runtime.json_text import to_json
-    from emotion_runtime.output import opened_output
-    from emotion_runtime.output_guard import OutputGuard
-    from emotion_runtime.progress import PictureTotal, counting
+    from emotion_runtime.results.json_text import to_json
+    from emotion_runtime.results.output import opened_output
+    from emotion_runtime.results.output_guard import OutputGuard
+    from emotion_runtime.results.progress import PictureTotal, counting
 
     classifier = EmotionClassifier(model, min_confidence=min_confidence)
     guard = OutputGuard(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from emotion_runtime.fonts import Font
+from emotion_runtime.drawing.fonts import Font
 
 _CELL_PIXELS, _MARGIN_PIXELS, _GAP_PIXELS = 96, 24, 10
 _LARGE, _MIDDLE, _SMALL = 18, 15, 13  # pixels of the text

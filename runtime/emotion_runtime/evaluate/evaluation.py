@@ -16,8 +16,8 @@ from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.errors import SourceError
 from emotion_runtime.evaluate.folders import ClassFolders
 from emotion_runtime.evaluate.metrics import Metrics, measure_probabilities
+from emotion_runtime.pictures.sources import find_pictures
 from emotion_runtime.prediction import Prediction
-from emotion_runtime.sources import find_pictures
 
 OnPrediction = Callable[[Prediction, str], None]
 

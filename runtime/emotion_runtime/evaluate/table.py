@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from emotion_runtime.command_line.text_width import display_width, left, right
 from emotion_runtime.evaluate.evaluation import Evaluation
 from emotion_runtime.prediction import counted
 from emotion_runtime.terminal import escape_controls
-from emotion_runtime.text_width import display_width, left, right
 
 
 def format_evaluation(evaluation: Evaluation) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from emotion_runtime.contact_sheet import ContactSheet
-from emotion_runtime.csv_rows import CsvRows
-from emotion_runtime.fonts import Font
-from emotion_runtime.output import opened_output
+from emotion_runtime.drawing.fonts import Font
 from emotion_runtime.prediction import Prediction
+from emotion_runtime.results.contact_sheet import ContactSheet
+from emotion_runtime.results.csv_rows import CsvRows
+from emotion_runtime.results.output import opened_output
 
 COLUMNS = ("path", "true_label", "predicted_label", "confidence", "true_probability")
 

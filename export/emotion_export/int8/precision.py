@@ -1,0 +1,323 @@
+"""Smaller files: fp16 and int8, each judged by its own gates against the network in float.
+
+int8 is tried with every way to choose ranges, and the best is kept; where none opens the gates,
+the layers that suffer most are left in float, one after the other.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+
+from emotion_export.int8.labelled_faces import LabelledFaces
+from emotion_export.int8.quantise import METHODS, hardest_nodes, prepared, quantise
+from emotion_export.parity.comparison import (
+    BATCH_SIZES,
+    ParityError,
+    Reference,
+    answers_of,
+    session_of,
+)
+from emotion_export.parity.paired_comparison import (
+    SIGNIFICANCE,
+    WORSE,
+    PairedTest,
+    compare_answers,
+    fewest_agreeing,
+)
+from emotion_train.evaluation import measure
+
+MOST_IN_FLOAT = 3  # layers; with more of them one had better take fp32
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a file may lose against the network in float, on held-out labelled faces.
+
+    Attributes:
+        accuracy: Of accuracy, 0 to 1.
+        recall: Of any class's recall, 0 to 1.
+        size: Largest part of the float file's bytes.
+    """
+
+    accuracy: float = 0.003
+    recall: float = 0.005
+    size: float = 1 / 3
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One gate of an int8 graph: what was reached, and what is required.
+
+    Attributes:
+        passed: Whether it opens.
+        text: Both figures, for a person.
+        option: What would open it, as on the command line; empty where nothing does.
+    """
+
+    passed: bool
+    text: str
+    option: str = ""
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """An int8 graph and what it costs.
+
+    Attributes:
+        graph: The graph.
+        method: How its ranges were chosen.
+        in_float: Nodes left in float.
+        label_agreement: With the float graph on held-out faces, 0 to 1.
+        parity_agreement: With PyTorch on the faces that the finished file is proven on, 0 to 1.
+        parity_faces: How many these are.
+        accuracy: Broken and mended held-out faces against the accuracy loss that is allowed.
+        recall: The same for the faces of each class, by its index.
+        size: Part of the float graph's bytes.
+    """
+
+    graph: onnx.ModelProto
+    method: str
+    in_float: tuple[str, ...]
+    label_agreement: float
+    parity_agreement: float
+    parity_faces: int
+    accuracy: PairedTest
+    recall: dict[int, PairedTest]
+    size: float
+
+    @property
+    def accuracy_loss(self) -> float:
+        """Of accuracy on held-out faces; negative where it gained."""
+        return self.accuracy.loss
+
+    @property
+    def recall_loss(self) -> float:
+        """The largest of any class."""
+        return max(one.loss for one in self.recall.values())
+
+    @property
+    def faces(self) -> int:
+        """Held-out faces judged on."""
+        return self.accuracy.faces
+
+    def failures(self, label_agreement: float, allowed: Loss, labels: Sequence[str]) -> list[str]:
+        """Return which gates stay shut, each with its figures and the option that opens it."""
+        return [
+            f"{one.text}{f' ({one.option} would allow it)' if one.option else ''}"
+            for one in self.gates(label_agreement, allowed, labels)
+            if not one.passed
+        ]
+
+    def gates(
+        self, label_agreement: float, allowed: Loss, labels: Sequence[str]
+    ) -> list[Requirement]:
+        """Return every gate: whether it opens, what was reached and what is required."""
+        found = []
+        for part, faces, where in (
+            (self.label_agreement, self.faces, "held-out faces"),
+            (self.parity_agreement, self.parity_faces, "faces of the parity check"),
+        ):
+            fewest = fewest_agreeing(faces, label_agreement)
+            by_chance = f", at least {fewest:,} on so few" if faces < 1000 else ""
+            found.append(
+                Requirement(
+                    round(part * faces) >= fewest,
+                    f"label agreement {part:.2%} on {faces:,} {where} (required "
+                    f"{label_agreement:.2%}{by_chance})",
+                    f"--allow-label-agreement {math.floor(part * 1000) / 1000:g}",
+                )
+            )
+        losses = [("accuracy loss", self.accuracy, "--allow-accuracy-loss")]
+        losses += [
+            (f"recall loss of {labels[index]}", one, "--allow-recall-loss")
+            for index, one in self.recall.items()
+        ]
+        for name, test, option in losses:
+            opening = math.ceil(test.loss * 1000) / 1000
+            found.append(
+                Requirement(test.decision != WORSE, f"{name} {test}", f"{option} {opening:g}")
+            )
+        fits = self.size <= allowed.size
+        found.append(Requirement(fits, f"size {self.size:.1%} (allowed {allowed.size:.1%})"))
+        return found
+
+    def to_dict(self, labels: Sequence[str]) -> dict[str, Any]:
+        """Return the figures as JSON values."""
+        return {
+            "method": self.method,
+            "in_float": list(self.in_float),
+            "label_agreement": round(self.label_agreement, 6),
+            "parity_agreement": round(self.parity_agreement, 6),
+            "accuracy_loss": round(self.accuracy_loss, 6),
+            "recall_loss": round(self.recall_loss, 6),
+            "size": round(self.size, 6),
+            "faces": self.faces,
+            "paired_comparisons": {
+                "accuracy": self.accuracy.to_dict(),
+                "recall": {labels[index]: one.to_dict() for index, one in self.recall.items()},
+            },
+        }
+
+    def __str__(self) -> str:
+        kept = f", {len(self.in_float)} layers in float" if self.in_float else ""
+        worst = max(self.recall.values(), key=lambda one: (one.decision == WORSE, one.loss))
+        return (
+            f"{self.method}{kept}: label agreement {self.label_agreement:.2%} held out, "
+            f"{self.parity_agreement:.2%} on the faces of the parity check; accuracy loss "
+            f"{self.accuracy}; largest recall loss {worst.loss:+.2%} on {worst.faces:,} faces "
+            f"({worst.broken:,} broken, {worst.mended:,} mended, p {worst.p_value:.2g}); "
+            f"{self.size:.1%} of the size"
+        )
+
+
+def best_int8(
+    model: onnx.ModelProto,
+    faces: LabelledFaces,
+    reference: Reference,
+    label_agreement: float,
+    allowed: Loss,
+    known: float | None,
+    labels: Sequence[str],
+    say: Callable[[str], None] = lambda _: None,
+) -> Quantised:
+    """Quantise in every way, and return the best that opens the gates.
+
+    Args:
+        model: The float graph.
+        faces: What ranges are taken from, and what the results are judged on.
+        reference: What the finished file is proven against, so that none is chosen that fails it.
+        label_agreement: The gate of label agreement.
+        allowed: The other gates.
+        known: The network's accuracy on held-out faces when it was trained; None where nobody
+            measured it.
+        labels: Class names in the order of the logits.
+        say: Takes a line for each graph that is tried.
+
+    Raises:
+        ConversionError: onnxruntime cannot quantise the graph.
+        ParityError: The faces are not the network's, or no graph opens the gates; the message
+            has the figures of the one that came closest.
+    """
+    judge = _Judge(model, faces, reference, allowed)
+    if known is not None:
+        judge.require_known_faces(known)
+    tried = [judge.quantised(method) for method in METHODS]
+    for one in tried:
+        say(f"int8, {one}")
+    best = max(tried, key=_quality)
+    if best.failures(label_agreement, allowed, labels):
+        hardest = hardest_nodes(judge.prepared, best.graph, faces.calibration)
+        for count in range(1, min(MOST_IN_FLOAT, len(hardest)) + 1):
+            one = judge.quantised(best.method, tuple(hardest[:count]))
+            say(f"int8, {one}")
+            tried.append(one)
+            if not one.failures(label_agreement, allowed, labels):
+                break
+    opened = [one for one in tried if not one.failures(label_agreement, allowed, labels)]
+    if not opened:
+        best = max(tried, key=_quality)
+        raise ParityError(
+            f"int8 costs too much, with {best.method} ranges, the best that were tried: "
+            f"{'; '.join(best.failures(label_agreement, allowed, labels))}. Take fp32 or fp16, or "
+            f"name what it may lose."
+        )
+    return max(opened, key=_quality)
+
+
+def _quality(one: Quantised) -> tuple[float, ...]:
+    return (-max(one.accuracy_loss, 0.0), one.label_agreement, -one.recall_loss)
+
+
+class _Judge:
+    """Quantises one graph and compares the results with it on held-out faces."""
+
+    def __init__(
+        self, model: onnx.ModelProto, faces: LabelledFaces, reference: Reference, allowed: Loss
+    ) -> None:
+        self.prepared, self._faces, self._reference = prepared(model), faces, reference
+        self._allowed = allowed
+        data = model.SerializeToString()
+        self._bytes = len(data)
+        self._logits, _ = answers_of(session_of(data, "full"), faces.held_out.pixels)
+        self._before = measure(self._logits, faces.held_out.labels)
+
+    def require_known_faces(self, recorded: float) -> None:
+        """Refuse faces that the network does not know: ranges taken from noise fit no face.
+
+        Args:
+            recorded: The network's accuracy on held-out faces when it was trained.
+
+        Raises:
+            ParityError: It is right on far fewer of these.
+        """
+        accuracy = self._before.accuracy
+        if accuracy < recorded - 0.05:
+            raise ParityError(
+                f"the calibration data are not what the network was trained on: it is right on "
+                f"{accuracy:.1%} of their held-out faces, and was on {recorded:.1%} in training. "
+                f"Ranges taken from other pictures, or from noise, fit no face."
+            )
+
+    def quantised(self, method: str, in_float: tuple[str, ...] = ()) -> Quantised:
+        graph = quantise(self.prepared, self._faces.calibration, method, in_float=in_float)
+        data = graph.SerializeToString()
+        held_out = self._faces.held_out
+        infer = session_of(data, "full")
+        logits, _ = answers_of(infer, held_out.pixels)
+        proof = self._reference.compare(infer, method, "full", max(BATCH_SIZES))
+        before, after = (one.argmax(axis=1) == held_out.labels for one in (self._logits, logits))
+        present = [int(label) for label in np.unique(held_out.labels)]
+        recall = {
+            label: compare_answers(
+                before[held_out.labels == label],
+                after[held_out.labels == label],
+                self._allowed.recall,
+                SIGNIFICANCE / len(present),  # one test for each class: all together as one
+            )
+            for label in present
+        }
+        return Quantised(
+            graph,
+            method,
+            in_float,
+            float((logits.argmax(axis=1) == self._logits.argmax(axis=1)).mean()),
+            proof.label_agreement,
+            len(self._reference.faces),
+            compare_answers(before, after, self._allowed.accuracy),
+            recall,
+            len(data) / self._bytes,
+        )
+
+
+def speed_ratio(
+    before: onnx.ModelProto, after: onnx.ModelProto, size: int, *, rounds: int = 30
+) -> float:
+    """Say how many times as fast `after` is on this machine: batch 1, one thread, in turns."""
+    face = np.full((1, 1, size, size), 127, np.uint8)
+    face[:, :, ::2] = 90
+    cases = [session_of(model.SerializeToString(), "full", threads=1) for model in (before, after)]
+    ratios = []
+    for _ in range(rounds):
+        seconds = []
+        for infer in cases:
+            started = time.perf_counter()
+            for _ in range(10):
+                infer(face)
+            seconds.append(time.perf_counter() - started)
+        ratios.append(seconds[0] / seconds[1])
+    return statistics.median(ratios)
+
+
+def loosened(label_agreement: float, required: float, allowed: Loss) -> dict[str, float]:
+    """Name the gates that were opened wider than they stand, for the file's own record."""
+    strict = asdict(Loss())
+    wider = {name: value for name, value in asdict(allowed).items() if value > strict[name]}
+    return wider | ({"label_agreement": label_agreement} if label_agreement < required else {})

@@ -1,0 +1,239 @@
+"""Parity: does a model file answer as the PyTorch network does, on the same faces?
+
+Judged on real faces, not on random tensors: noise lies far from every decision, so that a label
+never flips on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from emotion_export.errors import ExportError, reason_of
+from emotion_runtime.model.contract import INPUT_NAME, OUTPUT_NAMES
+from emotion_runtime.model.session import import_onnxruntime
+from emotion_runtime.pictures.preprocessing import Pixels
+from emotion_train.evaluation import predict_logits
+
+BATCH_SIZES = (1, 7, 64)  # alone, uneven, many
+OPTIMISATIONS = ("off", "full")  # onnxruntime's rewriting of the graph
+
+Answers = tuple[NDArray[np.float32], NDArray[np.float32]]  # logits, probabilities: (n, classes)
+Infer = Callable[[Pixels], Answers]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a file must keep to.
+
+    Attributes:
+        logit_difference: Largest absolute difference of a logit from PyTorch's; None for fewer
+            bits, where the labels decide, and NaN alone is refused.
+        label_agreement: Smallest part of the labels that are the same, 0 to 1.
+    """
+
+    logit_difference: float | None = 1e-4
+    label_agreement: float = 1.0
+
+
+# By precision. Eight bits move every logit a little; what counts is the label.
+GATES = {"fp32": Gate(), "fp16": Gate(None, 0.999), "int8": Gate(None, 0.99)}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One way to run a graph, compared with PyTorch.
+
+    Attributes:
+        stage: Which graph: ``converted``, ``simplified``, ``fp16``, ``int8``, the ``file`` as
+            the device opens it, the same with two ``threads``, or the ``pictures`` as the device
+            reads them.
+        optimisation: onnxruntime's graph optimisation: ``off`` or ``full``.
+        batch_size: Faces at a time.
+        faces: Faces compared.
+        max_logit_difference, mean_logit_difference: Of absolute differences.
+        max_probability_difference, mean_probability_difference: Likewise, 0 to 1.
+        label_agreement: Part of the faces whose label is the same, 0 to 1.
+    """
+
+    stage: str
+    optimisation: str
+    batch_size: int
+    faces: int
+    max_logit_difference: float
+    mean_logit_difference: float
+    max_probability_difference: float
+    mean_probability_difference: float
+    label_agreement: float
+
+    def passes(self, gate: Gate) -> bool:
+        """Say whether the gate opens; a NaN never passes."""
+        allowed = np.inf if gate.logit_difference is None else gate.logit_difference
+        return self.max_logit_difference <= allowed and self.label_agreement >= gate.label_agreement
+
+    def __str__(self) -> str:
+        return (
+            f"{self.stage:<10}  optimisation {self.optimisation:<4}  batch {self.batch_size:>2}  "
+            f"logits max {self.max_logit_difference:.2e} mean {self.mean_logit_difference:.2e}  "
+            f"probabilities max {self.max_probability_difference:.2e} "
+            f"mean {self.mean_probability_difference:.2e}  labels {self.label_agreement:.2%}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values, differences rounded to three digits."""
+        return {
+            name: float(f"{value:.3g}") if name.endswith("_difference") else value
+            for name, value in asdict(self).items()
+        }
+
+
+class ParityError(ExportError):
+    """The file does not answer as PyTorch does.
+
+    Attributes:
+        comparisons: Every figure taken until the file was refused.
+    """
+
+    def __init__(self, message: str, comparisons: Sequence[Comparison] = ()) -> None:
+        super().__init__(message)
+        self.comparisons = tuple(comparisons)
+
+
+class Reference:
+    """The network in PyTorch and its answers to the faces that a file is proven on.
+
+    Args:
+        network: Takes uint8 (batch, 1, size, size), gives logits.
+        temperature: Logits are divided by it before softmax.
+        faces: uint8, shape (n, size, size).
+    """
+
+    def __init__(self, network: torch.nn.Module, temperature: float, faces: Pixels) -> None:
+        self.faces = faces
+        self.logits = predict_logits(network, faces)
+        self.probabilities = softmax(self.logits.astype(np.float64) / temperature, axis=1)
+
+    def compare(self, infer: Infer, stage: str, optimisation: str, batch_size: int) -> Comparison:
+        """Run `infer` over the faces, `batch_size` at a time, and compare its answers."""
+        logits, probabilities = answers_of(infer, self.faces, batch_size)
+        if logits.shape != self.logits.shape or probabilities.shape != logits.shape:
+            raise ParityError(
+                f"the {stage} graph gives logits of shape {logits.shape}, "
+                f"PyTorch {self.logits.shape}."
+            )
+        logit_gap = np.abs(logits.astype(np.float64) - self.logits)
+        chance_gap = np.abs(probabilities - self.probabilities)
+        # By the probabilities, which decide the label on the device.
+        same = probabilities.argmax(axis=1) == self.logits.argmax(axis=1)
+        return Comparison(
+            stage,
+            optimisation,
+            batch_size,
+            len(self.faces),
+            float(logit_gap.max()),
+            float(logit_gap.mean()),
+            float(chance_gap.max()),
+            float(chance_gap.mean()),
+            float(same.mean()),
+        )
+
+    def missing(self, labels: Sequence[str]) -> list[str]:
+        """Return the labels that the network gives to none of the faces, in label order.
+
+        Whether a file gives these labels as PyTorch does, no comparison on the faces can tell.
+        """
+        given = set(self.logits.argmax(axis=1).tolist())
+        return [name for index, name in enumerate(labels) if index not in given]
+
+    def compare_graph(
+        self, model: bytes, stage: str, on_step: Callable[[], None] = lambda: None
+    ) -> list[Comparison]:
+        """Compare a serialised graph at every batch size and optimisation level.
+
+        Args:
+            model: The graph, as the bytes of an ONNX file.
+            stage: Its name in the figures.
+            on_step: Called after each comparison.
+
+        Raises:
+            ParityError: onnxruntime cannot open or run the graph.
+        """
+        comparisons = []
+        for optimisation, batch_size in product(OPTIMISATIONS, BATCH_SIZES):
+            try:
+                comparisons.append(
+                    self.compare(session_of(model, optimisation), stage, optimisation, batch_size)
+                )
+            except ParityError:
+                raise
+            except Exception as error:  # onnxruntime's errors share no public base
+                raise ParityError(
+                    f"onnxruntime cannot run the {stage} graph at batch {batch_size} "
+                    f"({reason_of(error)}).",
+                    comparisons,
+                ) from error
+            on_step()
+        return comparisons
+
+
+def answers_of(infer: Infer, faces: Pixels, batch_size: int = max(BATCH_SIZES)) -> Answers:
+    """Run faces uint8 (n, size, size) batch by batch; returns logits and probabilities."""
+    starts = range(0, len(faces), batch_size)
+    parts = [infer(faces[start : start + batch_size, np.newaxis]) for start in starts]
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+
+def session_of(model: bytes, optimisation: str, threads: int = 0) -> Infer:
+    """Open a graph in onnxruntime; returns what runs a batch. 0 threads: as many as it likes."""
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = (
+        levels.ORT_DISABLE_ALL if optimisation == "off" else levels.ORT_ENABLE_ALL
+    )
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # errors are raised
+    session = onnxruntime.InferenceSession(
+        model, sess_options=options, providers=["CPUExecutionProvider"]
+    )
+
+    def infer(pixels: Pixels) -> Answers:
+        logits, probabilities = session.run(list(OUTPUT_NAMES), {INPUT_NAME: pixels})
+        return logits, probabilities
+
+    return infer
+
+
+def require(comparisons: Sequence[Comparison], gate: Gate) -> None:
+    """Let only figures through that keep to the gate.
+
+    Raises:
+        ParityError: At least one does not; it names the worst.
+    """
+    failed = [one for one in comparisons if not one.passes(gate)]
+    if not failed:
+        return
+    # NaN first: it is worse than any number, and no comparison would find it.
+    worst = max(
+        failed,
+        key=lambda one: (
+            np.isnan(one.max_logit_difference),
+            1.0 - one.label_agreement,
+            one.max_logit_difference,
+        ),
+    )
+    allowed = "any" if gate.logit_difference is None else f"{gate.logit_difference:.0e}"
+    raise ParityError(
+        f"the {worst.stage} graph does not answer as PyTorch does: largest logit difference "
+        f"{worst.max_logit_difference:.2e} (allowed {allowed}), label agreement "
+        f"{worst.label_agreement:.2%} (required {gate.label_agreement:.2%}), at batch "
+        f"{worst.batch_size} with optimisation {worst.optimisation}, on {worst.faces:,} faces.",
+        comparisons,
+    )

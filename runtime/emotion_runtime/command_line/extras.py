@@ -1,0 +1,93 @@
+"""The optional packages: which are missing, and the command that installs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+_DISTRIBUTION = "emotion-edge"
+_TRAIN = ("torch", "torchvision", "sklearn", "matplotlib", "tqdm")
+# The modules of each extra, in the order in which they are looked for.
+MODULES = {
+    "train": _TRAIN,
+    "export": (*_TRAIN, "onnx", "onnxscript", "onnxsim"),
+    "faces": ("cv2",),
+    "ray": ("ray", "pyarrow"),
+}
+
+
+def missing_module(extra: str) -> str | None:
+    """Return the first module of an extra that is not installed, without importing any."""
+    return next((name for name in MODULES[extra] if find_spec(name) is None), None)
+
+
+def missing_message(what: str, module: str, extra: str) -> str:
+    """Return the sentence about a missing module, with the command that installs its extra.
+
+    Args:
+        what: What needs it, as the beginning of the sentence.
+        module: The module's name.
+        extra: The extra that holds it.
+    """
+    return f"{what} needs {module}, which is not installed; run\n  {install_hint(extra)}"
+
+
+def install_hint(extra: str) -> str:
+    """Return the command that installs an extra from where this package was installed.
+
+    The package may be on no index: what pip wrote down of its source (PEP 610) is named again. A
+    copy from an index has no such record, and is named by its name.
+    """
+    source = _source()
+    if source is None:
+        return f"pip install {_quoted(f'{_DISTRIBUTION}[{extra}]')}"
+    editable, place = source
+    return f"pip install {'-e ' if editable else ''}{_quoted(_with_extra(place, extra))}"
+
+
+def _source() -> tuple[bool, str] | None:
+    """Return whether the install is editable, and the path or URL that it came from."""
+    checkout = Path(__file__).resolve().parents[3]
+    try:
+        text = metadata.distribution(_DISTRIBUTION).read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        # Not installed at all: run from a checkout.
+        return (True, str(checkout)) if _is_project(checkout) else None
+    if text is None:
+        return None
+    try:
+        record = json.loads(text)
+        url = str(record["url"])
+        vcs = record.get("vcs_info")
+        editable = bool(record.get("dir_info", {}).get("editable", False))
+        if vcs:
+            return False, f"{vcs['vcs']}+{url}@{vcs['commit_id']}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if urlsplit(url).scheme != "file":
+        return False, url
+    path = Path(url2pathname(urlsplit(url).path))
+    if path.is_file() or _is_project(path):
+        return editable, str(path)
+    return None  # gone since
+
+
+def _is_project(folder: Path) -> bool:
+    return (folder / "pyproject.toml").is_file()
+
+
+def _with_extra(place: str, extra: str) -> str:
+    """Return a requirement: a path with the extra behind it, or a name with its URL (PEP 508)."""
+    if "://" in place:
+        return f"{_DISTRIBUTION}[{extra}] @ {place}"
+    return f"{place}[{extra}]"
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"' if os.name == "nt" else shlex.quote(text)

@@ -1,0 +1,335 @@
+"""``emotion-infer``: pictures in, expressions out."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from emotion_runtime.command_line.commands import (
+    CONTEXT,
+    Command,
+    fail,
+    guarded,
+    model_option,
+    quiet_option,
+    say,
+    show,
+    show_json,
+    suggest,
+    verbose_option,
+    workers_option,
+)
+from emotion_runtime.command_line.signals import raise_on_signals
+from emotion_runtime.infer.face_options import FaceOptions, face_options
+
+if TYPE_CHECKING:
+    from emotion_runtime.classifier import EmotionClassifier
+    from emotion_runtime.infer.job import Sink
+
+FORMATS = ("table", "csv", "json", "jsonl")
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_MOST_PATHS = 8  # in a command that is suggested
+_EXAMPLES = (
+    ("emotion-infer face.png faces/", "the expression on each face, as a table"),
+    ("emotion-infer faces/ -f csv -o results.csv", "a file for a spreadsheet"),
+    ("emotion-infer --faces photographs/ --annotate marked/", "find faces, draw boxes"),
+)
+_GROUPS = {
+    "Input": ("null", "strict"),
+    "Model": ("model", "min_confidence", "self_test", "describe"),
+    "Faces in photographs and videos": (
+        *("faces", "camera", "largest", "min_face", "detector", "annotate", "crops"),
+    ),
+    "Output": (*("format_name", "output", "resume", "sort_into", "link", "contact_sheet", "font"),),
+    "Speed": ("batch_size", "workers", "threads", "provider"),
+}
+
+
+@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
+@click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path(allow_dash=True))
+@model_option
+@click.option(
+    "-f",
+    "--format",
+    "format_name",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="How results are written.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=_FILE,
+    help="Write results to this file, whole or not at all; one that is there is replaced, a device "
+    "or FIFO written to, and - is standard output.  [default: standard output]",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="With -f jsonl -o FILE: keep each line in FILE.partial, and go on with what an "
+    "interrupted run left there; the model and the options must be the same. A FILE that is "
+    "complete is left as it is.",
+)
+@click.option(
+    "--sort-into",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Copy each picture to DIR/LABEL/, under its relative path; nothing is overwritten.",
+)
+@click.option("--link", is_flag=True, help="With --sort-into: make links instead of copies.")
+@click.option(
+    "--contact-sheet",
+    type=_FILE,
+    metavar="FILE.png",
+    help="Draw pictures with their labels, to look at; of many, a sample. With --faces, the faces.",
+)
+@face_options
+@click.option(
+    "-b",
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Pictures classified at a time.",
+)
+@workers_option
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Threads of the network within one batch.",
+)
+@click.option(
+    "--provider",
+    metavar="NAME",
+    default="CPUExecutionProvider",
+    show_default=True,
+    help="The execution provider of onnxruntime.",
+)
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0.0, 1.0),
+    help='Confidence threshold: below it the label is "uncertain".  [default: the model\'s own]',
+)
+@click.option("--strict", is_flag=True, help="End at the first picture that cannot be read.")
+@click.option("-0", "--null", is_flag=True, help="Paths on standard input end with a null byte.")
+@click.option(
+    "--self-test",
+    is_flag=True,
+    help="Check that this machine computes the results stored in the model file.",
+)
+@click.option("--describe", is_flag=True, help="Print what the model file says of itself (JSON).")
+@click.option("--version", is_flag=True, help="Print the version of the tool and of the model.")
+@quiet_option
+@verbose_option
+@guarded()
+def main(
+    paths: tuple[str, ...],
+    model: str | None,
+    format_name: str,
+    output: Path | None,
+    resume: bool,
+    sort_into: Path | None,
+    link: bool,
+    contact_sheet: Path | None,
+    finding: FaceOptions,
+    batch_size: int,
+    workers: int | None,
+    threads: int,
+    provider: str,
+    min_confidence: float | None,
+    strict: bool,
+    null: bool,
+    self_test: bool,
+    describe: bool,
+    version: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Classify the expression on pictures of faces.
+
+    PATH is a picture, a folder (searched recursively), or - to read paths from standard input,
+    one a line. Pictures are read in gray: colour is discarded. Without --faces each picture is
+    taken as one face. Results keep the order of the input; folders are sorted. A file that you
+    name for results is replaced, unless it is one of the inputs; in a folder that you name
+    nothing is overwritten.
+
+    Exit code 0: every picture was read. 1: some could not be, or the run failed. 2: wrong usage.
+    130: interrupted by Ctrl-C. 143: ended by SIGTERM.
+    """
+    if output == Path("-"):
+        output = None
+    if version:
+        _print_version(model)
+        return
+    if not paths and not (self_test or describe or finding.camera is not None):
+        raise click.UsageError("name a picture, a folder, or - for paths on standard input.")
+    if resume and (output is None or format_name != "jsonl"):
+        raise click.UsageError("--resume needs -f jsonl and -o FILE.")
+    if link and sort_into is None:
+        raise click.UsageError("--link needs --sort-into DIR.")
+    finding.check(
+        paths, resume=resume, sorts=sort_into is not None, sheet=contact_sheet is not None
+    )
+    if contact_sheet is not None:
+        if contact_sheet.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+            raise click.UsageError(f"{contact_sheet}: name the contact sheet .png, .jpg or .webp.")
+        if not contact_sheet.parent.is_dir():
+            fail(f"{contact_sheet.parent}: no such folder.")
+    # Pillow logs what it finds odd in a damaged picture; the picture's own answer says it.
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    # After the checks above: onnxruntime takes most of the start-up.
+    from emotion_runtime.classifier import EmotionClassifier
+
+    classifier = EmotionClassifier(
+        model, threads=threads, provider=provider, min_confidence=min_confidence
+    )
+    if verbose:
+        say(f"model {classifier.model_path}, labels {', '.join(classifier.labels)}")
+    if describe:
+        from emotion_runtime.results.json_text import to_json
+
+        show_json(to_json(classifier.contract.describe(), indent=2))
+    if self_test:
+        _print_self_test(classifier)
+    if not paths and finding.camera is None:
+        return
+    from emotion_runtime.results.output_guard import OutputGuard
+
+    font = None
+    if contact_sheet is not None or finding.annotate is not None:
+        from emotion_runtime.drawing.fonts import Font
+
+        font = Font(finding.font)
+    finder = finding.finder(threads)
+    raise_on_signals()  # from here on something is written
+    if finder is not None and finding.watches(paths):
+        from emotion_runtime.video.frames import Camera
+        from emotion_runtime.video.job import VideoJob
+
+        watched = VideoJob(
+            classifier,
+            finder,
+            paths if finding.camera is None else [Camera(finding.camera)],
+            say,
+            format_name=format_name,
+            output=output,
+            annotate=finding.annotate,
+            font=font,
+            largest=finding.largest,
+            strict=strict,
+            quiet=quiet,
+        ).run()
+        if font is not None and (note := font.note()):
+            say(note)
+        if not quiet:
+            _suggest_next(paths, model, finding, sort_into, output)
+        sys.exit(0 if watched else 1)
+    from emotion_runtime.infer.job import Job
+
+    guard = OutputGuard({"-o": output, "--contact-sheet": contact_sheet})
+    guard.check(classifier.model_path)
+    if finding.font is not None:
+        guard.check(finding.font)
+    sinks: list[Sink] = []
+    if sort_into is not None:
+        from emotion_runtime.results.sorting import SortedFolders
+
+        sinks.append(SortedFolders(sort_into, paths, link=link))
+    if contact_sheet is not None:
+        from emotion_runtime.results.contact_sheet import ContactSheet
+
+        sinks.append(ContactSheet(contact_sheet, font=font))
+    if finding.annotate is not None:
+        from emotion_runtime.results.annotated_copies import AnnotatedCopies
+
+        sinks.append(AnnotatedCopies(finding.annotate, paths, classifier.labels, font))
+    if finding.crops is not None:
+        from emotion_runtime.results.face_crops import FaceCrops
+
+        sinks.append(FaceCrops(finding.crops, paths))
+    good = Job(
+        classifier,
+        paths,
+        say,
+        format_name=format_name,
+        output=output,
+        batch_size=batch_size,
+        workers=workers,
+        resume=resume,
+        strict=strict,
+        null=null,
+        quiet=quiet,
+        finder=finder,
+        largest=finding.largest,
+        keep_crops=finding.crops is not None or contact_sheet is not None,
+        sinks=sinks,
+        guard=guard,
+        settings={
+            "provider": provider,
+            "faces": finding.faces,
+            "detector": finding.detector if finding.faces else None,
+            "min_face": finding.min_face,
+            "largest": finding.largest,
+        },
+    ).run()
+    if font is not None and (note := font.note()):
+        say(note)
+    if not quiet:
+        _suggest_next(paths, model, finding, sort_into, output)
+    if not good:
+        sys.exit(1)
+
+
+def _suggest_next(
+    paths: tuple[str, ...],
+    model: str | None,
+    finding: FaceOptions,
+    sort_into: Path | None,
+    output: Path | None,
+) -> None:
+    """Say where pictures were written, and which command is likely to be typed next."""
+    named = () if model is None else ("-m", model)
+    if sort_into is not None and sort_into.is_dir():
+        done = f"sorted pictures are in {sort_into}; move those that are wrong"
+        suggest(done, "emotion-eval", sort_into, *named)
+    elif finding.crops is not None and finding.crops.is_dir():
+        target = finding.crops.with_name(f"{finding.crops.name}-sorted")
+        done = f"face crops are in {finding.crops}"
+        suggest(done, "emotion-infer", finding.crops, "--sort-into", target, *named)
+    elif finding.annotate is not None and finding.annotate.exists():
+        following: tuple[str, ...] = ()
+        if output is None and "-" not in paths and 0 < len(paths) <= _MOST_PATHS:
+            following = ("emotion-infer", "--faces", *paths, *named, "-f", "csv", "-o", "faces.csv")
+        what = "annotated copies are in" if finding.annotate.is_dir() else "annotated video:"
+        suggest(f"{what} {finding.annotate}", *following)
+
+
+def _print_version(model: str | None) -> None:
+    from emotion_runtime import __version__
+    from emotion_runtime.classifier import resolve_model
+    from emotion_runtime.digest import sha256_of
+
+    path = resolve_model(model)
+    # The first line is that of every command.
+    show(f"emotion-infer {__version__}\nmodel {path.stem} (sha256 {sha256_of(path)[:16]})")
+
+
+def _print_self_test(classifier: EmotionClassifier) -> None:
+    test = classifier.self_test()
+    if not test.passed:
+        reasons = "; ".join(test.failures())
+        fail(f"{classifier.model_path}: self-test failed on this machine: {reasons}.")
+    figures = (
+        f"{test.inputs} golden inputs, largest logit difference {test.max_difference:.2g} "
+        f"(allowed {test.tolerance:.2g}), every label the same"
+    )
+    if test.pixel_difference is not None:
+        figures += f"; a picture is read as in training (pixels within {test.pixel_difference})"
+    show(f"self-test passed: {figures}")

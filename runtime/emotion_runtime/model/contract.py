@@ -1,0 +1,365 @@
+"""What a model file says of itself, in its ONNX ``metadata_props``; nothing lives outside it.
+
+Every key starts with ``emotion_edge.``; every value is a string, JSON where it has structure.
+`emotion_export` writes a `Contract`, the runtime reads it, and both go through this file.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotion_runtime.errors import ModelFileError, shown
+from emotion_runtime.labels import check_labels
+from emotion_runtime.pictures.preprocessing import ASPECT, COLOUR, FACE_SIZE, RESIZE
+
+PREFIX = "emotion_edge."
+VERSION = 1
+
+INPUT_NAME = "pixels"
+OUTPUT_NAMES = ("logits", "probabilities")
+
+PRECISIONS = ("fp32", "fp16", "int8")
+MAX_METADATA_BYTES = 16 * 2**20
+MAX_SIZE = 1024  # pixels, of the input's side
+MAX_LABELS = 1000
+MAX_GOLDEN_INPUTS = 1000
+MAX_DEPTH = 20  # levels of nested JSON
+MAX_NAME = 200  # characters of the network's name
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How a picture becomes the input ``pixels``, uint8 (batch, 1, size, size)."""
+
+    size: int = FACE_SIZE
+    colour: str = COLOUR
+    resize: str = RESIZE
+    aspect: str = ASPECT
+
+
+@dataclass(frozen=True, eq=False)
+class Golden:
+    """Inputs with the logits of a proven machine, so that a device can prove the file on its chip.
+
+    Of an fp32 file the logits are PyTorch's; one of fewer bits is off those by design, and has the
+    ones it gave itself when it passed its gates.
+
+    Attributes:
+        pixels: uint8, shape (k, 1, size, size).
+        logits: float32, shape (k, classes).
+        tolerance: Largest absolute difference of a logit that passes.
+        probe: What `probe.draw_probe` becomes as input, uint8 (size, size); None in files of
+            before there was one.
+    """
+
+    pixels: NDArray[np.uint8]
+    logits: NDArray[np.float32]
+    tolerance: float
+    probe: NDArray[np.uint8] | None = None
+
+    def to_json(self) -> str:
+        """Encode as JSON; pixels as base64 of their bytes in row-major order."""
+        values = {
+            "shape": list(self.pixels.shape),
+            "pixels": base64.b64encode(self.pixels.tobytes()).decode("ascii"),
+            "logits": [[float(f"{value:.9g}") for value in row] for row in self.logits],
+            "tolerance": self.tolerance,
+        }
+        if self.probe is not None:
+            values["probe"] = base64.b64encode(self.probe.tobytes()).decode("ascii")
+        return json.dumps(values)
+
+    @classmethod
+    def from_json(cls, text: str) -> Golden:
+        """Undo `to_json`.
+
+        Raises:
+            ValueError: The text is something else; the message says what.
+        """
+        try:
+            return cls._parsed(text)
+        except (KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+
+    @classmethod
+    def _parsed(cls, text: str) -> Golden:
+        values = json.loads(text)
+        data = base64.b64decode(values["pixels"], validate=True)
+        pixels = np.frombuffer(data, np.uint8).reshape(values["shape"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of numbers beyond float32: refused
+            logits = np.array(values["logits"], np.float32)
+        if pixels.ndim != 4 or logits.ndim != 2 or len(pixels) != len(logits):
+            raise ValueError("golden inputs and logits do not match")
+        if not 1 <= len(pixels) <= MAX_GOLDEN_INPUTS:
+            raise ValueError(f"{len(pixels)} golden inputs, not 1 to {MAX_GOLDEN_INPUTS}")
+        if not np.isfinite(logits).all():
+            raise ValueError("a golden logit is not finite")
+        tolerance = float(values["tolerance"])
+        if not (math.isfinite(tolerance) and tolerance >= 0):
+            raise ValueError(f"the tolerance is {tolerance}")
+        probe = None
+        if "probe" in values:
+            data = base64.b64decode(values["probe"], validate=True)
+            probe = np.frombuffer(data, np.uint8).reshape(pixels.shape[2:])
+        return cls(pixels, logits, tolerance, probe)
+
+
+@dataclass(frozen=True, eq=False)
+class Contract:
+    """All that a model file says of itself.
+
+    Attributes:
+        labels: Class names in the order of the outputs' columns.
+        network: The architecture's name, such as ``baseline``.
+        golden: Inputs and answers for the self-test.
+        input: How pictures become pixels.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        temperature: What the logits are divided by before softmax, inside the graph.
+        min_confidence: Below it the label is ``"uncertain"``; 0 never.
+        metrics: Figures, each with the data it was measured on.
+        parity: The figures of the proof against PyTorch.
+        training: Seed, epochs, recipe, digest of the data.
+        tool_versions: Of the packages that made the file.
+    """
+
+    labels: tuple[str, ...]
+    network: str
+    golden: Golden
+    input: InputSpec = field(default_factory=InputSpec)
+    precision: str = "fp32"
+    temperature: float = 1.0
+    min_confidence: float = 0.0
+    metrics: dict[str, Any] = field(default_factory=dict)
+    parity: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    tool_versions: dict[str, str] = field(default_factory=dict)
+
+    def to_metadata(self) -> dict[str, str]:
+        """Return the key–value pairs of ``metadata_props``; figures that are NaN become null.
+
+        Raises:
+            ModelFileError: No file may have these labels, or an input of this size.
+        """
+        try:
+            check_labels(self.labels)
+        except ValueError as error:
+            raise ModelFileError(f"no model file can be written: {error}.") from error
+        if not 1 <= self.input.size <= MAX_SIZE:
+            raise ModelFileError(
+                f"no model file can be written: its input would be {self.input.size} pixels wide, "
+                f"not 1 to {MAX_SIZE}."
+            )
+        values = {
+            "contract_version": str(VERSION),
+            "labels": json.dumps(list(self.labels)),
+            "input": json.dumps(asdict(self.input)),
+            "network": self.network,
+            "precision": self.precision,
+            "temperature": repr(self.temperature),
+            "min_confidence": repr(self.min_confidence),
+            "metrics": json.dumps(_finite(self.metrics), allow_nan=False),
+            "parity": json.dumps(_finite(self.parity), allow_nan=False),
+            "training": json.dumps(_finite(self.training), allow_nan=False),
+            "tool_versions": json.dumps(_finite(self.tool_versions), allow_nan=False),
+            "golden": self.golden.to_json(),
+        }
+        return {PREFIX + name: value for name, value in values.items()}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], file: str) -> Contract:
+        """Read the contract of `file`, which is only named in messages.
+
+        Raises:
+            ModelFileError: There is no contract, its version is unknown, a part is malformed or
+                too large, a label is one that no class may have, or it asks for preprocessing
+                that this runtime does not do.
+        """
+        total = sum(len(key) + len(value) for key, value in metadata.items())
+        if total > MAX_METADATA_BYTES:
+            raise ModelFileError(
+                f"{file}: more than {MAX_METADATA_BYTES // 2**20} MiB of metadata, refused."
+            )
+        version = metadata.get(PREFIX + "contract_version")
+        if version is None:
+            raise ModelFileError(
+                f"{file}: an ONNX file without the emotion-edge contract; "
+                f"make one with emotion-export."
+            )
+        if version != str(VERSION):
+            named = version if version.isdecimal() and len(version) < 20 else shown(version)
+            raise ModelFileError(
+                f"{file}: keeps contract version {named}, this runtime knows version "
+                f"{VERSION}; "
+                f"install a matching emotion-edge."
+            )
+        parts = _Parts(metadata, file)
+        labels, spec, golden = parts.labels(), parts.input(), parts.golden()
+        shape = golden.pixels.shape[1:]
+        if golden.logits.shape[1] != len(labels) or shape != (1, spec.size, spec.size):
+            raise parts.malformed("golden")
+        return cls(
+            labels=labels,
+            network=parts.name("network"),
+            golden=golden,
+            input=spec,
+            precision=parts.precision(),
+            temperature=parts.number("temperature", above=0.0),
+            min_confidence=parts.number("min_confidence", most=1.0),
+            metrics=parts.json("metrics", dict),
+            parity=parts.json("parity", dict),
+            training=parts.json("training", dict),
+            tool_versions=parts.json("tool_versions", dict),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return the contract as JSON values for a person, golden pixels left out."""
+        return {
+            "contract_version": VERSION,
+            "network": self.network,
+            "precision": self.precision,
+            "labels": list(self.labels),
+            "input": asdict(self.input),
+            "temperature": self.temperature,
+            "min_confidence": self.min_confidence,
+            "metrics": self.metrics,
+            "parity": self.parity,
+            "training": self.training,
+            "tool_versions": self.tool_versions,
+            "golden": {"inputs": len(self.golden.pixels), "tolerance": self.golden.tolerance},
+        }
+
+
+class _Parts:
+    """Reads single parts of the metadata, each refused in a sentence that names it."""
+
+    def __init__(self, metadata: Mapping[str, str], file: str) -> None:
+        self._metadata, self._file = metadata, file
+
+    def malformed(self, name: str, why: str = "missing or malformed") -> ModelFileError:
+        return ModelFileError(
+            f"{self._file}: its contract is damaged: {PREFIX}{name} is {why}; "
+            f"export the model again."
+        )
+
+    def text(self, name: str) -> str:
+        try:
+            return self._metadata[PREFIX + name]
+        except KeyError as error:
+            raise self.malformed(name) from error
+
+    def name(self, name: str) -> str:
+        text = self.text(name)
+        if len(text) > MAX_NAME:
+            raise self.malformed(name, f"longer than {MAX_NAME} characters")
+        return text
+
+    def json(self, name: str, kind: type[T]) -> T:
+        try:
+            # NaN and Infinity, which are no JSON, were written where a figure was not measured.
+            value = json.loads(self.text(name), parse_constant=lambda _: None)
+            _check_json(value)
+        except (ValueError, RecursionError) as error:
+            raise self.malformed(name) from error
+        if not isinstance(value, kind):
+            raise self.malformed(name)
+        return value
+
+    def number(self, name: str, *, above: float | None = None, most: float = math.inf) -> float:
+        """Read a finite number of at least 0, or one above a limit."""
+        try:
+            value = float(self.text(name))
+        except ValueError as error:
+            raise self.malformed(name) from error
+        low = value >= 0 if above is None else value > above
+        if not (low and value <= most and math.isfinite(value)):
+            raise self.malformed(name)
+        return value
+
+    def labels(self) -> tuple[str, ...]:
+        labels = tuple(self.json("labels", list))
+        if not 2 <= len(labels) <= MAX_LABELS:
+            raise self.malformed("labels")
+        try:
+            check_labels(labels)
+        except ValueError as error:
+            raise ModelFileError(f"{self._file}: {error}; export the model again.") from error
+        return labels
+
+    def precision(self) -> str:
+        precision = self.text("precision")
+        if precision not in PRECISIONS:
+            raise self.malformed("precision", f"none of {', '.join(PRECISIONS)}")
+        return precision
+
+    def golden(self) -> Golden:
+        try:
+            return Golden.from_json(self.text("golden"))
+        except ValueError as error:
+            raise self.malformed("golden") from error
+
+    def input(self) -> InputSpec:
+        try:
+            spec = InputSpec(**self.json("input", dict))
+        except TypeError as error:
+            raise self.malformed("input") from error
+        if type(spec.size) is not int or not 1 <= spec.size <= MAX_SIZE:
+            raise self.malformed("input", f"not of a size from 1 to {MAX_SIZE} pixels")
+        known = InputSpec(size=spec.size)
+        if spec != known:
+            raise ModelFileError(
+                f"{self._file}: asks for preprocessing ({shown(asdict(spec))}) that this runtime "
+                f"does not do ({asdict(known)}); install a newer emotion-edge."
+            )
+        return spec
+
+
+def _finite(value: Any) -> Any:
+    """Return JSON values with None for what is not finite: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _check_json(value: Any) -> None:
+    """Refuse JSON values that could not be written again, or only with harm.
+
+    Raises:
+        ValueError: They are nested deeper than `MAX_DEPTH`, hold an integer of more than 64 bits,
+            a number that is not finite, or half a character (a lone surrogate).
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for one in level:
+            if isinstance(one, dict):
+                below += one.keys()
+                below += one.values()
+            elif isinstance(one, list):
+                below += one
+            elif isinstance(one, str):
+                one.encode()
+            elif isinstance(one, float):
+                if not math.isfinite(one):
+                    raise ValueError("a number is not finite")
+            elif isinstance(one, int) and not -(2**63) <= one < 2**64:
+                raise ValueError("an integer has more than 64 bits")
+        level = below
+        if not level:
+            return
+    raise ValueError(f"nested deeper than {MAX_DEPTH} levels")

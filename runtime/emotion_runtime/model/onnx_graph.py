@@ -1,0 +1,170 @@
+"""What an ONNX file holds, looked at before onnxruntime opens it: a walk over its protobuf fields.
+
+The numbers of the fields are those of ``onnx.proto`` (github.com/onnx/onnx, ``onnx/onnx.proto``);
+the wire format is protobuf's (protobuf.dev/programming-guides/encoding). Nothing is copied and
+weights are passed over by their length, so that a file of 6 MB takes under a millisecond.
+
+Where a field that should occur once occurs twice, protobuf takes the last scalar and merges
+messages; each occurrence of a message is looked at here, so that none escapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from emotion_runtime.model.operators import check_operator
+
+MAX_FIELDS = 1_000_000  # of the graph; a network of 100 layers has some thousands
+
+_VARINT, _FIXED64, _MESSAGE, _FIXED32 = 0, 1, 2, 5
+_STRING = 8  # TensorProto.DataType
+
+
+def check_onnx(data: bytes) -> None:
+    """Refuse what a model file has no need of.
+
+    Args:
+        data: The bytes of an ONNX file.
+
+    Raises:
+        ValueError: The bytes are no ONNX model, or a part of it is damaged, lies in another file,
+            is an operator with a graph of its own, a function, or an operator that
+            `operators.check_operator` refuses. The message goes behind the name of the file.
+    """
+    _Walk(data).model()
+
+
+class _Walk:
+    """One walk over a file; counts the fields, so that it ends."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._left = data, MAX_FIELDS
+
+    def model(self) -> None:
+        graphs = 0
+        for number, kind, start, end in self._fields(0, len(self._data)):
+            if kind == _MESSAGE and number == 7:
+                graphs += 1
+                self._graph(start, end)
+            elif number == 20:
+                raise ValueError("it holds instructions for training")
+            elif number == 25:
+                raise ValueError("it defines functions of its own")
+        if not graphs:
+            raise ValueError("it holds no graph: not an ONNX model")
+
+    def _graph(self, start: int, end: int) -> None:
+        for number, kind, first, last in self._fields(start, end):
+            if kind != _MESSAGE:
+                continue
+            if number == 1:
+                self._node(first, last)
+            elif number == 5:
+                self._tensor(first, last)
+            elif number == 15:
+                raise ValueError("it holds sparse tensors")
+
+    def _node(self, start: int, end: int) -> None:
+        name = domain = ""
+        attributes = []
+        for number, kind, first, last in self._fields(start, end):
+            if kind != _MESSAGE:
+                continue
+            if number == 4:
+                name = self._text(first, last)
+            elif number == 5:
+                attributes.append((first, last))
+            elif number == 7:
+                domain = self._text(first, last)
+        check_operator(domain, name)
+        for first, last in attributes:
+            self._attribute(first, last)
+
+    def _attribute(self, start: int, end: int) -> None:
+        for number, kind, first, last in self._fields(start, end):
+            if kind != _MESSAGE:
+                continue
+            if number in (5, 10):
+                self._tensor(first, last)
+            elif number in (6, 11):
+                raise ValueError("an operator holds a graph of its own")
+            elif number in (22, 23):
+                raise ValueError("it holds sparse tensors")
+
+    def _tensor(self, start: int, end: int) -> None:
+        elements = 1
+        for number, kind, first, last in self._fields(start, end):
+            if number == 1:
+                for size in [first] if kind == _VARINT else self._packed(first, last):
+                    elements *= size  # a negative one is read as a huge one
+            elif number == 13 or (number == 14 and first != 0):
+                raise ValueError(
+                    "its weights lie in another file (external data); a model file is one file"
+                )
+            elif number == 2 and first == _STRING:
+                raise ValueError("it holds tensors of text")
+        check_elements(elements, len(self._data))
+
+    def _text(self, start: int, end: int) -> str:
+        return self._data[start:end].decode("utf-8", errors="replace")
+
+    def _packed(self, start: int, end: int) -> Iterator[int]:
+        while start < end:
+            value, start = self._varint(start)
+            yield value
+
+    def _fields(self, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+        """Yield number, wire type, and where the value lies; of a varint, the value as start."""
+        position = start
+        while position < end:
+            self._left -= 1
+            if self._left < 0:
+                raise ValueError(f"its graph has more than {MAX_FIELDS:,} parts")
+            key, position = self._varint(position)
+            number, kind = key >> 3, key & 7
+            value = position
+            if kind == _MESSAGE:
+                size, value = self._varint(position)
+                position = value + size
+            elif kind == _VARINT:
+                value, position = self._varint(position)
+            elif kind == _FIXED32:
+                position += 4
+            elif kind == _FIXED64:
+                position += 8
+            else:
+                raise _damaged()
+            if position > end or not number:
+                raise _damaged()
+            yield number, kind, value, position
+
+    def _varint(self, position: int) -> tuple[int, int]:
+        """Read an integer of seven bits a byte; returns it and where it ends."""
+        data, value = self._data, 0
+        try:
+            byte = data[position]
+            if byte < 0x80:
+                return byte, position + 1
+            for shift in range(0, 70, 7):
+                byte = data[position]
+                position += 1
+                value |= (byte & 0x7F) << shift
+                if byte < 0x80:
+                    return value, position
+        except IndexError:
+            pass
+        raise _damaged()
+
+
+def check_elements(elements: int, size: int) -> None:
+    """Refuse a tensor of more elements than its file has halves of a byte.
+
+    Raises:
+        ValueError: It would take more memory than the file can fill.
+    """
+    if elements > 2 * size:
+        raise ValueError("it is damaged: a tensor is larger than the file")
+
+
+def _damaged() -> ValueError:
+    return ValueError("not an ONNX model, or a damaged one")

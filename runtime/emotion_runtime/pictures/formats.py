@@ -1,0 +1,141 @@
+"""The formats that are read: recognised by the first bytes, opened by one decoder each.
+
+`PIL.Image.open` tries every format that it knows. Some of those hand the file to another program
+(EPS to Ghostscript), fetch parts from elsewhere, or have decoders in plain Python that take
+quadratic time. Only the formats here are opened, whatever the file's name is.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import IO
+
+from PIL import Image, ImageFile
+
+from emotion_runtime.pictures.decoder_messages import silence_libtiff_if_wanted
+from emotion_runtime.pictures.limits import Refusal
+
+HEAD = 32  # bytes that recognise a format
+
+# Pillow's name of a format, and the module of Pillow that reads it.
+_PLUGINS = {
+    "JPEG": "JpegImagePlugin",
+    "PNG": "PngImagePlugin",
+    "WEBP": "WebPImagePlugin",
+    "GIF": "GifImagePlugin",
+    "BMP": "BmpImagePlugin",
+    "DIB": "BmpImagePlugin",
+    "TIFF": "TiffImagePlugin",
+    "AVIF": "AvifImagePlugin",
+    "JPEG2000": "Jpeg2KImagePlugin",
+    "PPM": "PpmImagePlugin",
+    "PCX": "PcxImagePlugin",
+    "TGA": "TgaImagePlugin",
+}
+HEIF = "HEIF"  # read by the package pillow-heif
+READ = "JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF, JPEG 2000, PNM, PCX, TGA, HEIC"
+
+# What a build of Pillow may lack, by the names of `PIL.features`.
+_OPTIONAL = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000", "JPEG": "jpg", "PNG": "zlib"}
+
+_AVIF_BRANDS = {b"avif", b"avis"}
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1"}
+_HEIF_BRANDS |= {b"msf1", b"mif2"}
+_DIB_HEADERS = {12, 40, 52, 56, 64, 108, 124}
+
+
+def recognise(head: bytes) -> str | None:
+    """Return Pillow's name of the format that a file's first bytes show.
+
+    Args:
+        head: The first `HEAD` bytes, or all of a shorter file.
+
+    Returns:
+        None where it is no format that is read. What could be TGA, which has no signature, is
+        ``"TGA"``: its decoder checks the header.
+    """
+    for signature, name in _SIGNATURES:
+        if head.startswith(signature):
+            return name
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[4:8] == b"ftyp":
+        brands = {head[8:12], *(head[i : i + 4] for i in range(16, len(head), 4))}
+        if brands & _AVIF_BRANDS:
+            return "AVIF"
+        return HEIF if brands & _HEIF_BRANDS else None
+    if head[:1] == b"P" and head[1:2] in b"123456f" and head[2:3] in b" \t\n\v\f\r#":
+        return "PPM"
+    if head[:1] == b"\n" and head[1:2] in b"\0\2\3\5" and head[2:3] in b"\0\1":
+        return "PCX"
+    if int.from_bytes(head[:4], "little") in _DIB_HEADERS:
+        return "DIB"
+    # Type of colour map, type of picture, and bits of a pixel.
+    plain = len(head) >= 18 and head[1] in (0, 1) and head[2] in (1, 2, 3, 9, 10, 11)
+    return "TGA" if plain and head[16] in (1, 8, 16, 24, 32) else None
+
+
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"\xff\x4f\xff\x51", "JPEG2000"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
+)
+
+
+def open_as(kind: str, file: IO[bytes]) -> ImageFile.ImageFile:
+    """Open a picture of a known format; pixels are decoded when they are needed.
+
+    `PIL.Image.open` is passed by: it tries other formats too, loads all of Pillow's decoders for
+    that, and warns by a limit that belongs to the program around this library.
+
+    Args:
+        kind: What `recognise` returned.
+        file: At any position; it stays open, and must until the pixels are decoded.
+
+    Raises:
+        Refusal: What reads this format is not installed.
+        Exception: Whatever the decoder raises on a damaged file.
+    """
+    if kind == HEIF:
+        return _open_heif(file)
+    file.seek(0)
+    try:
+        importlib.import_module(f"PIL.{_PLUGINS[kind]}")
+    except ModuleNotFoundError:
+        _refuse_missing(kind)
+    if kind in ("WEBP", "AVIF", "JPEG2000"):
+        from PIL import features
+
+        if not features.check(_OPTIONAL[kind]):
+            _refuse_missing(kind)
+    if kind == "TIFF":
+        silence_libtiff_if_wanted()
+    image: ImageFile.ImageFile = Image.OPEN[kind][0](file, "")
+    return image
+
+
+def _refuse_missing(kind: str) -> None:
+    hint = "; Pillow 11.3 and newer have it" if kind == "AVIF" else ""
+    raise Refusal(f"this Pillow cannot read {kind}{hint}")
+
+
+def _open_heif(file: IO[bytes]) -> ImageFile.ImageFile:
+    try:
+        as_plugin = importlib.import_module("pillow_heif.as_plugin")
+    except ImportError as error:
+        raise Refusal(
+            "a HEIC picture needs the package pillow-heif: pip install pillow-heif"
+        ) from error
+    file.seek(0)
+    # By its class: to register it would change what the program around opens.
+    open_image: Callable[[IO[bytes], str], ImageFile.ImageFile] = as_plugin.HeifImageFile
+    return open_image(file, "")

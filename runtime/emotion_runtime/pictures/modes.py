@@ -1,0 +1,163 @@
+"""From any of Pillow's modes to eight bits without transparency.
+
+More than eight bits a channel are scaled as the file's format defines: of 16 bits the high byte is
+kept, as Pillow does with 16-bit colour and libpng's `png_set_strip_16` does. Where no format
+defines a range (32-bit and floating-point pixels), values from 0 to 255 are taken as they are, and
+others are refused: nothing is clipped.
+
+Large pictures are converted in strips, so that no second copy in four channels is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from emotion_runtime.pictures.limits import Refusal
+
+_STRIP = 1 << 20  # pixels
+_PHOTOMETRIC, _BITS, _SAMPLE_FORMAT = 262, 258, 339  # tags of TIFF
+
+
+def to_gray(image: Image.Image) -> Image.Image:
+    """Return the picture in mode ``L`` (ITU-R 601-2), white where it is transparent.
+
+    An ``L`` picture is returned itself; others are not changed.
+
+    Raises:
+        Refusal: Its pixels have no defined scale.
+    """
+    check_samples(image)
+    if image.mode == "L" and "transparency" not in image.info:
+        return image
+    return _in_strips(image, "L", lambda part: flattened(part).convert("L"))
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return the picture in mode ``RGB``, white where it is transparent.
+
+    An ``RGB`` picture is returned itself; others are not changed.
+
+    Raises:
+        Refusal: Its pixels have no defined scale.
+    """
+    check_samples(image)
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    return _in_strips(image, "RGB", lambda part: flattened(part).convert("RGB"))
+
+
+def flattened(image: Image.Image) -> Image.Image:
+    """Return the picture with eight bits a channel, white where it is transparent.
+
+    Raises:
+        Refusal: Its pixels have no defined scale.
+    """
+    check_samples(image)
+    mode = image.mode
+    if mode == "F" or mode.startswith("I"):
+        return _eight_bits(image)
+    if mode == "LAB":
+        return _from_lab(image)
+    if mode == "La":  # Pillow converts it to LA alone
+        image = image.convert("LA")
+    if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        background = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(background, rgba)
+    return image
+
+
+def check_samples(image: Image.Image) -> None:
+    """Refuse a TIFF whose samples Pillow gives as they are and not as they are meant.
+
+    Raises:
+        Refusal: They are signed bytes.
+    """
+    if image.format == "TIFF" and image.mode == "L" and 2 in _tag(image, _SAMPLE_FORMAT):
+        raise Refusal("refused: signed pixels; save it with pixels from 0 to 255")
+
+
+def _in_strips(
+    image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    """Convert a picture some rows at a time; each pixel must depend on itself alone."""
+    width, height = image.size
+    rows = max(1, _STRIP // width)
+    # The range of what has no defined scale is looked at over the whole picture.
+    if rows >= height or image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return convert(image)
+    whole = Image.new(mode, image.size)
+    for top in range(0, height, rows):
+        part = image.crop((0, top, width, min(top + rows, height)))
+        whole.paste(convert(part), (0, top))
+    return whole
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale deep gray to ``L``."""
+    pixels: NDArray[Any] = np.asarray(image)
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        # Pillow before 11 opens a 16-bit PNG as "I"; PGM of more than 255 levels still is.
+        if pixels.dtype.kind == "i" and (pixels.min() < 0 or pixels.max() > 65535):
+            raise Refusal("refused: pixels outside 0–65535")
+        gray = _high_bytes(pixels, image)
+    else:
+        low, high = pixels.min(), pixels.max()
+        if not (low >= 0 and high <= 255):  # also of what is no number
+            raise Refusal(f"refused: pixels outside 0–255, of which no scale is defined{_LEFT}")
+        if image.mode == "F" and 0 < high <= 1:
+            raise Refusal(f"refused: floating-point pixels within 0–1{_LEFT}")
+        if image.format == "TIFF" and 0 in _tag(image, _PHOTOMETRIC):
+            raise Refusal(f"refused: pixels of which 0 is white and no scale is defined{_LEFT}")
+        gray = np.rint(pixels).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        gray = np.where(pixels == transparent, np.uint8(255), gray)
+    return Image.fromarray(gray)
+
+
+_LEFT = "; save it with 8 or 16 bits a channel"
+
+
+def _high_bytes(pixels: NDArray[Any], image: Image.Image) -> NDArray[np.uint8]:
+    """Return the eight highest bits of 16, or of the 12 that TIFF may have."""
+    shift = 8
+    if image.format == "TIFF":
+        if 12 in _tag(image, _BITS):
+            shift = 4
+        if 0 in _tag(image, _PHOTOMETRIC):  # 0 is white, which Pillow leaves to us in 16 bits
+            pixels = 65535 - pixels
+    if 0 < pixels.max() < 1 << shift:
+        # As written by who saves 8-bit values with 16 bits: nothing of the picture would be left.
+        raise Refusal(
+            f"refused: {shift + 8}-bit pixels that are all below {1 << shift}, which is black; "
+            f"save it with 8 bits a channel"
+        )
+    return (pixels >> shift).astype(np.uint8)
+
+
+def _tag(image: Image.Image, tag: int) -> tuple[Any, ...]:
+    """Return the values of a TIFF tag; none where the picture is no TIFF file."""
+    value = getattr(image, "tag_v2", {}).get(tag, ())
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _from_lab(image: Image.Image) -> Image.Image:
+    """Convert CIE L*a*b* to sRGB, with the colour management that Pillow usually has."""
+    try:
+        from PIL import ImageCms
+
+        transform = ImageCms.buildTransform(
+            ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
+        )
+        converted = ImageCms.applyTransform(image, transform)
+    except ImportError as error:
+        raise Refusal("a picture in LAB colours, which this Pillow cannot convert") from error
+    if converted is None:
+        raise Refusal("a picture in LAB colours, which this Pillow cannot convert")
+    return converted

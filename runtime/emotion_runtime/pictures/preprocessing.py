@@ -1,0 +1,496 @@
+"""From any picture to the pixels of the network. Training and the device both come through here.
+
+Decode → first frame → gray (ITU-R 601-2, Pillow's ``L``), white where it is transparent →
+orientation (EXIF, XMP) → central square → antialiased bilinear → uint8. A gray picture that
+already has the network's size passes through untouched, byte for byte.
+
+`opened` is the one place that decodes pictures. What the caller hands over is never changed: not
+a PIL image, an array or bytes, nor the position of a file object.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+
+from emotion_runtime.errors import PictureError
+from emotion_runtime.pictures import jpeg
+from emotion_runtime.pictures.formats import HEAD, READ, open_as, recognise
+from emotion_runtime.pictures.limits import Refusal, check_pixels, file_limit
+from emotion_runtime.pictures.modes import flattened as flattened
+from emotion_runtime.pictures.modes import to_gray
+from emotion_runtime.pictures.modes import to_rgb as to_rgb
+from emotion_runtime.pictures.orientation import TAG, orientation_of, turn_of, without_orientation
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+FACE_SIZE = 48
+
+# What a model file must name to be fed by this module (see contract.InputSpec).
+COLOUR = "gray-itu-r-601-2"
+RESIZE = "bilinear-antialias"
+ASPECT = "crop-central-square"
+
+Pixels: TypeAlias = NDArray[np.uint8]
+Picture: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image "
+    "| NDArray[np.uint8]"
+)
+
+_PHOTOGRAPH_BYTES = 16_384  # fewer are not worth opening a picture twice
+
+# Set on images that `opened` opened itself: others belong to the caller.
+_OWN = "_emotion_edge_own"
+# A pipe that nobody writes to would be waited for for ever; a terminal must not be taken over.
+_FLAGS = os.O_RDONLY | sum(
+    getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
+)
+
+# Two threads may hand over one image, whose file has one position.
+_reopening = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """Replace the lock in a forked child, where it may stay locked for ever."""
+    global _reopening
+    _reopening = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+T = TypeVar("T")
+
+
+class NamedBytes(bytes):
+    """An encoded picture that remembers where it came from, such as an object store.
+
+    Attributes:
+        path: What answers and errors name.
+    """
+
+    path: str
+
+    def __new__(cls, data: bytes, path: str) -> Self:
+        """Join both."""
+        made = super().__new__(cls, data)
+        made.path = path
+        return made
+
+
+def read_face(picture: Picture, size: int = FACE_SIZE) -> Pixels:
+    """Turn a picture into what the network sees.
+
+    Args:
+        picture: A path, the bytes of an encoded picture, a file object opened for reading bytes, a
+            PIL image, or a uint8 array of shape (height, width), (height, width, 1), (height,
+            width, 3) RGB or (height, width, 4) RGBA. A file object is read from its beginning,
+            and its position restored; one that cannot seek is read from where it is. Of a PIL
+            image it is the current frame, of other animations the first.
+        size: Side of the square, in pixels.
+
+    Returns:
+        Gray pixels, uint8, shape (size, size), 0 black to 255 white.
+
+    Raises:
+        PictureError: The picture cannot be read; the message says why.
+        TypeError: `picture` is none of these.
+    """
+    data: bytes | None = None
+    name = "the bytes"
+    if isinstance(picture, (str, os.PathLike)):
+        name = os.fsdecode(picture)
+        data = _small_file(name)
+    elif isinstance(picture, bytes):
+        data = picture
+        name = getattr(picture, "path", name)
+    if data is None:
+        return opened(picture, lambda image: _face(image, size))
+    pixels = jpeg.decode_small_jpeg(data, size)
+    if pixels is None:
+        return _decode_bytes(data, lambda image: _face(image, size), name)
+    return pixels if pixels.shape == (size, size) else _fitted(Image.fromarray(pixels), size)
+
+
+def opened(picture: Picture, use: Callable[[Image.Image], T]) -> T:
+    """Open whatever counts as a picture, use it, and say in one sentence what is wrong with it.
+
+    Args:
+        picture: As in `read_face`.
+        use: Given the opened image, whose pixels may not be decoded yet, and which may be the
+            caller's own: it must not change it. `reduce_jpeg` and `upright` do not.
+
+    Raises:
+        PictureError: The picture cannot be read; the message says why.
+        TypeError: `picture` is none of these.
+    """
+    if isinstance(picture, Image.Image):
+        return _use_image(picture, use)
+    if isinstance(picture, np.ndarray):
+        return _guarded(lambda: use(_from_array(picture)), "the array")
+    if isinstance(picture, (bytes, bytearray, memoryview)):
+        name = getattr(picture, "path", "the bytes")
+        return _decode_bytes(bytes(picture), use, name)
+    if isinstance(picture, (str, os.PathLike)):
+        name = os.fsdecode(picture)
+        with _open_file(name) as (file, size):
+            return _guarded(lambda: _decode(file, size, use), name)
+    if hasattr(picture, "read"):
+        given = getattr(picture, "name", None)
+        name = given if isinstance(given, str) else "the file object"
+        return _decode_bytes(_read_whole(picture, name), use, name)
+    raise TypeError(
+        f"a picture is a path, bytes, a file object, a PIL image or a uint8 array, "
+        f"not {type(picture).__name__}."
+    )
+
+
+def reduce_jpeg(image: Image.Image, mode: str, size: tuple[int, int]) -> None:
+    """Let the JPEG decoder give a picture of 1/2, 1/4 or 1/8 of its size, where that is enough.
+
+    Many times faster on photographs. Other formats, and images that the caller opened, stay as
+    they are.
+
+    Args:
+        image: What `opened` gives.
+        mode: ``L``, decoded straight to luminance, or ``RGB``.
+        size: Least width and height that is wanted, in pixels.
+    """
+    if image.format in ("JPEG", "MPO") and hasattr(image, _OWN):
+        # MPO: a JPEG with more pictures behind it, as phones write.
+        image.draft(mode, size)  # type: ignore[no-untyped-call,unused-ignore]
+
+
+def is_small(picture: Picture) -> bool:
+    """Say whether reading it is mostly Python's work, and little of the decoder's.
+
+    What cannot be looked at is small too: saying so takes no time.
+    """
+    if isinstance(picture, Image.Image):
+        return picture.width * picture.height <= jpeg.SMALL
+    if isinstance(picture, np.ndarray):
+        return picture.nbytes <= jpeg.SMALL
+    if isinstance(picture, (bytes, bytearray, memoryview)):
+        return len(picture) <= jpeg.SMALL
+    if hasattr(picture, "read"):
+        return False
+    try:
+        return os.stat(picture).st_size <= jpeg.SMALL
+    except (OSError, ValueError, TypeError):
+        return True
+
+
+def photograph_size(path: str) -> tuple[int, int] | None:
+    """Return width and height of a picture that looks like a whole photograph, else None.
+
+    That is one clearly wider or higher than a face's square, or of more pixels than a face's
+    crop usually has. Tiny files, and what cannot be read, are none.
+    """
+    try:
+        if os.path.getsize(path) < _PHOTOGRAPH_BYTES:
+            return None
+        width, height = opened(path, lambda image: image.size)
+    except (OSError, ValueError, PictureError):  # reading it will say what is wrong with it
+        return None
+    short, long = sorted((width, height))
+    whole = short >= 384 or (short >= 128 and long > 1.25 * short)
+    return (width, height) if whole else None
+
+
+def _size_of(name: str) -> int:
+    """Return the size of a file in bytes; what is no file that can hold a picture is refused."""
+    try:
+        status = os.stat(name)
+    except (OSError, ValueError) as error:
+        raise _cannot_open(name, error) from error
+    _check_regular(name, status)
+    return status.st_size
+
+
+def _check_regular(name: str, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise PictureError(f"{name}: a folder, not a picture.")
+    if not stat.S_ISREG(status.st_mode):
+        raise PictureError(f"{name}: not a regular file.")
+
+
+def _cannot_open(name: str, error: OSError | ValueError) -> PictureError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return PictureError(f"{name}: cannot be opened ({reason}).")
+
+
+def _small_file(name: str) -> bytes | None:
+    """Read a small file; None for others, which `opened` reads.
+
+    Raises:
+        PictureError: It cannot be read.
+    """
+    if not 0 < _size_of(name) <= jpeg.SMALL:
+        return None
+    try:
+        descriptor = os.open(name, _FLAGS)
+        try:
+            data = os.read(descriptor, jpeg.SMALL + 1)
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as error:
+        raise _cannot_open(name, error) from error
+    return data if len(data) <= jpeg.SMALL else None  # it has grown since
+
+
+@contextlib.contextmanager
+def _open_file(name: str) -> Iterator[tuple[IO[bytes], int]]:
+    """Open a regular file for reading, and give it with its size in bytes.
+
+    It is looked at before it is opened, because opening a device may do something, and once more
+    when it is open, because it may be another one by then.
+    """
+    _size_of(name)
+    try:
+        file = os.fdopen(os.open(name, _FLAGS), "rb")
+    except (OSError, ValueError) as error:
+        raise _cannot_open(name, error) from error
+    with file:
+        status = os.fstat(file.fileno())
+        _check_regular(name, status)
+        if status.st_size:
+            yield file, status.st_size
+            return
+        data = _read_whole(file, name)  # some file systems do not know the size
+        if not data:
+            raise PictureError(f"{name}: the file is empty.")
+        yield io.BytesIO(data), len(data)
+
+
+def _read_whole(file: Any, name: str) -> bytes:
+    """Read a file object from its beginning, and put its position back."""
+    try:
+        position = None
+        with contextlib.suppress(AttributeError, io.UnsupportedOperation, OSError):
+            position = file.tell()
+            file.seek(0)
+        try:
+            most = file_limit()
+            data = file.read(most + 1)
+        finally:
+            if position is not None:
+                file.seek(position)
+    except Refusal as refusal:
+        raise PictureError(f"{name}: {refusal}.") from refusal
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PictureError(f"{name}: cannot be read ({reason}).") from error
+    if isinstance(data, str):
+        raise TypeError(f"{name}: opened as text; open it for reading bytes, with mode 'rb'.")
+    return bytes(data or b"")
+
+
+def _decode_bytes(data: bytes, use: Callable[[Image.Image], T], name: str) -> T:
+    if not data:
+        raise PictureError(f"{name}: empty.")
+    return _guarded(lambda: _decode(io.BytesIO(data), len(data), use), name)
+
+
+def _decode(file: IO[bytes], size: int, use: Callable[[Image.Image], T]) -> T:
+    """Recognise the format, check what it may cost, and use the picture."""
+    with _open_picture(file, size) as image:
+        return use(image)
+
+
+def _open_picture(file: IO[bytes], size: int) -> ImageFile.ImageFile:
+    if size > (most := file_limit()):
+        raise Refusal(f"a file of {size:,} bytes, refused: at most {most:,} are read")
+    file.seek(0)
+    head = file.read(HEAD)
+    kind = recognise(head)
+    if kind is None:
+        raise Refusal(f"not a picture in a format that is read ({READ})")
+    if kind != "PNG" or size > jpeg.SMALL:  # a small PNG starts without that module
+        from emotion_runtime.pictures.headers import check_header
+
+        check_header(kind, file, size)
+    if kind == "PPM":
+        from emotion_runtime.pictures.pnm import to_usual_form
+
+        file = to_usual_form(file, size)
+    try:
+        image = open_as(kind, file)
+    except SyntaxError as error:
+        if kind in ("TGA", "PCX", "DIB", "PPM"):  # hardly a signature
+            raise Refusal(f"not a picture in a format that is read ({READ})") from error
+        raise
+    if kind == "PNG":
+        _scale_transparency(image, depth=head[24], colour=head[25])
+    setattr(image, _OWN, True)
+    return image
+
+
+def _scale_transparency(image: Image.Image, depth: int, colour: int) -> None:
+    """Bring the transparent value of a PNG to the eight bits to which Pillow scales its pixels."""
+    value = image.info.get("transparency")
+    if colour == 0 and depth in (2, 4) and isinstance(value, int):
+        image.info["transparency"] = value * (85 if depth == 2 else 17)
+    elif colour == 2 and depth == 16 and isinstance(value, tuple):
+        image.info["transparency"] = tuple(one >> 8 for one in value)
+
+
+def _guarded(read: Callable[[], T], name: str) -> T:
+    """Read a picture, and say in one sentence, with its name, what is wrong with it."""
+    try:
+        return read()
+    except PictureError:
+        raise
+    except Refusal as refusal:
+        raise PictureError(f"{name}: {refusal}.") from refusal
+    except Image.DecompressionBombError as error:
+        raise PictureError(
+            f"{name}: more pixels than PIL.Image.MAX_IMAGE_PIXELS allows, refused."
+        ) from error
+    except MemoryError as error:
+        raise PictureError(f"{name}: not enough memory to decode it.") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, not Pillow's
+            raise _cannot_open(name, error) from error
+        raise PictureError(f"{name}: damaged picture ({_reason(error)}).") from error
+
+
+def _reason(error: Exception) -> str:
+    """Say an exception in a few words on one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _use_image(image: Image.Image, use: Callable[[Image.Image], T]) -> T:
+    """Use the caller's image, and leave it as it is."""
+    own = _guarded(lambda: _reopened(image), "the image")
+    if own is not None:
+        with own:
+            return _guarded(lambda: use(own), "the image")
+
+    def used() -> T:
+        if getattr(image, "tile", None):  # not decoded yet
+            if image.format == "EPS":
+                raise Refusal("not read: EPS is decoded by another program")
+            check_pixels(*image.size)
+        return use(image)
+
+    return _guarded(used, "the image")
+
+
+def _reopened(image: Image.Image) -> ImageFile.ImageFile | None:
+    """Open once more what the caller opened and has not decoded.
+
+    To decode the caller's image would close its file, turn a TIFF by its orientation, and undo the
+    caller's choice to decode at reduced scale.
+
+    Returns:
+        None where its pixels are decoded already, or it was changed since it was opened.
+    """
+    file = getattr(image, "fp", None)
+    if file is None or not (getattr(image, "tile", None) or image.format in ("WEBP", "HEIF")):
+        return None
+    frame = image.tell()
+    try:
+        with _reopening:
+            data = _read_whole(file, "the image")
+        own = _open_picture(io.BytesIO(data), len(data))
+        if own.tell() != frame:
+            own.seek(frame)
+    except (PictureError, Refusal, EOFError, SyntaxError, OSError, ValueError, TypeError):
+        return None  # decoding the caller's says what is wrong with it
+    untouched = (own.size, own.mode, own.format) == (image.size, image.mode, image.format)
+    return own if untouched and _same(own.info, image.info) else None
+
+
+def _same(ours: dict[Any, Any], theirs: dict[Any, Any]) -> bool:
+    """Compare metadata; the transparent value of PNG is scaled in ours."""
+    try:
+        return all(key == "transparency" or bool(ours[key] == theirs[key]) for key in ours) and set(
+            ours
+        ) == set(theirs)
+    except (KeyError, ValueError):
+        return False
+
+
+def _from_array(array: NDArray[np.uint8]) -> Image.Image:
+    """Wrap an array without guessing: anything but uint8 gray, RGB or RGBA is refused."""
+    if array.dtype != np.uint8:
+        raise PictureError(
+            f"the array is {array.dtype}, not uint8: give pixels from 0 to 255 as uint8."
+        )
+    # By its attribute: numpy imports `numpy.ma` when it is named, slowly and under a lock.
+    if np.any(getattr(array, "mask", False)):
+        raise PictureError(
+            "the array has masked pixels; fill them first, such as with array.filled(255)."
+        )
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    gray = array.ndim == 2
+    colour = array.ndim == 3 and array.shape[2] in (3, 4)
+    if not (gray or colour) or 0 in array.shape:
+        raise PictureError(
+            f"the array has shape {array.shape}; expected (height, width) or (height, width, 3)."
+        )
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _face(image: Image.Image, size: int) -> Pixels:
+    """Apply the steps at the top of this file to an opened image."""
+    # Twice the size wanted is left to the antialiased resize below.
+    reduce_jpeg(image, "L", (2 * size, 2 * size))
+    turn = _load(image)
+    gray = to_gray(image)
+    return _fitted(gray if turn is None else gray.transpose(turn), size)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Decode, and turn as the camera was held (EXIF, XMP).
+
+    Raises:
+        Refusal: There are too many pixels.
+    """
+    turn = _load(image)
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    without_orientation(turned)  # else it is turned again by whoever reads or saves it
+    return turned
+
+
+def _load(image: Image.Image) -> Image.Transpose | None:
+    """Decode the pixels, and return what turns them upright."""
+    if not hasattr(image, _OWN):
+        image.load()
+        found = image.getexif().get(TAG)
+        return turn_of(orientation_of(image) if found is None else found)
+    check_pixels(*image.size)
+    if image.format != "TIFF":
+        image.load()
+        return turn_of(orientation_of(image))
+    # Pillow turns a TIFF itself and takes the tag away, in all but its oldest versions.
+    stated = TAG in image.tag_v2  # type: ignore[attr-defined]
+    image.load()
+    if stated:
+        return turn_of(image.tag_v2.get(TAG))  # type: ignore[attr-defined]
+    return turn_of(orientation_of(image))
+
+
+def _fitted(gray: Image.Image, size: int) -> Pixels:
+    """Crop the central square and resize it."""
+    width, height = gray.size
+    if (width, height) != (size, size):
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        box = (left, top, left + side, top + side)
+        gray = gray.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    return np.array(gray, dtype=np.uint8)

@@ -1,0 +1,8 @@
+"""Where ``python -m emotion_runtime.ray`` begins."""
+
+from __future__ import annotations
+
+from emotion_runtime.ray.cli import run
+
+if __name__ == "__main__":
+    run()

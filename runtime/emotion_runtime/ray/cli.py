@@ -1,0 +1,133 @@
+"""``python -m emotion_runtime.ray``: `emotion-infer` over a cluster's workers."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from emotion_runtime.command_line.commands import (
+    CONTEXT,
+    Command,
+    guarded,
+    quiet_option,
+    require,
+    say,
+    verbose_option,
+    version_option,
+)
+from emotion_runtime.command_line.signals import raise_on_signals
+
+_NAME = "python -m emotion_runtime.ray"
+_EXAMPLES = (
+    (f"{_NAME} faces/ -o results/", "on the CPUs of this machine"),
+    (f"{_NAME} s3://bucket/faces -o s3://bucket/results", "a bucket"),
+    (f"{_NAME} photographs/ -o results/ --faces -f jsonl", "find faces"),
+)
+_GROUPS = {
+    "Input": ("faces",),
+    "Model": ("model",),
+    "Output": ("output", "format_name"),
+    "Speed": ("workers", "partition_size"),
+}
+
+
+@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="DIR|URI",
+    help="Folder of the results, one file a partition. What is there is kept: the same command "
+    "again does what is missing.",
+)
+@click.option(
+    "-m",
+    "--model",
+    metavar="FILE|NAME",
+    help="A file that emotion-export wrote, or a released model's name.  [default: the release]",
+)
+@click.option(
+    "-f",
+    "--format",
+    "format_name",
+    type=click.Choice(["parquet", "jsonl", "csv"]),
+    default="parquet",
+    show_default=True,
+    help="How results are written.",
+)
+@click.option("--faces", is_flag=True, help="SOURCEs are photographs: find the faces in each.")
+@click.option(
+    "--partition-size",
+    type=click.IntRange(min=1),
+    default=2000,
+    show_default=True,
+    help="Pictures of one file of results: what is done again where a worker dies.",
+)
+@click.option(
+    "-j",
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Workers of one thread each.  [default: the CPUs of the cluster]",
+)
+@version_option(_NAME)
+@quiet_option
+@verbose_option
+@guarded("ray")
+def main(
+    sources: tuple[str, ...],
+    output: str,
+    model: str | None,
+    format_name: str,
+    faces: bool,
+    partition_size: int,
+    workers: int | None,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Classify the pictures of folders or URIs on the workers of a Ray cluster.
+
+    SOURCE is a folder or a URI such as s3://bucket/faces. The command starts Ray on this machine,
+    or uses the cluster that RAY_ADDRESS names; the model file and local SOURCEs must then lie at
+    the same path on every machine.
+    """
+    require("ray")
+    from emotion_runtime.ray.job import predict_to
+
+    raise_on_signals()
+    done = predict_to(
+        sources,
+        output,
+        model=model,
+        faces=faces,
+        format_name=format_name,
+        partition_size=partition_size,
+        concurrency=workers,
+        say=say if verbose else lambda _: None,
+        warn=(lambda _: None) if quiet else say,
+    )
+    if not quiet:
+        rate = done.pictures / max(done.seconds, 1e-9)
+        text = f"{output}: {done.pictures:,} pictures in {done.partitions:,} partitions"
+        if done.skipped:
+            text += f", {done.skipped:,} of them there already"
+        if done.unreadable:
+            here = " of those classified now" if done.skipped else ""
+            text += f"; {done.unreadable:,}{here} could not be read"
+        say(f"{text}; {done.seconds:.1f} s" + ("" if done.skipped else f", {rate:,.0f} a second"))
+    sys.exit(1 if done.unreadable else 0)
+
+
+def run() -> None:
+    """Run the command."""
+    from emotion_runtime.command_line.signals import exit_on_interrupt
+    from emotion_runtime.command_line.streams import open_standard_streams
+
+    exit_on_interrupt()
+    open_standard_streams()
+    main(prog_name=_NAME)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,17 @@
+"""Ray and Arrow, or one sentence on how to install them."""
+
+from __future__ import annotations
+
+try:
+    import pyarrow as pa
+    import pyarrow.fs as pafs
+    import pyarrow.parquet as pq
+    import ray
+    import ray.data
+except ImportError as error:
+    from emotion_runtime.command_line.extras import missing_message
+
+    text = missing_message("emotion_runtime.ray", str(error.name), "ray")
+    raise ImportError(text, name=error.name) from error
+
+__all__ = ["pa", "pafs", "pq", "ray"]

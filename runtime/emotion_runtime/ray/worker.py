@@ -1,0 +1,161 @@
+"""What runs on the workers of a cluster."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from emotion_runtime.classifier import EmotionClassifier
+from emotion_runtime.errors import ModelFileError
+from emotion_runtime.pictures.preprocessing import NamedBytes
+from emotion_runtime.prediction import FacePrediction, Prediction
+from emotion_runtime.ray.packages import pa, pq
+from emotion_runtime.ray.storage import fetch_pictures, locate
+from emotion_runtime.results.writers import WRITERS
+
+
+class Predictor:
+    """One session, and batches through it: give it to `ray.data.Dataset.map_batches`.
+
+    >>> pictures = ray.data.read_binary_files("faces/", include_paths=True)  # doctest: +SKIP
+    >>> workers = ray.data.ActorPoolStrategy(size=7)  # of 8 CPUs: reading needs one too
+    >>> answers = pictures.map_batches(Predictor, compute=workers)  # doctest: +SKIP
+
+    Args:
+        model: As in `EmotionClassifier`.
+        faces: Find the faces of photographs; a row for each face.
+    """
+
+    def __init__(self, model: str | None = None, *, faces: bool = False) -> None:
+        self.classifier = EmotionClassifier(model)
+        self.kind: type[Prediction] = FacePrediction if faces else Prediction
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Answer a batch with the columns ``bytes`` and ``path``, as those of ``emotion-infer``."""
+        pictures = [
+            NamedBytes(bytes(data), str(path))
+            for data, path in zip(batch["bytes"], batch["path"], strict=True)
+        ]
+        return columns(list(self.predict(pictures)), self.classifier.labels, self.kind)
+
+    def predict(self, pictures: Iterable[str | NamedBytes]) -> Iterator[Prediction]:
+        """Answer a stream of pictures in this thread; Ray places a worker on each CPU."""
+        if self.kind is FacePrediction:
+            return self.classifier.predict_faces_many(pictures, workers=1)
+        return self.classifier.predict_many(pictures, workers=1)
+
+
+def columns(
+    predictions: Sequence[Prediction], labels: Sequence[str], kind: type[Prediction]
+) -> dict[str, Any]:
+    """Lay predictions out as columns: path, label, confidence, the classes, error, further ones."""
+    values: dict[str, list[Any]] = {
+        "path": [_utf8(one.path) for one in predictions],
+        "label": [one.label for one in predictions],
+        "confidence": [one.confidence for one in predictions],
+    }
+    for label in labels:
+        values[label] = [(one.probabilities or {}).get(label) for one in predictions]
+    values["error"] = [_utf8(one.error) for one in predictions]
+    further = [one.columns() for one in predictions]
+    for name in kind.COLUMNS:
+        values[name] = [row[name] for row in further]
+    return {name: np.array(column, dtype=object) for name, column in values.items()}
+
+
+def schema(labels: Sequence[str], kind: type[Prediction]) -> pa.Schema:
+    """Return the types of the columns, the same in every partition."""
+    text, number = pa.string(), pa.float64()
+    fields = [("path", text), ("label", text), ("confidence", number)]
+    fields += [(label, number) for label in labels] + [("error", text)]
+    for name in kind.COLUMNS:
+        fields.append((name, number if name == "detection_confidence" else pa.int64()))
+    return pa.schema(fields)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is the same for all partitions."""
+
+    model: str
+    model_sha256: str
+    faces: bool
+    output: str
+    format_name: str
+
+
+class PartitionWorker:
+    """Reads a partition's pictures, answers them, and writes its file at once."""
+
+    _predictor: Predictor | None = None
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return the numbers of a partition, and the error that ends the run, or an empty one."""
+        try:
+            return {**self._answered(batch), "error": [""]}
+        except ModelFileError as error:  # raised here, it would reach nobody as one sentence
+            return {
+                "part": batch["part"],
+                "pictures": [0],
+                "unreadable": [0],
+                "error": [str(error)],
+            }
+
+    def _answered(self, batch: dict[str, Any]) -> dict[str, Any]:
+        (part,), (pictures,), (text,) = batch["part"], batch["pictures"], batch["job"]
+        job = Job(**json.loads(text))
+        if self._predictor is None:
+            predictor = Predictor(job.model, faces=job.faces)
+            # The path is the same on every machine; what lies there may not be.
+            if predictor.classifier.model_sha256 != job.model_sha256:
+                raise ModelFileError(
+                    f"{job.model}: not the file that the run was begun with, on the machine of "
+                    f"this worker; copy the same model file to every machine."
+                )
+            self._predictor = predictor
+            self._filesystem, self._folder = locate(job.output)
+            self._format = job.format_name
+        predictor = self._predictor
+        predictions = list(predictor.predict(fetch_pictures(map(os.fsdecode, pictures))))
+        self._write(int(part), predictions, predictor.classifier.labels, predictor.kind)
+        unreadable = sum(one.error is not None for one in predictions)
+        return {"part": [part], "pictures": [len(pictures)], "unreadable": [unreadable]}
+
+    def _write(
+        self,
+        part: int,
+        predictions: list[Prediction],
+        labels: tuple[str, ...],
+        kind: type[Prediction],
+    ) -> None:
+        target = f"{self._folder}/{part_name(part, self._format)}"
+        temporary = f"{self._folder}/.{part_name(part, self._format)}"
+        with self._filesystem.open_output_stream(temporary) as stream:
+            if self._format == "parquet":
+                types = schema(labels, kind)
+                values = columns(predictions, labels, kind)
+                arrays = [pa.array(values[field.name].tolist(), field.type) for field in types]
+                pq.write_table(pa.Table.from_arrays(arrays, schema=types), stream)
+            else:
+                text = io.StringIO()
+                with WRITERS[self._format](text, labels, kind) as writer:
+                    for prediction in predictions:
+                        writer.write(prediction)
+                stream.write(text.getvalue().encode("utf-8", "surrogateescape"))
+        self._filesystem.move(temporary, target)
+
+
+def _utf8(text: str | None) -> str | None:
+    """Write what is no UTF-8 as escapes, for Arrow."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
+
+
+def part_name(part: int, format_name: str) -> str:
+    """Return the name of the file of a partition."""
+    return f"part-{part:05}.{format_name}"

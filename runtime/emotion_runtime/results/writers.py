@@ -1,0 +1,174 @@
+"""The output formats. Each writer takes one prediction at a time, so that memory stays constant."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO
+
+from emotion_runtime.command_line.text_width import display_width, left, right
+from emotion_runtime.errors import OutputError
+from emotion_runtime.prediction import NO_FACE, UNCERTAIN, UNREADABLE, Prediction
+from emotion_runtime.results.csv_rows import CsvRows
+from emotion_runtime.results.json_text import NOT_FINITE, to_json
+from emotion_runtime.terminal import escape_controls
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Writer(ABC):
+    """Writes predictions to a text stream; a ``with`` block completes the output at its end.
+
+    Args:
+        stream: Where to.
+        labels: The model's.
+        kind: What will be written; it may have further columns.
+    """
+
+    def __init__(
+        self, stream: TextIO, labels: Sequence[str], kind: type[Prediction] = Prediction
+    ) -> None:
+        self.stream, self.labels, self.kind = stream, tuple(labels), kind
+
+    def __enter__(self) -> Self:
+        self.begin()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.end()
+
+    @abstractmethod
+    def write(self, prediction: Prediction) -> None:
+        """Write one prediction."""
+
+    def begin(self) -> None:  # noqa: B027  most formats begin and end with nothing
+        """Write what comes before the first prediction."""
+
+    def end(self) -> None:  # noqa: B027
+        """Write what comes after the last prediction."""
+
+
+class JsonLinesWriter(Writer):
+    """One JSON object a line."""
+
+    def write(self, prediction: Prediction) -> None:
+        self.stream.write(_json_line(prediction) + "\n")
+
+
+class JsonWriter(Writer):
+    """One JSON array, one object a line."""
+
+    _first = True
+
+    def begin(self) -> None:
+        self.stream.write("[")
+
+    def write(self, prediction: Prediction) -> None:
+        self.stream.write(("\n" if self._first else ",\n") + _json_line(prediction))
+        self._first = False
+
+    def end(self) -> None:
+        self.stream.write("\n]\n")
+
+
+class CsvWriter(Writer):
+    """Columns path, label, confidence, one for each class, error, further ones; see `CsvRows`."""
+
+    def begin(self) -> None:
+        self._rows = CsvRows(self.stream)
+        self._rows.write(["path", "label", "confidence", *self.labels, "error", *self.kind.COLUMNS])
+
+    def write(self, prediction: Prediction) -> None:
+        chances = prediction.probabilities or {}
+        self._rows.write(
+            [
+                prediction.path,
+                prediction.label,
+                _six(prediction.confidence),
+                *(_six(chances.get(label)) for label in self.labels),
+                prediction.error,
+                *map(_six_if_fraction, prediction.columns().values()),
+            ]
+        )
+
+
+class TableWriter(Writer):
+    """Aligned columns for a person; the path comes last, so that it may have any length."""
+
+    def begin(self) -> None:
+        self._names = [escape_controls(label) for label in self.labels]
+        outcomes = (*self._names, UNCERTAIN, UNREADABLE, NO_FACE)
+        self._widest = max(map(display_width, outcomes))
+        self._widths = [max(7, display_width(name)) for name in self._names]
+        self._write_line("label", "confidence", self._names, map(_short, self.kind.COLUMNS), "path")
+
+    def write(self, prediction: Prediction) -> None:
+        confidence, shares = "", [""] * len(self.labels)
+        if prediction.probabilities is not None:
+            confidence = f"{prediction.confidence:.1%}"
+            shares = [f"{prediction.probabilities[label]:.1%}" for label in self.labels]
+        further = map(_plain, prediction.columns().values())
+        last = prediction.error or prediction.path or ""
+        self._write_line(prediction.outcome, confidence, shares, further, last)
+
+    def _write_line(
+        self, label: str, confidence: str, shares: Sequence[str], further: Iterable[str], last: str
+    ) -> None:
+        cells = [left(escape_controls(label), self._widest), f"{confidence:>10}"]
+        cells += map(right, shares, self._widths)
+        cells += [f"{text:>{_WIDE}}" for text in further]
+        # A line break in a name would break the table; the other formats keep it.
+        self.stream.write("  ".join([*cells, escape_controls(last)]) + "\n")
+
+
+WRITERS: dict[str, type[Writer]] = {
+    "table": TableWriter,
+    "csv": CsvWriter,
+    "json": JsonWriter,
+    "jsonl": JsonLinesWriter,
+}
+
+
+def _six(value: float | None) -> str:
+    if value is None:
+        return ""
+    if not math.isfinite(value):
+        raise OutputError(NOT_FINITE)
+    return f"{value:.6f}"
+
+
+_WIDE = 6  # of a further column in a table
+
+
+def _short(name: str) -> str:
+    return {"detection_confidence": "found"}.get(name, name)
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _six_if_fraction(value: object) -> object:
+    return _six(value) if isinstance(value, float) else value
+
+
+def _json_line(prediction: Prediction) -> str:
+    values = prediction.to_dict()
+    if prediction.probabilities is not None and prediction.confidence is not None:
+        values["confidence"] = round(prediction.confidence, 6)
+        values["probabilities"] = {k: round(v, 6) for k, v in prediction.probabilities.items()}
+        for name in prediction.COLUMNS:
+            if isinstance(value := values.get(name), float):
+                values[name] = round(value, 6)
+    return to_json(values)

@@ -1,0 +1,158 @@
+"""Faces over time: a video or a camera in, a prediction for each face of each frame out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from emotion_runtime.atomic import replacing
+from emotion_runtime.classifier import EmotionClassifier
+from emotion_runtime.drawing.boxes import draw_faces
+from emotion_runtime.drawing.fonts import Font
+from emotion_runtime.faces.classification import face_probabilities, of_face
+from emotion_runtime.faces.finder import FaceFinder
+from emotion_runtime.prediction import FacePrediction, counted
+from emotion_runtime.video.frames import Camera, Frame, VideoFile, VideoWriter
+from emotion_runtime.video.tracking import Tracker
+
+_LONGEST_PAUSE = 60.0  # seconds: a longer one is not repeated frame by frame
+
+
+@dataclass(frozen=True)
+class VideoPrediction(FacePrediction):
+    """What the network says of one face in one frame, steadied by the frames before.
+
+    Attributes:
+        time: Seconds since the first frame.
+        frame: Its number, from 0 on.
+        face: Which face of the video it is, from 1 on.
+    """
+
+    COLUMNS = (*FacePrediction.COLUMNS, "time", "frame", "face")
+
+    time: float = 0.0
+    frame: int = 0
+    face: int = 0
+
+    def columns(self) -> dict[str, object]:
+        """Return the box, the detector's confidence, and when."""
+        return super().columns() | self._when()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields in the order of a JSON line."""
+        return super().to_dict() | self._when()
+
+    def _when(self) -> dict[str, Any]:
+        return {"time": self.time, "frame": self.frame, "face": self.face}
+
+
+def predict_frames(
+    classifier: EmotionClassifier,
+    finder: FaceFinder,
+    frames: Iterable[Frame],
+    *,
+    path: str | None = None,
+    largest: bool = False,
+    tracker: Tracker | None = None,
+) -> Iterator[tuple[Frame, list[VideoPrediction]]]:
+    """Find, classify and follow the faces of each frame.
+
+    Args:
+        classifier: The model.
+        finder: What finds faces.
+        frames: In the order of their times.
+        path: What the predictions name as their source.
+        largest: Keep the largest face of each frame alone.
+        tracker: Follows and steadies; None for the default one.
+    """
+    tracker = Tracker() if tracker is None else tracker
+    for frame in frames:
+        faces = finder.find(frame.pixels, classifier.contract.input.size, largest=largest)
+        tracks = tracker.update(frame.time, faces, face_probabilities(classifier, faces))
+        answers = []
+        for face, track in zip(faces, tracks, strict=True):
+            steady = classifier.interpret(track.probabilities.astype(np.float32), path)
+            answers.append(
+                VideoPrediction(
+                    **vars(of_face(steady, face)),
+                    time=round(frame.time, 6),
+                    frame=frame.number,
+                    face=track.number,
+                )
+            )
+        yield frame, answers
+
+
+@contextlib.contextmanager
+def annotated(
+    path: Path | None,
+    source: VideoFile | Camera,
+    labels: tuple[str, ...],
+    font: Font | None = None,
+) -> Iterator[AnnotatedVideo | None]:
+    """Open the video with boxes and labels, which gets its name when the block succeeds."""
+    if path is None:
+        yield None
+        return
+    with replacing(path) as temporary, VideoWriter(temporary, source.rate, path) as writer:
+        yield AnnotatedVideo(writer, labels, font)
+
+
+class AnnotatedVideo:
+    """Draws what was said of each frame into a copy of it.
+
+    The copy has as many frames in each second. Where those of the source come more slowly, they
+    are repeated, so that the copy keeps the times.
+
+    Args:
+        writer: Where frames go.
+        labels: The model's.
+        font: Draws the labels; None for the font that ships.
+    """
+
+    def __init__(
+        self, writer: VideoWriter, labels: tuple[str, ...], font: Font | None = None
+    ) -> None:
+        self._writer, self._labels = writer, labels
+        self._font = Font() if font is None else font
+        self._last: NDArray[np.uint8] | None = None
+        self.repeated = 0  # frames
+        self.left_out = 0.0  # seconds
+
+    def add(self, frame: Frame, answers: list[VideoPrediction]) -> None:
+        """Add a frame.
+
+        Raises:
+            OutputError: The video cannot be written.
+        """
+        if self._last is not None:
+            # Until the frame before ends; a time stamp may be late by most of a frame.
+            rate = self._writer.rate
+            due = int((frame.time - self.left_out) * rate + 0.1) - self._writer.written
+            if due > _LONGEST_PAUSE * rate:
+                self.left_out += due / rate
+                due = 0
+            for _ in range(due):
+                self._writer.write(self._last)
+                self.repeated += 1
+        image = Image.fromarray(frame.pixels)
+        draw_faces(image, answers, self._labels, self._font)
+        self._last = np.asarray(image)
+        self._writer.write(self._last)
+
+    def notes(self) -> list[str]:
+        """Say how the copy differs from the source."""
+        frames = counted(self._writer.written, "frame")
+        text = f"{frames} without sound"
+        if self.repeated:
+            text += f", {self.repeated:,} of them repeated to keep the times"
+        if self.left_out:
+            text += f", pauses of {self.left_out:,.0f} s left out"
+        return [text, *self._writer.notes]

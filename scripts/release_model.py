@@ -1,0 +1,215 @@
+"""Release a trained run: proven ONNX files, their proofs, cards and checksums, its checkpoint.
+
+    python scripts/release_model.py RUN_DIR NAME DATA "the command that trained it"
+
+NAME is released in fp32, NAME-int8 beside it where int8 passes its gates.
+
+The figures of the card are read from the finished file, so that the two cannot differ.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from emotion_export.export import Plan, check_target, export_checkpoint
+from emotion_export.int8.labelled_faces import read_labelled_faces
+from emotion_export.parity.comparison import ParityError
+from emotion_export.parity.faces import read_parity_faces
+from emotion_runtime import EmotionClassifier
+from emotion_runtime.atomic import replacing
+from emotion_runtime.digest import sha256_of
+from emotion_runtime.model.contract import Contract
+from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
+from emotion_train.networks import NETWORKS
+from emotion_train.report.tables import confidence_table, describe_interval, metrics_tables
+
+PACKAGE = Path(__file__).parents[1] / "models" / "emotion_models"
+
+
+def main(run: Path, name: str, data: Path, command: str) -> None:
+    """Write everything that belongs to the release `name`."""
+    checkpoint = PACKAGE / "checkpoints" / f"{name}.pt"
+    checkpoint.parent.mkdir(exist_ok=True)
+    if run.resolve() != checkpoint.resolve():
+        shutil.copyfile(run / BEST, checkpoint)
+    _release(name, "fp32", checkpoint, data, command)
+    try:
+        _release(f"{name}-int8", "int8", checkpoint, data, command)
+    except ParityError as error:
+        print(f"{name}-int8 is not released: {error}")
+    lines = [f"{sha256_of(path)}  {path.name}\n" for path in sorted(PACKAGE.glob("*.onnx"))]
+    with replacing(PACKAGE / "SHA256SUMS") as path:
+        path.write_text("".join(lines), encoding="ascii")
+
+
+def _release(name: str, precision: str, checkpoint: Path, data: Path, command: str) -> None:
+    """Write one file with its proof and its card."""
+    trained = load_checkpoint(checkpoint)
+    model = PACKAGE / f"{name}.onnx"
+    check_target(model, overwrite=True)
+    labelled = None if precision == "fp32" else read_labelled_faces(data, trained)
+    test = None if labelled is None else labelled.test
+    plan = Plan(precision=precision, report=False)
+    faces = read_parity_faces(data, size=trained.size)
+    done = export_checkpoint(trained, model, faces, plan, labelled, test=test, say=print)
+    print(f"{model.name}: largest logit difference {done.max_logit_difference:.1e}")
+    contract = EmotionClassifier(model).contract
+    card = PACKAGE / "cards" / f"{name}.md"
+    with replacing(card) as path:
+        path.write_text(write_card(name, model, contract, command), encoding="utf-8")
+
+
+def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
+    """Write the card of a model from what its file says."""
+    metrics, labels = contract.metrics, contract.labels
+    test, network = metrics["test"], metrics.get("float_network", metrics)
+    held_out = network.get("hold-out") or network["validation"]
+    recipe, parity = contract.training["recipe"], contract.parity
+    if test["balanced_accuracy"] is None:
+        raise SystemExit(f"no card: the test pictures lack {test['missing_classes']}")
+    trained = contract.network
+    versions = {**contract.training.get("tool_versions", {}), **contract.tool_versions}
+    lines = [
+        f"# {name}",
+        "",
+        f"The network: {NETWORKS[contract.network]}. It tells {', '.join(labels[:-1])} and "
+        f"{labels[-1]} apart on gray faces of {contract.input.size}×{contract.input.size} pixels.",
+        "",
+        f"**{test['accuracy']:.2%}** accuracy on the {test['pictures']:,} test pictures of FER2013 "
+        f"(public and private test together; {describe_interval(test)}"
+        f"balanced {test['balanced_accuracy']:.2%}).",
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| file | `{name}.onnx`, {model.stat().st_size / 1e6:.2f} MB, {contract.precision}, "
+        f"sha256 `{sha256_of(model)[:16]}…` |",
+        f"| input | `pixels`, uint8, (batch, 1, {contract.input.size}, {contract.input.size}), "
+        "gray 0–255, batch dynamic |",
+        f"| outputs | `logits` and `probabilities`, float32, (batch, {len(labels)}) |",
+        f"| labels | {', '.join(f'{i} {label}' for i, label in enumerate(labels))} |",
+        f"| parity with PyTorch | {100 * parity['label_agreement']:.4g} % of the labels on "
+        f"{parity['faces']:,} real faces, largest logit difference "
+        f"{parity['max_logit_difference']:.1e} |",
+        f"| calibration | temperature {contract.temperature:.3f}, expected calibration error "
+        f"{test['calibration_error']:.2%} on test |",
+        f"| hold-out accuracy of the network | {held_out['accuracy']:.2%} on "
+        f"{held_out['pictures']:,} pictures ({_chosen(contract)}) |",
+    ]
+    lines += [*_int8(contract), *_agreed(test), "", *metrics_tables(test)]
+    if rows := network.get("confidence"):
+        own = f"The file's own confidence threshold is {contract.min_confidence:.2f}."
+        lines += ["", "## Confidence", "", *confidence_table(rows), "", own]
+    lines += [
+        "",
+        "## How it was made",
+        "",
+        "Data: FER2013 (ICML 2013 challenge; research use), the classes "
+        f"{', '.join(labels)}; {' / '.join(f'{n:,}' for n in contract.training['faces'])} training "
+        "faces before balance. Training pictures that stand in the test set or the hold-out too "
+        f"were {'left out' if recipe['drop_duplicates'] else 'kept'}. "
+        "The test set was read once, for this card.",
+        "",
+        *_lineage(contract.training),
+        "",
+        "Tools: " + ", ".join(f"{key} {value}" for key, value in versions.items()) + ".",
+        "",
+        "```sh",
+        command,
+        f"emotion-export {name}.onnx --checkpoint runs/{trained}"
+        + (f" --precision {contract.precision}" if contract.precision != "fp32" else ""),
+        f"emotion-infer fer2013/test/{{{','.join(labels)}}} -m {name} -f jsonl > answers.jsonl",
+        "```",
+        "",
+        "The same seed gives the same weights on the same machine, code and versions; else sums "
+        "are added in another order, and the accuracy differs by some tenths of a point. The "
+        "checkpoint that this file was exported from is "
+        f"`models/emotion_models/checkpoints/{trained}.pt`.",
+        "",
+        "## Limits",
+        "",
+        "- It reads expressions, not feelings: what a face shows is not what a person feels.",
+        f"- It knows {len(labels)} classes and must choose one: an angry or a neutral face gets "
+        "one of them too, often with confidence. `--min-confidence` sets the confidence "
+        "threshold, below which the label is `uncertain`.",
+        "- It was trained on posed and web faces that fill the picture, of whom nobody knows how "
+        "they are spread over age, skin colour, sex or culture; expect other error rates on other "
+        "people. Do not use it to judge people, or where an error harms someone.",
+        "- FER2013's labels are noisy: ten annotators a picture would reach about 93 % on them.",
+        "- A photograph must be cropped to the face first.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _chosen(contract: Contract) -> str:
+    """Say what was chosen on the hold-out."""
+    if "averaged_from" in contract.training:
+        return "the runs and their mean were chosen on them"
+    return "the epoch was chosen on them"
+
+
+def _lineage(training: dict[str, Any]) -> list[str]:
+    """Say by which recipe, or of which runs, the weights came to be."""
+    parents = training.get("averaged_from")
+    if not parents:
+        kept = f"epoch {training['epoch']} of {training['epochs']} was kept"
+        lines = [f"Recipe: {_recipe(training['recipe'])}; {kept}."]
+        started = training.get("started_from")
+        if isinstance(started, list):
+            digests = ", ".join(f"`{str(parent.get('weights'))[:16]}…`" for parent in started)
+            lines += ["", f"It started from the weights {digests}."]
+        return lines
+    lines = [
+        f"The weights are the mean of {len(parents)} runs; the statistics of batch normalisation "
+        f"were then taken anew{training.get('statistics', ' from the training faces')}. The runs:",
+        "",
+    ]
+    for parent in parents:
+        digest = f", weights `{parent['weights'][:16]}…`" if parent.get("weights") else ""
+        lines.append(
+            f"- epoch {parent['epoch']} of {parent['epochs']}{digest}: {_recipe(parent['recipe'])}"
+        )
+    return lines
+
+
+def _recipe(recipe: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {_said(value)}" for key, value in recipe.items())
+
+
+def _int8(contract: Contract) -> list[str]:
+    """Say what eight bits cost."""
+    if contract.precision != "int8":
+        return []
+    figures, before = contract.parity["int8"], contract.metrics["float_network"]["test"]["accuracy"]
+    in_float = f", {len(figures['in_float'])} layers in float" if figures["in_float"] else ""
+    return [
+        f"| int8 | {figures['method']} ranges{in_float}; {figures['label_agreement']:.2%} of the "
+        f"labels of fp32 on {figures['faces']:,} held-out faces, accuracy loss "
+        f"{figures['accuracy_loss']:+.2%}, largest recall loss {figures['recall_loss']:+.2%} "
+        f"there; fp32 on test {before:.2%}; {figures['times_as_fast_as_fp32']:.2f} times as fast "
+        "as fp32 where it was made (batch 1, one thread) |"
+    ]
+
+
+def _agreed(test: dict[str, Any]) -> list[str]:
+    agreed = test.get("annotators_agree")
+    if not agreed:
+        return []
+    return [
+        f"| where annotators agree | {agreed['accuracy']:.2%} on the {agreed['pictures']:,} test "
+        "pictures where a strict majority of ten FER+ votes names one of the classes, against that "
+        f"vote (FER2013's own labels: {agreed['original_labels']:.2%}) |"
+    ]
+
+
+def _said(value: Any) -> str:
+    return "/".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 5:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4])

@@ -1,0 +1,99 @@
+"""What is odd about the splits of a run: refused where nothing can be learned, else said."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+from emotion_train.data.dataset import Dataset
+from emotion_train.data.faces import Faces
+from emotion_train.errors import DataError
+
+_EXAMPLES = 3
+
+
+def require_every_class(train: Faces, classes: tuple[str, ...], reason: str) -> None:
+    """Refuse training data that lack a class.
+
+    Raises:
+        DataError: A class has no picture; `reason` says what took them.
+    """
+    empty = [classes[label] for label in np.flatnonzero(train.counts(len(classes)) == 0)]
+    if empty:
+        raise DataError(f"no training picture of {', '.join(empty)} is left after {reason}.")
+
+
+def list_warnings(dataset: Dataset, holdout: float = 0.0) -> list[str]:
+    """Describe what would make a result of these splits mean less than it seems.
+
+    Args:
+        dataset: The splits.
+        holdout: The fraction that was to be held out.
+
+    Returns:
+        Sentences without a full stop.
+
+    Raises:
+        DataError: All training pictures are one and the same.
+    """
+    classes, train = dataset.classes, dataset.train
+    warnings = []
+    prints = train.fingerprints()
+    if len(set(prints)) == 1:
+        raise DataError(f"all {len(train):,} training pictures are the same: nothing to learn.")
+    for label, name in enumerate(classes):
+        members = np.flatnonzero(train.labels == label)
+        if len(members) > 1 and len({prints[i] for i in members}) == 1:
+            warnings.append(f"all {len(members):,} training pictures of {name} are the same")
+    if contradictory := _contradictory(dataset):
+        shown = "; ".join(" and ".join(names[:2]) for names in contradictory[:_EXAMPLES])
+        warnings.append(
+            f"{len(contradictory):,} pictures stand under more than one class, such as {shown}"
+        )
+    learned = set(prints)
+    for split, faces in _held_out(dataset).items():
+        if known := sum(one in learned for one in faces.fingerprints()):
+            warnings.append(
+                f"{known:,} of {len(faces):,} {split} pictures are in train too: figures on them "
+                f"are too good (--drop-duplicates leaves them out of train)"
+            )
+    if holdout and not len(dataset.holdout):
+        warnings.append(
+            f"--holdout {holdout:g} is less than one picture of any class: nothing is held out, "
+            f"and epochs are chosen on the validation pictures"
+        )
+    elif holdout and (lacking := _lacking(dataset.holdout, classes)):
+        warnings.append(f"the hold-out has no picture of {', '.join(lacking)}")
+    if dataset.test is not None and (lacking := _lacking(dataset.test, classes)):
+        warnings.append(
+            f"no pictures of {', '.join(lacking)} in test: its accuracy does not cover "
+            f"{'it' if len(lacking) == 1 else 'them'}"
+        )
+    if unreadable := dataset.unreadable.get("test", 0):
+        warnings.append(f"{unreadable:,} test pictures could not be read: they are not measured")
+    if faceless := dataset.faceless.get("test", 0):
+        warnings.append(f"no face was found in {faceless:,} test pictures: they are not measured")
+    if dataset.validation_per_class == 0 and (lacking := _lacking(dataset.validation, classes)):
+        warnings.append(f"the validation set has no picture of {', '.join(lacking)}")
+    return warnings
+
+
+def _held_out(dataset: Dataset) -> dict[str, Faces]:
+    splits = {"validation": dataset.validation, "hold-out": dataset.holdout}
+    return splits if dataset.test is None else {**splits, "test": dataset.test}
+
+
+def _lacking(faces: Faces, classes: tuple[str, ...]) -> list[str]:
+    return [classes[label] for label in np.flatnonzero(faces.counts(len(classes)) == 0)]
+
+
+def _contradictory(dataset: Dataset) -> list[list[str]]:
+    """Find identical pictures of train and the held-out splits under two labels; their names."""
+    groups: dict[bytes, dict[int, str]] = defaultdict(dict)
+    for faces in (dataset.train, dataset.validation, dataset.holdout):
+        for fingerprint, label, name in zip(
+            faces.fingerprints(), faces.labels, faces.names, strict=True
+        ):
+            groups[fingerprint].setdefault(int(label), name)
+    return [list(group.values()) for group in groups.values() if len(group) > 1]

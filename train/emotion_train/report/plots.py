@@ -1,0 +1,216 @@
+"""The report's pictures. matplotlib draws on a bare `Figure`: no window, no global state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from emotion_runtime.atomic import replacing
+from emotion_train.data.balance import BalanceTable
+from emotion_train.data.faces import Faces
+from emotion_train.evaluation import Metrics
+from emotion_train.report.confidence import Coverage
+
+# Blue and orange stay apart for colour-blind eyes and in print.
+BLUE, ORANGE, GREEN, RED = "#3b6ea8", "#e08a2e", "#3d8b54", "#c0392b"
+_DPI = 120
+_SPLITS = {"validation": "validation", "holdout": "hold-out"}
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI, format="png")
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.3)
+
+
+def plot_loss(history: Sequence[dict[str, float]], best_epoch: int, path: Path) -> None:
+    """Draw training and held-out loss per epoch."""
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    epochs = [row["epoch"] for row in history]
+    marker = "o" if len(epochs) < 3 else None  # one epoch has no line to draw
+    axes.plot(epochs, [r["train_loss"] for r in history], color=BLUE, marker=marker, label="train")
+    for name, colour in (("validation", ORANGE), ("holdout", GREEN)):
+        if f"{name}_loss" in history[0]:
+            values = [row[f"{name}_loss"] for row in history]
+            axes.plot(epochs, values, color=colour, marker=marker, label=_SPLITS[name])
+    axes.axvline(best_epoch, color="gray", linestyle=":", label=f"chosen epoch ({best_epoch})")
+    axes.set(xlabel="epoch", ylabel="loss (nats)", title="Loss per epoch")
+    axes.text(
+        0.01, 0.01, "train: augmented faces, with label smoothing", transform=axes.transAxes,
+        fontsize=8, color="gray",
+    )  # fmt: skip
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False)
+    _plain(axes)
+    _save(figure, path)
+
+
+def plot_accuracy(history: Sequence[dict[str, float]], best_epoch: int, path: Path) -> None:
+    """Draw held-out accuracy per epoch."""
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    epochs = [row["epoch"] for row in history]
+    marker = "o" if len(epochs) < 3 else None
+    for name, colour in (("validation", ORANGE), ("holdout", GREEN)):
+        if f"{name}_accuracy" in history[0]:
+            values = [100 * row[f"{name}_accuracy"] for row in history]
+            axes.plot(epochs, values, color=colour, marker=marker, label=_SPLITS[name])
+    axes.axvline(best_epoch, color="gray", linestyle=":", label=f"chosen epoch ({best_epoch})")
+    axes.set(xlabel="epoch", ylabel="accuracy (%)", title="Validation accuracy per epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, loc="lower right")
+    _plain(axes)
+    _save(figure, path)
+
+
+def plot_metrics(metrics: Metrics, classes: Sequence[str], split: str, path: Path) -> None:
+    """Draw the table of metrics beside the confusion matrix."""
+    count = len(classes)
+    figure = Figure(figsize=(9 + 0.8 * count, 2.6 + 0.75 * count), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
+    left.axis("off")
+    figure.suptitle(
+        f"{split}: accuracy {metrics.accuracy:.2%} on {metrics.support.sum():,} pictures, "
+        f"expected calibration error {metrics.calibration_error:.2%}"
+    )
+    figures = metrics.to_dict(classes)
+    columns = [
+        [row[name] for row in figures["classes"].values()] for name in ("precision", "recall", "f1")
+    ]
+    # A mean over fewer classes than it claims is left out.
+    columns = [[*column, None if None in column else sum(column) / count] for column in columns]
+    rows = [
+        [name, *("–" if value is None else f"{value:.1%}" for value in values), f"{support:,}"]
+        for name, *values, support in zip(
+            (*classes, "mean"), *columns, [*metrics.support, metrics.support.sum()], strict=True
+        )
+    ]
+    table = left.table(
+        cellText=rows,
+        colLabels=["class", "precision", "recall", "F1", "pictures"],
+        loc="center",
+        cellLoc="center",
+        edges="horizontal",
+    )
+    table.auto_set_font_size(False)
+    table.set_fontsize(10)
+    table.scale(1, 1.7)
+    _draw_confusion(right, metrics.confusion, classes)
+    _save(figure, path)
+
+
+def _draw_confusion(axes: Axes, confusion: NDArray[np.int64], classes: Sequence[str]) -> None:
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ticks: dict[str, Any] = {"ticks": range(len(classes)), "labels": classes}
+    axes.set_xticks(**ticks, rotation=30, ha="right")
+    axes.set_yticks(**ticks)
+    axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
+    for row, column in np.ndindex(*confusion.shape):
+        share = shares[row, column]
+        axes.text(
+            column, row, f"{confusion[row, column]:,}\n{share:.1%}", ha="center", va="center",
+            color="white" if share > 0.5 else "black", fontsize=9,
+        )  # fmt: skip
+
+
+def plot_predictions(
+    faces: Faces,
+    probabilities: NDArray[np.float64],
+    classes: Sequence[str],
+    path: Path,
+    *,
+    columns: int = 8,
+    seed: int = 0,
+) -> None:
+    """Draw sample faces of every class with true and predicted label; mistakes are red.
+
+    Args:
+        faces: What was predicted, n faces.
+        probabilities: float64, shape (n, classes).
+        classes: Class names in label order.
+        path: The PNG to write.
+        columns: Faces of each class.
+        seed: Draws the faces.
+    """
+    rows = len(classes)
+    figure = Figure(figsize=(1.45 * columns, 1.95 * rows + 0.5), layout="constrained")
+    figure.suptitle("Sample predictions (drawn by chance; mistakes in red)")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    rng = np.random.default_rng(seed)
+    for label, row in enumerate(grid):
+        members = np.flatnonzero(faces.labels == label)
+        drawn = rng.permutation(members)[:columns]
+        for place, axes in enumerate(row):
+            axes.axis("off")
+            if place >= len(drawn):
+                continue
+            chance = probabilities[drawn[place]]
+            guess = int(chance.argmax())
+            axes.imshow(faces.pixels[drawn[place]], cmap="gray", vmin=0, vmax=255)
+            axes.set_title(
+                f"true: {classes[label]}\npred: {classes[guess]} {chance[guess]:.0%}",
+                fontsize=8,
+                color="black" if guess == label else RED,
+            )
+    _save(figure, path)
+
+
+def plot_classes(table: BalanceTable, classes: Sequence[str], path: Path) -> None:
+    """Draw the training faces of each class before and after balance."""
+    figure = Figure(figsize=(4.4 + 0.9 * len(classes), 4.4), layout="constrained")
+    before, after = figure.subplots(1, 2, sharey=True)
+    for axes, copies, title in ((before, False, "before"), (after, True, "after balance")):
+        axes.bar(classes, table.original, color=BLUE, label="original")
+        if copies:
+            axes.bar(
+                classes, table.augmented, bottom=table.original, color=ORANGE,
+                label="augmented copies",
+            )  # fmt: skip
+        heights = table.total if copies else table.original
+        for place, height in enumerate(heights):
+            axes.text(place, height, f"{height:,}", ha="center", va="bottom", fontsize=9)
+        axes.set_title(title)
+        axes.set_ylim(0, 1.12 * table.total.max())  # room for the numbers
+        axes.tick_params(axis="x", rotation=30 if len(classes) > 3 else 0)
+        _plain(axes)
+    before.set_ylabel("training faces")
+    figure.suptitle("Classes in the training set")
+    figure.legend(
+        *after.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
+    )
+    _save(figure, path)
+
+
+def plot_coverage(coverage: Sequence[Coverage], path: Path) -> None:
+    """Draw coverage and accuracy against the confidence threshold."""
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    thresholds = [one.min_confidence for one in coverage]
+    lines = [
+        ("coverage of known faces", [one.coverage for one in coverage], BLUE, "-"),
+        ("accuracy of the covered", [one.accuracy for one in coverage], GREEN, "-"),
+    ]
+    for place, name in enumerate(coverage[0].others):
+        shade = str(0.35 + 0.12 * place)
+        lines.append((f"coverage of {name}", [one.others[name] for one in coverage], shade, "--"))
+    for name, values, colour, style in lines:
+        percent = [100 * value for value in values]
+        axes.plot(thresholds, percent, style, color=colour, marker=".", label=name)
+    axes.set(xlabel="confidence threshold", ylabel="%", title="Coverage and accuracy")
+    axes.set_ylim(0, 102)
+    axes.legend(frameon=False, fontsize=8)
+    _plain(axes)
+    _save(figure, path)
