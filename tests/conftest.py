@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,11 +16,32 @@ import synthetic
 ROOT = Path(__file__).parent.parent
 
 
+# Fixtures that cost seconds: a test that takes one is slow.
+SLOW_FIXTURES = {"run_dir", "fer2013", "two_workers", "browser", "firefox", "npm_archive"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m is applied
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each file to one worker of pytest-xdist, unless its tests are marked otherwise."""
+    """Mark the slow tests, and keep each file's tests on one worker of pytest-xdist.
+
+    A file's expensive fixtures are then made once. Files with many slow tests come first: a long
+    one that begins last is waited for.
+    """
+    slow: Counter[str] = Counter()
     for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
+        slow[group_of(item)] += item.get_closest_marker("slow") is not None
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: -slow[group_of(item)])
+
+
+def group_of(item: pytest.Item) -> str:
+    marker = item.get_closest_marker("xdist_group")
+    assert marker is not None
+    return str(marker.args[0])
 
 
 @pytest.fixture(scope="session")

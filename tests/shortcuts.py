@@ -20,9 +20,7 @@ from filelock import FileLock
 from PIL import Image
 
 
-def make_once(
-    factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]
-) -> Path:
+def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """Return a folder that `make` filled: once a run of pytest, whatever the number of workers.
 
     Args:

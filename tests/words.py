@@ -19,7 +19,17 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 LEFT = Path(__file__).with_name("words_left.json")
-FOLDERS = ("models", "runtime", "train", "export", "scripts", "benchmarks", "docs", "samples", "tests")
+FOLDERS = (
+    "models",
+    "runtime",
+    "train",
+    "export",
+    "scripts",
+    "benchmarks",
+    "docs",
+    "samples",
+    "tests",
+)
 SUFFIXES = {".py", ".md", ".html", ".js", ".mjs", ".css", ".jinja", ".j2", ".toml"}
 
 # The word, its other forms, and what to write instead. Parts of identifiers count as words.
@@ -116,8 +126,11 @@ def main(arguments: list[str]) -> None:
         counts = {name: count(places) for name, places in found.items()}
         if left is not None:
             counts = {
-                name: {word: min(number, left.get(name, {}).get(word, 0))
-                       for word, number in words.items() if left.get(name, {}).get(word, 0)}
+                name: {
+                    word: min(number, left.get(name, {}).get(word, 0))
+                    for word, number in words.items()
+                    if left.get(name, {}).get(word, 0)
+                }
                 for name, words in counts.items()
             }
         text = json.dumps({name: words for name, words in counts.items() if words}, indent=1)

@@ -17,7 +17,6 @@ from click.testing import Result
 from emotion_train.checkpoints.checkpoint import load_checkpoint
 from synthetic import write_data
 
-
 EPOCHS = 4
 
 
