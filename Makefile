@@ -44,9 +44,9 @@ old: $(OLD)/.done ## The same with the oldest onnxruntime that this Python can i
 	$(OLD)/bin/python -m unittest discover --start-directory tests/light --pattern 'check_*.py'
 
 # A worker for each CPU, with one arithmetic thread: more threads than CPUs wait for each other.
-# A file's tests stay together (tests/conftest.py), the longest come first.
+# The tests of a file stay together, and share what they make; slow files come first.
 PYTEST := OMP_NUM_THREADS=1 $(FULL)/bin/pytest --numprocesses auto --maxprocesses 8 \
-	--dist loadgroup --no-loadscope-reorder
+	--dist loadfile --no-loadscope-reorder
 
 pytest: $(FULL)/.done ## All tests.
 	$(PYTEST)
@@ -90,10 +90,9 @@ page: $(LIGHT)/.done ## A web page that runs the released model: writes page/ (n
 clean: ## Remove the virtual environments and caches.
 	rm -rf $(FULL) $(LIGHT) $(OLD) $(BENCH) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-# Not editable: what is tested is what a user gets.
+# Not editable: what is tested is what a user gets. pip installs a folder anew each time.
 define install-into
-$(1)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
-	$(1)/bin/python -m pip install --quiet --disable-pip-version-check '.$(2)'
+$(1)/bin/python -m pip install --quiet --disable-pip-version-check '.$(2)'
 endef
 
 $(LIGHT)/.done: pyproject.toml README.md $(SOURCES)

@@ -22,26 +22,17 @@ SLOW_FIXTURES = {"run_dir", "fer2013", "two_workers", "browser", "firefox", "npm
 
 @pytest.hookimpl(tryfirst=True)  # before -m is applied
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the slow tests, and keep each file's tests on one worker of pytest-xdist.
+    """Mark the slow tests; put files with many of them first, where pytest-xdist shares files out.
 
-    A file's expensive fixtures are then made once. Files with many slow tests come first: a long
-    one that begins last is waited for.
+    A long file that begins last would be waited for.
     """
-    slow: Counter[str] = Counter()
+    slow: Counter[Path] = Counter()
     for item in items:
         if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
-        slow[group_of(item)] += item.get_closest_marker("slow") is not None
+        slow[item.path] += item.get_closest_marker("slow") is not None
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: -slow[group_of(item)])
-
-
-def group_of(item: pytest.Item) -> str:
-    marker = item.get_closest_marker("xdist_group")
-    assert marker is not None
-    return str(marker.args[0])
+        items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")

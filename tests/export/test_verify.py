@@ -124,6 +124,7 @@ def test_a_file_of_earlier_versions_needs_a_checkpoint(
     assert "does not answer as PyTorch does" in failed.stderr
 
 
+@pytest.mark.slow
 def test_a_released_model_is_verified_by_name(verify: Verify) -> None:
     result = verify("edge", "-c", emotion_models.checkpoint_path("edge"))
     assert result.exit_code == 0, result.output

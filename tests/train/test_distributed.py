@@ -126,11 +126,16 @@ def test_two_processes_reach_the_weights_of_one(
         assert torch.allclose(value, weights[name], atol=1e-5), name
 
 
-def test_cuda_asked_for_and_not_there_is_said(tmp_path: Path, data_folder: Path) -> None:
+def test_cuda_asked_for_and_not_there_is_said(
+    tmp_path: Path,
+    data_folder: Path,
+    train: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
-    command = [sys.executable, "-m", "emotion_train", str(data_folder), "--device", "cuda"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 1
-    assert "no CUDA device" in done.stderr
-    assert "Traceback" not in done.stderr
+    monkeypatch.chdir(tmp_path)
+    result = train(data_folder, "--device", "cuda")
+    assert result.exit_code == 1
+    assert "no CUDA device" in result.stderr
+    assert "Traceback" not in result.output
