@@ -209,7 +209,7 @@ class EmotionClassifier:
         Args:
             picture: As in `predict`.
             largest: Keep the largest face alone.
-            finder: What finds them, where the default `faces.FaceFinder()` shall not.
+            finder: What finds them, where the default `FaceFinder()` shall not.
             keep_crops: Keep what the network saw of each face, as `FacePrediction.crop`.
 
         Returns:
@@ -249,7 +249,7 @@ class EmotionClassifier:
         Args:
             pictures: As in `predict_many`.
             largest: Keep the largest face of each photograph alone.
-            finder: What finds them, where the default `faces.FaceFinder()` shall not.
+            finder: What finds them, where the default `FaceFinder()` shall not.
             batch_size: Most photographs whose faces go through the network together, at least 1.
             workers: Threads, each with photographs of its own, at least 1; None for the CPUs that
                 this process may use.

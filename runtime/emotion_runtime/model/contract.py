@@ -59,7 +59,7 @@ class Golden:
         pixels: uint8, shape (k, 1, size, size).
         logits: float32, shape (k, classes).
         tolerance: Largest absolute difference of a logit that passes.
-        probe: What `probe.draw_probe` becomes as input, uint8 (size, size); None in files of
+        probe: What `self_test.draw_probe` becomes as input, uint8 (size, size); None in files of
             before there was one.
     """
 
