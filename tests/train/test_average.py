@@ -55,6 +55,7 @@ def write_run(folder: Path, data: Path, seed: int, parent: str | None, **recipe:
     return folder
 
 
+@pytest.mark.slow
 def test_an_average_is_a_run_with_its_lineage(average: Average, data: Path, tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, data, n, "ab" * 32) for n, name in enumerate("abc")]
     result = average(*runs, "-o", tmp_path / "mean")

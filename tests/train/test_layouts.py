@@ -64,6 +64,7 @@ def test_a_validation_folder_is_the_validation_set(tmp_path: Path, name: str) ->
         load_dataset(data, validation_per_class=0)
 
 
+@pytest.mark.slow
 def test_a_validation_folder_from_elsewhere(tmp_path: Path, train: Train) -> None:
     data = write_data(tmp_path / "d", (9, 9), 1, TWO)
     other = write_flat(tmp_path / "elsewhere", (3, 3))
@@ -194,6 +195,7 @@ def test_ambiguous_folders_are_refused(tmp_path: Path, paths: list[str], message
         load_dataset(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_table_accounts_for_every_file(tmp_path: Path, train: Train) -> None:
     data = write_data(tmp_path / "d", (12, 12, 12), 3, ("a b", "猫", "x,y"))
     (data / "train" / "猫" / "notes.txt").touch()
@@ -334,6 +336,7 @@ def test_the_challenge_csv_of_seven_gives_three_classes(tmp_path: Path) -> None:
     assert read_source(write_csv(tmp_path / "f.csv", every)).classes == CLASSES
 
 
+@pytest.mark.slow
 def test_a_flat_folder_trains_with_the_defaults(train: Train, tmp_path: Path) -> None:
     data = write_flat(tmp_path / "d", (12, 10))
     options = ("--epochs", "1", "--network", "edge", "--augmentation", "none")
@@ -348,6 +351,7 @@ def test_a_flat_folder_trains_with_the_defaults(train: Train, tmp_path: Path) ->
     assert again.exit_code == 0, again.output
 
 
+@pytest.mark.slow
 def test_photographs_give_the_crops_of_infer(tmp_path: Path, train: Train) -> None:
     """A training on photographs sees the very pixels that ``emotion-infer --faces`` sees."""
     from PIL import Image
