@@ -91,7 +91,7 @@ def test_the_loss_is_weighted_by_class(data_folder: Path) -> None:
     assert losses[1] / losses[0] == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_run_without_copies_says_so_and_records_it(train: Train, tmp_path: Path) -> None:
+def test_a_run_without_copies_reports_and_records_it(train: Train, tmp_path: Path) -> None:
     data = write_data(tmp_path / "d", (12, 6, 6), 2)
     run = tmp_path / "run"
     options = ("--class-weights", "sad=2,happy=1")

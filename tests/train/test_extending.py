@@ -161,7 +161,7 @@ def test_without_tensorboard_its_option_is_refused_before_the_data_are_read(
     assert "[tensorboard]" in result.stderr
 
 
-def test_a_resumed_run_without_tensorboard_says_that_its_curves_end(
+def test_a_resumed_run_without_tensorboard_warns_that_its_curves_end(
     run: Path, data: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from emotion_runtime.command_line import extras

@@ -15,6 +15,7 @@ from PIL import Image
 from emotion_train.data.dataset import load_dataset
 from emotion_train.errors import RunError
 from emotion_train.recipe import Recipe
+from emotion_train.report.rate_curve import write_rate_curve
 from emotion_train.training import rate_finder
 from emotion_train.training.distributed import Place
 from emotion_train.training.rate_finder import RangeTest, find_learning_rate
@@ -52,8 +53,6 @@ def test_it_suggests_a_rate_and_shows_the_next_command(
         f"next: emotion-train {data_folder} --class sad --class happy --network edge --epochs 9 "
         f"--batch-size 8 --augmentation none --no-balance --learning-rate {suggestion:g}"
     )
-    with Image.open(out / "learning_rate.png") as picture:
-        assert min(picture.size) > 300
     again = train(data_folder, "-o", out, *options)
     assert again.exit_code == 1
     assert "holds a learning-rate search already" in again.stderr
@@ -67,6 +66,15 @@ def test_it_is_deterministic_and_finds_a_rate_that_learns(data_folder: Path) -> 
     assert 1e-4 < first.suggestion < first.lowest < 1
     assert first.rates[0] < first.steepest <= first.lowest
     assert first.smoothed.min() < 0.7 * first.smoothed[0]
+
+
+def test_the_curve_is_drawn(tmp_path: Path) -> None:
+    rates = np.geomspace(1e-5, 1, 50)
+    losses = np.abs(np.log10(rates) + 2)
+    write_rate_curve(tmp_path, rates, losses, losses, {"suggested": 3e-3, "lowest loss": 1e-2})
+    with Image.open(tmp_path / "learning_rate.png") as picture:
+        assert min(picture.size) > 300
+        assert len(picture.convert("RGB").getcolors(100_000) or ()) > 20
 
 
 def test_the_suggestion_is_a_third_of_the_rate_of_the_lowest_loss() -> None:

@@ -1,4 +1,4 @@
-"""What is wrong beside the data is refused before these are read; the messages tell what to do."""
+"""Errors beside the data are raised before these are read, and the messages tell what to do."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def write_font(path: Path, character: str) -> Path:
 
 @pytest.fixture
 def _only_own_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is installed here, matplotlib knows its own font alone."""
+    """Hide every font that is installed here but matplotlib's own."""
     manager = font_manager.fontManager
     own = [one for one in manager.ttflist if one.name == "DejaVu Sans"]
     monkeypatch.setattr(manager, "ttflist", own)

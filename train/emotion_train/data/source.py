@@ -211,7 +211,7 @@ def check_class_names(data: Path, classes: Sequence[str]) -> None:
 
     Raises:
         DataError: A name is not possible. Where it is that of a folder that ``emotion-infer
-            --sort-into`` makes for pictures without a label, the message says what to do.
+            --sort-into`` makes for pictures without a label, the message has advice.
     """
     try:
         check_labels(classes)

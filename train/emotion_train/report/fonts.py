@@ -18,7 +18,7 @@ _NAMED = 10  # characters that a warning names
 
 @dataclass(frozen=True)
 class Fonts:
-    """What draws the texts of a picture.
+    """Fonts that draw the texts of a picture.
 
     Attributes:
         families: Font families, the first that has a character draws it.

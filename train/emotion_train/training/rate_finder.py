@@ -30,7 +30,7 @@ DIVISOR = 3.0  # from the rate of the lowest loss to the suggestion
 
 @dataclass(frozen=True, eq=False)
 class RangeTest:
-    """What a range test measured.
+    """Result of a range test.
 
     Attributes:
         rates: float64, shape (steps,): the learning rate of each step, rising.
@@ -123,7 +123,7 @@ def _fell(found: RangeTest, window: int) -> bool:
 
 
 def _batches(trainer: Trainer) -> Iterator[tuple[torch.Tensor, torch.Tensor, int]]:
-    """Give the batches of one epoch after another."""
+    """Return the batches of one epoch after another."""
     epoch = 0
     while True:
         trainer.batches.set_epoch(epoch)
