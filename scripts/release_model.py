@@ -133,7 +133,8 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         "## How it was made",
         "",
         "Data: FER2013 (ICML 2013 challenge; research use), the classes "
-        f"{', '.join(labels)}; {' / '.join(f'{n:,}' for n in contract.training['faces'])} training "
+        f"{', '.join(_classes(contract))}; "
+        f"{' / '.join(f'{n:,}' for n in contract.training['faces'])} training "
         "faces before balance. Training pictures that stand in the test set or the hold-out too "
         f"were {'left out' if recipe['drop_duplicates'] else 'kept'}. "
         "The test set was read once, for this card.",
@@ -169,6 +170,13 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
     return "\n".join(lines)
 
 
+def _classes(contract: Contract) -> list[str]:
+    """Return the classes of the training, in the order of its counts of faces."""
+    named = contract.training["recipe"]["classes"]
+    known = {*contract.labels, *contract.other_classes}
+    return named if set(named) == known else [*contract.labels, *contract.other_classes]
+
+
 def _limit(contract: Contract) -> str:
     """Return what the file does with faces that show none of its labels."""
     if contract.other_threshold is None:
@@ -200,8 +208,8 @@ def _other(contract: Contract) -> list[str]:
         "",
         "## Other",
         "",
-        f"The network knows {', '.join(contract.other_classes)} too. `other` adds their "
-        f"probabilities up; where it reaches {contract.other_threshold:.2f}, the label is "
+        f"The network also knows {', '.join(contract.other_classes)}. `other` is the sum of the "
+        f"probabilities of these; where it reaches {contract.other_threshold:.2f}, the label is "
         f"`other`. The threshold was chosen on held-out training faces. On the test set:",
         "",
         "| | " + " | ".join(f"by the {test[f'other{by}']['truth']}" for by in columns) + " |",

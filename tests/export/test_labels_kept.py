@@ -94,11 +94,15 @@ def test_the_threshold_keeps_the_coverage_that_it_states(kept: tuple[Path, Resul
     assert "40 of other classes: " in result.stderr
     every = EmotionClassifier(path).contract.metrics["held-out"]["every_class"]
     assert every["pictures"] == 80
-    # By hand: no lower hundredth names as many.
-    known = np.array([0.1, 0.2, 0.3, 0.4])
-    assert choose_other_threshold(known, 0.75) == 0.31
-    assert choose_other_threshold(known, 1.0) == 0.41
-    assert choose_other_threshold(np.array([0.995]), 0.95) == 1.0
+
+
+def test_the_threshold_is_the_lowest_of_its_coverage() -> None:
+    known, dense = np.array([0.1, 0.2, 0.3, 0.4]), np.linspace(0, 1, 1000)
+    assert choose_other_threshold(known, dense, 0.75) == 0.31
+    assert choose_other_threshold(known, dense, 1.0) == 0.41
+    assert choose_other_threshold(np.array([0.995]), dense, 0.95) == 1.0
+    # From 0.41 to 0.80 nothing changes: the middle.
+    assert choose_other_threshold(known, np.array([0.8, 0.9]), 1.0) == 0.6
 
 
 def test_figures_out_of_fold_are_of_other_faces() -> None:
