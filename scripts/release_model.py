@@ -30,6 +30,12 @@ from emotion_runtime.model.contract import Contract
 from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
 from emotion_train.data.votes import Votes
 from emotion_train.networks import NETWORKS
+from emotion_train.recipe import (
+    DROP_DUPLICATES,
+    DROP_HELD_OUT,
+    KEEP_DUPLICATES,
+    duplicates_of,
+)
 from emotion_train.report.tables import confidence_table, describe_interval, metrics_tables
 
 PACKAGE = Path(__file__).parents[1] / "models" / "emotion_models"
@@ -91,7 +97,7 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
     metrics, labels = contract.metrics, contract.labels
     test, network = metrics["test"], metrics.get("float_network", metrics)
     held_out = network.get("hold-out") or network.get("validation") or metrics["held-out"]
-    recipe, parity = contract.training["recipe"], contract.parity
+    parity = contract.parity
     if test["balanced_accuracy"] is None:
         raise SystemExit(f"no card: the test pictures lack {test['missing_classes']}")
     trained = contract.network
@@ -122,7 +128,7 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         f"| calibration | temperature {contract.temperature:.3f}, expected calibration error "
         f"{test['calibration_error']:.2%} on test |",
         f"| hold-out accuracy of the network | {held_out['accuracy']:.2%} on "
-        f"{held_out['pictures']:,} pictures ({_chosen(contract)}) |",
+        f"{held_out['pictures']:,} pictures ({describe_interval(held_out)}{_chosen(contract)}) |",
     ]
     lines += [*_int8(contract), *_agreed(test), "", *metrics_tables(test), *_other(contract)]
     if rows := network.get("confidence"):
@@ -135,8 +141,7 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         "Data: FER2013 (ICML 2013 challenge; research use), the classes "
         f"{', '.join(_classes(contract))}; "
         f"{' / '.join(f'{n:,}' for n in contract.training['faces'])} training "
-        "faces before balance. Training pictures that stand in the test set or the hold-out too "
-        f"were {'left out' if recipe['drop_duplicates'] else 'kept'}. "
+        f"faces before balance. {_describe_duplicates(contract.training['recipe'])} "
         "The test set was read once, for this card.",
         "",
         *_lineage(contract.training),
@@ -175,6 +180,18 @@ def _classes(contract: Contract) -> list[str]:
     named = contract.training["recipe"]["classes"]
     known = {*contract.labels, *contract.other_classes}
     return named if set(named) == known else [*contract.labels, *contract.other_classes]
+
+
+def _describe_duplicates(recipe: dict[str, Any]) -> str:
+    """Return what was done with training pictures that are equal to others in every pixel."""
+    return {
+        KEEP_DUPLICATES: "Training pictures that stand in the test set or the hold-out too were "
+        "kept.",
+        DROP_HELD_OUT: "Training pictures that stand in the test set or the hold-out too were "
+        "left out.",
+        DROP_DUPLICATES: "Training pictures that stand in the test set or the hold-out too were "
+        "left out, and other copies counted once.",
+    }[duplicates_of(recipe)]
 
 
 def _limit(contract: Contract) -> str:
@@ -306,7 +323,7 @@ def _agreed(test: dict[str, Any]) -> list[str]:
     return [
         f"| where annotators agree | {agreed['accuracy']:.2%} on the {agreed['pictures']:,} test "
         "pictures where a strict majority of ten FER+ votes names one of the classes, against that "
-        f"vote (FER2013's own labels: {agreed['original_labels']:.2%}) |"
+        f"vote ({describe_interval(agreed)}FER2013's own labels: {agreed['original_labels']:.2%}) |"
     ]
 
 

@@ -13,7 +13,7 @@ from emotion_runtime.digest import sha256_of
 from emotion_runtime.errors import shown
 from emotion_train.data.held_out_draw import BY_NAME
 from emotion_train.errors import RunError
-from emotion_train.recipe import Recipe
+from emotion_train.recipe import FORMER_FIELDS, Recipe
 from emotion_train.training.augmentation import AUGMENTATIONS
 
 RUN = "run.json"
@@ -87,6 +87,7 @@ class RunRecord:
         precision: The arithmetic that ``auto`` became, such as ``fp32``.
         tool_versions: Of the packages that decide what a run learns.
         held_out_draw: How held-out pictures are drawn.
+        warnings: What the run warned of before its first epoch, for the report.
     """
 
     data: str
@@ -97,6 +98,7 @@ class RunRecord:
     precision: str | None = None
     tool_versions: dict[str, str] | None = None
     held_out_draw: str = BY_NAME
+    warnings: tuple[str, ...] = ()
 
     def save(self, folder: Path) -> None:
         """Write ``run.json``; paths stay there, outside of the checkpoint."""
@@ -127,7 +129,8 @@ def read_record(folder: Path) -> RunRecord:
         texts = {name: values.get(name) for name in optional}
         if not all(text is None or isinstance(text, str) for text in texts.values()):
             raise TypeError("a digest is no text")
-        unknown = [name for name in values["recipe"] if name not in Recipe().to_dict()]
+        known = {*Recipe().to_dict(), *FORMER_FIELDS}
+        unknown = [name for name in values["recipe"] if name not in known]
         if unknown:
             raise RunError(
                 f"{folder}: begun by another version of emotion-edge, with {shown(unknown[0])} in "
@@ -145,6 +148,7 @@ def read_record(folder: Path) -> RunRecord:
             Options.from_dict(values["options"]) if values.get("options") else None,
             **texts,
             tool_versions=versions,
+            warnings=tuple(map(str, values.get("warnings") or ())),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise RunError(f"{path}: damaged, the run cannot be resumed.") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from emotion_export.errors import ParityDataError
 from emotion_export.parity.comparison import ParityError
 from emotion_runtime.pictures.preprocessing import Pixels
 from emotion_train.checkpoints.checkpoint import Checkpoint
-from emotion_train.data.dataset import Dataset, load_dataset
+from emotion_train.data.dataset import Dataset, load_recipe_dataset
 from emotion_train.data.faces import Faces
 from emotion_train.data.held_out_draw import BY_PLACE
 from emotion_train.recipe import Recipe
@@ -43,7 +43,7 @@ def read_labelled_faces(
     """Read the data that the checkpoint was trained on, in the splits of its run.
 
     Args:
-        data: As in `load_dataset`.
+        data: As in `load_recipe_dataset`.
         checkpoint: What was trained.
         validation: The validation set of the run, where it was not among its data.
 
@@ -58,15 +58,9 @@ def read_labelled_faces(
             "the checkpoint does not say how its faces were split: which of them were held out of "
             "training is not known, so that int8 cannot be judged on them."
         ) from error
-    dataset = load_dataset(
+    dataset = load_recipe_dataset(
         data,
-        classes=checkpoint.labels,
-        size=checkpoint.size,
-        seed=recipe.seed,
-        validation_per_class=recipe.validation_per_class,
-        holdout=recipe.holdout,
-        drop_duplicates=recipe.drop_duplicates,
-        faces=recipe.faces,
+        replace(recipe, classes=checkpoint.labels, size=checkpoint.size),
         validation=validation,
         draw=checkpoint.training.get("held_out_draw", BY_PLACE),
     )
@@ -138,5 +132,5 @@ def _compare_with_training(
         return ""
     return (
         f"{data}: other pictures than the network was trained on: faces that it has learned may "
-        f"be among those that int8 is judged on"
+        f"be among those that the file is judged on"
     )
