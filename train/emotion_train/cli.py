@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,11 +39,24 @@ from emotion_train.recipe import (
     is_freeze,
 )
 from emotion_train.training.augmentation import AUGMENTATIONS
+from emotion_train.training.planning import (
+    BATCH_SIZES,
+    EPOCHS,
+    PLANNED,
+    RATE_BATCH_SIZE,
+    RATES,
+    STEPS_PER_EPOCH,
+    STRONG_FACES,
+    TOTAL_FACES,
+    choose_network,
+)
 
 if TYPE_CHECKING:
     from emotion_train.run_record import RunRecord
 
 _DEFAULTS = Recipe()
+_OPEN = ("network", *PLANNED)  # None until they are chosen
+_RATES = ", ".join(f"{rate:g} for {name}" for name, rate in RATES.items())
 
 # Options that belong to the recipe, by the name of its field.
 _NETWORKS = "; ".join(f"{name}: {text}" for name, text in NETWORKS.items())
@@ -62,15 +76,35 @@ class Freeze(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
-    "network": ("--network", click.Choice(tuple(NETWORKS)), f"Network to train ({_NETWORKS})."),
+    "network": (
+        "--network",
+        click.Choice(tuple(NETWORKS)),
+        f"Network to train ({_NETWORKS}).  [default: {choose_network('cpu')}; on CUDA "
+        f"{choose_network('cuda')}; with --start-from, its network]",
+    ),
     "size": (
         "--size",
         click.IntRange(*SIZES),
         "Side of the network's input in pixels; pictures are resized to it.",
     ),
-    "epochs": ("--epochs", click.IntRange(min=1), "Times through the balanced training set."),
-    "batch_size": ("--batch-size", click.IntRange(min=1), "Faces a step, over all processes."),
-    "learning_rate": ("--learning-rate", click.FloatRange(0, min_open=True), "Highest rate."),
+    "epochs": (
+        "--epochs",
+        click.IntRange(min=1),
+        f"Times through the balanced training set.  [default: {EPOCHS[0]}, up to {EPOCHS[1]} for "
+        f"fewer than {TOTAL_FACES // EPOCHS[0]} pictures; what fits into --max-minutes]",
+    ),
+    "batch_size": (
+        "--batch-size",
+        click.IntRange(min=1),
+        f"Faces a step, over all processes.  [default: {BATCH_SIZES[0]} to {BATCH_SIZES[-1]}, so "
+        f"that an epoch has {STEPS_PER_EPOCH} steps or more]",
+    ),
+    "learning_rate": (
+        "--learning-rate",
+        click.FloatRange(0, min_open=True),
+        f"Highest rate.  [default: {_RATES}; more for batches larger than {RATE_BATCH_SIZE}, half "
+        f"of it with --start-from]",
+    ),
     "optimizer": ("--optimizer", click.Choice(OPTIMIZERS), "Optimiser."),
     "schedule": ("--schedule", click.Choice(SCHEDULES), "Course of the rate after warm-up."),
     "warmup": ("--warmup", _CHANCE, "Part of all steps over which the rate rises."),
@@ -81,7 +115,12 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
         click.FloatRange(0.0, 1.0, max_open=True),
         "Decay of the weights' moving average; 0 turns it off.",
     ),
-    "augmentation": ("--augmentation", click.Choice(tuple(AUGMENTATIONS)), "Augmentation."),
+    "augmentation": (
+        "--augmentation",
+        click.Choice(tuple(AUGMENTATIONS)),
+        f"Random changes of the faces.  [default: strong where the epochs have {STRONG_FACES:,} "
+        f"faces together, else standard]",
+    ),
     "vote_weight": ("--vote-weight", _CHANCE, "Part of each target that --votes give."),
     "teacher_weight": (
         "--teacher-weight",
@@ -92,6 +131,11 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
         "--seed",
         click.IntRange(0, MAX_SEED),
         "Draws splits, weights, order and augmentation.",
+    ),
+    "patience": (
+        "--patience",
+        click.IntRange(min=0),
+        "Stop after so many epochs without a better one; 0 never stops early.",
     ),
     "validation_per_class": (
         "--validation",
@@ -113,14 +157,14 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "precision": (
         "--precision",
         click.Choice(PRECISIONS),
-        "Arithmetic; auto is fp32 on the CPU, bf16 or fp16 on CUDA.",
+        "Arithmetic; auto is bf16 on CPUs with AMX, fp32 on others, bf16 or fp16 on CUDA.",
     ),
 }
 
 
 def _recipe_options(command: Any) -> Any:
     for field, (flag, kind, text) in reversed(_RECIPE_OPTIONS.items()):
-        default = getattr(_DEFAULTS, field)
+        default = None if field in _OPEN else getattr(_DEFAULTS, field)
         shown = default is not None and "[default:" not in text
         option = click.option(
             flag, field, type=kind, default=default, show_default=shown, help=text
@@ -130,8 +174,8 @@ def _recipe_options(command: Any) -> Any:
 
 
 _EXAMPLES = (
-    ("emotion-train DATA", "class folders or a CSV, to runs/baseline"),
-    ("emotion-train DATA --network edge -o runs/small", "a smaller network"),
+    ("emotion-train DATA", "class folders or a CSV, to runs/edge (on CUDA runs/baseline)"),
+    ("emotion-train DATA --max-minutes 10 -o runs/small", "what can be learned in ten minutes"),
     ("emotion-train DATA -o runs/small --resume", "after an interruption"),
 )
 _GROUPS = {
@@ -144,7 +188,7 @@ _GROUPS = {
     "Training": (
         *("epochs", "batch_size", "learning_rate", "optimizer", "schedule", "warmup"),
         *("weight_decay", "label_smoothing", "averaging", "augmentation", "vote_weight"),
-        *("teacher_weight", "seed"),
+        *("teacher_weight", "seed", "max_minutes", "patience"),
     ),
     "Speed": ("device", "precision", "threads"),
 }
@@ -192,6 +236,13 @@ _GROUPS = {
     "--drop-duplicates",
     is_flag=True,
     help="Leave out of train what also stands in validation, hold-out or test.",
+)
+@click.option(
+    "--max-minutes",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="End within N minutes, report included: the speed is measured at the start, and decides "
+    "the number of epochs.",
 )
 @click.option(
     "--device",
@@ -258,6 +309,7 @@ def main(
     validation: Path | None,
     faces: bool,
     drop_duplicates: bool,
+    max_minutes: float | None,
     device: str,
     threads: int | None,
     no_test: bool,
@@ -282,8 +334,13 @@ def main(
     --resume and reaches what it would have reached. Under torchrun, several processes train
     together.
     """
+    begun = time.monotonic()
     if resume and overwrite:
         raise click.UsageError("--resume goes on with a run, --overwrite replaces it: choose one.")
+    if max_minutes is not None and choices["epochs"] is not None:
+        raise click.UsageError(
+            "--epochs and --max-minutes both fix how long to train: use one of them."
+        )
     names = _classes(classes, each_class)
     if teacher and not _given(context, "teacher_weight"):
         choices["teacher_weight"] = 0.5
@@ -302,7 +359,16 @@ def main(
         refuse_inputs_within(output, inputs)
     if start_from and not (resume and output):
         _start_defaults(context, start_from, choices)
-    recipe = Recipe(classes=names, faces=faces, drop_duplicates=drop_duplicates, **choices)
+    from emotion_train.run import Run, prepare_folder
+    from emotion_train.run_record import RUN
+    from emotion_train.training.distributed import choose_device, joined, restarts
+    from emotion_train.training.time_budget import TimeBudget
+
+    if choices["network"] is None:
+        choices["network"] = choose_network(choose_device(device))
+    choose = [name for name in PLANNED if choices[name] is None]
+    given = {name: value for name, value in choices.items() if value is not None}
+    recipe = Recipe(classes=names, faces=faces, drop_duplicates=drop_duplicates, **given)
     options: dict[str, Any] = {
         "votes": votes,
         "teachers": teacher,
@@ -312,10 +378,6 @@ def main(
         "with_test": not no_test,
     }
     folder = output or Path("runs") / recipe.network
-    from emotion_train.run import Run, prepare_folder
-    from emotion_train.run_record import RUN
-    from emotion_train.training.distributed import joined, restarts
-
     if overwrite:
         refuse_inputs_within(folder, inputs)
     raise_on_signals()
@@ -323,11 +385,12 @@ def main(
         resume, overwrite = True, False
     try:
         with joined(device) as place:
-            if recipe.batch_size < place.world_size:
+            if "batch_size" not in choose and recipe.batch_size < place.world_size:
                 raise click.UsageError(
                     f"--batch-size {recipe.batch_size} is smaller than the "
                     f"{place.world_size} processes that share it."
                 )
+            budget = None if max_minutes is None else TimeBudget(max_minutes, begun=begun)
             stored = None
             if place.is_first or resume:
                 stored = prepare_folder(folder, resume=resume, overwrite=overwrite)
@@ -335,6 +398,8 @@ def main(
                 _refuse_changes(context, recipe, stored.recipe)
                 recipe = stored.recipe
                 options = _resumed(context, options, stored, say if place.is_first else None)
+                choose, budget = [], None  # the run keeps its plan
+                _refuse_other_minutes(max_minutes, stored)
             Run(
                 data=data,
                 folder=folder,
@@ -342,9 +407,10 @@ def main(
                 say=(lambda _: None) if quiet else say,
                 show=(lambda _: None) if quiet else show,
                 threads=threads,
+                budget=budget,
                 progress=not quiet,
                 **options,
-            ).train(recipe, resume=stored, overwrite=overwrite)
+            ).train(recipe, choose=choose, resume=stored, overwrite=overwrite)
             if place.is_first and not quiet:
                 suggest("", "emotion-export", "model.onnx", "--checkpoint", folder)
     except (KeyboardInterrupt, Terminated) as error:
@@ -470,6 +536,16 @@ def _resumed(
         "coverage": then.coverage,
         "with_test": then.with_test,
     }
+
+
+def _refuse_other_minutes(minutes: float | None, stored: RunRecord) -> None:
+    """A resumed run keeps the epochs that were planned for it."""
+    then = None if stored.options is None else stored.options.max_minutes
+    if minutes not in (None, then):
+        raise click.UsageError(
+            f"the run to resume has {stored.recipe.epochs} epochs, and goes on to the last of "
+            f"them; leave --max-minutes out."
+        )
 
 
 def _given(context: click.Context, parameter: str) -> bool:

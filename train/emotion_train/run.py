@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from emotion_runtime.cpus import usable_cpus
 from emotion_runtime.errors import EmotionEdgeError
 from emotion_train.checkpoints.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
 from emotion_train.checkpoints.transfer import blend, load_start
+from emotion_train.data.balance import balance_table
 from emotion_train.data.checks import list_warnings, require_every_class
 from emotion_train.data.dataset import Dataset, load_dataset
 from emotion_train.data.faces import Faces
@@ -40,9 +42,11 @@ from emotion_train.run_record import (
     read_record,
 )
 from emotion_train.training.cpu_features import lacks_fast
-from emotion_train.training.distributed import Place
+from emotion_train.training.distributed import Place, sum_over_processes
+from emotion_train.training.planning import Workload, describe_plan, plan_recipe
 from emotion_train.training.targets import Targets, label_targets, mix
 from emotion_train.training.teacher import Teacher, load_member
+from emotion_train.training.time_budget import TimeBudget, report_seconds
 from emotion_train.training.trainer import HISTORY, Trainer
 
 _PRECISION_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -65,6 +69,7 @@ class Run:
         coverage: Part of the held-out faces that must reach the confidence threshold.
         with_test: Measure on the test set at the end; trials leave it alone.
         threads: Threads of the CPU's arithmetic; None for the CPUs that this process may use.
+        budget: The minutes that a new run may take; they decide how many epochs there are.
         say: Takes messages for a person.
         show: Takes results: the table of the classes, the closing figures.
         progress: Show bars on a terminal.
@@ -82,15 +87,23 @@ class Run:
     coverage: float = 1.0
     with_test: bool = True
     threads: int | None = None
+    budget: TimeBudget | None = None
     progress: bool = True
 
     def train(
-        self, recipe: Recipe, *, resume: RunRecord | None = None, overwrite: bool = False
+        self,
+        recipe: Recipe,
+        *,
+        choose: Collection[str] = (),
+        resume: RunRecord | None = None,
+        overwrite: bool = False,
     ) -> dict[str, Any]:
         """Train by `recipe`, or go on with what the run folder holds, and report.
 
         Args:
             recipe: What to learn; that of the record, where a run goes on.
+            choose: Fields of the recipe to choose from the data and the time, of
+                `emotion_train.training.planning.PLANNED`.
             resume: What the run to go on with was begun with.
             overwrite: Replace the run in the folder, once the new one is about to begin.
 
@@ -99,7 +112,7 @@ class Run:
 
         Raises:
             DataError: The data are missing, malformed or too few.
-            RunError: The run cannot be resumed, or diverged.
+            RunError: The run cannot be resumed, does not fit into its minutes, or diverged.
         """
         refuse_output_within(self.data, self.folder)
         dataset = load_dataset(
@@ -131,17 +144,28 @@ class Run:
         teacher = self._teacher(recipe, dataset)
         last = self.folder / LAST if resume and (self.folder / LAST).exists() else None
         initial = self._initial(dataset, recipe) if last is None else None
-        trainer = Trainer(dataset, recipe, self.place, targets, initial, teacher)
+
+        def build(recipe: Recipe) -> Trainer:
+            return Trainer(dataset, recipe, self.place, targets, initial, teacher)
+
+        # Read before the pace is measured, so that the plan knows how long the report takes.
+        others = None if self.budget is None else self._read_others(dataset, recipe)
+        recipe, plan, report = self._plan(recipe, choose, dataset, build, others or {})
+        trainer = build(recipe)
         if self.place.is_first:
             self.say(
                 f"network {recipe.network}: {_parameters(trainer)}, "
-                f"{trainer.multiply_adds / 1e6:.2f} M multiply-adds a face"
+                f"{trainer.multiply_adds / 1e6:.2f} M multiply-adds a face, "
+                f"{_PRECISION_NAMES[trainer.precision]} arithmetic"
             )
             if trainer.transferred is not None:
                 names = ", ".join(map(str, self.start_from))
                 self.say(f"start from {names}: {trainer.transferred}")
-        record = self._record(recipe, dataset, trainer)
+        record = self._record(recipe, dataset, trainer, plan if resume is None else resume.plan)
         self._warn_of_slow_precision(trainer.precision)
+        if resume is not None and resume.options is not None and record.options is not None:
+            kept = replace(record.options, max_minutes=resume.options.max_minutes)
+            record = replace(record, options=kept)
         if resume is not None:
             self._require_same(resume, record, started=last is not None)
             if last is not None and resume.options is not None and record.options is not None:
@@ -155,33 +179,88 @@ class Run:
             if overwrite:
                 clear(self.folder)
             record.save(self.folder)
-        trainer.train(self.folder, self.say, progress=self.progress)
+        trainer.train(
+            self.folder, self.say, progress=self.progress, budget=self.budget, report=report
+        )
         if not self.place.is_first:
             return {}
-        return self._report(dataset, trainer, votes, record.options or Options())
+        if others is None:
+            others = self._read_others(dataset, recipe)
+        return self._report(dataset, trainer, votes, record.options or Options(), others)
 
-    def _report(
-        self, dataset: Dataset, trainer: Trainer, votes: Votes | None, options: Options
-    ) -> dict[str, Any]:
-        """Measure the network of the best epoch, write the report, and show its main figures."""
+    def _plan(
+        self,
+        recipe: Recipe,
+        choose: Collection[str],
+        dataset: Dataset,
+        build: Callable[[Recipe], Trainer],
+        others: Mapping[str, NDArray[np.uint8]],
+    ) -> tuple[Recipe, tuple[str, ...], float]:
+        """Choose what the user left open.
+
+        Returns:
+            The recipe, what was chosen in sentences without a full stop, and the seconds that the
+            report takes (0 where the run has no limit).
+        """
+        faces = int(balance_table(dataset.train, len(dataset.classes)).total.sum())
+        workload = Workload(len(dataset.train), faces, bool(self.start_from))
+        plan, epochs, report = [], None, 0.0
+        if self.budget is not None:
+            trainer = build(plan_recipe(recipe, workload, choose))
+            pace = trainer.measure_pace(self.budget)
+            held_out = len(dataset.validation) + len(dataset.holdout)
+            test = 0 if dataset.test is None else len(dataset.test)
+            report = report_seconds(pace, held_out + test + sum(map(len, others.values())))
+            epochs, seconds = self.budget.plan_epochs(
+                pace, steps=len(trainer.batches), held_out=held_out, report=report
+            )
+            # All processes train what the first one measured.
+            epochs = int(sum_over_processes(epochs if self.place.is_first else 0, self.place))
+            plan.append(
+                f"planned for --max-minutes {self.budget.minutes:g}: {epochs} epochs of about "
+                f"{seconds:.2g} seconds"
+            )
+        chosen = plan_recipe(recipe, workload, choose, epochs)
+        if choose:
+            plan.append(describe_plan(chosen, workload, choose))
+        if self.place.is_first:
+            for text in plan:
+                self.say(text)
+        return chosen, tuple(plan), report
+
+    def _read_others(self, dataset: Dataset, recipe: Recipe) -> dict[str, NDArray[np.uint8]]:
+        """Read the faces of classes that the network does not know, for the report."""
+        if not self.place.is_first:
+            return {}
         unreadable: list[str] = []
         others = read_other_classes(
             self.data,
             dataset.classes,
-            size=trainer.recipe.size,
+            size=recipe.size,
             skipped=unreadable,
-            faces=trainer.recipe.faces,
+            faces=recipe.faces,
         )
         if unreadable:
             self.say(
                 f"skipped: {len(unreadable):,} pictures of other classes, such as {unreadable[0]}"
             )
+        return others
+
+    def _report(
+        self,
+        dataset: Dataset,
+        trainer: Trainer,
+        votes: Votes | None,
+        options: Options,
+        others: Mapping[str, NDArray[np.uint8]],
+    ) -> dict[str, Any]:
+        """Measure the network of the best epoch, write the report, and show its main figures."""
         outcome = Outcome(
             dataset,
             trainer.recipe,
             self.place.device,
             trainer.history,
-            int(trainer.best["epoch"]),
+            int(trainer.kept["epoch"]),
             votes,
             others,
             self.coverage,
@@ -233,7 +312,9 @@ class Run:
             self._warn_of_another_draw(str(path), start.labels, start.training, dataset, recipe)
         return blend(starts) if starts else None
 
-    def _record(self, recipe: Recipe, dataset: Dataset, trainer: Trainer) -> RunRecord:
+    def _record(
+        self, recipe: Recipe, dataset: Dataset, trainer: Trainer, plan: tuple[str, ...]
+    ) -> RunRecord:
         """Return what this run is begun, or gone on, with."""
         options = Options(
             self.coverage,
@@ -242,6 +323,7 @@ class Run:
             tuple(describe_source(name) for name in self.teachers),
             tuple(describe_source(str(path), start=True) for path in self.start_from),
             None if self.validation is None else str(self.validation.absolute()),
+            None if self.budget is None else self.budget.minutes,
         )
         return RunRecord(
             str(self.data.absolute()),
@@ -251,6 +333,7 @@ class Run:
             None if dataset.test is None else _digest(dataset.test),
             _PRECISION_NAMES[trainer.precision],
             tool_versions(),
+            plan=plan,
         )
 
     def _require_same(self, then: RunRecord, now: RunRecord, *, started: bool) -> None:
@@ -309,9 +392,9 @@ class Run:
         """
         try:
             trainer.restore(load_checkpoint(last))
-            best = trainer.best["epoch"]  # history has the rows that it must have
+            kept = trainer.kept["epoch"]  # history has the rows that it must have
             done = len(trainer.history)
-            if done > trainer.recipe.epochs or not 1 <= best <= done:
+            if done > trainer.recipe.epochs or not 1 <= kept <= done:
                 raise ValueError("more epochs than the recipe has")
         except EmotionEdgeError:
             raise

@@ -33,7 +33,7 @@ from emotion_train.errors import DataError
 from emotion_train.recipe import VALIDATION_PER_CLASS
 
 VALIDATION_SHARE = 0.15  # of the smallest class, where that is less than VALIDATION_PER_CLASS
-FEWEST_PER_CLASS = 5
+FEWEST_PER_CLASS = 2
 
 
 @dataclass(frozen=True)
@@ -173,8 +173,8 @@ def load_dataset(
     if validation_per_class is None and fewest < FEWEST_PER_CLASS:
         name = source.classes[int(everything.counts(len(source.classes)).argmin())]
         raise DataError(
-            f"{data}: the class {name} has {fewest} training pictures; at least "
-            f"{FEWEST_PER_CLASS} are needed to learn from some and judge on others."
+            f"{data}: the class {name} has {counted(fewest, 'training picture')}; at least "
+            f"{FEWEST_PER_CLASS} are needed, one to learn from and one to measure on."
         )
     if source.flat:
         of_test = draw_test(everything, len(source.classes))
