@@ -64,6 +64,7 @@ def begun(interrupted: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_what_the_run_was_begun_with_is_restored(
     interrupted: Path, begun: Path, train: Train
 ) -> None:

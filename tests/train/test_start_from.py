@@ -20,6 +20,7 @@ Train = Callable[..., Result]
 SHORT = ("--epochs", "1", "--augmentation", "none", "--batch-size", "8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["features", "none"])
 def test_a_released_network_starts_own_classes(train: Train, tmp_path: Path, freeze: str) -> None:
     data = write_data(tmp_path / "d", (10, 10), 2, ("bored", "sad"))

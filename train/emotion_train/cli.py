@@ -28,7 +28,10 @@ from emotion_runtime.command_line.signals import INTERRUPTED, Terminated, raise_
 from emotion_runtime.labels import check_labels
 from emotion_train.networks import NETWORKS
 from emotion_train.recipe import (
+    DROP_DUPLICATES,
+    FEWEST_FOR_HOLDOUT,
     FREEZE_NOTHING,
+    KEEP_DUPLICATES,
     MAX_SEED,
     OPTIMIZERS,
     PRECISIONS,
@@ -146,7 +149,9 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "holdout": (
         "--holdout",
         click.FloatRange(0.0, 0.9),
-        "Fraction of the rest held out as well, to choose the epoch on.",
+        "Fraction of the rest held out as well, to choose the epoch on.  [default: 0.1, about "
+        f"5,000 pictures at most; 0 where there are fewer than {FEWEST_FOR_HOLDOUT:,} training "
+        "pictures or a validation set]",
     ),
     "freeze": (
         "--freeze",
@@ -181,7 +186,7 @@ _EXAMPLES = (
 _GROUPS = {
     "Data": (
         *("classes", "each_class", "faces", "validation", "validation_per_class", "holdout"),
-        *("drop_duplicates", "no_test", "votes"),
+        *("keep_duplicates", "no_test", "votes"),
     ),
     "Model": ("network", "size", "start_from", "freeze", "teacher", "coverage"),
     "Output": ("output", "resume", "overwrite"),
@@ -233,10 +238,12 @@ _GROUPS = {
 )
 @_recipe_options
 @click.option(
-    "--drop-duplicates",
+    "--keep-duplicates",
     is_flag=True,
-    help="Leave out of train what also stands in validation, hold-out or test.",
+    help="Keep pictures that are equal in every pixel. By default, copies of held-out and test "
+    "pictures are left out of train, and other copies within train count once.",
 )
+@click.option("--drop-duplicates", is_flag=True, hidden=True)
 @click.option(
     "--max-minutes",
     type=click.FloatRange(0, min_open=True),
@@ -259,13 +266,13 @@ _GROUPS = {
 @click.option(
     "--no-test",
     is_flag=True,
-    help="A trial: leave the test set unmeasured (duplicates of it are still dropped).",
+    help="A trial: leave the test set unmeasured (copies of it still leave train).",
 )
 @click.option(
     "--votes",
     type=click.Path(path_type=Path),
-    help="CSV of annotators' votes (FER+): the report adds the accuracy where they agree, and "
-    "--vote-weight trains towards them.",
+    help="CSV of annotators' votes (FER+): the report adds the accuracy where they agree. With "
+    "--vote-weight they also teach, and choose the epoch, the temperature and the threshold.",
 )
 @click.option(
     "--teacher",
@@ -308,6 +315,7 @@ def main(
     each_class: tuple[str, ...],
     validation: Path | None,
     faces: bool,
+    keep_duplicates: bool,
     drop_duplicates: bool,
     max_minutes: float | None,
     device: str,
@@ -368,7 +376,17 @@ def main(
         choices["network"] = choose_network(choose_device(device))
     choose = [name for name in PLANNED if choices[name] is None]
     given = {name: value for name, value in choices.items() if value is not None}
-    recipe = Recipe(classes=names, faces=faces, drop_duplicates=drop_duplicates, **given)
+    if drop_duplicates:
+        if keep_duplicates:
+            raise click.UsageError(
+                "--keep-duplicates keeps what --drop-duplicates leaves out: choose one."
+            )
+        if not quiet:
+            say(
+                "--drop-duplicates: copies of held-out and test pictures leave train by default now"
+            )
+    duplicates = KEEP_DUPLICATES if keep_duplicates else DROP_DUPLICATES
+    recipe = Recipe(classes=names, faces=faces, duplicates=duplicates, **given)
     options: dict[str, Any] = {
         "votes": votes,
         "teachers": teacher,
@@ -476,6 +494,10 @@ def _refuse_changes(context: click.Context, asked: Recipe, stored: Recipe) -> No
     for field, value in stored.to_dict().items():
         wanted = asked.to_dict()[field]
         given = _given(context, field) or (field == "classes" and _given(context, "each_class"))
+        if field == "duplicates":
+            if _given(context, "drop_duplicates") and value != KEEP_DUPLICATES:
+                continue
+            given = _given(context, "keep_duplicates") or _given(context, "drop_duplicates")
         if wanted == ["all"]:
             continue  # the run knows which these are; other pictures are refused later on
         if given and wanted != value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ from emotion_train.checkpoints.checkpoint import BEST, LAST, Checkpoint, load_ch
 from emotion_train.checkpoints.transfer import blend, load_start
 from emotion_train.data.balance import balance_table
 from emotion_train.data.checks import list_warnings, require_every_class
-from emotion_train.data.dataset import Dataset, load_dataset
+from emotion_train.data.dataset import Dataset, load_recipe_dataset
 from emotion_train.data.faces import Faces
-from emotion_train.data.held_out_draw import BY_NAME
+from emotion_train.data.held_out_draw import held_out_alike
 from emotion_train.data.layout import refuse_output_within
 from emotion_train.data.readers import read_other_classes
 from emotion_train.data.source import VOTED_OUT
 from emotion_train.data.table import data_table
-from emotion_train.data.votes import Votes
+from emotion_train.data.votes import SoftLabels, Votes
 from emotion_train.errors import RunError
 from emotion_train.networks.face_network import parameter_count
 from emotion_train.recipe import Recipe
@@ -115,38 +115,41 @@ class Run:
             RunError: The run cannot be resumed, does not fit into its minutes, or diverged.
         """
         refuse_output_within(self.data, self.folder)
-        dataset = load_dataset(
+        dataset = load_recipe_dataset(
             self.data,
-            classes=recipe.classes or None,
-            size=recipe.size,
-            seed=recipe.seed,
-            validation_per_class=recipe.validation_per_class,
-            holdout=recipe.holdout,
-            drop_duplicates=recipe.drop_duplicates,
-            progress=self.progress and self.place.is_first,
-            faces=recipe.faces,
+            recipe,
             validation=self.validation,
+            progress=self.progress and self.place.is_first,
         )
         recipe = replace(
             recipe,
             classes=dataset.classes,
             validation_per_class=dataset.validation_per_class,
+            holdout=dataset.holdout_share,
         )
         votes = None if self.votes is None else Votes(self.votes, dataset.classes)
         dataset = self._with_votes(dataset, votes, recipe)
-        warnings = list_warnings(dataset, recipe.holdout)
+        warnings = list_warnings(dataset, dataset.holdout_share)
         if self.place.is_first:
             self._introduce(dataset, warnings)
         if votes is not None and dataset.test is not None:
             votes.majority(dataset.test)  # fail now, not in hours
         self._limit_threads()
         targets = self._targets(dataset, recipe, votes)
-        teacher = self._teacher(recipe, dataset)
+        soft_labels = self._soft_labels(dataset, recipe, votes)
+        teacher, doubts = self._teacher(recipe, dataset)
         last = self.folder / LAST if resume and (self.folder / LAST).exists() else None
-        initial = self._initial(dataset, recipe) if last is None else None
+        initial = None
+        if last is None:
+            initial, more = self._initial(dataset, recipe)
+            doubts += more
+        for text in doubts if self.place.is_first else ():
+            self.say(f"warning: {text}")
 
         def build(recipe: Recipe) -> Trainer:
-            return Trainer(dataset, recipe, self.place, targets, initial, teacher)
+            return Trainer(
+                dataset, recipe, self.place, targets, initial, teacher, soft_labels=soft_labels
+            )
 
         # Read before the pace is measured, so that the plan knows how long the report takes.
         others = None if self.budget is None else self._read_others(dataset, recipe)
@@ -161,7 +164,12 @@ class Run:
             if trainer.transferred is not None:
                 names = ", ".join(map(str, self.start_from))
                 self.say(f"start from {names}: {trainer.transferred}")
-        record = self._record(recipe, dataset, trainer, plan if resume is None else resume.plan)
+        record = self._record(recipe, dataset, trainer)
+        record = replace(
+            record,
+            warnings=(*warnings, *doubts),
+            plan=plan if resume is None else resume.plan,
+        )
         self._warn_of_slow_precision(trainer.precision)
         if resume is not None and resume.options is not None and record.options is not None:
             kept = replace(record.options, max_minutes=resume.options.max_minutes)
@@ -171,7 +179,9 @@ class Run:
             if last is not None and resume.options is not None and record.options is not None:
                 # Not read again: the weights are in last.pt, and the files may be gone.
                 kept = replace(record.options, start_from=resume.options.start_from)
-                record = replace(record, options=kept)
+                # So are the warnings about them.
+                told = dict.fromkeys((*resume.warnings, *record.warnings))
+                record = replace(record, options=kept, warnings=tuple(told))
         if last is not None:
             self._restore(trainer, last)
         if self.place.is_first:
@@ -186,7 +196,7 @@ class Run:
             return {}
         if others is None:
             others = self._read_others(dataset, recipe)
-        return self._report(dataset, trainer, votes, record.options or Options(), others)
+        return self._report(dataset, trainer, votes, record, others)
 
     def _plan(
         self,
@@ -251,10 +261,11 @@ class Run:
         dataset: Dataset,
         trainer: Trainer,
         votes: Votes | None,
-        options: Options,
+        record: RunRecord,
         others: Mapping[str, NDArray[np.uint8]],
     ) -> dict[str, Any]:
         """Measure the network of the best epoch, write the report, and show its main figures."""
+        options = record.options or Options()
         outcome = Outcome(
             dataset,
             trainer.recipe,
@@ -269,9 +280,11 @@ class Run:
                 "votes_sha256": None if options.votes is None else options.votes.sha256,
                 "teachers_sha256": [one.sha256 for one in options.teachers],
             },
+            by_votes=bool(trainer.soft_labels),
+            warnings=record.warnings,
         )
         figures = outcome.complete(self.folder)
-        for text in outcome.warnings(figures):
+        for text in outcome.list_warnings(figures):
             self.say(f"warning: {text}")
         self.show(f"{outcome.summary(figures)}; report in {self.folder / REPORT}")
         return figures
@@ -300,21 +313,52 @@ class Run:
             inventory = dataset.inventory.without(names, VOTED_OUT)
             dataset = replace(dataset, train=dataset.train.take(faces), inventory=inventory)
             require_every_class(dataset.train, dataset.classes, "those that --votes takes away")
+            total, dropped = votes.count_dropped(dataset.train)
+            if dropped:
+                named = ", ".join(f"{name} {count:,}" for name, count in dropped.items())
+                tell(
+                    f"votes: {sum(dropped.values()):,} of {total:,} on the training pictures are "
+                    f"for none of the classes ({named}) and are left out; the others of each "
+                    f"picture are scaled to add up to 1"
+                )
         if dataset.test is not None and not votes.lists(dataset.test).all():
             listed = int(votes.lists(dataset.test).sum())
             tell(f"votes: {listed:,} of {len(dataset.test):,} test pictures are listed")
         return dataset
 
-    def _initial(self, dataset: Dataset, recipe: Recipe) -> Checkpoint | None:
-        """Open what the run starts from; None for fresh weights."""
-        starts = [load_start(str(path)) for path in self.start_from]
-        for path, start in zip(self.start_from, starts, strict=True):
-            self._warn_of_another_draw(str(path), start.labels, start.training, dataset, recipe)
-        return blend(starts) if starts else None
+    def _soft_labels(
+        self, dataset: Dataset, recipe: Recipe, votes: Votes | None
+    ) -> dict[str, SoftLabels]:
+        """Return the votes on validation and hold-out, where they judge since they are taught."""
+        if not recipe.vote_weight or votes is None:
+            return {}
+        held_out = {"validation": dataset.validation, "holdout": dataset.holdout}
+        found = {
+            name: votes.soften(faces, len(dataset.classes))
+            for name, faces in held_out.items()
+            if len(faces)
+        }
+        pictures = sum(len(one.targets) for one in found.values())
+        fallback = sum(one.fallback for one in found.values())
+        if self.place.is_first:
+            self.say(
+                f"votes: they choose the epoch, temperature and threshold, on {pictures:,} "
+                f"held-out pictures"
+                + (f"; {fallback:,} without usable votes count by label" if fallback else "")
+            )
+        return found
 
-    def _record(
-        self, recipe: Recipe, dataset: Dataset, trainer: Trainer, plan: tuple[str, ...]
-    ) -> RunRecord:
+    def _initial(self, dataset: Dataset, recipe: Recipe) -> tuple[Checkpoint | None, list[str]]:
+        """Open what the run starts from, None for fresh weights; and what makes it doubtful."""
+        starts = [load_start(str(path)) for path in self.start_from]
+        doubts: list[str] = []
+        for path, start in zip(self.start_from, starts, strict=True):
+            doubts += self._doubt_held_out(
+                str(path), start.training, start.metrics, dataset, recipe
+            )
+        return blend(starts) if starts else None, doubts
+
+    def _record(self, recipe: Recipe, dataset: Dataset, trainer: Trainer) -> RunRecord:
         """Return what this run is begun, or gone on, with."""
         options = Options(
             self.coverage,
@@ -333,7 +377,6 @@ class Run:
             None if dataset.test is None else _digest(dataset.test),
             _PRECISION_NAMES[trainer.precision],
             tool_versions(),
-            plan=plan,
         )
 
     def _require_same(self, then: RunRecord, now: RunRecord, *, started: bool) -> None:
@@ -430,13 +473,14 @@ class Run:
         labels = label_targets(dataset.train, len(dataset.classes))
         return mix(labels, votes.targets(dataset.train), recipe.vote_weight)
 
-    def _teacher(self, recipe: Recipe, dataset: Dataset) -> Teacher | None:
-        """Open the teacher, where the recipe learns from one."""
+    def _teacher(self, recipe: Recipe, dataset: Dataset) -> tuple[Teacher | None, list[str]]:
+        """Open the teacher, where the recipe learns from one; and what makes it doubtful."""
         if not recipe.teacher_weight:
-            return None
+            return None, []
         if not self.teachers:
             raise RunError("the recipe learns from a teacher; name it with --teacher.")
         members = [load_member(source, self.place.device) for source in self.teachers]
+        doubts: list[str] = []
         for one in members:
             more = [name for name in one.labels if name not in dataset.classes]
             if more and self.place.is_first:
@@ -444,45 +488,29 @@ class Run:
                     f"teacher {one.source}: also knows {', '.join(more)}; what it gives them is "
                     f"left out"
                 )
-            self._warn_of_another_draw(one.source, one.labels, one.training, dataset, recipe)
-        return Teacher(members, dataset.classes, recipe.size)
+            doubts += self._doubt_held_out(one.source, one.training, one.metrics, dataset, recipe)
+        return Teacher(members, dataset.classes, recipe.size), doubts
 
-    def _warn_of_another_draw(
+    def _doubt_held_out(
         self,
         source: str,
-        labels: Sequence[str],
         training: dict[str, Any],
+        metrics: dict[str, Any],
         dataset: Dataset,
         recipe: Recipe,
-    ) -> None:
-        """Warn where another run may have learned what is held out here.
+    ) -> list[str]:
+        """Return a warning where another run may have learned what is held out here.
 
         The draw depends on names and seed alone, so that the other run's classes do not matter.
         Where the data have grown or shrunk, another part of them is held out.
         """
-        theirs = training.get("recipe")
-        theirs = theirs if isinstance(theirs, dict) else {}
-        same = training.get("held_out_draw") == BY_NAME and all(
-            theirs.get(name) == getattr(recipe, name)
-            for name in ("seed", "holdout", "validation_per_class")
-        )
-        counts = training.get("faces")
-        if same and isinstance(counts, list) and len(counts) == len(labels):
-            before = dict(zip(labels, counts, strict=True))
-            now = dict(
-                zip(
-                    dataset.classes,
-                    dataset.train.counts(len(dataset.classes)).tolist(),
-                    strict=True,
-                )
-            )
-            same = all(before[name] == now[name] for name in before.keys() & now.keys())
-        if self.place.is_first and not same:
-            self.say(
-                f"warning: {source} was trained with other held-out faces: where it was trained on "
-                f"pictures of {self.data.name}, it may have learned faces that are held out here, "
-                f"and the held-out figures be too good"
-            )
+        if held_out_alike(training, metrics, dataset.drawn, recipe):
+            return []
+        return [
+            f"{source} was trained with other held-out faces: where it was trained on pictures of "
+            f"{self.data.name}, it may have learned faces that are held out here, and the "
+            f"held-out figures be too good"
+        ]
 
     def _introduce(self, dataset: Dataset, warnings: list[str]) -> None:
         for line in dataset.notes:

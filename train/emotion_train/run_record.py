@@ -13,7 +13,7 @@ from emotion_runtime.digest import sha256_of
 from emotion_runtime.errors import shown
 from emotion_train.data.held_out_draw import BY_NAME
 from emotion_train.errors import RunError
-from emotion_train.recipe import Recipe
+from emotion_train.recipe import FORMER_FIELDS, Recipe
 from emotion_train.training.augmentation import AUGMENTATIONS
 
 RUN = "run.json"
@@ -93,6 +93,7 @@ class RunRecord:
         precision: The arithmetic that ``auto`` became, such as ``fp32``.
         tool_versions: Of the packages that decide what a run learns.
         held_out_draw: How held-out pictures are drawn.
+        warnings: What the run warned of before its first epoch, for the report.
         plan: What was chosen when the run was begun, in sentences.
     """
 
@@ -104,6 +105,7 @@ class RunRecord:
     precision: str | None = None
     tool_versions: dict[str, str] | None = None
     held_out_draw: str = BY_NAME
+    warnings: tuple[str, ...] = ()
     plan: tuple[str, ...] = ()
 
     def save(self, folder: Path) -> None:
@@ -135,7 +137,8 @@ def read_record(folder: Path) -> RunRecord:
         texts = {name: values.get(name) for name in optional}
         if not all(text is None or isinstance(text, str) for text in texts.values()):
             raise TypeError("a digest is no text")
-        unknown = [name for name in values["recipe"] if name not in Recipe().to_dict()]
+        known = {*Recipe().to_dict(), *FORMER_FIELDS}
+        unknown = [name for name in values["recipe"] if name not in known]
         if unknown:
             raise RunError(
                 f"{folder}: begun by another version of emotion-edge, with {shown(unknown[0])} in "
@@ -153,6 +156,7 @@ def read_record(folder: Path) -> RunRecord:
             Options.from_dict(values["options"]) if values.get("options") else None,
             **texts,
             tool_versions=versions,
+            warnings=tuple(map(str, values.get("warnings") or ())),
             plan=tuple(str(one) for one in values.get("plan") or ()),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -191,6 +195,20 @@ def find_validation_folder(run: Path) -> Path | None:
     except (RunError, KeyError, TypeError):
         return None
     return Path(folder) if isinstance(folder, str) and Path(folder).is_dir() else None
+
+
+def find_votes(run: Path) -> Path | None:
+    """Return the votes file that a run was given; None where there is none, or another by now.
+
+    Args:
+        run: A run folder, or a checkpoint in it.
+    """
+    try:
+        votes = _source(read_run_json(run if run.is_dir() else run.parent)["options"]["votes"])
+    except (RunError, KeyError, TypeError):
+        return None
+    path = Path(votes.name)
+    return path if path.is_file() and sha256_of(path) == votes.sha256 else None
 
 
 def describe_source(name: str, *, start: bool = False) -> Source:

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.special import softmax
 
 from emotion_export.errors import ExportError, reason_of
-from emotion_runtime.model.contract import INPUT_NAME, OUTPUT_NAMES
+from emotion_export.label_subset.subset import LabelSubset, keep_all
+from emotion_runtime.model.contract import INPUT_NAME, OTHER_NAME, OUTPUT_NAMES
+from emotion_runtime.model.outputs import Outputs
 from emotion_runtime.model.session import import_onnxruntime
 from emotion_runtime.pictures.preprocessing import Pixels
 from emotion_train.evaluation import predict_logits
@@ -25,8 +25,7 @@ from emotion_train.evaluation import predict_logits
 BATCH_SIZES = (1, 7, 64)  # alone, uneven, many
 OPTIMISATIONS = ("off", "full")  # onnxruntime's rewriting of the graph
 
-Answers = tuple[NDArray[np.float32], NDArray[np.float32]]  # logits, probabilities: (n, classes)
-Infer = Callable[[Pixels], Answers]
+Infer = Callable[[Pixels], Outputs]
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,8 @@ class Gate:
     """What a file must keep to.
 
     Attributes:
-        logit_difference: Largest absolute difference of a logit from PyTorch's; None for fewer
-            bits, where the labels decide, and NaN alone is refused.
+        logit_difference: Largest absolute difference of a logit from PyTorch's, and of the output
+            `other`; None for fewer bits, where the labels decide, and NaN alone is refused.
         label_agreement: Smallest part of the labels that are the same, 0 to 1.
     """
 
@@ -60,7 +59,10 @@ class Comparison:
         faces: Faces compared.
         max_logit_difference, mean_logit_difference: Of absolute differences.
         max_probability_difference, mean_probability_difference: Likewise, 0 to 1.
-        label_agreement: Part of the faces whose label is the same, 0 to 1.
+        label_agreement: Part of the faces whose label is the same, 0 to 1; ``other`` is one of
+            the labels.
+        max_other_difference: Largest absolute difference of the output `other`; None in files
+            without it.
     """
 
     stage: str
@@ -72,18 +74,24 @@ class Comparison:
     max_probability_difference: float
     mean_probability_difference: float
     label_agreement: float
+    max_other_difference: float | None = None
 
     def passes(self, gate: Gate) -> bool:
         """Say whether the gate opens; a NaN never passes."""
         allowed = np.inf if gate.logit_difference is None else gate.logit_difference
-        return self.max_logit_difference <= allowed and self.label_agreement >= gate.label_agreement
+        other = 0.0 if self.max_other_difference is None else self.max_other_difference
+        differences = self.max_logit_difference <= allowed and other <= allowed
+        return differences and self.label_agreement >= gate.label_agreement
 
     def __str__(self) -> str:
+        other = self.max_other_difference
         return (
             f"{self.stage:<10}  optimisation {self.optimisation:<4}  batch {self.batch_size:>2}  "
             f"logits max {self.max_logit_difference:.2e} mean {self.mean_logit_difference:.2e}  "
             f"probabilities max {self.max_probability_difference:.2e} "
-            f"mean {self.mean_probability_difference:.2e}  labels {self.label_agreement:.2%}"
+            f"mean {self.mean_probability_difference:.2e}  "
+            + ("" if other is None else f"other max {other:.2e}  ")
+            + f"labels {self.label_agreement:.2%}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,6 +99,7 @@ class Comparison:
         return {
             name: float(f"{value:.3g}") if name.endswith("_difference") else value
             for name, value in asdict(self).items()
+            if value is not None
         }
 
 
@@ -113,16 +122,31 @@ class Reference:
         network: Takes uint8 (batch, 1, size, size), gives logits.
         temperature: Logits are divided by it before softmax.
         faces: uint8, shape (n, size, size).
+        subset: Which classes the file keeps; None for all.
+        other_threshold: Where the output `other` reaches it, the label is ``other``; None in
+            files without this output.
     """
 
-    def __init__(self, network: torch.nn.Module, temperature: float, faces: Pixels) -> None:
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        temperature: float,
+        faces: Pixels,
+        subset: LabelSubset | None = None,
+        other_threshold: float | None = None,
+    ) -> None:
         self.faces = faces
-        self.logits = predict_logits(network, faces)
-        self.probabilities = softmax(self.logits.astype(np.float64) / temperature, axis=1)
+        logits = predict_logits(network, faces)
+        subset = keep_all([""] * logits.shape[1]) if subset is None else subset
+        self.logits, self.probabilities, self.other = subset.outputs(logits, temperature)
+        self.other_threshold = other_threshold
+        other = None if self.other is None else self.other.astype(np.float32)
+        self.labels = Outputs(self.logits, self.logits, other).decide(other_threshold)
 
     def compare(self, infer: Infer, stage: str, optimisation: str, batch_size: int) -> Comparison:
         """Run `infer` over the faces, `batch_size` at a time, and compare its answers."""
-        logits, probabilities = answers_of(infer, self.faces, batch_size)
+        outputs = answers_of(infer, self.faces, batch_size)
+        logits, probabilities, other = outputs
         if logits.shape != self.logits.shape or probabilities.shape != logits.shape:
             raise ParityError(
                 f"the {stage} graph gives logits of shape {logits.shape}, "
@@ -130,8 +154,13 @@ class Reference:
             )
         logit_gap = np.abs(logits.astype(np.float64) - self.logits)
         chance_gap = np.abs(probabilities - self.probabilities)
+        if (other is None) != (self.other is None):
+            raise ParityError(f"the {stage} graph has not the outputs that the file must have.")
+        other_gap = None
+        if other is not None and self.other is not None:
+            other_gap = float(np.abs(other - self.other).max())
         # By the probabilities, which decide the label on the device.
-        same = probabilities.argmax(axis=1) == self.logits.argmax(axis=1)
+        same = outputs.decide(self.other_threshold) == self.labels
         return Comparison(
             stage,
             optimisation,
@@ -142,6 +171,7 @@ class Reference:
             float(chance_gap.max()),
             float(chance_gap.mean()),
             float(same.mean()),
+            other_gap,
         )
 
     def missing(self, labels: Sequence[str]) -> list[str]:
@@ -149,7 +179,7 @@ class Reference:
 
         Whether a file gives these labels as PyTorch does, no comparison on the faces can tell.
         """
-        given = set(self.logits.argmax(axis=1).tolist())
+        given = set(self.labels.tolist())
         return [name for index, name in enumerate(labels) if index not in given]
 
     def compare_graph(
@@ -183,11 +213,16 @@ class Reference:
         return comparisons
 
 
-def answers_of(infer: Infer, faces: Pixels, batch_size: int = max(BATCH_SIZES)) -> Answers:
-    """Run faces uint8 (n, size, size) batch by batch; returns logits and probabilities."""
+def answers_of(infer: Infer, faces: Pixels, batch_size: int = max(BATCH_SIZES)) -> Outputs:
+    """Run faces uint8 (n, size, size) batch by batch."""
     starts = range(0, len(faces), batch_size)
     parts = [infer(faces[start : start + batch_size, np.newaxis]) for start in starts]
-    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+    others = [part.other for part in parts if part.other is not None]
+    return Outputs(
+        np.concatenate([part.logits for part in parts]),
+        np.concatenate([part.probabilities for part in parts]),
+        np.concatenate(others) if others else None,
+    )
 
 
 def session_of(model: bytes, optimisation: str, threads: int = 0) -> Infer:
@@ -204,9 +239,11 @@ def session_of(model: bytes, optimisation: str, threads: int = 0) -> Infer:
         model, sess_options=options, providers=["CPUExecutionProvider"]
     )
 
-    def infer(pixels: Pixels) -> Answers:
-        logits, probabilities = session.run(list(OUTPUT_NAMES), {INPUT_NAME: pixels})
-        return logits, probabilities
+    given = [output.name for output in session.get_outputs()]
+    names = [*OUTPUT_NAMES, *([OTHER_NAME] if OTHER_NAME in given else [])]
+
+    def infer(pixels: Pixels) -> Outputs:
+        return Outputs(*session.run(names, {INPUT_NAME: pixels}))
 
     return infer
 

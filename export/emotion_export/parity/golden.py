@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from emotion_export.label_subset.subset import LabelSubset
 from emotion_export.parity.comparison import Infer, ParityError
 from emotion_runtime.model.contract import Golden
 from emotion_runtime.model.self_test import draw_probe
@@ -22,7 +23,13 @@ TOLERANCE = 1e-3
 FEWER_BITS_TOLERANCE = 5 / 255
 
 
-def make_golden(network: torch.nn.Module, average_faces: Pixels, size: int) -> Golden:
+def make_golden(
+    network: torch.nn.Module,
+    average_faces: Pixels,
+    size: int,
+    subset: LabelSubset,
+    temperature: float,
+) -> Golden:
     """Take a few average faces, and the logits that PyTorch gives them.
 
     Args:
@@ -30,15 +37,22 @@ def make_golden(network: torch.nn.Module, average_faces: Pixels, size: int) -> G
         average_faces: uint8, shape (n, size, size); no person's picture may travel in a file. Where
             there are none, generated patterns stand in.
         size: Side of the faces, in pixels.
+        subset: Which classes the file keeps.
+        temperature: Logits are divided by it before softmax.
     """
     if len(average_faces):
         chosen = np.linspace(0, len(average_faces) - 1, min(COUNT, len(average_faces)))
         pixels = average_faces[np.rint(chosen).astype(np.int64)]
     else:
         pixels = _patterns(size)
-    logits = predict_logits(network, pixels)
-    probe = read_face(draw_probe(), size)
-    return Golden(np.ascontiguousarray(pixels[:, np.newaxis]), logits, TOLERANCE, probe)
+    logits, _, other = subset.outputs(predict_logits(network, pixels), temperature)
+    return Golden(
+        np.ascontiguousarray(pixels[:, np.newaxis]),
+        logits,
+        TOLERANCE,
+        read_face(draw_probe(), size),
+        None if other is None else other.astype(np.float32).clip(max=1),
+    )
 
 
 def with_answers_of(golden: Golden, infer: Infer, *, flips_allowed: bool) -> Golden:
@@ -52,10 +66,11 @@ def with_answers_of(golden: Golden, infer: Infer, *, flips_allowed: bool) -> Gol
         ParityError: The file gives a golden input another label than PyTorch, and the gate of
             label agreement was not loosened.
     """
-    logits, _ = infer(golden.pixels)
+    logits, _, other = infer(golden.pixels)
     if not flips_allowed and (logits.argmax(axis=1) != golden.logits.argmax(axis=1)).any():
         raise ParityError("the file gives one of its golden inputs another label than PyTorch.")
-    return replace(golden, logits=logits, tolerance=float(np.ptp(logits)) * FEWER_BITS_TOLERANCE)
+    tolerance = float(np.ptp(logits)) * FEWER_BITS_TOLERANCE
+    return replace(golden, logits=logits, tolerance=tolerance, other=other)
 
 
 def _patterns(size: int) -> Pixels:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import inspect
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -38,6 +39,13 @@ model_option = click.option(
     metavar="FILE|NAME",
     help="A file that emotion-export wrote, or a released model's name.  [default: the release]",
 )
+other_threshold_option = click.option(
+    "--other-threshold",
+    type=click.FloatRange(0.0, 1.0),
+    metavar="SHARE",
+    help='Where the probability of "other" reaches it, the label is "other"; 1 turns it off. For '
+    "models with this output.  [default: the model's own]",
+)
 workers_option = click.option(
     "-j",
     "--workers",
@@ -66,6 +74,19 @@ def moved_option(flag: str, replacement: str, **kind: Any) -> Callable[[Any], An
     return click.option(
         flag, hidden=True, expose_value=False, is_eager=True, callback=refuse, **kind
     )
+
+
+@contextlib.contextmanager
+def wrong_usage() -> Iterator[None]:
+    """Make wrong usage, with exit code 2, of a ValueError about an option's value.
+
+    Raises:
+        click.UsageError: The block raised a ValueError.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise click.UsageError(f"{error}.") from error
 
 
 def version_option(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -40,6 +40,9 @@ class SelfTest:
         label_flips: Inputs whose label differs.
         pixel_difference: Largest difference, of 255, between the probe picture as this machine
             reads it and as the training read it; None where the file has no probe.
+        other_difference: Largest absolute difference of the output `other`; None in files
+            without it.
+        other_tolerance: What the tolerance of the logits allows of that difference.
     """
 
     inputs: int
@@ -47,6 +50,8 @@ class SelfTest:
     tolerance: float
     label_flips: int
     pixel_difference: int | None = None
+    other_difference: float | None = None
+    other_tolerance: float = 0.0
 
     @property
     def passed(self) -> bool:
@@ -62,6 +67,12 @@ class SelfTest:
             found.append(
                 f"the largest logit difference is {self.max_difference:.2g} (allowed "
                 f"{self.tolerance:.2g}): this onnxruntime or chip computes otherwise"
+            )
+        # The logits of the classes that `other` adds up are no output: a fault there shows here.
+        if self.other_difference is not None and not self.other_difference <= self.other_tolerance:
+            found.append(
+                f"the largest difference of the output other is {self.other_difference:.2g} "
+                f"(allowed {self.other_tolerance:.2g}): this onnxruntime or chip computes otherwise"
             )
         if self.pixel_difference is not None and self.pixel_difference > TOLERANCE:
             found.append(

@@ -16,7 +16,7 @@ from emotion_runtime.atomic import replacing
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.drawing.boxes import draw_faces
 from emotion_runtime.drawing.fonts import Font
-from emotion_runtime.faces.classification import face_probabilities, of_face
+from emotion_runtime.faces.classification import face_outputs, of_face
 from emotion_runtime.faces.finder import FaceFinder
 from emotion_runtime.prediction import FacePrediction, counted
 from emotion_runtime.video.frames import Camera, Frame, VideoFile, VideoWriter
@@ -45,9 +45,9 @@ class VideoPrediction(FacePrediction):
         """Return the box, the detector's confidence, and when."""
         return super().columns() | self._when()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, *, with_other: bool | None = None) -> dict[str, Any]:
         """Return the fields in the order of a JSON line."""
-        return super().to_dict() | self._when()
+        return super().to_dict(with_other=with_other) | self._when()
 
     def _when(self) -> dict[str, Any]:
         return {"time": self.time, "frame": self.frame, "face": self.face}
@@ -75,10 +75,13 @@ def predict_frames(
     tracker = Tracker() if tracker is None else tracker
     for frame in frames:
         faces = finder.find(frame.pixels, classifier.contract.input.size, largest=largest)
-        tracks = tracker.update(frame.time, faces, face_probabilities(classifier, faces))
+        # `other` is smoothed as one column more.
+        tracks = tracker.update(frame.time, faces, face_outputs(classifier, faces).with_other())
         answers = []
         for face, track in zip(faces, tracks, strict=True):
-            steady = classifier.interpret(track.probabilities.astype(np.float32), path)
+            shares = track.probabilities.astype(np.float32)
+            other = None if classifier.other_threshold is None else float(shares[-1])
+            steady = classifier.interpret(shares[: len(classifier.labels)], path, other=other)
             answers.append(
                 VideoPrediction(
                     **vars(of_face(steady, face)),

@@ -33,6 +33,7 @@ class Member:
         labels: Its classes, in the order of its answers.
         size: Side of its input, in pixels.
         training: What its file says of its training.
+        metrics: What its file says that it was measured on.
         answer: Gives its probabilities.
     """
 
@@ -40,6 +41,7 @@ class Member:
     labels: tuple[str, ...]
     size: int
     training: dict[str, Any]
+    metrics: dict[str, Any]
     answer: _Answer
 
 
@@ -66,7 +68,8 @@ def load_member(source: str, device: torch.device) -> Member:
 
         contract = classifier.contract
         size = contract.input.size
-        return Member(source, classifier.labels, size, contract.training, inferred)
+        metrics = contract.metrics
+        return Member(source, classifier.labels, size, contract.training, metrics, inferred)
     checkpoint = load_checkpoint(path)
     network = checkpoint.build().to(device).to(memory_format=torch.channels_last)
 
@@ -74,7 +77,8 @@ def load_member(source: str, device: torch.device) -> Member:
         logits: Tensor = network(pixels)
         return torch.softmax(logits.float() / checkpoint.temperature, dim=1)
 
-    return Member(source, checkpoint.labels, checkpoint.size, checkpoint.training, computed)
+    training, metrics = checkpoint.training, checkpoint.metrics
+    return Member(source, checkpoint.labels, checkpoint.size, training, metrics, computed)
 
 
 class Teacher:

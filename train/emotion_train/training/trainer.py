@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
@@ -25,8 +26,9 @@ from emotion_train.checkpoints.transfer import transfer
 from emotion_train.data.dataset import Dataset
 from emotion_train.data.faces import Faces
 from emotion_train.data.held_out_draw import BY_NAME
+from emotion_train.data.votes import SoftLabels
 from emotion_train.errors import RunError
-from emotion_train.evaluation import measure, predict_logits
+from emotion_train.evaluation import cross_entropy, measure, predict_logits
 from emotion_train.networks import build_network
 from emotion_train.networks.face_network import FaceNetwork, multiply_adds
 from emotion_train.recipe import Recipe
@@ -48,6 +50,7 @@ from emotion_train.training.time_budget import (
 
 HISTORY = "history.csv"
 FEW_SELECTION_FACES = 200
+_SPLIT_NAMES = {"validation": "validation", "holdout": "hold-out"}
 
 Row = dict[str, float]
 
@@ -63,7 +66,21 @@ class Trainer:
         targets: Targets | None = None,
         initial: Checkpoint | None = None,
         teacher: Teacher | None = None,
+        soft_labels: Mapping[str, SoftLabels] | None = None,
     ) -> None:
+        """Prepare a run.
+
+        Args:
+            dataset: The splits.
+            recipe: What is learned, and how.
+            place: This process among all.
+            targets: What each training face is taught to be; None for its label.
+            initial: Whose weights the run starts with; None for fresh ones.
+            teacher: What joins the targets.
+            soft_labels: The votes on ``validation`` and ``holdout``, where a run that is taught by
+                votes chooses its epoch by them; None where it chooses by labels.
+        """
+        self.soft_labels = soft_labels or {}
         self.digest = dataset.digest()
         if targets is None:
             targets = label_targets(dataset.train, len(dataset.classes))
@@ -107,7 +124,12 @@ class Trainer:
 
     @property
     def best(self) -> Row:
-        """The epoch that is best on the selection faces: by accuracy, then by loss."""
+        """The epoch that is best on the selection faces.
+
+        By accuracy, then by loss; where the run is taught by votes, by their cross-entropy.
+        """
+        if self.soft_labels:
+            return min(self.history, key=lambda row: row["selection_loss"])
         return max(self.history, key=lambda r: (r["selection_accuracy"], -r["selection_loss"]))
 
     @property
@@ -116,10 +138,10 @@ class Trainer:
 
         With fewer than `FEW_SELECTION_FACES` it is the latest inside the 95 % interval of the best:
         an early epoch is easily the best of many by chance, and the last ones, at a low rate, are
-        better on other faces (EXPERIMENTS.md).
+        better on other faces (EXPERIMENTS.md). The loss on votes is less a matter of chance.
         """
         best, faces = self.best, len(self.dataset.selection())
-        if faces >= FEW_SELECTION_FACES:
+        if self.soft_labels or faces >= FEW_SELECTION_FACES:
             return best
         low, _ = wilson_interval(round(best["selection_accuracy"] * faces), faces)
         return [row for row in self.history if row["selection_accuracy"] >= low][-1]
@@ -276,8 +298,11 @@ class Trainer:
             self._refuse_divergence(int(row["epoch"]), np.isfinite(logits).all())
             metrics = measure(logits, faces.labels)
             row |= {f"{name}_loss": metrics.cross_entropy, f"{name}_accuracy": metrics.accuracy}
+            if name in self.soft_labels:
+                row |= _measure_votes(name, logits, self.soft_labels[name])
         chosen = "holdout" if "holdout" in held_out else "validation"
-        row |= {f"selection_{what}": row[f"{chosen}_{what}"] for what in ("loss", "accuracy")}
+        loss = f"{chosen}_votes_loss" if self.soft_labels else f"{chosen}_loss"
+        row |= {"selection_loss": row[loss], "selection_accuracy": row[f"{chosen}_accuracy"]}
         self.history.append(row)
         # history.csv before last.pt: a kill in between repeats the epoch, and nothing is missing.
         with replacing(run_dir / HISTORY) as path, path.open("w", newline="") as file:
@@ -316,6 +341,8 @@ class Trainer:
                 "data_digest": self.digest,
                 "held_out_draw": BY_NAME,
                 "faces": self.dataset.train.counts(len(self.dataset.classes)).tolist(),
+                "held_out": {name: list(one) for name, one in self.dataset.drawn.items()},
+                "chosen_by": "votes" if self.soft_labels else "labels",
                 "world_size": self.place.world_size,
                 "started_from": self.started_from,
             },
@@ -353,18 +380,46 @@ class Trainer:
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self.history = list(state["history"])
+        if self.soft_labels and any("validation_votes_loss" not in row for row in self.history):
+            raise RunError(
+                "the run is taught by votes, and was begun by an older emotion-edge, which chose "
+                "the epoch by labels; begin a new one (--start-from RUN_DIR begins with its "
+                "weights)."
+            )
         self.started_from = checkpoint.training.get("started_from")
 
     def _line(self, row: Row) -> str:
         """Say one epoch in one line."""
         left = (self.recipe.epochs - row["epoch"]) * row["seconds"] / 60
-        held_out = f"validation {row['validation_accuracy']:.1%}"
-        if "holdout_accuracy" in row:
-            held_out += f"  hold-out {row['holdout_accuracy']:.2%}"
+        parts = {"validation": self.dataset.validation, "holdout": self.dataset.holdout}
+        told = [
+            f"{_SPLIT_NAMES[name]} {format_accuracy(row[f'{name}_accuracy'], len(faces))}"
+            for name, faces in parts.items()
+            if f"{name}_accuracy" in row
+        ]
+        if self.soft_labels:
+            told.append(f"loss on votes {row['selection_loss']:.4f}")
+        held_out = "  ".join(told)
         return (
             f"epoch {row['epoch']:3.0f}/{self.recipe.epochs}  loss {row['train_loss']:.4f}  "
             f"{held_out}  {row['images_per_second']:,.0f} images/s  {left:.0f} min left"
         )
+
+
+def format_accuracy(accuracy: float, pictures: int) -> str:
+    """Return an accuracy with half of its 95 % interval, such as ``85.5% ±5.9``."""
+    low, high = wilson_interval(round(accuracy * pictures), pictures)
+    return f"{accuracy:.1%} ±{50 * (high - low):.1f}"
+
+
+def _measure_votes(split: str, logits: NDArray[np.float32], votes: SoftLabels) -> Row:
+    """Return the cross-entropy with the votes, and the accuracy where a majority names a class."""
+    row = {f"{split}_votes_loss": cross_entropy(logits.astype(np.float64), votes.targets)}
+    known = votes.majority >= 0
+    if known.any():
+        right = logits[known].argmax(axis=1) == votes.majority[known]
+        row[f"{split}_majority_accuracy"] = float(right.mean())
+    return row
 
 
 def _averaged(network: nn.Module, decay: float) -> AveragedModel | None:
