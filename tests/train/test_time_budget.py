@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -152,7 +153,8 @@ def test_the_pace_is_measured_and_leaves_no_trace_in_the_weights(
         return 2, 1.0
 
     monkeypatch.setattr(TimeBudget, "plan_epochs", plan_epochs)
-    planned = train(data, "-o", tmp_path / "a", "--max-minutes", "0.1", "--no-test")
+    monkeypatch.setattr(TimeBudget, "measuring_seconds", 0.0)
+    planned = train(data, "-o", tmp_path / "a", "--max-minutes", "60", "--no-test")
     assert planned.exit_code == 0, planned.output
     assert paces[0].step_seconds > 0
     assert paces[0].face_seconds > 0
@@ -174,12 +176,26 @@ def test_patience_stops_and_a_resumed_run_stays_stopped(
     expected = "stopped after epoch 3 of 9: epoch 1 is still the best after 2 more (--patience 2)"
     assert expected in result.stderr
     assert len(rows(folder)) == 3
-    assert "1 of 3 (stopped early, 9 were planned)" in report(folder)
+    assert "of 3 (stopped early, 9 were planned)" in report(folder)
     assert read_record(folder).recipe.patience == 2
     resumed = train(data, "-o", folder, "--resume")
     assert resumed.exit_code == 0, resumed.output
     assert expected in resumed.stderr
     assert len(rows(folder)) == 3
+
+
+@pytest.mark.parametrize(("faces", "kept"), [(18, 3), (2_000, 1)])
+def test_few_held_out_faces_do_not_choose_an_early_epoch(faces: int, kept: int) -> None:
+    """Inside the interval of the best, the latest is kept; many faces can tell epochs apart."""
+    trainer = object.__new__(Trainer)
+    trainer.soft_labels = {}
+    trainer.dataset = SimpleNamespace(selection=lambda: range(faces))  # type: ignore[assignment]
+    trainer.history = [
+        {"epoch": epoch, "selection_accuracy": accuracy, "selection_loss": 0.5}
+        for epoch, accuracy in ((1, 0.9), (2, 0.8), (3, 0.75), (4, 0.3))
+    ]
+    assert trainer.best["epoch"] == 1
+    assert trainer.kept["epoch"] == kept
 
 
 def test_epochs_and_minutes_exclude_each_other(data: Path, tmp_path: Path, train: Train) -> None:
