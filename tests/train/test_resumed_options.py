@@ -160,10 +160,10 @@ def test_other_pictures_are_refused(
 
 def test_other_arithmetic_is_refused(interrupted: Path, begun: Path, train: Train) -> None:
     values = json.loads((begun / "run.json").read_text())
-    (begun / "run.json").write_text(json.dumps({**values, "precision": "bf16"}))
+    (begun / "run.json").write_text(json.dumps({**values, "precision": "fp16"}))
     result = train(interrupted / "d", "-o", begun, "--resume")
     assert result.exit_code == 1
-    assert "begun in bf16, and this machine would go on in fp32" in result.stderr
+    assert "begun in fp16, and this machine would go on in " in result.stderr
 
 
 def test_another_start_is_refused_before_the_first_epoch_is_done(
