@@ -14,6 +14,9 @@ UNCERTAIN = "uncertain"
 NO_FACE = "no face"
 UNREADABLE = "unreadable"
 
+RELIABLE_FACE_PIXELS = 24  # of height: labels of smaller faces are wrong more often
+SMALL_FACE = "small face"  # the warning of those
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -81,19 +84,26 @@ class FacePrediction(Prediction):
         detection_confidence: The detector's, 0 to 1; None where there is no face.
         crop: What the network saw of the face, uint8 (size, size), where crops are kept;
             else None. It is no part of the results that are written, nor of comparisons.
+        warning: ``"small face"`` where the face had fewer than 24 pixels of height in the picture
+            as it was decoded, so that its label is less reliable; else None.
     """
 
-    COLUMNS: ClassVar[tuple[str, ...]] = ("x", "y", "width", "height", "detection_confidence")
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        *("x", "y", "width", "height", "detection_confidence"),
+        "warning",
+    )
 
     box: tuple[int, int, int, int] | None = None
     detection_confidence: float | None = None
     crop: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False, kw_only=True)
+    warning: str | None = field(default=None, kw_only=True)
 
     def to_dict(self, *, with_other: bool | None = None) -> dict[str, Any]:
         """Return the fields in the order of a JSON line."""
         return super().to_dict(with_other=with_other) | {
             "box": None if self.box is None else list(self.box),
             "detection_confidence": self.detection_confidence,
+            "warning": self.warning,
         }
 
     @property
@@ -102,9 +112,9 @@ class FacePrediction(Prediction):
         return self.label or (UNREADABLE if self.error else NO_FACE)
 
     def columns(self) -> dict[str, Any]:
-        """Return the box and the detector's confidence."""
-        box = self.box or (None,) * 4
-        return dict(zip(FacePrediction.COLUMNS, (*box, self.detection_confidence), strict=True))
+        """Return the box, the detector's confidence, and the warning."""
+        values = (*(self.box or (None,) * 4), self.detection_confidence, self.warning)
+        return dict(zip(FacePrediction.COLUMNS, values, strict=True))
 
 
 def counted(number: int, noun: str) -> str:
