@@ -342,6 +342,12 @@ def _print_self_test(classifier: EmotionClassifier) -> None:
     )
     if test.other_difference is not None:
         figures += f", other within {test.other_difference:.2g}"
+    if test.mean_tolerance is not None:
+        figures += (
+            f"; mean difference {test.mean_difference:.2g} (allowed {test.mean_tolerance:.2g})"
+        )
+    if test.graph_changed is not None:
+        figures += "; operators and weights as exported"
     if test.pixel_difference is not None:
         figures += f"; a picture is read as in training (pixels within {test.pixel_difference})"
     show(f"self-test passed: {figures}")
