@@ -127,6 +127,8 @@ class Run:
             validation_per_class=dataset.validation_per_class,
             holdout=dataset.holdout_share,
         )
+        if resume is not None and resume.precision == "fp32" and recipe.precision == "auto":
+            recipe = replace(recipe, precision="fp32")  # every machine has it
         votes = None if self.votes is None else Votes(self.votes, dataset.classes)
         dataset = self._with_votes(dataset, votes, recipe)
         warnings = list_warnings(dataset, dataset.holdout_share)
