@@ -139,7 +139,8 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         "## How it was made",
         "",
         "Data: FER2013 (ICML 2013 challenge; research use), the classes "
-        f"{', '.join(labels)}; {' / '.join(f'{n:,}' for n in contract.training['faces'])} training "
+        f"{', '.join(_classes(contract))}; "
+        f"{' / '.join(f'{n:,}' for n in contract.training['faces'])} training "
         f"faces before balance. {_describe_duplicates(contract.training['recipe'])} "
         "The test set was read once, for this card.",
         "",
@@ -172,6 +173,13 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _classes(contract: Contract) -> list[str]:
+    """Return the classes of the training, in the order of its counts of faces."""
+    named = contract.training["recipe"]["classes"]
+    known = {*contract.labels, *contract.other_classes}
+    return named if set(named) == known else [*contract.labels, *contract.other_classes]
 
 
 def _describe_duplicates(recipe: dict[str, Any]) -> str:
@@ -217,8 +225,8 @@ def _other(contract: Contract) -> list[str]:
         "",
         "## Other",
         "",
-        f"The network knows {', '.join(contract.other_classes)} too. `other` adds their "
-        f"probabilities up; where it reaches {contract.other_threshold:.2f}, the label is "
+        f"The network also knows {', '.join(contract.other_classes)}. `other` is the sum of the "
+        f"probabilities of these; where it reaches {contract.other_threshold:.2f}, the label is "
         f"`other`. The threshold was chosen on held-out training faces. On the test set:",
         "",
         "| | " + " | ".join(f"by the {test[f'other{by}']['truth']}" for by in columns) + " |",

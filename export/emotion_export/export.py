@@ -295,7 +295,7 @@ def _repeat_warnings(checkpoint: Checkpoint, say: Callable[[str], None]) -> None
     """Repeat what the training warned of: a network may agree with itself and still be useless."""
     for split in ("test", "hold-out", "validation"):
         figures = checkpoint.metrics.get(split)
-        if isinstance(figures, dict) and figures.get("never_predicted"):
+        if isinstance(figures, dict) and "never_predicted" in figures:
             for text in prediction_warnings(figures, split):
                 say(f"warning: {text}; train it for longer, or with --start-from edge")
 

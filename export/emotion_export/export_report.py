@@ -202,9 +202,17 @@ def _draw_histogram(path: Path, differences: NDArray[np.float64]) -> None:
     figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.subplots()
     # The differences span decades; a zero is shown at the left end.
-    logs = np.log10(np.maximum(differences, 1e-9))
-    axes.hist(logs, bins=40, color="#4477aa")
-    axes.set_xlabel("largest logit difference of a face, power of ten")
+    positive = differences[differences > 0]
+    lowest = float(positive.min()) if len(positive) else 1e-9
+    shown = np.maximum(differences, lowest)
+    highest = max(float(shown.max()), 10 * lowest)
+    axes.hist(shown, bins=np.geomspace(lowest, highest, 41).tolist(), color="#4477aa")
+    axes.set_xscale("log")
+    zeros = int((differences == 0).sum())
+    axes.set_xlabel(
+        "largest logit difference of a face"
+        + (f" (none for {zeros:,}, at the left end)" if zeros else "")
+    )
     axes.set_ylabel("faces")
     axes.set_title(f"{len(differences):,} faces: file against PyTorch")
     axes.spines[["top", "right"]].set_visible(False)

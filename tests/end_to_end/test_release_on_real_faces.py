@@ -60,7 +60,7 @@ def test_the_classes_of_fer2013_are_counted_right(fer2013: Path) -> None:
     rows = [line.split() for line in class_table(dataset).replace(",", "").splitlines()]
     assert rows[1:] == [
         ["train", "7169", "7169", "7169", "21507"],
-        ["augmented", "0", "2385", "4044", "6429"],
+        ["copies", "0", "2385", "4044", "6429"],
         ["validation", "46", "46", "46", "138"],
         ["test", "1774", "1247", "831", "3852"],
     ]

@@ -16,14 +16,21 @@ from click.testing import CliRunner, Result
 
 from emotion_export import export_module
 from emotion_export.errors import ExportError
+from emotion_export.int8.labelled_faces import LabelledFaces
 from emotion_export.label_subset.subset import keep_labels
-from emotion_export.label_subset.threshold import choose_other_threshold, measure_out_of_fold
+from emotion_export.label_subset.threshold import (
+    choose_other_threshold,
+    choose_thresholds,
+    measure_out_of_fold,
+)
 from emotion_export.parity.comparison import GATES, Comparison, ParityError, Reference
 from emotion_runtime import EmotionClassifier
 from emotion_runtime.digest import sha256_of
 from emotion_runtime.evaluate.open_set import OpenSet
 from emotion_runtime.model.outputs import Outputs
 from emotion_train.checkpoints.checkpoint import load_checkpoint
+from emotion_train.data.faces import Faces
+from emotion_train.evaluation import predict_logits
 from emotion_train.run_record import find_votes
 from synthetic import DARK, band_face
 
@@ -94,11 +101,39 @@ def test_the_threshold_keeps_the_coverage_that_it_states(kept: tuple[Path, Resul
     assert "40 of other classes: " in result.stderr
     every = EmotionClassifier(path).contract.metrics["held-out"]["every_class"]
     assert every["pictures"] == 80
-    # By hand: no lower hundredth names as many.
-    known = np.array([0.1, 0.2, 0.3, 0.4])
-    assert choose_other_threshold(known, 0.75) == 0.31
-    assert choose_other_threshold(known, 1.0) == 0.41
-    assert choose_other_threshold(np.array([0.995]), 0.95) == 1.0
+
+
+def test_the_confidence_threshold_is_chosen_anew_for_its_coverage(four_class_run: Path) -> None:
+    """Over two labels a face has a higher confidence than over four."""
+    checkpoint = load_checkpoint(four_class_run)
+    rows = [{"min_confidence": 0.5, "coverage": 0.8}]
+    strict = replace(checkpoint, min_confidence=0.5, metrics={"confidence": rows}, temperature=20)
+    rng = np.random.default_rng(0)
+    labels = np.arange(80) % 4
+    noisy = [
+        band_face(int(label), 50 + n) + rng.integers(0, 60, (48, 48))
+        for n, label in enumerate(labels)
+    ]
+    held_out = Faces(np.stack(noisy).clip(0, 255).astype(np.uint8), labels, tuple(map(str, labels)))
+    subset = keep_labels(checkpoint.labels, LABELS)
+    labelled = LabelledFaces(held_out.pixels, held_out, None)
+    network = checkpoint.build()
+    found = choose_thresholds(network, strict, subset, labelled).min_confidence
+    logits = predict_logits(network, held_out.pixels)
+    known = subset.truth_of(labels) < 2
+    confidence = subset.outputs(logits[known], 20).probabilities.max(axis=1)
+    assert 0.8 <= (confidence >= found).mean() < 1
+    assert found > 0.5
+    assert choose_thresholds(network, checkpoint, subset, labelled).min_confidence == 0
+
+
+def test_the_threshold_is_the_lowest_of_its_coverage() -> None:
+    known, dense = np.array([0.1, 0.2, 0.3, 0.4]), np.linspace(0, 1, 1000)
+    assert choose_other_threshold(known, dense, 0.75) == 0.31
+    assert choose_other_threshold(known, dense, 1.0) == 0.41
+    assert choose_other_threshold(np.array([0.995]), dense, 0.95) == 1.0
+    # From 0.41 to 0.80 nothing changes: the middle.
+    assert choose_other_threshold(known, np.array([0.8, 0.9]), 1.0) == 0.6
 
 
 def test_figures_out_of_fold_are_of_other_faces() -> None:

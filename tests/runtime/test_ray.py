@@ -307,3 +307,22 @@ def test_another_model_file_on_the_machine_of_a_worker_is_refused(
     assert "copy the same model file to every machine" in result.stderr
     assert "Traceback" not in result.stderr
     assert not list((tmp_path / "out").glob("part-*"))
+
+
+@in_process
+def test_the_command_counts_what_it_did_and_what_was_there(folder: Path, tmp_path: Path) -> None:
+    from emotion_runtime.ray.cli import main as ray_infer
+
+    arguments = [str(folder), "-o", str(tmp_path / "out"), "--partition-size", "20", "-v"]
+    first = CliRunner().invoke(ray_infer, arguments)
+    assert first.exit_code == 1, first.output  # one picture cannot be read
+    assert "partition 1: 11 pictures" in first.stderr
+    assert "31 pictures in 2 partitions; 1 could not be read; " in first.stderr
+    (folder / "album 1" / "broken.png").unlink()
+    (tmp_path / "out" / "part-00001.parquet").unlink()
+    shutil.copyfile(SAMPLES / "happy_01.png", folder / "album 1" / "broken.png")
+    again = CliRunner().invoke(ray_infer, arguments)
+    assert again.exit_code == 0, again.output
+    assert "31 pictures in 2 partitions, 1 of them there already; " in again.stderr
+    quiet = CliRunner().invoke(ray_infer, [*arguments[:-1], "-q"])
+    assert (quiet.exit_code, quiet.stderr) == (0, "")

@@ -129,6 +129,19 @@ def test_runs_that_do_not_belong_together_are_refused(
     assert not (tmp_path / "mean").exists()
 
 
+def test_an_average_balances_as_its_runs_did(average: Average, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "d", (12, 8, 8), 0)
+    for balance, copies in (("none", "0       0         0"), ("full", "0       4         4")):
+        runs = [
+            write_run(tmp_path / balance / name, data, n, "ab" * 32, balance=balance)
+            for n, name in enumerate("ab")
+        ]
+        result = average(*runs, "-o", tmp_path / balance / "mean")
+        assert result.exit_code == 0, result.output
+        text = (tmp_path / balance / "mean" / "report" / "report.md").read_text()
+        assert f"copies          {copies}" in text
+
+
 def test_runs_of_other_beginnings_are_told(data: Path, tmp_path: Path) -> None:
     from emotion_train.average import _began_alike
 

@@ -46,7 +46,7 @@ def test_the_table_of_the_classes_is_printed(run: tuple[Path, Result]) -> None:
     table = [line.split() for line in result.stdout.splitlines()[6:12]]
     assert table[0] == ["happy", "sad", "surprise", "total"]
     assert table[1] == ["train", "19", "19", "19", "57"]
-    assert table[2] == ["augmented", "0", "8", "9", "17"]
+    assert table[2] == ["copies", "0", "8", "9", "17"]
     assert table[3] == ["validation", "46", "46", "46", "138"]
     assert table[4] == ["hold-out", "5", "3", "2", "10"]
     assert table[5] == ["test", "8", "8", "8", "24"]

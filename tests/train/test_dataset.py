@@ -34,8 +34,8 @@ def test_every_class_is_brought_to_the_size_of_the_largest(data_folder: Path) ->
     train = load_dataset(data_folder, validation_per_class=46).train
     table = balance_table(train, 3)
     assert table.total.tolist() == [24, 24, 24]
-    assert table.augmented.tolist() == [0, 10, 12]
-    copies = draw_copies(train.labels, table, np.random.default_rng(0))
+    assert table.copies.tolist() == [0, 10, 12]
+    copies = draw_copies(table, np.random.default_rng(0))
     assert np.bincount(train.labels[copies], minlength=3).tolist() == [0, 10, 12]
     # 14 sad faces, 10 copies: none is copied twice before all were copied once
     assert len(set(copies[train.labels[copies] == 1])) == 10

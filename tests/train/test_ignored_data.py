@@ -215,6 +215,11 @@ def test_warnings_name_classes_that_are_never_predicted() -> None:
         "the network never predicts 'surprise', which 1 test pictures show"
     ]
     assert "balanced 66.67%" in describe_accuracy(two)
+    three = measure(np.eye(3, dtype=np.float32)[[0, 2, 1, 1]], labels).to_dict(CLASSES)
+    assert prediction_warnings(three, "hold-out") == [
+        "the network recognises none of the 1 hold-out pictures of 'surprise' (recall 0), though "
+        "it predicts 'surprise' for others",
+    ]
     assert any("| surprise | – | 0.00%" in line for line in metrics_tables(two))
 
 

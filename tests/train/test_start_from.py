@@ -59,7 +59,7 @@ def test_a_model_file_cannot_be_started_from(train: Train, tmp_path: Path) -> No
     assert result.exit_code == 1
     assert "baseline, edge can be started from" in result.stderr
     result = train(data, "-o", tmp_path / "run", "--start-from", "edge", "--network", "baseline")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "is of the network edge" in result.stderr
     assert not (tmp_path / "run").exists()
 

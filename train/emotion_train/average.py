@@ -185,7 +185,7 @@ class Averaging:
         from emotion_train.data.checks import list_warnings
         from emotion_train.data.dataset import load_recipe_dataset
         from emotion_train.errors import RunError
-        from emotion_train.recipe import Recipe
+        from emotion_train.recipe import NO_BALANCE, Recipe
         from emotion_train.run_record import find_validation_folder
 
         checkpoints = [load_checkpoint(run) for run in runs]
@@ -207,7 +207,7 @@ class Averaging:
         for text in (*dataset.passed_over, *warnings):
             self.say(f"warning: {text}")
         _require_same_pictures(runs, checkpoints, dataset, shared)
-        averaged = _with_fresh_statistics(mean, dataset, shared["augmentation"])
+        averaged = _with_fresh_statistics(mean, dataset, shared["augmentation"], shared["balance"])
         votes = self._votes(dataset)
         by_votes = bool(recipe.vote_weight) and votes is not None
         if recipe.vote_weight and votes is None:
@@ -216,6 +216,11 @@ class Averaging:
                 "and figures come from the labels"
             )
             self.say(f"warning: {warnings[-1]}")
+        if recipe.vote_weight and recipe.balance != NO_BALANCE:
+            self.say(
+                "balance: the runs copied faces by the class with most of each picture's votes; "
+                "the average counts them by label"
+            )
         self._compare(runs, checkpoints, averaged, dataset)
         training = {
             "recipe": shared,
@@ -268,6 +273,7 @@ class Averaging:
     ) -> dict[str, Any]:
         import torch
 
+        from emotion_train.data.balance import balance_table
         from emotion_train.data.readers import read_other_classes
         from emotion_train.report.outcome import REPORT, Outcome
 
@@ -291,6 +297,7 @@ class Averaging:
             others,
             self.coverage,
             self.with_test,
+            balance=balance_table(dataset.train, len(dataset.classes), recipe.balance),
             origin={"weights": f"the mean of {len(runs)} runs, see the checkpoint"},
             by_votes=by_votes,
             warnings=warnings,
@@ -327,14 +334,14 @@ def _shared_recipe(
 ) -> tuple[dict[str, Any], str]:
     """Return what the runs' recipes say of the data, and how their held-out faces were drawn.
 
-    The augmentation is that of the first.
+    Augmentation and class balance are those of the first.
 
     Raises:
         RunError: They hold out other faces, or a checkpoint does not say which.
     """
     from emotion_train.data.held_out_draw import BY_PLACE
     from emotion_train.errors import RunError
-    from emotion_train.recipe import KEEP_DUPLICATES, duplicates_of
+    from emotion_train.recipe import BALANCES, FULL, KEEP_DUPLICATES, duplicates_of
     from emotion_train.training.augmentation import AUGMENTATIONS
 
     shared: list[dict[str, Any]] = []
@@ -352,6 +359,7 @@ def _shared_recipe(
             raise RunError(f"{run}: does not say which faces were held out of its training.")
         shared.append({name: recipe[name] for name in names})
         shared[-1] |= {
+            "balance": recipe.get("balance", FULL),
             "faces": recipe.get("faces", False),
             "duplicates": duplicates_of(recipe),
             "vote_weight": recipe.get("vote_weight", 0.0),
@@ -367,6 +375,8 @@ def _shared_recipe(
             f"{runs[0]}: trained with an augmentation that this emotion-edge does not have, so "
             f"that the statistics of batch normalisation cannot be taken anew."
         )
+    if shared[0]["balance"] not in BALANCES:
+        raise RunError(f"{runs[0]}: a damaged checkpoint: a class balance that there is not.")
     duplicates = {one["duplicates"] for one in shared}
     recipe = {
         **shared[0],
@@ -414,7 +424,9 @@ def _began_alike(checkpoints: Sequence[Checkpoint]) -> bool:
     return all(one & other for one, other in combinations(families, 2))
 
 
-def _with_fresh_statistics(mean: Checkpoint, dataset: Dataset, augmentation: str) -> Checkpoint:
+def _with_fresh_statistics(
+    mean: Checkpoint, dataset: Dataset, augmentation: str, balance: str = "full"
+) -> Checkpoint:
     """Take the statistics of batch normalisation anew, over one epoch as training sees it.
 
     Augmented faces, not the plain ones: on the released `edge` the statistics of plain faces cost
@@ -425,12 +437,19 @@ def _with_fresh_statistics(mean: Checkpoint, dataset: Dataset, augmentation: str
     import torch
     from torch.optim.swa_utils import update_bn
 
+    from emotion_train.data.balance import balance_table
     from emotion_train.training.batches import AugmentedBatches, EpochBatches
     from emotion_train.training.targets import label_targets
 
     network, classes = mean.build(), len(dataset.classes)
     targets = label_targets(dataset.train, classes)
-    batches = EpochBatches(dataset.train, classes, _BATCH, seed=0)
+    batches = EpochBatches(
+        dataset.train,
+        classes,
+        _BATCH,
+        seed=0,
+        table=balance_table(dataset.train, classes, balance),
+    )
     augmented = AugmentedBatches(dataset.train, targets, augmentation, batches, torch.device("cpu"))
     update_bn((pixels for pixels, _, _ in augmented), network)
     return replace(mean, weights=dict(network.eval().state_dict()), training={})

@@ -26,13 +26,22 @@ from emotion_runtime.command_line.commands import (
 )
 from emotion_runtime.command_line.signals import INTERRUPTED, Terminated, raise_on_signals
 from emotion_runtime.labels import check_labels
+from emotion_train.class_weights import (
+    BALANCED,
+    NO_WEIGHTS,
+    check_class_weights,
+    parse_class_weights,
+    write_class_weights,
+)
 from emotion_train.networks import NETWORKS
 from emotion_train.recipe import (
+    BALANCES,
     DROP_DUPLICATES,
     FEWEST_FOR_HOLDOUT,
     FREEZE_NOTHING,
     KEEP_DUPLICATES,
     MAX_SEED,
+    NO_BALANCE,
     OPTIMIZERS,
     PRECISIONS,
     SCHEDULES,
@@ -77,6 +86,24 @@ class Freeze(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         if not is_freeze(value):
             self.fail(f"{value!r} is neither none, features nor a number of layers.", param, ctx)
         return value
+
+
+class ClassWeights(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Weights of the classes in the loss."""
+
+    name = "none|balanced|NAME=W,…"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the weights, in the order of their names."""
+        if value in (NO_WEIGHTS, BALANCED):
+            return value
+        try:
+            weights = parse_class_weights(value)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+        if not weights:
+            self.fail("no weight is given.", param, ctx)
+        return write_class_weights(weights)
 
 
 _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
@@ -124,6 +151,19 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
         click.Choice(tuple(AUGMENTATIONS)),
         f"Random changes of the faces.  [default: strong for {STRONG_EPOCHS} epochs or more, and "
         f"where all epochs together have {STRONG_FACES:,} faces, else standard]",
+    ),
+    "balance": (
+        "--balance",
+        click.Choice(BALANCES),
+        "Copies of faces of rare classes: full makes every class as large as the largest, sqrt "
+        "as large as the geometric mean of itself and the largest, none makes no copies.",
+    ),
+    "class_weights": (
+        "--class-weights",
+        ClassWeights(),
+        "Weight of each class in the loss, without copies (--balance none): balanced is n / "
+        "(classes × faces of the class). Weights are scaled to a mean of 1 over the training "
+        "faces; a class that is not named has 1 before that.",
     ),
     "vote_weight": ("--vote-weight", _CHANCE, "Part of each target that --votes give."),
     "teacher_weight": (
@@ -190,11 +230,12 @@ _GROUPS = {
         *("keep_duplicates", "no_test", "votes"),
     ),
     "Model": ("network", "size", "start_from", "freeze", "teacher", "coverage"),
-    "Output": ("output", "resume", "overwrite"),
+    "Output": ("output", "resume", "overwrite", "tensorboard"),
     "Training": (
-        *("epochs", "batch_size", "learning_rate", "optimizer", "schedule", "warmup"),
-        *("weight_decay", "label_smoothing", "averaging", "augmentation", "vote_weight"),
-        *("teacher_weight", "seed", "max_minutes", "patience"),
+        *("epochs", "max_minutes", "patience", "batch_size", "learning_rate"),
+        *("find_learning_rate", "optimizer", "schedule", "warmup", "weight_decay"),
+        *("label_smoothing", "averaging", "augmentation", "balance", "no_balance"),
+        *("class_weights", "vote_weight", "teacher_weight", "seed"),
     ),
     "Speed": ("device", "precision", "threads"),
 }
@@ -238,6 +279,7 @@ _GROUPS = {
     "emotion-infer --faces does.",
 )
 @_recipe_options
+@click.option("--no-balance", is_flag=True, help="The same as --balance none.")
 @click.option(
     "--keep-duplicates",
     is_flag=True,
@@ -300,8 +342,26 @@ _GROUPS = {
     "threshold, below which the label is uncertain; 1 sets none.",
 )
 @moved_option("--answered", "--coverage", type=float)
-@click.option("--resume", is_flag=True, help="Go on with the run in RUN_DIR after its last epoch.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the run in RUN_DIR after its last epoch; with another --epochs, by the "
+    "learning-rate schedule of that many epochs.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the run in RUN_DIR.")
+@click.option(
+    "--tensorboard",
+    is_flag=True,
+    help="Write the figures of each epoch to RUN_DIR/tensorboard as well, for TensorBoard (extra: "
+    "tensorboard). A resumed run goes on with it.",
+)
+@click.option(
+    "--find-learning-rate",
+    is_flag=True,
+    help="Train no run: raise the learning rate step by step until the loss diverges, and suggest "
+    "one. Its curve goes to RUN_DIR as learning_rate.png and learning_rate.csv.  [default of "
+    "RUN_DIR: runs/NETWORK-learning-rate]",
+)
 @version_option("emotion-train")
 @quiet_option
 @verbose_option
@@ -316,6 +376,7 @@ def main(
     each_class: tuple[str, ...],
     validation: Path | None,
     faces: bool,
+    no_balance: bool,
     keep_duplicates: bool,
     drop_duplicates: bool,
     max_minutes: float | None,
@@ -328,6 +389,8 @@ def main(
     coverage: float,
     resume: bool,
     overwrite: bool,
+    tensorboard: bool,
+    find_learning_rate: bool,
     quiet: bool,
     verbose: bool,
     **choices: Any,
@@ -346,11 +409,17 @@ def main(
     begun = time.monotonic()
     if resume and overwrite:
         raise click.UsageError("--resume goes on with a run, --overwrite replaces it: choose one.")
+    if find_learning_rate and (resume or tensorboard):
+        raise click.UsageError(
+            f"--find-learning-rate trains no run: leave {'--resume' if resume else '--tensorboard'}"
+            f" out."
+        )
     if max_minutes is not None and choices["epochs"] is not None:
         raise click.UsageError(
             "--epochs and --max-minutes both fix how long to train: use one of them."
         )
     names = _classes(classes, each_class)
+    _choose_balance(context, choices, names, no_balance=no_balance)
     if teacher and not _given(context, "teacher_weight"):
         choices["teacher_weight"] = 0.5
     for source, weight, flag in (
@@ -362,13 +431,15 @@ def main(
     if choices["freeze"] != FREEZE_NOTHING and not start_from and not resume:
         raise click.UsageError("--freeze needs --start-from: fresh weights are not worth keeping.")
     require("train")
+    if tensorboard:
+        require("tensorboard", "--tensorboard")
     inputs: list[Path | str] = [data, *start_from, *teacher]
     inputs += [path for path in (votes, validation) if path is not None]
     if overwrite and output is not None:
         refuse_inputs_within(output, inputs)
     if start_from and not (resume and output):
         _start_defaults(context, start_from, choices)
-    from emotion_train.run import Run, prepare_folder
+    from emotion_train.run import Run, prepare_folder, prepare_search_folder
     from emotion_train.run_record import RUN
     from emotion_train.training.distributed import choose_device, joined, restarts
     from emotion_train.training.time_budget import TimeBudget
@@ -397,10 +468,16 @@ def main(
         "with_test": not no_test,
     }
     folder = output or Path("runs") / recipe.network
+    if find_learning_rate and output is None:
+        folder = folder.with_name(f"{recipe.network}-learning-rate")
     if overwrite:
         refuse_inputs_within(folder, inputs)
     raise_on_signals()
-    if restarts() and (folder / RUN).exists():  # the same command again: it must not begin anew
+    if find_learning_rate:
+        unused = [f"--{name.replace('_', '-')}" for name in _NOT_IN_SEARCH if _given(context, name)]
+        if unused and not quiet:
+            say(f"not used by --find-learning-rate: {', '.join(unused)}")
+    elif restarts() and (folder / RUN).exists():  # the same command again: it must not begin anew
         resume, overwrite = True, False
     try:
         with joined(device) as place:
@@ -409,17 +486,25 @@ def main(
                     f"--batch-size {recipe.batch_size} is smaller than the "
                     f"{place.world_size} processes that share it."
                 )
-            budget = None if max_minutes is None else TimeBudget(max_minutes, begun=begun)
+            if find_learning_rate and place.is_distributed:
+                raise click.UsageError("--find-learning-rate runs in one process, not in several.")
+            budget = None
+            if max_minutes is not None and not find_learning_rate:
+                budget = TimeBudget(max_minutes, begun=begun)
             stored = None
-            if place.is_first or resume:
+            if find_learning_rate:
+                prepare_search_folder(folder, overwrite=overwrite)
+            elif place.is_first or resume:
                 stored = prepare_folder(folder, resume=resume, overwrite=overwrite)
             if stored is not None:
+                if _given(context, "epochs"):
+                    stored = _extended(stored, recipe.epochs, folder)
                 _refuse_changes(context, recipe, stored.recipe)
                 recipe = stored.recipe
                 options = _resumed(context, options, stored, say if place.is_first else None)
                 choose, budget = [], None  # the run keeps its plan
                 _refuse_other_minutes(max_minutes, stored)
-            Run(
+            run = Run(
                 data=data,
                 folder=folder,
                 place=place,
@@ -428,8 +513,17 @@ def main(
                 threads=threads,
                 budget=budget,
                 progress=not quiet,
+                tensorboard=tensorboard,
                 **options,
-            ).train(recipe, choose=choose, resume=stored, overwrite=overwrite)
+            )
+            if find_learning_rate:
+                rate = run.find_learning_rate(recipe, choose).suggestion
+                if not quiet:
+                    suggest(
+                        "", "emotion-train", *_repeated(context), "--learning-rate", f"{rate:g}"
+                    )
+                return
+            run.train(recipe, choose=choose, resume=stored, overwrite=overwrite)
             if place.is_first and not quiet:
                 suggest("", "emotion-export", "model.onnx", "--checkpoint", folder)
     except (KeyboardInterrupt, Terminated) as error:
@@ -476,25 +570,133 @@ def _classes(listed: str | None, each: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _choose_balance(
+    context: click.Context,
+    choices: dict[str, Any],
+    classes: tuple[str, ...],
+    *,
+    no_balance: bool,
+) -> None:
+    """Refuse choices about class balance that exclude each other; set ``none`` where implied."""
+    given = _given(context, "balance")
+    if no_balance:
+        if given and choices["balance"] != NO_BALANCE:
+            raise click.UsageError(
+                f"--no-balance is --balance none, and --balance {choices['balance']} makes "
+                f"copies: choose one."
+            )
+        choices["balance"] = NO_BALANCE
+    weights = choices["class_weights"]
+    if weights == NO_WEIGHTS:
+        return
+    if given and choices["balance"] != NO_BALANCE:
+        raise click.UsageError(
+            f"--class-weights would weight the classes a second time, after the copies of "
+            f"--balance {choices['balance']}; use --balance none with it."
+        )
+    choices["balance"] = NO_BALANCE
+    if classes and classes != ("all",):
+        try:
+            check_class_weights(weights, classes)
+        except ValueError as error:
+            raise click.UsageError(f"--class-weights: {error}.") from error
+
+
 def _start_defaults(
     context: click.Context, start_from: tuple[Path, ...], choices: dict[str, Any]
 ) -> None:
-    """Take network and size from the weights to start with, where the user named none."""
-    if _given(context, "network") and _given(context, "size"):
-        return
-    from emotion_train.checkpoints.transfer import load_start
+    """Take network and size from the weights to start with, where the user named none.
 
-    start = load_start(str(start_from[0]))
+    Raises:
+        click.UsageError: The user named another network or size than that of the weights.
+    """
+    from emotion_train.checkpoints.transfer import blend, load_start
+
+    start = blend([load_start(str(one)) for one in start_from])
     for field, value in (("network", start.network), ("size", start.size)):
-        if not _given(context, field):
-            choices[field] = value
+        if _given(context, field) and choices[field] != value:
+            raise click.UsageError(
+                f"--start-from {start_from[0]} is of the {field} {value}, and --{field} names "
+                f"{choices[field]}: leave --{field} out, or start from fresh weights."
+            )
+        choices[field] = value
+
+
+# What a run depends on, and the search for its learning rate does not.
+_NOT_IN_SEARCH = (
+    "max_minutes",
+    "patience",
+    "learning_rate",
+    "epochs",
+    "schedule",
+    "warmup",
+    "averaging",
+    "coverage",
+    "no_test",
+)
+_NOT_REPEATED = (
+    "output",
+    "overwrite",
+    "find_learning_rate",
+    "learning_rate",
+    "quiet",
+    "verbose",
+)
+
+
+def _repeated(context: click.Context) -> list[str]:
+    """Return the arguments of this command again, without those of the search."""
+    arguments = [str(context.params["data"])]
+    for option in context.command.params:
+        name = option.name
+        if name is None or name in _NOT_REPEATED or not isinstance(option, click.Option):
+            continue
+        if _given(context, name):
+            value = context.params[name]
+            for one in value if option.multiple else (value,):
+                arguments += [option.opts[-1], *([] if option.is_flag else [str(one)])]
+    return arguments
+
+
+def _extended(stored: RunRecord, epochs: int, folder: Path) -> RunRecord:
+    """Return the record of a run that goes on to another number of epochs than it was begun with.
+
+    Raises:
+        click.UsageError: More epochs are done already.
+    """
+    if epochs == stored.recipe.epochs:
+        return stored
+    from dataclasses import replace
+
+    from emotion_train.checkpoints.checkpoint import LAST, load_checkpoint
+    from emotion_train.run_record import Extension
+
+    last = folder / LAST
+    done = load_checkpoint(last).training.get("epoch") if last.exists() else 0
+    if not isinstance(done, int):
+        return stored  # a damaged file, which is refused where it is read
+    if epochs < done:
+        raise click.UsageError(
+            f"the run has done {done} epochs already: --epochs {epochs} cannot end it earlier; "
+            f"name {done} or more."
+        )
+    change = Extension(done, stored.recipe.epochs, epochs)
+    return replace(
+        stored,
+        recipe=replace(stored.recipe, epochs=epochs),
+        extensions=(*stored.extensions, change),
+    )
+
+
+# Further options that set a field of the recipe.
+_ALSO_GIVES = {"classes": ("each_class",), "balance": ("no_balance",)}
 
 
 def _refuse_changes(context: click.Context, asked: Recipe, stored: Recipe) -> None:
     """A resumed run keeps its recipe; an option that asks for another one is wrong usage."""
     for field, value in stored.to_dict().items():
         wanted = asked.to_dict()[field]
-        given = _given(context, field) or (field == "classes" and _given(context, "each_class"))
+        given = any(_given(context, name) for name in (field, *_ALSO_GIVES.get(field, ())))
         if field == "duplicates":
             if _given(context, "drop_duplicates") and value != KEEP_DUPLICATES:
                 continue

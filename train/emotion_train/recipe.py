@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from emotion_runtime.labels import check_labels
+from emotion_train.class_weights import BALANCED, NO_WEIGHTS, parse_class_weights
 from emotion_train.networks import NETWORKS
 
 VALIDATION_PER_CLASS = 46
@@ -25,6 +26,8 @@ FREEZE_FEATURES = "features"
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "constant")
+FULL, SQRT, NO_BALANCE = "full", "sqrt", "none"
+BALANCES = (FULL, SQRT, NO_BALANCE)
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SIZES = (32, 256)  # pixels
 MAX_SEED = 2**32 - 1
@@ -33,16 +36,17 @@ _CHOICES = {
     "network": tuple(NETWORKS),
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
+    "balance": BALANCES,
     "precision": PRECISIONS,
     "duplicates": DUPLICATES,
 }
 # Fields that may be None, for what suits the data: a value of the type that they have else.
 _CHOSEN_KINDS: dict[str, int | float] = {"validation_per_class": 0, "holdout": 0.0}
-_MOST = 10**9
+MAX_COUNT = 10**9  # of epochs, faces and the like
 _RANGES: dict[str, tuple[float, float]] = {
     "size": SIZES,
-    "epochs": (1, _MOST),
-    "batch_size": (1, _MOST),
+    "epochs": (1, MAX_COUNT),
+    "batch_size": (1, MAX_COUNT),
     "learning_rate": (0, 1e12),
     "warmup": (0, 1),
     "weight_decay": (0, 1e12),
@@ -51,8 +55,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "vote_weight": (0, 1),
     "teacher_weight": (0, 1),
     "seed": (0, MAX_SEED),
-    "patience": (0, _MOST),
-    "validation_per_class": (0, _MOST),
+    "patience": (0, MAX_COUNT),
+    "validation_per_class": (0, MAX_COUNT),
     "holdout": (0, 0.9),
 }
 
@@ -75,6 +79,10 @@ class Recipe:
         label_smoothing: Part of each target spread over all classes, 0 to 1.
         averaging: Decay of the exponential moving average of the weights; 0 turns it off.
         augmentation: A name in `emotion_train.training.augmentation.AUGMENTATIONS`.
+        balance: Copies of rare classes: ``full`` makes every class as large as the largest,
+            ``sqrt`` goes half of the way (the geometric mean), ``none`` makes no copies.
+        class_weights: Weight of each class in the loss: ``none``, ``balanced`` or
+            ``NAME=W,NAME=W``; without copies alone.
         vote_weight: Part of each target that annotators' votes give, 0 to 1; pictures that most
             of them could not use are left out.
         teacher_weight: Part of what then is the target that a teacher gives, 0 to 1.
@@ -105,6 +113,8 @@ class Recipe:
     label_smoothing: float = 0.1
     averaging: float = 0.999
     augmentation: str = "strong"
+    balance: str = FULL
+    class_weights: str = NO_WEIGHTS
     vote_weight: float = 0.0
     teacher_weight: float = 0.0
     seed: int = 0
@@ -152,6 +162,8 @@ def _check_value(name: str, value: Any, default: Any) -> None:
     right = isinstance(value, kinds) and isinstance(value, bool) == isinstance(default, bool)
     if right and name == "freeze":
         right = is_freeze(value)
+    if right and name == "class_weights":
+        right = is_class_weights(value)
     if right and name in _CHOICES:
         right = value in _CHOICES[name]
     if right and name in _RANGES:
@@ -180,3 +192,13 @@ def is_freeze(value: str) -> bool:
     return value in (FREEZE_NOTHING, FREEZE_FEATURES) or (
         value.isascii() and value.isdigit() and len(value) <= 3 and int(value) > 0
     )
+
+
+def is_class_weights(value: str) -> bool:
+    """Return whether a text gives class weights: ``none``, ``balanced`` or ``NAME=W,…``."""
+    if value in (NO_WEIGHTS, BALANCED):
+        return True
+    try:
+        return bool(parse_class_weights(value))
+    except ValueError:
+        return False

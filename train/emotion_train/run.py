@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from emotion_runtime.command_line.extras import missing_message, missing_module
 from emotion_runtime.cpus import usable_cpus
 from emotion_runtime.errors import EmotionEdgeError
 from emotion_train.checkpoints.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
 from emotion_train.checkpoints.transfer import blend, load_start
-from emotion_train.data.balance import balance_table
+from emotion_train.class_weights import check_class_weights
+from emotion_train.data.balance import BalanceTable, balance_table
 from emotion_train.data.checks import list_warnings, require_every_class
 from emotion_train.data.dataset import Dataset, load_recipe_dataset
 from emotion_train.data.faces import Faces
@@ -28,13 +32,16 @@ from emotion_train.data.readers import read_other_classes
 from emotion_train.data.source import VOTED_OUT
 from emotion_train.data.table import data_table
 from emotion_train.data.votes import SoftLabels, Votes
-from emotion_train.errors import RunError
+from emotion_train.errors import DataError, RunError
+from emotion_train.networks import build_network
 from emotion_train.networks.face_network import parameter_count
-from emotion_train.recipe import Recipe
+from emotion_train.recipe import FREEZE_NOTHING, Recipe
 from emotion_train.report.outcome import REPORT, Outcome, tool_versions
+from emotion_train.report.rate_curve import RATE_CSV, RATE_PICTURE, write_rate_curve
 from emotion_train.report.tables import class_table
 from emotion_train.run_record import (
     RUN,
+    Extension,
     Options,
     RunRecord,
     describe_source,
@@ -43,13 +50,29 @@ from emotion_train.run_record import (
 )
 from emotion_train.training.cpu_features import lacks_fast
 from emotion_train.training.distributed import Place, sum_over_processes
+from emotion_train.training.event_files import TENSORBOARD, open_event_files
+from emotion_train.training.freezing import Frozen
 from emotion_train.training.planning import Workload, describe_plan, plan_recipe
+from emotion_train.training.rate_finder import RangeTest, find_learning_rate
 from emotion_train.training.targets import Targets, label_targets, mix
-from emotion_train.training.teacher import Teacher, load_member
+from emotion_train.training.teacher import Teacher, load_member, require_member
 from emotion_train.training.time_budget import TimeBudget, report_seconds
 from emotion_train.training.trainer import HISTORY, Trainer
 
 _PRECISION_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """Data and trainer of a run that is about to begin."""
+
+    dataset: Dataset
+    votes: Votes | None
+    trainer: Trainer
+    warnings: tuple[str, ...]
+    plan: tuple[str, ...]
+    report_seconds: float
+    others: dict[str, NDArray[np.uint8]] | None
 
 
 @dataclass(frozen=True)
@@ -73,6 +96,7 @@ class Run:
         say: Takes messages for a person.
         show: Takes results: the table of the classes, the closing figures.
         progress: Show bars on a terminal.
+        tensorboard: Write event files for TensorBoard into the run folder.
     """
 
     data: Path
@@ -89,6 +113,7 @@ class Run:
     threads: int | None = None
     budget: TimeBudget | None = None
     progress: bool = True
+    tensorboard: bool = False
 
     def train(
         self,
@@ -114,13 +139,65 @@ class Run:
             DataError: The data are missing, malformed or too few.
             RunError: The run cannot be resumed, does not fit into its minutes, or diverged.
         """
+        last = self.folder / LAST if resume and (self.folder / LAST).exists() else None
+        prepared = self._prepare(recipe, last, choose)
+        return self._train(prepared, last, resume=resume, overwrite=overwrite)
+
+    def find_learning_rate(self, recipe: Recipe, choose: Collection[str] = ()) -> RangeTest:
+        """Find the learning rate to train `recipe` with; write its curve, and no run.
+
+        Args:
+            recipe: What to learn.
+            choose: Fields of the recipe to choose from the data, as in `train`.
+
+        Returns:
+            What was measured; its ``suggestion`` is the rate.
+
+        Raises:
+            DataError: The data are missing, malformed or too few.
+            RunError: The loss falls at no rate.
+        """
+        prepared = self._prepare(replace(recipe, averaging=0.0), None, choose)
+        found = find_learning_rate(prepared.trainer, progress=self.progress)
+        marks = {
+            "suggested": found.suggestion,
+            "steepest fall": found.steepest,
+            "lowest loss": found.lowest,
+        }
+        write_rate_curve(self.folder, found.rates, found.losses, found.smoothed, marks)
+        passes = len(found.rates) / len(prepared.trainer.batches)
+        self.say(
+            f"range test: {len(found.rates)} steps ({passes:.1f} times through the balanced "
+            f"training set), rates from {found.rates[0]:g} to {found.rates[-1]:.2g}"
+            + ("" if found.diverged else "; the loss did not diverge")
+        )
+        self.show(
+            f"learning rate: {found.suggestion:g}, a third of the {found.lowest:.2g} where the "
+            f"loss is lowest (it falls fastest at {found.steepest:.2g}); curve in "
+            f"{self.folder / RATE_PICTURE}"
+        )
+        return found
+
+    def _prepare(self, recipe: Recipe, last: Path | None, choose: Collection[str]) -> _Prepared:
+        """Read the data and build what trains on them.
+
+        Args:
+            recipe: What to learn.
+            last: The checkpoint to go on from, so that the weights to start with are not read.
+            choose: Fields of the recipe to choose from the data and the time.
+        """
         refuse_output_within(self.data, self.folder)
+        self._require_sources(recipe)
         dataset = load_recipe_dataset(
             self.data,
             recipe,
             validation=self.validation,
             progress=self.progress and self.place.is_first,
         )
+        try:
+            check_class_weights(recipe.class_weights, dataset.classes)
+        except ValueError as error:
+            raise RunError(f"--class-weights: {error}.") from error
         recipe = replace(
             recipe,
             classes=dataset.classes,
@@ -131,16 +208,16 @@ class Run:
             recipe = replace(recipe, precision="fp32")  # every machine has it
         votes = None if self.votes is None else Votes(self.votes, dataset.classes)
         dataset = self._with_votes(dataset, votes, recipe)
+        targets = self._targets(dataset, recipe, votes)
+        balance = balance_table(dataset.train, len(dataset.classes), recipe.balance, targets)
         warnings = list_warnings(dataset, dataset.holdout_share)
         if self.place.is_first:
-            self._introduce(dataset, warnings)
+            self._introduce(dataset, balance, warnings)
         if votes is not None and dataset.test is not None:
             votes.majority(dataset.test)  # fail now, not in hours
         self._limit_threads()
-        targets = self._targets(dataset, recipe, votes)
         soft_labels = self._soft_labels(dataset, recipe, votes)
         teacher, doubts = self._teacher(recipe, dataset)
-        last = self.folder / LAST if resume and (self.folder / LAST).exists() else None
         initial = None
         if last is None:
             initial, more = self._initial(dataset, recipe)
@@ -155,7 +232,8 @@ class Run:
 
         # Read before the pace is measured, so that the plan knows how long the report takes.
         others = None if self.budget is None else self._read_others(dataset, recipe)
-        recipe, plan, report = self._plan(recipe, choose, dataset, build, others or {})
+        workload = Workload(len(dataset.train), int(balance.total.sum()), bool(self.start_from))
+        recipe, plan, report = self._plan(recipe, choose, dataset, workload, build, others or {})
         trainer = build(recipe)
         if self.place.is_first:
             self.say(
@@ -163,15 +241,44 @@ class Run:
                 f"{trainer.multiply_adds / 1e6:.2f} M multiply-adds a face, "
                 f"{_PRECISION_NAMES[trainer.precision]} arithmetic"
             )
+            if trainer.class_weights is not None:
+                weights = zip(dataset.classes, trainer.class_weights.tolist(), strict=True)
+                self.say(
+                    "no copies of rare classes; class weights of the loss: "
+                    + ", ".join(f"{name} {weight:.3g}" for name, weight in weights)
+                )
             if trainer.transferred is not None:
                 names = ", ".join(map(str, self.start_from))
                 self.say(f"start from {names}: {trainer.transferred}")
-        record = self._record(recipe, dataset, trainer)
-        record = replace(
-            record,
+        return _Prepared(
+            dataset=dataset,
+            votes=votes,
+            trainer=trainer,
             warnings=(*warnings, *doubts),
-            plan=plan if resume is None else resume.plan,
+            plan=plan,
+            report_seconds=report,
+            others=others,
         )
+
+    def _require_sources(self, recipe: Recipe) -> None:
+        """Refuse what is missing or impossible beside the data, before these are read."""
+        if self.votes is not None and not os.path.lexists(self.votes):
+            raise DataError(f"{self.votes}: no such votes file.")
+        if recipe.teacher_weight:
+            for source in self.teachers:
+                require_member(source)
+        if recipe.freeze != FREEZE_NOTHING:
+            Frozen(build_network(recipe.network, 2, recipe.size), recipe.freeze)
+
+    def _train(
+        self, prepared: _Prepared, last: Path | None, *, resume: RunRecord | None, overwrite: bool
+    ) -> dict[str, Any]:
+        dataset, votes, trainer = prepared.dataset, prepared.votes, prepared.trainer
+        record = self._record(trainer.recipe, dataset, trainer)
+        record = replace(record, warnings=prepared.warnings, plan=prepared.plan)
+        if resume is not None:
+            record = replace(record, plan=resume.plan, extensions=resume.extensions)
+            trainer.extensions = [asdict(one) for one in resume.extensions]
         self._warn_of_slow_precision(trainer.precision)
         if resume is not None and resume.options is not None and record.options is not None:
             kept = replace(record.options, max_minutes=resume.options.max_minutes)
@@ -185,19 +292,25 @@ class Run:
                 told = dict.fromkeys((*resume.warnings, *record.warnings))
                 record = replace(record, options=kept, warnings=tuple(told))
         if last is not None:
-            self._restore(trainer, last)
+            self._restore(trainer, last, record.extensions)
         if self.place.is_first:
             self.folder.mkdir(parents=True, exist_ok=True)
             if overwrite:
                 clear(self.folder)
             record.save(self.folder)
-        trainer.train(
-            self.folder, self.say, progress=self.progress, budget=self.budget, report=report
-        )
+        with self._event_files(trainer, resumed=last is not None):
+            trainer.train(
+                self.folder,
+                self.say,
+                progress=self.progress,
+                budget=self.budget,
+                report=prepared.report_seconds,
+            )
         if not self.place.is_first:
             return {}
+        others = prepared.others
         if others is None:
-            others = self._read_others(dataset, recipe)
+            others = self._read_others(dataset, trainer.recipe)
         return self._report(dataset, trainer, votes, record, others)
 
     def _plan(
@@ -205,6 +318,7 @@ class Run:
         recipe: Recipe,
         choose: Collection[str],
         dataset: Dataset,
+        workload: Workload,
         build: Callable[[Recipe], Trainer],
         others: Mapping[str, NDArray[np.uint8]],
     ) -> tuple[Recipe, tuple[str, ...], float]:
@@ -214,8 +328,6 @@ class Run:
             The recipe, what was chosen in sentences without a full stop, and the seconds that the
             report takes (0 where the run has no limit).
         """
-        faces = int(balance_table(dataset.train, len(dataset.classes)).total.sum())
-        workload = Workload(len(dataset.train), faces, bool(self.start_from))
         plan, epochs, report = [], None, 0.0
         if self.budget is not None:
             trainer = build(plan_recipe(recipe, workload, choose))
@@ -278,6 +390,8 @@ class Run:
             others,
             self.coverage,
             self.with_test,
+            balance=trainer.balance,
+            extensions=tuple(map(str, record.extensions)),
             sources={
                 "votes_sha256": None if options.votes is None else options.votes.sha256,
                 "teachers_sha256": [one.sha256 for one in options.teachers],
@@ -428,7 +542,7 @@ class Run:
             if (found := (now.tool_versions or {}).get(name)) != version:
                 self.say(f"warning: begun with {name} {version}, gone on with {found}")
 
-    def _restore(self, trainer: Trainer, last: Path) -> None:
+    def _restore(self, trainer: Trainer, last: Path, extensions: Sequence[Extension]) -> None:
         """Set the trainer to where the run stopped.
 
         Raises:
@@ -447,8 +561,46 @@ class Run:
             raise RunError(f"{last}: its state does not fit the run; begin a new one.") from error
         if self.place.is_first:
             self.say(f"resuming after epoch {done}")
+            self._tell_extension(trainer, extensions)
             if done == trainer.recipe.epochs:
-                self.say("all epochs are done: the report alone is made anew")
+                self.say(
+                    f"all epochs are done: the report alone is made anew (--epochs N, more than "
+                    f"{done}, goes on with the training)"
+                )
+
+    def _tell_extension(self, trainer: Trainer, extensions: Sequence[Extension]) -> None:
+        """Show the rate at which a run goes on whose number of epochs has just been changed."""
+        done = len(trainer.history)
+        if done and extensions and extensions[-1].after == done:
+            before = trainer.history[-1]["learning_rate"]
+            now = trainer.optimizer.param_groups[0]["lr"]
+            self.say(
+                f"{extensions[-1]}: the learning rate was {before:.2g} and goes on at {now:.2g}"
+            )
+
+    @contextmanager
+    def _event_files(self, trainer: Trainer, *, resumed: bool) -> Iterator[None]:
+        """Let TensorBoard's event files follow the training, where they are wanted.
+
+        Args:
+            trainer: What is about to train.
+            resumed: A run goes on; where it wrote event files, it writes more of them.
+        """
+        begun = resumed and (self.folder / TENSORBOARD).is_dir()
+        if not self.place.is_first or not (self.tensorboard or begun):
+            yield
+            return
+        if (missing := missing_module("tensorboard")) is not None:
+            self.say(
+                f"warning: no further event files: "
+                f"{missing_message('TensorBoard', missing, 'tensorboard')}"
+            )
+            yield
+            return
+        with open_event_files(self.folder, trainer.history) as events:
+            trainer.follow = events.add
+            self.say(f"curves: tensorboard --logdir {shlex.quote(str(self.folder / TENSORBOARD))}")
+            yield
 
     def _warn_of_slow_precision(self, precision: torch.dtype) -> None:
         """Warn where the CPU has no arithmetic of the precision, and computes it in float."""
@@ -514,7 +666,7 @@ class Run:
             f"held-out figures be too good"
         ]
 
-    def _introduce(self, dataset: Dataset, warnings: list[str]) -> None:
+    def _introduce(self, dataset: Dataset, balance: BalanceTable, warnings: list[str]) -> None:
         for line in dataset.notes:
             self.say(line)
         for line in dataset.skipped[:10]:
@@ -526,7 +678,7 @@ class Run:
         for line in warnings:
             self.say(f"warning: {line}")
         self.show(data_table(dataset) + "\n")
-        self.show(class_table(dataset))
+        self.show(class_table(dataset, balance))
         self.show(str(dataset.audit))
         if dataset.skipped:
             self.show(f"skipped: {len(dataset.skipped):,} pictures could not be used")
@@ -550,11 +702,27 @@ def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> RunRecord 
     return None
 
 
+def prepare_search_folder(folder: Path, *, overwrite: bool) -> None:
+    """Make sure that the search for a learning rate may write to `folder`.
+
+    Raises:
+        RunError: It is a file, or holds the result of a search and `overwrite` is not set.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: a file, not a folder to write the curve to.")
+    if not overwrite and any((folder / name).exists() for name in (RATE_CSV, RATE_PICTURE)):
+        raise RunError(
+            f"{folder}: holds a learning-rate search already; choose another folder with -o, or "
+            f"replace its files with --overwrite."
+        )
+
+
 def clear(folder: Path) -> None:
     """Remove an earlier run."""
     for name in (RUN, HISTORY, BEST, LAST):
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / REPORT, ignore_errors=True)
+    for name in (REPORT, TENSORBOARD):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _digest(faces: Faces) -> str:

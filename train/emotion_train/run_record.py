@@ -13,7 +13,7 @@ from emotion_runtime.digest import sha256_of
 from emotion_runtime.errors import shown
 from emotion_train.data.held_out_draw import BY_NAME
 from emotion_train.errors import RunError
-from emotion_train.recipe import FORMER_FIELDS, Recipe
+from emotion_train.recipe import FORMER_FIELDS, MAX_COUNT, Recipe
 from emotion_train.training.augmentation import AUGMENTATIONS
 
 RUN = "run.json"
@@ -81,6 +81,35 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Extension:
+    """Another number of epochs for a run that was begun: longer, or ended earlier.
+
+    Attributes:
+        after: Epochs that were done when the number was changed.
+        planned: Epochs that the run had before.
+        epochs: Epochs that it has since; the learning-rate schedule was planned anew over them.
+    """
+
+    after: int
+    planned: int
+    epochs: int
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Extension:
+        """Undo `dataclasses.asdict`; raises KeyError, TypeError or ValueError on anything else."""
+        numbers = [values[name] for name in ("after", "planned", "epochs")]
+        if not all(type(number) is int and 0 <= number <= MAX_COUNT for number in numbers):
+            raise ValueError("numbers of epochs that no run can have")
+        return cls(*numbers)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.epochs} epochs instead of {self.planned} since epoch {self.after}, with the "
+            f"learning-rate schedule planned anew over {self.epochs}"
+        )
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """What a run was begun with.
 
@@ -93,6 +122,7 @@ class RunRecord:
         precision: The arithmetic that ``auto`` became, such as ``fp32``.
         tool_versions: Of the packages that decide what a run learns.
         held_out_draw: How held-out pictures are drawn.
+        extensions: Each change of the number of epochs, the earliest first.
         warnings: What the run warned of before its first epoch, for the report.
         plan: What was chosen when the run was begun, in sentences.
     """
@@ -105,6 +135,7 @@ class RunRecord:
     precision: str | None = None
     tool_versions: dict[str, str] | None = None
     held_out_draw: str = BY_NAME
+    extensions: tuple[Extension, ...] = ()
     warnings: tuple[str, ...] = ()
     plan: tuple[str, ...] = ()
 
@@ -145,6 +176,11 @@ def read_record(folder: Path) -> RunRecord:
                 f"its recipe, which this one does not have; go on with that version, or begin "
                 f"anew."
             )
+        if values["recipe"].get("vote_weight") and "balance" not in values["recipe"]:
+            raise RunError(
+                f"{folder}: begun by an older emotion-edge, which copied faces by their labels, "
+                f"and this one does by the votes; go on with that version, or begin a new run."
+            )
         if values["recipe"].get("augmentation") not in (None, *AUGMENTATIONS):
             raise ValueError("an augmentation that there is not")
         versions = values.get("tool_versions")
@@ -156,6 +192,7 @@ def read_record(folder: Path) -> RunRecord:
             Options.from_dict(values["options"]) if values.get("options") else None,
             **texts,
             tool_versions=versions,
+            extensions=tuple(map(Extension.from_dict, values.get("extensions") or ())),
             warnings=tuple(map(str, values.get("warnings") or ())),
             plan=tuple(str(one) for one in values.get("plan") or ()),
         )

@@ -132,5 +132,5 @@ def _compare_with_training(
         return ""
     return (
         f"{data}: other pictures than the network was trained on: faces that it has learned may "
-        f"be among those that int8 is judged on"
+        f"be among those that the file is judged on"
     )

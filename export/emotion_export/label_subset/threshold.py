@@ -94,7 +94,7 @@ def choose_thresholds(
         None if expected.other is None else expected.other.astype(np.float32),
     )
     open_set = open_set_of(outputs, truth)
-    threshold = choose_other_threshold(open_set.known, coverage)
+    threshold = choose_other_threshold(open_set.known, open_set.others, coverage)
     if threshold == 1:
         say(
             f"warning: only at the threshold 1 are {coverage:.1%} of the held-out faces of the "
@@ -130,18 +130,30 @@ def _min_confidence(checkpoint: Checkpoint, chances: NDArray[np.float64]) -> flo
     return checkpoint.min_confidence if reached is None else choose_confidence(chances, reached)
 
 
-def choose_other_threshold(known: NDArray[np.floating[Any]], coverage: float) -> float:
-    """Return the lowest threshold, in hundredths, at which a share of faces is named.
+def choose_other_threshold(
+    known: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]], coverage: float
+) -> float:
+    """Return the threshold, in hundredths, that leaves the most other faces unnamed at a coverage.
+
+    It is the lowest one of that coverage. Where higher ones leave as many other faces unnamed, it
+    is the middle of these.
 
     Args:
         known: `other` of held-out faces that show one of the labels, shape (n,), n ≥ 1.
-        coverage: The share of them that must be named, 0 to 1. The threshold 1 names every face.
+        others: `other` of faces of other classes, shape (m,).
+        coverage: The share of the first that must be named, 0 to 1. The threshold 1 names every
+            face.
     """
-    values = known.astype(np.float32)
-    for step in range(_STEPS):
-        if 1 - float(is_other(values, step / _STEPS).mean()) >= coverage:
-            return step / _STEPS
-    return 1.0
+    steps = np.arange(_STEPS)
+    thresholds = steps / _STEPS
+    faces, strangers = known.astype(np.float32), others.astype(np.float32)
+    named = np.array([1 - float(is_other(faces, t).mean()) for t in thresholds])
+    unnamed = np.array([int(is_other(strangers, t).sum()) for t in thresholds])
+    covering = steps[named >= coverage]
+    if not len(covering):
+        return 1.0
+    best = covering[unnamed[covering] == unnamed[covering[0]]]
+    return int(best[0] + best[-1]) // 2 / _STEPS
 
 
 def measure_out_of_fold(open_set: OpenSet, coverage: float) -> dict[str, Any]:
@@ -161,7 +173,9 @@ def measure_out_of_fold(open_set: OpenSet, coverage: float) -> dict[str, Any]:
     folds, other_folds = np.arange(len(known)) % _FOLDS, np.arange(len(others)) % _FOLDS
     named = unnamed = 0
     for fold in range(_FOLDS):
-        threshold = choose_other_threshold(known[folds != fold], coverage)
+        threshold = choose_other_threshold(
+            known[folds != fold], others[other_folds != fold], coverage
+        )
         named += int((~is_other(known[folds == fold], threshold)).sum())
         unnamed += int(is_other(others[other_folds == fold], threshold).sum())
     return {"coverage": share(named, len(known)), "others_unnamed": share(unnamed, len(others))}

@@ -290,16 +290,20 @@ def guarded(extra: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
     return decorate
 
 
-def require(extra: str) -> None:
-    """End a command at once where a package of its extra is missing.
+def require(extra: str, what: str = "this command") -> None:
+    """End a command at once where a package of an extra is missing.
 
     Imports take seconds; what is missing is looked for before.
+
+    Args:
+        extra: The extra.
+        what: What needs it, as the beginning of the sentence.
     """
     from emotion_runtime.command_line.extras import missing_message, missing_module
 
     missing = missing_module(extra)
     if missing is not None:
-        fail(missing_message("this command", missing, extra))
+        fail(missing_message(what, missing, extra))
 
 
 def _message(error: Exception, extra: str | None) -> str | None:

@@ -17,6 +17,7 @@ from emotion_runtime import __version__
 from emotion_runtime.model.self_test import draw_probe
 from emotion_runtime.pictures.preprocessing import read_face
 from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
+from emotion_train.data.balance import BalanceTable
 from emotion_train.data.dataset import Dataset
 from emotion_train.data.faces import Faces
 from emotion_train.data.votes import SoftLabels, Votes
@@ -27,6 +28,7 @@ from emotion_train.recipe import Recipe
 from emotion_train.report.average_faces import average_faces
 from emotion_train.report.evaluated import INDEPENDENT, SPLIT_NAMES, Evaluated
 from emotion_train.report.fitting import Fitted
+from emotion_train.report.fonts import choose_fonts
 from emotion_train.report.tables import (
     calibration_warnings,
     describe_split,
@@ -57,6 +59,8 @@ class Outcome:
         with_test: Measure on the test set; trials leave it alone.
         origin: Lines of the report that say where the weights come from; None for those of a
             recipe and its best epoch.
+        extensions: How the number of epochs was changed, one text each.
+        balance: Which classes got copies; None for every class as large as the largest.
         sources: What else is to be told of the training in the checkpoint: digests, no paths.
         by_votes: The run is taught by votes: they judge it too.
         warnings: What the run warned of before its first epoch, for the report.
@@ -72,6 +76,8 @@ class Outcome:
     coverage: float
     with_test: bool
     origin: Mapping[str, str] | None = None
+    extensions: Sequence[str] = ()
+    balance: BalanceTable | None = None
     sources: Mapping[str, Any] = field(default_factory=dict)
     by_votes: bool = False
     warnings: Sequence[str] = ()
@@ -99,6 +105,7 @@ class Outcome:
             "network": f"{recipe.network}, {parameter_count(network):,} parameters, "
             f"{multiply_adds(network) / 1e6:.2f} M multiply-adds a face",
             **self._origin(),
+            **({"extended": "; ".join(self.extensions)} if self.extensions else {}),
             "temperature": f"{temperature:.3f}, {fitted.describe()}",
             "confidence threshold": f"{threshold:.2f}, for a coverage of {self.coverage:.0%}",
             "tools": ", ".join(f"{k} {v}" for k, v in tool_versions().items()),
@@ -113,6 +120,7 @@ class Outcome:
             evaluated,
             coverage,
             facts,
+            balance=self.balance,
             warnings=self.warnings,
             caption=describe_train_loss(recipe),
         )
@@ -143,7 +151,8 @@ class Outcome:
             if split in figures
             for text in prediction_warnings(figures[split], split)
         ]
-        return found + calibration_warnings(figures)
+        fonts = choose_fonts(self.dataset.classes).warning()
+        return found + calibration_warnings(figures) + ([fonts] if fonts else [])
 
     def _soft_labels(self, faces: Faces) -> SoftLabels | None:
         """Return the votes on faces; None where there are none for any of them."""

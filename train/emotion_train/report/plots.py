@@ -25,12 +25,23 @@ _DPI = 120
 _SPLITS = {"validation": "validation", "holdout": "hold-out"}
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=_DPI, format="png")
 
 
-def _plain(axes: Axes) -> None:
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """Put the legend under the axes, where it covers no line."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = min(3, len(labels))
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+    )
+
+
+def plain(axes: Axes) -> None:
+    """Leave out the frame's upper and right side; draw horizontal grid lines."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
 
@@ -64,9 +75,9 @@ def plot_loss(
     axes.set(xlabel="epoch", ylabel="loss (nats)")
     axes.set_title(caption, fontsize=8, color="gray")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False)
-    _plain(axes)
-    _save(figure, path)
+    legend_below(figure, axes)
+    plain(axes)
+    save(figure, path)
 
 
 def plot_accuracy(history: Sequence[dict[str, float]], best_epoch: int, path: Path) -> None:
@@ -75,8 +86,10 @@ def plot_accuracy(history: Sequence[dict[str, float]], best_epoch: int, path: Pa
     axes = figure.subplots()
     epochs = [row["epoch"] for row in history]
     marker = "o" if len(epochs) < 3 else None
+    drawn = []
     for name, colour in (("validation", ORANGE), ("holdout", GREEN)):
         if f"{name}_accuracy" in history[0]:
+            drawn.append(_SPLITS[name])
             values = [100 * row[f"{name}_accuracy"] for row in history]
             axes.plot(epochs, values, color=colour, marker=marker, label=_SPLITS[name])
         if f"{name}_majority_accuracy" in history[0]:
@@ -84,11 +97,12 @@ def plot_accuracy(history: Sequence[dict[str, float]], best_epoch: int, path: Pa
             label = f"{_SPLITS[name]}, annotators' majority"
             axes.plot(epochs, values, "--", color=colour, marker=marker, label=label)
     axes.axvline(best_epoch, color="gray", linestyle=":", label=f"chosen epoch ({best_epoch})")
-    axes.set(xlabel="epoch", ylabel="accuracy (%)", title="Validation accuracy per epoch")
+    axes.set(xlabel="epoch", ylabel="accuracy (%)")
+    axes.set_title(f"{' and '.join(drawn).capitalize()} accuracy per epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, loc="lower right")
-    _plain(axes)
-    _save(figure, path)
+    legend_below(figure, axes)
+    plain(axes)
+    save(figure, path)
 
 
 def plot_metrics(
@@ -135,7 +149,7 @@ def plot_metrics(
     table.set_fontsize(10)
     table.scale(1, 1.7)
     _draw_confusion(right, metrics.confusion, classes)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_confusion(axes: Axes, confusion: NDArray[np.int64], classes: Sequence[str]) -> None:
@@ -192,7 +206,7 @@ def plot_predictions(
                 fontsize=8,
                 color="black" if guess == label else RED,
             )
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_classes(table: BalanceTable, classes: Sequence[str], path: Path) -> None:
@@ -203,8 +217,7 @@ def plot_classes(table: BalanceTable, classes: Sequence[str], path: Path) -> Non
         axes.bar(classes, table.original, color=BLUE, label="original")
         if copies:
             axes.bar(
-                classes, table.augmented, bottom=table.original, color=ORANGE,
-                label="augmented copies",
+                classes, table.copies, bottom=table.original, color=ORANGE, label="copies",
             )  # fmt: skip
         heights = table.total if copies else table.original
         for place, height in enumerate(heights):
@@ -212,13 +225,13 @@ def plot_classes(table: BalanceTable, classes: Sequence[str], path: Path) -> Non
         axes.set_title(title)
         axes.set_ylim(0, 1.12 * table.total.max())  # room for the numbers
         axes.tick_params(axis="x", rotation=30 if len(classes) > 3 else 0)
-        _plain(axes)
+        plain(axes)
     before.set_ylabel("training faces")
     figure.suptitle("Classes in the training set")
     figure.legend(
         *after.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
     )
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_coverage(coverage: Sequence[Coverage], path: Path) -> None:
@@ -238,9 +251,9 @@ def plot_coverage(coverage: Sequence[Coverage], path: Path) -> None:
         axes.plot(thresholds, percent, style, color=colour, marker=".", label=name)
     axes.set(xlabel="confidence threshold", ylabel="%", title="Coverage and accuracy")
     axes.set_ylim(0, 102)
-    axes.legend(frameon=False, fontsize=8)
-    _plain(axes)
-    _save(figure, path)
+    legend_below(figure, axes)
+    plain(axes)
+    save(figure, path)
 
 
 def plot_reliability(
@@ -272,7 +285,7 @@ def plot_reliability(
     axes[1, 0].set_ylabel("pictures")
     handles = axes[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_reliability(axes: Axes, one: Reliability, what: str) -> None:
@@ -289,7 +302,7 @@ def _draw_reliability(axes: Axes, one: Reliability, what: str) -> None:
         color=BLUE, markersize=4, linewidth=1, capsize=2, label=f"{what}, 95 % interval",
     )  # fmt: skip
     axes.set(xlim=(0, 101), ylim=(0, 101))
-    _plain(axes)
+    plain(axes)
 
 
 def _draw_counts(axes: Axes, one: Reliability) -> None:
@@ -302,4 +315,4 @@ def _draw_counts(axes: Axes, one: Reliability) -> None:
             axes.text(place, count, f"{count:,}", ha="center", va="bottom", fontsize=6)
     axes.set_xlabel("confidence (%)")
     axes.set_ylim(top=1.25 * max(axes.get_ylim()[1] / 1.25, one.pictures.max()))
-    _plain(axes)
+    plain(axes)

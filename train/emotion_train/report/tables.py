@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from emotion_runtime.atomic import replacing
 from emotion_runtime.command_line.text_width import display_width, right
 from emotion_runtime.evaluate.metrics import wilson_interval
-from emotion_train.data.balance import balance_table
+from emotion_train.class_weights import NO_WEIGHTS
+from emotion_train.data.balance import BalanceTable, balance_table
 from emotion_train.data.dataset import Dataset
 from emotion_train.recipe import Recipe
 from emotion_train.report import plots
@@ -27,6 +28,7 @@ from emotion_train.report.evaluated import (
     Evaluated,
 )
 from emotion_train.report.fitting import Fitted
+from emotion_train.report.fonts import choose_fonts, use_fonts
 from emotion_train.report.out_of_fold import FEWEST_FACES
 
 SPLITS = "splits.csv"
@@ -45,6 +47,7 @@ def write_report(
     *,
     warnings: Sequence[str] = (),
     caption: str = "",
+    balance: BalanceTable | None = None,
 ) -> dict[str, Any]:
     """Write the report.
 
@@ -59,6 +62,7 @@ def write_report(
         facts: Further lines of the report, name → value.
         warnings: What the run warned of, without a full stop.
         caption: What the training loss was measured on.
+        balance: Which classes got copies; None for every class as large as the largest.
 
     Returns:
         What stands in ``metrics.json``.
@@ -79,22 +83,23 @@ def write_report(
     truth = main.truth(by_votes=fitted.by_votes)
     title = main.split if truth is main.faces.labels else f"{main.split}, annotators' majority"
     pictures = ["metrics", "predictions", "coverage", "reliability", "classes"]
-    if history and best_epoch is not None:
-        plots.plot_loss(history, best_epoch, folder / "loss.png", caption)
-        plots.plot_accuracy(history, best_epoch, folder / "accuracy.png")
-        pictures[1:1] = ["loss", "accuracy"]
-    by_votes = fitted.by_votes and main.votes is not None
-    before, after = main.measure_reliability(by_votes=by_votes)
-    plots.plot_metrics(main.measure(truth), classes, title, folder / "metrics.png", after.error)
-    plots.plot_predictions(main.faces, main.probabilities, classes, folder / "predictions.png")
-    table = balance_table(dataset.train, len(classes))
-    plots.plot_classes(table, classes, folder / "classes.png")
-    plots.plot_coverage(coverage, folder / "coverage.png")
-    title = f"{main.split}, temperature {fitted.temperature:.2f} ({main.fitted})"
-    path = folder / "reliability.png"
-    plots.plot_reliability(before, after, title, path, by_votes=by_votes)
+    table = balance_table(dataset.train, len(classes)) if balance is None else balance
+    with use_fonts(choose_fonts(classes)):
+        if history and best_epoch is not None:
+            plots.plot_loss(history, best_epoch, folder / "loss.png", caption)
+            plots.plot_accuracy(history, best_epoch, folder / "accuracy.png")
+            pictures[1:1] = ["loss", "accuracy"]
+        by_votes = fitted.by_votes and main.votes is not None
+        before, after = main.measure_reliability(by_votes=by_votes)
+        plots.plot_metrics(main.measure(truth), classes, title, folder / "metrics.png", after.error)
+        plots.plot_predictions(main.faces, main.probabilities, classes, folder / "predictions.png")
+        plots.plot_classes(table, classes, folder / "classes.png")
+        plots.plot_coverage(coverage, folder / "coverage.png")
+        title = f"{main.split}, temperature {fitted.temperature:.2f} ({main.fitted})"
+        path = folder / "reliability.png"
+        plots.plot_reliability(before, after, title, path, by_votes=by_votes)
     _write(folder / "metrics.json", json.dumps(figures, indent=2) + "\n")
-    text = _markdown(dataset, figures, main.split, facts, warnings, pictures)
+    text = _markdown(dataset, table, figures, main.split, facts, warnings, pictures)
     _write(folder / "report.md", text)
     return figures
 
@@ -188,7 +193,8 @@ def describe_train_loss(recipe: Recipe) -> str:
     smoothing = (
         f", with label smoothing {recipe.label_smoothing:g}" if recipe.label_smoothing else ""
     )
-    return f"train: {faces}, targets from {', '.join(targets)}{smoothing}"
+    weights = ", with class weights" if recipe.class_weights != NO_WEIGHTS else ""
+    return f"train: {faces}, targets from {', '.join(targets)}{smoothing}{weights}"
 
 
 def describe_interval(figures: dict[str, Any]) -> str:
@@ -204,7 +210,7 @@ def describe_interval(figures: dict[str, Any]) -> str:
 
 
 def prediction_warnings(figures: dict[str, Any], split: str) -> list[str]:
-    """Describe classes that the network never predicts, without a full stop.
+    """Describe classes that the network never predicts, or never rightly, without a full stop.
 
     Args:
         figures: Of the split, as in ``metrics.json``.
@@ -220,10 +226,16 @@ def prediction_warnings(figures: dict[str, Any], split: str) -> list[str]:
     ]
     if len(predicted) == 1 and figures["never_predicted"]:
         return [f"the network predicts only {predicted[0]!r}, on all {split} pictures"]
-    return [
+    warnings = [
         f"the network never predicts {name!r}, which {figures['classes'][name]['support']:,} "
         f"{split} pictures show"
         for name in figures["never_predicted"]
+    ]
+    return warnings + [
+        f"the network recognises none of the {row['support']:,} {split} pictures of {name!r} "
+        f"(recall 0), though it predicts {name!r} for others"
+        for name, row in figures["classes"].items()
+        if row["support"] and row["recall"] == 0 and name not in figures["never_predicted"]
     ]
 
 
@@ -248,6 +260,7 @@ def calibration_warnings(figures: Mapping[str, Any]) -> list[str]:
 
 def _markdown(
     dataset: Dataset,
+    balance: BalanceTable,
     figures: dict[str, Any],
     split: str,
     facts: dict[str, Any],
@@ -296,7 +309,7 @@ def _markdown(
         lines += ["", f"Accuracy here is against the {against}{why}."]
     lines += ["", "## The run", ""]
     lines += [f"- {name}: {value}" for name, value in facts.items()]
-    lines += ["", "```", class_table(dataset), "```", "", str(dataset.audit) + ".", ""]
+    lines += ["", "```", class_table(dataset, balance), "```", "", str(dataset.audit) + ".", ""]
     if dataset.skipped:
         lines += [f"{len(dataset.skipped):,} pictures could not be read and were left out.", ""]
     if dataset.passed_over:
@@ -407,13 +420,19 @@ def _percent(figure: float | None) -> str:
     return "–" if figure is None else f"{figure:.2%}"
 
 
-def class_table(dataset: Dataset) -> str:
-    """Lay out the faces of every split by class, as printed before training."""
+def class_table(dataset: Dataset, balance: BalanceTable | None = None) -> str:
+    """Lay out the faces of every split by class, as printed before training.
+
+    Args:
+        dataset: The splits.
+        balance: Which classes get copies; None for every class as large as the largest.
+    """
     classes = len(dataset.classes)
-    balance = balance_table(dataset.train, classes)
+    if balance is None:
+        balance = balance_table(dataset.train, classes)
     rows: list[tuple[str, NDArray[np.int64]]] = [
         ("train", balance.total),
-        ("  augmented", balance.augmented),
+        ("  copies", balance.copies),
         ("validation", dataset.validation.counts(classes)),
     ]
     if len(dataset.holdout):
@@ -426,6 +445,11 @@ def class_table(dataset: Dataset) -> str:
         values = [*counts, counts.sum()]
         lines.append(
             f"{name:<11}" + "".join(f"{v:>{w},}" for v, w in zip(values, widths, strict=True))
+        )
+    if moved := int((balance.labels != dataset.train.labels).sum()):
+        lines.append(
+            f"(train: each picture under the class that has most of its target, which is not its "
+            f"label for {moved:,} of them)"
         )
     return "\n".join(lines)
 

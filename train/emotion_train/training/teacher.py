@@ -8,6 +8,7 @@ clean training faces it would only repeat what it learned by heart.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import emotion_models
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_train.checkpoints.checkpoint import load_checkpoint
-from emotion_train.errors import DataError
+from emotion_train.errors import CheckpointError, DataError
 
 # Maps uint8 pixels (n, 1, size, size) to probabilities float32 (n, classes of the member).
 _Answer = Callable[[Tensor], Tensor]
@@ -43,6 +45,20 @@ class Member:
     training: dict[str, Any]
     metrics: dict[str, Any]
     answer: _Answer
+
+
+def require_member(source: str) -> None:
+    """Refuse what `load_member` would not find; it opens nothing.
+
+    Raises:
+        CheckpointError: There is no such file, folder or released model.
+    """
+    names = emotion_models.names()
+    if not os.path.lexists(source) and source not in names:
+        raise CheckpointError(
+            f"{source}: no such checkpoint, run folder or model file; the released models that can "
+            f"teach are {', '.join(names)}."
+        )
 
 
 def load_member(source: str, device: torch.device) -> Member:

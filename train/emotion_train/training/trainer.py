@@ -23,6 +23,8 @@ from emotion_runtime.atomic import replacing
 from emotion_runtime.evaluate.metrics import wilson_interval
 from emotion_train.checkpoints.checkpoint import BEST, LAST, Checkpoint
 from emotion_train.checkpoints.transfer import transfer
+from emotion_train.class_weights import class_weights
+from emotion_train.data.balance import balance_table
 from emotion_train.data.dataset import Dataset
 from emotion_train.data.faces import Faces
 from emotion_train.data.held_out_draw import BY_NAME
@@ -56,7 +58,13 @@ Row = dict[str, float]
 
 
 class Trainer:
-    """One run of a recipe on a dataset; `train` goes from wherever it stands to the last epoch."""
+    """One run of a recipe on a dataset; `train` goes from wherever it stands to the last epoch.
+
+    Attributes:
+        history: One row for each epoch that is done.
+        extensions: Each change of the number of epochs so far, as in ``run.json``.
+        follow: Is given the row of each epoch, before the epoch counts as done.
+    """
 
     def __init__(
         self,
@@ -91,6 +99,9 @@ class Trainer:
             asked = torch.from_numpy(dataset.train.pixels[:64, None]).to(place.device)
             self.digest = hashlib.sha256(self.digest.encode() + teacher.digest(asked)).hexdigest()
         self.dataset, self.recipe, self.place = dataset, recipe, place
+        self.balance = balance_table(dataset.train, len(dataset.classes), recipe.balance, targets)
+        weights = class_weights(recipe.class_weights, dataset.classes, targets)
+        self.class_weights = None if weights is None else torch.from_numpy(weights).to(place.device)
         self.batches = EpochBatches(
             dataset.train,
             len(dataset.classes),
@@ -98,6 +109,7 @@ class Trainer:
             recipe.seed,
             rank=place.rank,
             world_size=place.world_size,
+            table=self.balance,
         )
         self.augmented = AugmentedBatches(
             dataset.train, targets, recipe.augmentation, self.batches, place.device
@@ -121,6 +133,8 @@ class Trainer:
             enabled=place.device.type == "cuda" and self.precision is torch.float16
         )
         self.history: list[Row] = []
+        self.extensions: list[dict[str, int]] = []
+        self.follow: Callable[[Row], None] = lambda _: None
 
     @property
     def best(self) -> Row:
@@ -221,7 +235,7 @@ class Trainer:
         endless = chain.from_iterable(repeat(self.augmented))
 
         def step() -> None:
-            self._step(self.network, *next(endless))
+            self.take_step(self.network, *next(endless))
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
 
@@ -257,14 +271,14 @@ class Trainer:
         )
         started = time.perf_counter()
         for number, (pixels, targets, total) in enumerate(bar):
-            summed += self._step(network, pixels, targets, total)
+            summed += self.take_step(network, pixels, targets, total)
             seen += total
             if number % 20 == 19 and not bar.disable:
                 rate = seen / (time.perf_counter() - started)
                 bar.set_postfix_str(f"loss {summed.item() / seen:.3f}, {rate:,.0f} images/s")
         return sum_over_processes(summed.item(), self.place) / self.batches.faces_per_epoch
 
-    def _step(self, network: nn.Module, pixels: Tensor, targets: Tensor, total: int) -> Tensor:
+    def take_step(self, network: nn.Module, pixels: Tensor, targets: Tensor, total: int) -> Tensor:
         """Take one step; return the summed loss of this process's share."""
         device = self.place.device
         pixels = pixels.to(memory_format=torch.channels_last)
@@ -274,7 +288,11 @@ class Trainer:
             if self.teacher is not None:
                 targets = targets.lerp(self.teacher.answer(pixels), self.recipe.teacher_weight)
         loss = nn.functional.cross_entropy(
-            logits.float(), targets, label_smoothing=self.recipe.label_smoothing, reduction="sum"
+            logits.float(),
+            targets,
+            weight=self.class_weights,
+            label_smoothing=self.recipe.label_smoothing,
+            reduction="sum",
         )
         # Summed and divided by the whole batch: right also where the shares differ by one face.
         self.optimizer.zero_grad(set_to_none=True)
@@ -304,6 +322,7 @@ class Trainer:
         loss = f"{chosen}_votes_loss" if self.soft_labels else f"{chosen}_loss"
         row |= {"selection_loss": row[loss], "selection_accuracy": row[f"{chosen}_accuracy"]}
         self.history.append(row)
+        self.follow(row)
         # history.csv before last.pt: a kill in between repeats the epoch, and nothing is missing.
         with replacing(run_dir / HISTORY) as path, path.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(row))
@@ -345,6 +364,7 @@ class Trainer:
                 "chosen_by": "votes" if self.soft_labels else "labels",
                 "world_size": self.place.world_size,
                 "started_from": self.started_from,
+                "extensions": self.extensions,
             },
             multiply_adds=self.multiply_adds,
         )
@@ -377,6 +397,12 @@ class Trainer:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        # The optimiser's state holds the rate of the schedule that the run had before.
+        schedule = self.schedule
+        for group, base, factor in zip(
+            self.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
+        ):
+            group["lr"] = base * factor(schedule.last_epoch)
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self.history = list(state["history"])
