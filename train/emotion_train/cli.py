@@ -58,6 +58,7 @@ from emotion_train.training.planning import (
     RATE_BATCH_SIZE,
     RATES,
     STEPS_PER_EPOCH,
+    STRONG_EPOCHS,
     STRONG_FACES,
     TOTAL_FACES,
     choose_network,
@@ -148,8 +149,8 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "augmentation": (
         "--augmentation",
         click.Choice(tuple(AUGMENTATIONS)),
-        f"Random changes of the faces.  [default: strong where the epochs have {STRONG_FACES:,} "
-        f"faces together, else standard]",
+        f"Random changes of the faces.  [default: strong for {STRONG_EPOCHS} epochs or more, and "
+        f"where all epochs together have {STRONG_FACES:,} faces, else standard]",
     ),
     "balance": (
         "--balance",

@@ -139,6 +139,8 @@ class Run:
             DataError: The data are missing, malformed or too few.
             RunError: The run cannot be resumed, does not fit into its minutes, or diverged.
         """
+        if resume is not None and resume.precision == "fp32" and recipe.precision == "auto":
+            recipe = replace(recipe, precision="fp32")  # every machine has it
         last = self.folder / LAST if resume and (self.folder / LAST).exists() else None
         prepared = self._prepare(recipe, last, choose)
         return self._train(prepared, last, resume=resume, overwrite=overwrite)
