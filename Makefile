@@ -1,6 +1,7 @@
 # Two commands that do everything on a fresh machine:
 #   make infer   a virtual environment, the light install, and samples/ classified
 #   make test    a virtual environment, the full install, and every check
+# For daily work, `make quick`: lint, and the tests that take no seconds.
 
 PYTHON ?= python3
 DATA ?= fer2013
@@ -15,7 +16,7 @@ TESTS := $(wildcard $(DATA)/test/happy $(DATA)/test/sad $(DATA)/test/surprise)
 SOURCES := $(shell find models runtime train export -name '*.py' -o -name '*.onnx' -o -name SHA256SUMS)
 
 .DEFAULT_GOAL := help
-.PHONY: help infer test lint types layers light old pytest format fuzz train bench page clean
+.PHONY: help infer test quick lint types layers words light old pytest coverage format fuzz train bench page clean
 
 help: ## Say what there is.
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -42,9 +43,22 @@ old: $(OLD)/.done ## The same with the oldest onnxruntime that this Python can i
 	$(OLD)/bin/python -c "import onnxruntime; print('onnxruntime', onnxruntime.__version__)"
 	$(OLD)/bin/python -m unittest discover --start-directory tests/light --pattern 'check_*.py'
 
-# One arithmetic thread: on a machine that is busy, two spin while they wait for each other.
+# A worker for each CPU, with one arithmetic thread: more threads than CPUs wait for each other.
+# The tests of a file stay together, and share what they make; slow files come first.
+PYTEST := OMP_NUM_THREADS=1 $(FULL)/bin/pytest --numprocesses auto --maxprocesses 8 \
+	--dist loadfile --no-loadscope-reorder
+
 pytest: $(FULL)/.done ## All tests.
-	OMP_NUM_THREADS=1 $(FULL)/bin/pytest
+	$(PYTEST)
+
+quick: lint ## Lint and the quick tests (pytest -m "not slow"), for daily work.
+	$(PYTEST) -m "not slow"
+
+words: $(FULL)/.done ## Spelling, and words that only we understand (part of the tests).
+	$(FULL)/bin/pytest tests/test_words.py
+
+coverage: $(FULL)/.done ## All tests, and what they did not run; held to the floor in pyproject.toml.
+	$(PYTEST) --cov --cov-report=term
 
 format: $(FULL)/.done ## Put the code in order.
 	$(FULL)/bin/ruff check --fix .
@@ -54,8 +68,7 @@ fuzz: $(FULL)/.done ## Mutated files of every kind that is read: make fuzz MINUT
 	PYTHONPATH=tests $(FULL)/bin/python -m fuzz --minutes $(MINUTES)
 
 train: $(FULL)/.done ## Train the reference network: make train DATA=fer2013 (resumes what is there).
-	$(FULL)/bin/emotion-train $(DATA) -o $(RUN) --holdout 0.1 --drop-duplicates \
-		$(if $(wildcard $(RUN)/last.pt),--resume)
+	$(FULL)/bin/emotion-train $(DATA) -o $(RUN) --network baseline $(if $(wildcard $(RUN)/last.pt),--resume)
 
 bench: $(BENCH)/.done ## The benchmarks, one after the other: make bench DATA=fer2013 [PEER=PYTHON] (idle machine).
 	$(BENCH)/bin/python benchmarks/latency.py
@@ -76,10 +89,9 @@ page: $(LIGHT)/.done ## A web page that runs the released model: writes page/ (n
 clean: ## Remove the virtual environments and caches.
 	rm -rf $(FULL) $(LIGHT) $(OLD) $(BENCH) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-# Not editable: what is tested is what a user gets.
+# Not editable: what is tested is what a user gets. pip installs a folder anew each time.
 define install-into
-$(1)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
-	$(1)/bin/python -m pip install --quiet --disable-pip-version-check '.$(2)'
+$(1)/bin/python -m pip install --quiet --disable-pip-version-check '.$(2)'
 endef
 
 $(LIGHT)/.done: pyproject.toml README.md $(SOURCES)

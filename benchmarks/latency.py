@@ -42,7 +42,9 @@ def multiply_adds(classifier: EmotionClassifier) -> int | None:
         from emotion_train.networks import build_network
         from emotion_train.networks.face_network import multiply_adds as count
 
-        return count(build_network(classifier.contract.network, len(classifier.labels)))
+        # A file may keep some of the network's classes.
+        classes = (*classifier.labels, *classifier.contract.other_classes)
+        return count(build_network(classifier.contract.network, len(classes)))
     except (ImportError, KeyError):
         return None
 

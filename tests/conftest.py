@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+import shortcuts
 import synthetic
 
 ROOT = Path(__file__).parent.parent
+
+
+# Fixtures that cost seconds: a test that takes one is slow.
+SLOW_FIXTURES = {"run_dir", "fer2013", "two_workers", "browser", "firefox", "npm_archive"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m is applied
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests; put files with many of them first, where pytest-xdist shares files out.
+
+    A long file that begins last would be waited for.
+    """
+    slow: Counter[Path] = Counter()
+    for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+        slow[item.path] += item.get_closest_marker("slow") is not None
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +44,9 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small data folder: unequal classes, so that balance has something to do."""
-    return synthetic.write_data(tmp_path_factory.mktemp("data") / "faces", train=(70, 60, 58))
+    return shortcuts.make_once(
+        tmp_path_factory, "faces", lambda folder: synthetic.write_data(folder, train=(70, 60, 58))
+    )
 
 
 @pytest.fixture(scope="session")
@@ -55,11 +78,12 @@ def evaluate() -> Callable[..., Result]:
 
 
 @pytest.fixture
-def train() -> Callable[..., Result]:
-    """Run ``emotion-train`` in this process."""
+def train() -> Iterator[Callable[..., Result]]:
+    """Run ``emotion-train`` in this process, without drawing the figures of its report."""
     from emotion_train.cli import main
 
-    return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])
+    with shortcuts.blank_figures():
+        yield lambda *arguments: CliRunner().invoke(main, [str(one) for one in arguments])
 
 
 @pytest.fixture
@@ -71,8 +95,9 @@ def make_page() -> Callable[..., Result]:
 
 
 @pytest.fixture
-def export() -> Callable[..., Result]:
-    """Run ``emotion-export`` in this process."""
+def export() -> Iterator[Callable[..., Result]]:
+    """Run ``emotion-export`` in this process; each network is converted once, nothing is drawn."""
     from emotion_export.cli import main
 
-    return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])
+    with shortcuts.blank_figures(), shortcuts.conversions_once():
+        yield lambda *arguments: CliRunner().invoke(main, [str(one) for one in arguments])

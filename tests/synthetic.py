@@ -19,11 +19,14 @@ from PIL import Image
 from emotion_runtime.model.contract import PREFIX, Contract, Golden
 
 CLASSES = ("happy", "sad", "surprise")
+DARK = "neutral"  # a fourth class, without a bright band
 SIZE = 48
 
 
 def band_face(label: int, seed: int = 0, size: int = SIZE) -> NDArray[np.uint8]:
-    """Draw one face of a class; another seed, another face."""
+    """Draw one face of a class; another seed, another face. Class 3 has no band."""
+    if label == len(CLASSES):
+        return dark_face(seed, size)
     face = np.random.default_rng([seed, label]).integers(0, 90, (size, size))
     third = size // 3
     face[label * third : (label + 1) * third] += 150
@@ -42,7 +45,10 @@ def write_data(
     test: int = 8,
     classes: Sequence[str] = CLASSES,
 ) -> Path:
-    """Write a data folder as emotion-train reads it; `train` gives the pictures of each class."""
+    """Write a data folder as emotion-train reads it; `train` gives the pictures of each class.
+
+    A fourth class is of faces without a band.
+    """
     for label, (name, count) in enumerate(zip(classes, train, strict=True)):
         for number in range(count):
             save_face(folder / "train" / name / f"{number:03}.png", label, number)
@@ -62,6 +68,17 @@ def pixels_text(face: NDArray[np.uint8]) -> str:
     return " ".join(str(value) for value in face.ravel())
 
 
+def dark_face(seed: int = 0, size: int = SIZE) -> NDArray[np.uint8]:
+    """Draw a face without a bright band, which shows none of the classes."""
+    return np.random.default_rng([seed, 7]).integers(0, 90, (size, size)).astype(np.uint8)
+
+
+def band_other(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return what `band_model` gives as its output `other`: close to 1 where no band is bright."""
+    brightest = pixels.reshape(len(pixels), 3, -1).mean(axis=2).max(axis=1)
+    return (1 / (1 + np.exp((brightest - 120) / 10))).astype(np.float32)
+
+
 def band_logits(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What `band_model` answers: the mean of each third, over 10; (n, 1, 48, 48) → (n, 3)."""
     thirds = pixels.reshape(len(pixels), 3, -1).astype(np.float32)
@@ -76,6 +93,8 @@ def band_model(
     metadata: dict[str, str | None] | None = None,
     input_name: str = "pixels",
     batch: str | int = "batch",
+    other_threshold: float | None = None,
+    golden_other_offset: float = 0.0,
 ) -> Path:
     """Write a model file that knows the bands.
 
@@ -86,31 +105,56 @@ def band_model(
         metadata: Contract entries to replace, or to remove (None), by name without prefix.
         input_name: The graph's input.
         batch: The graph's batch dimension.
+        other_threshold: Gives the file the output `other`, and contract version 2.
+        golden_other_offset: Added to the golden values of `other`, to make a self-test fail.
     """
     pixels = np.stack([band_face(label)[np.newaxis] for label in range(3)])
     contract = Contract(
         labels=CLASSES,
         network="bands",
-        golden=Golden(pixels, band_logits(pixels) + np.float32(golden_offset), 1e-3),
+        golden=Golden(
+            pixels,
+            band_logits(pixels) + np.float32(golden_offset),
+            1e-3,
+            other=None
+            if other_threshold is None
+            else band_other(pixels) + np.float32(golden_other_offset),
+        ),
         min_confidence=min_confidence,
+        other_threshold=other_threshold,
+        other_classes=() if other_threshold is None else (DARK,),
     )
     weights = np.zeros((3, SIZE * SIZE), np.float32)
     for label, row in enumerate(weights.reshape(3, 3, -1)):
         row[label] = 30 / (SIZE * SIZE) / 100
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, 3])
+        for name in ("logits", "probabilities")
+    ]
+    constants = [numpy_helper.from_array(weights, "weights")]
+    further = []
+    if other_threshold is not None:
+        # The logistic function of 12 less the largest logit, which is a mean over 10.
+        further = [
+            helper.make_node("ReduceMax", ["logits", "columns"], ["largest"], keepdims=0),
+            helper.make_node("Sub", ["edge", "largest"], ["below"]),
+            helper.make_node("Sigmoid", ["below"], ["other"]),
+        ]
+        constants.append(numpy_helper.from_array(np.array([1], np.int64), "columns"))
+        constants.append(numpy_helper.from_array(np.array(12, np.float32), "edge"))
+        outputs.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, [batch]))
     graph = helper.make_graph(
         [
             helper.make_node("Cast", [input_name], ["light"], to=TensorProto.FLOAT),
             helper.make_node("Flatten", ["light"], ["flat"]),
             helper.make_node("Gemm", ["flat", "weights"], ["logits"], transB=1),
             helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+            *further,
         ],
         "bands",
         [helper.make_tensor_value_info(input_name, TensorProto.UINT8, [batch, 1, SIZE, SIZE])],
-        [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, 3])
-            for name in ("logits", "probabilities")
-        ],
-        [numpy_helper.from_array(weights, "weights")],
+        outputs,
+        constants,
     )
     opsets = [helper.make_opsetid("", 18)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8)

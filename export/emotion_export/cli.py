@@ -28,14 +28,16 @@ if TYPE_CHECKING:
 
     from emotion_export.int8.labelled_faces import LabelledFaces
     from emotion_train.checkpoints.checkpoint import Checkpoint
+    from emotion_train.data.votes import Votes
 
 _EXAMPLES = (
     ("emotion-export model.onnx", "of the newest run in runs/"),
     ("emotion-export model.onnx -c runs/baseline", "of a run"),
-    ("emotion-export small.onnx -c runs/baseline -p int8", "a third of the size"),
+    ("emotion-export three.onnx --labels happy,sad,surprise", 'all other classes are "other"'),
 )
 _GROUPS = {
     "Checkpoint and data": ("checkpoint", "parity_data", "parity_faces", "calibration"),
+    "Labels": ("labels", "label", "other_coverage", "votes"),
     "Output": ("precision", "format_name", "opset", "simplify", "overwrite"),
     "Limits": ("allow_label_agreement", "allow_accuracy_loss", "allow_recall_loss"),
 }
@@ -73,8 +75,34 @@ _GROUPS = {
     "--calibration",
     type=click.Path(path_type=Path),
     metavar="DATA",
-    help="The data of the training, for int8: ranges are calibrated on training faces, and the "
-    "loss of accuracy is measured on those held out.  [default: the run's own]",
+    help="The data of the training, for int8 and --labels: ranges are calibrated on training "
+    "faces, and losses and thresholds are measured on those held out.  [default: the run's own]",
+)
+@click.option(
+    "--labels",
+    metavar="A,B,C",
+    help="Keep these labels of a network that knows more classes. The file gets the output "
+    '"other": the probability that a face shows none of them.  [default: all classes]',
+)
+@click.option(
+    "--label",
+    multiple=True,
+    metavar="NAME",
+    help="One of the labels to keep; repeat it. For names with a comma.",
+)
+@click.option(
+    "--other-coverage",
+    type=click.FloatRange(0.5, 1.0),
+    metavar="SHARE",
+    help="With --labels: share of the held-out faces of these labels that must be named; the "
+    "others' threshold is chosen so.  [default: 0.95]",
+)
+@click.option(
+    "--votes",
+    type=click.Path(path_type=Path),
+    metavar="FILE.csv",
+    help="With --labels: CSV of annotators' votes, as in emotion-train; a face shows what a strict "
+    "majority names.  [default: those the run was taught by, else the labels of the data]",
 )
 @click.option(
     "--allow-label-agreement",
@@ -126,6 +154,10 @@ def main(
     precision: str,
     format_name: str,
     calibration: Path | None,
+    labels: str | None,
+    label: tuple[str, ...],
+    other_coverage: float | None,
+    votes: Path | None,
     allow_label_agreement: float | None,
     allow_accuracy_loss: float,
     allow_recall_loss: float,
@@ -142,6 +174,9 @@ def main(
     batch 1, 7 and 64, with graph optimisation off and on, before and after simplification. Then
     MODEL.onnx and MODEL.parity.json are written; else neither, and the exit code is 1.
 
+    With --labels the file names a part of the classes that the network knows. The other classes
+    become the output "other", whose threshold is chosen on the held-out faces of the run.
+
     fp16 must keep 99.9 % of the labels. int8 must keep 99 % and weigh less than a third; it is
     refused where faces held out of training show that it loses more than 0.3 points of accuracy
     or 0.5 of a class's recall (McNemar's exact test). On few faces a changed label or two may be
@@ -153,26 +188,33 @@ def main(
     tell = (lambda _: None) if quiet else say
     if model.suffix != ".onnx":
         raise click.UsageError(f"{model}: a model file's name ends in .onnx.")
-    if precision == "fp32" and (calibration or allow_label_agreement is not None):
-        raise click.UsageError("--calibration and --allow-… are for --precision fp16 or int8.")
+    kept = _kept_labels(labels, label)
+    if precision == "fp32" and allow_label_agreement is not None:
+        raise click.UsageError("--allow-… is for --precision fp16 or int8.")
+    if calibration and precision == "fp32" and not kept:
+        raise click.UsageError("--calibration is for --precision int8 or --labels.")
+    if not kept and (other_coverage is not None or votes is not None):
+        raise click.UsageError("--other-coverage and --votes need --labels.")
     require("export")
     from emotion_export.checkpoint_search import find_test_folder, newest_run
-    from emotion_export.export import COMPARISONS_PER_GRAPH, Plan, check_target, export_checkpoint
+    from emotion_export.export import Plan, check_target, export_checkpoint
     from emotion_export.int8.precision import Loss
+    from emotion_export.label_subset.subset import keep_labels
+    from emotion_export.label_subset.threshold import DEFAULT_COVERAGE
     from emotion_export.parity_progress import (
+        READING_STEPS,
         choose_parity_faces,
-        comparing,
         describe_comparisons,
+        showing_progress,
     )
     from emotion_train.checkpoints.checkpoint import load_checkpoint
 
     raise_on_signals()
-    check_target(model, overwrite=overwrite, ort=format_name == "ort")
+    check_target(model, overwrite=overwrite, ort=format_name == "ort", other=bool(kept))
     source = checkpoint or newest_run()
     if checkpoint is None:
         tell(f"checkpoint: {source}")
     trained = load_checkpoint(source)
-    faces = choose_parity_faces(parity_data, source, trained, parity_faces, tell)
     plan = Plan(
         precision=precision,
         opset=opset,
@@ -180,11 +222,25 @@ def main(
         label_agreement=allow_label_agreement,
         loss=Loss(allow_accuracy_loss, allow_recall_loss),
         ort=format_name == "ort",
+        labels=kept,
+        other_coverage=DEFAULT_COVERAGE if other_coverage is None else other_coverage,
     )
-    labelled = _labelled_faces(calibration, source, trained, tell) if precision == "int8" else None
-    steps = COMPARISONS_PER_GRAPH * (1 + simplify + (precision != "fp32")) + 1
-    with comparing(f"{model}: not written; ", steps, quiet=quiet) as on_step:
-        done = export_checkpoint(trained, model, faces, plan, labelled, say=tell, on_step=on_step)
+    if kept:
+        keep_labels(trained.labels, kept)  # before faces are read
+    needs_labelled = precision == "int8" or bool(kept)
+    steps = plan.steps + READING_STEPS * (1 + needs_labelled)
+    with showing_progress("export", f"{model}: not written; ", steps, quiet=quiet) as progress:
+        tell = progress.tell
+        faces = choose_parity_faces(parity_data, source, trained, parity_faces, tell)
+        progress.advance(READING_STEPS)
+        labelled = None
+        if needs_labelled:
+            labelled = _labelled_faces(calibration, source, trained, kept, tell)
+            progress.advance(READING_STEPS)
+        cast = _votes(votes, source, trained, tell) if kept else None
+        done = export_checkpoint(
+            trained, model, faces, plan, labelled, votes=cast, say=tell, on_step=progress.advance
+        )
     if verbose:
         for comparison in done.comparisons:
             say(str(comparison))
@@ -197,8 +253,50 @@ def main(
             suggest("", "emotion-eval", test, "-m", model)
 
 
+def _kept_labels(labels: str | None, label: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the labels to keep; none for all.
+
+    Raises:
+        click.UsageError: They are named in both ways, or none is named.
+    """
+    if labels is None:
+        return label
+    if label:
+        raise click.UsageError("name the labels with --labels or with --label, not with both.")
+    kept = tuple(name.strip() for name in labels.split(","))
+    if not all(kept):
+        raise click.UsageError(f"--labels {labels!r}: a name is missing.")
+    return kept
+
+
+def _votes(
+    path: Path | None, source: Path, checkpoint: Checkpoint, tell: Callable[[str], None]
+) -> Votes | None:
+    """Read the votes named, else those that the run was taught by."""
+    from emotion_train.data.votes import Votes
+    from emotion_train.run_record import find_votes
+
+    if path is None:
+        recipe = checkpoint.training.get("recipe")
+        if not isinstance(recipe, dict) or not recipe.get("vote_weight"):
+            return None
+        path = find_votes(source)
+        if path is None:
+            tell(
+                "warning: the run was taught by votes, whose file is not known: what held-out "
+                "faces show is taken from the labels of the data; name it with --votes"
+            )
+            return None
+        tell(f"votes: {path}")
+    return Votes(path, checkpoint.labels)
+
+
 def _labelled_faces(
-    data: Path | None, source: Path, checkpoint: Checkpoint, tell: Callable[[str], None]
+    data: Path | None,
+    source: Path,
+    checkpoint: Checkpoint,
+    kept: tuple[str, ...],
+    tell: Callable[[str], None],
 ) -> LabelledFaces:
     """Read the training data named, else the run's own."""
     from emotion_export.checkpoint_search import find_training_data
@@ -208,6 +306,11 @@ def _labelled_faces(
 
     data = data or find_training_data(source, tell)
     if data is None:
+        if kept:
+            raise ParityDataError(
+                "the threshold of the output other is chosen on the held-out faces of the run; "
+                "name its training data with --calibration DATA."
+            )
         raise ParityDataError(
             "int8 takes its ranges from real faces; name the training data with --calibration "
             "DATA. Random pixels would give ranges that fit no face."

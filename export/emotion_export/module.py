@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def export_module(
     *,
     size: int = FACE_SIZE,
     temperature: float = 1.0,
+    keep: Sequence[str] = (),
+    other_threshold: float | None = None,
 ) -> Exported:
     """Export a network of your own, with the same parity check.
 
@@ -52,6 +55,9 @@ def export_module(
         plan: ``fp32`` or ``fp16``; int8 needs a checkpoint, whose splits it is judged on.
         size: Side of the faces, in pixels.
         temperature: Logits are divided by it before softmax.
+        keep: The labels that the file keeps; the other classes become its output `other`. Empty
+            for every class and no such output.
+        other_threshold: With `keep`: where `other` reaches it, the label is ``other``, 0 to 1.
 
     Raises:
         ExportError: The labels, the network or the faces do not fit; else as
@@ -67,6 +73,14 @@ def export_module(
         )
     if not (math.isfinite(temperature) and temperature > 0):
         raise ExportError(f"the temperature {temperature} is no number above 0.")
+    if bool(keep) != (other_threshold is not None):
+        raise ExportError(
+            "keep and other_threshold go together: a threshold is chosen on labelled faces, which "
+            "a network alone does not name."
+        )
+    if other_threshold is not None and not 0 <= other_threshold <= 1:
+        raise ExportError(f"the threshold of other {other_threshold} is not from 0 to 1.")
+    plan = replace(plan, labels=tuple(keep), other_threshold=other_threshold)
     if isinstance(faces, np.ndarray):
         chosen = ParityFaces(_pixels(faces, size), "faces given as an array", True)
     else:

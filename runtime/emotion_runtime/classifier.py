@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 import emotion_models
 from emotion_runtime.errors import ModelFileError, PictureError, SourceError, shown
 from emotion_runtime.lazy_imports import IMPORTING
-from emotion_runtime.model.contract import INPUT_NAME, OUTPUT_NAMES, Contract
+from emotion_runtime.model.contract import INPUT_NAME, OTHER_NAME, OUTPUT_NAMES, Contract
+from emotion_runtime.model.outputs import Outputs, other_tolerance
 from emotion_runtime.model.self_test import SelfTest, draw_probe, pixel_difference
 from emotion_runtime.model.session import Session, check_count, open_session
 from emotion_runtime.pictures.arguments import (
@@ -25,7 +27,7 @@ from emotion_runtime.pictures.arguments import (
 )
 from emotion_runtime.pictures.preprocessing import Picture, Pixels, is_small, read_face
 from emotion_runtime.pictures.sources import find_pictures
-from emotion_runtime.prediction import UNCERTAIN, FacePrediction, Prediction
+from emotion_runtime.prediction import OTHER, UNCERTAIN, FacePrediction, Prediction
 
 if TYPE_CHECKING:
     from emotion_runtime.faces.finder import FaceFinder
@@ -49,12 +51,22 @@ class EmotionClassifier:
         provider: Where onnxruntime runs it, such as ``"CUDAExecutionProvider"``; what it cannot
             run there runs on the CPU.
         min_confidence: Below it the label is ``"uncertain"``, 0 to 1; None for the file's own.
+        other_threshold: Where the probability that a face shows none of the labels reaches it, the
+            label is ``"other"``, 0 to 1; at 1 never. None for the file's own.
+
+    Attributes:
+        model_path: The file that was opened.
+        contract: What it says of itself.
+        labels: Its class names, in the order of the outputs' columns.
+        min_confidence: The confidence threshold in force.
+        other_threshold: The threshold of `other` in force; None in files without this output.
 
     Raises:
         ModelFileError: The file is missing, no model, damaged, or does not keep the contract, or
             this onnxruntime lacks the provider.
-        ValueError: `threads` is less than 1, or `min_confidence` is not from 0 to 1.
-        TypeError: `threads` is no integer, or `min_confidence` no number.
+        ValueError: `threads` is less than 1, a threshold is not from 0 to 1, or the file has no
+            output `other` that `other_threshold` could be for.
+        TypeError: `threads` is no integer, or a threshold no number.
     """
 
     def __init__(
@@ -64,9 +76,10 @@ class EmotionClassifier:
         threads: int = 1,
         provider: str = "CPUExecutionProvider",
         min_confidence: float | None = None,
+        other_threshold: float | None = None,
     ) -> None:
-        if min_confidence is not None and not 0.0 <= min_confidence <= 1.0:  # a NaN too
-            raise ValueError(f"min_confidence must be from 0 to 1, not {min_confidence}")
+        _check_threshold("min_confidence", min_confidence)
+        _check_threshold("other_threshold", other_threshold)
         threads = check_count("threads", threads)
         self.model_path = resolve_model(model)
         self._session: Session = open_session(self.model_path, threads, provider)
@@ -76,12 +89,23 @@ class EmotionClassifier:
         if min_confidence is None:
             min_confidence = self.contract.min_confidence
         self.min_confidence = float(min_confidence)
+        if other_threshold is None:
+            other_threshold = self.contract.other_threshold
+        elif self.contract.other_threshold is None:
+            raise ValueError(
+                f"{self.model_path}: has no output other (its network knows no classes but its "
+                f"labels), so that no threshold of it can be set"
+            )
+        self.other_threshold = None if other_threshold is None else float(other_threshold)
         self._default_finder: FaceFinder | None = None
 
     def __repr__(self) -> str:
+        other = (
+            "" if self.other_threshold is None else f"other_threshold={self.other_threshold:g}, "
+        )
         return (
             f"EmotionClassifier({str(self.model_path)!r}, labels={list(self.labels)}, "
-            f"min_confidence={self.min_confidence:g}, threads={self._session.threads}, "
+            f"min_confidence={self.min_confidence:g}, {other}threads={self._session.threads}, "
             f"provider={self._session.provider!r})"
         )
 
@@ -107,7 +131,20 @@ class EmotionClassifier:
             pixels: uint8, shape (n, 1, size, size) or (n, size, size).
 
         Returns:
-            Logits and probabilities, float32, each of shape (n, classes).
+            Logits and probabilities, float32, each of shape (n, classes). `compute` gives the
+            output `other` too, where the file has it.
+
+        Raises:
+            ModelFileError, ValueError, TypeError: As `compute`.
+        """
+        outputs = self.compute(pixels)
+        return outputs.logits, outputs.probabilities
+
+    def compute(self, pixels: Pixels) -> Outputs:
+        """Run the network on faces that are read already, and return all of its outputs.
+
+        Args:
+            pixels: uint8, shape (n, 1, size, size) or (n, size, size).
 
         Raises:
             ModelFileError: The network cannot be run, or its outputs are not what the contract
@@ -127,9 +164,13 @@ class EmotionClassifier:
                 f"not {pixels.shape}"
             )
         shape = (len(pixels), len(self.labels))
+        has_other = self.other_threshold is not None
         if not len(pixels):
-            return np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        logits, probabilities = self._session.run(OUTPUT_NAMES, {INPUT_NAME: pixels})
+            none = np.zeros(shape, np.float32)
+            return Outputs(none, none.copy(), np.zeros(0, np.float32) if has_other else None)
+        names = (*OUTPUT_NAMES, OTHER_NAME) if has_other else OUTPUT_NAMES
+        logits, probabilities, *further = self._session.run(names, {INPUT_NAME: pixels})
+        other = further[0] if further else None
         if logits.shape != shape or probabilities.shape != shape:
             raise ModelFileError(
                 f"{self.model_path}: gives outputs of shape {logits.shape} and "
@@ -140,7 +181,15 @@ class EmotionClassifier:
         off = abs(float(probabilities.sum()) / len(pixels) - 1)
         if not (off <= _SUM_TOLERANCE and probabilities.min() >= 0):
             raise self._no_probabilities()
-        return logits, probabilities
+        if other is not None:
+            if other.shape != shape[:1]:
+                raise ModelFileError(
+                    f"{self.model_path}: gives the output other with the shape {other.shape} for "
+                    f"{shape[0]} faces."
+                )
+            if not (other.min() >= 0 and other.max() <= 1 + _SUM_TOLERANCE):  # a NaN too
+                raise self._no_probabilities()
+        return Outputs(logits, probabilities, other)
 
     def predict(self, picture: Picture) -> Prediction:
         """Classify one picture: a path, encoded bytes, a PIL image or a uint8 array.
@@ -150,8 +199,8 @@ class EmotionClassifier:
             TypeError: It is nothing that counts as a picture, such as a list or None.
         """
         face = self.read(picture)
-        _, probabilities = self.infer(face[np.newaxis])
-        return self.interpret(probabilities[0], path_of(picture))
+        (prediction,) = self.interpret_all(self.compute(face[np.newaxis]), [path_of(picture)])
+        return prediction
 
     def predict_many(
         self, pictures: Iterable[Picture], *, batch_size: int = 32, workers: int | None = None
@@ -209,7 +258,7 @@ class EmotionClassifier:
         Args:
             picture: As in `predict`.
             largest: Keep the largest face alone.
-            finder: What finds them, where the default `faces.FaceFinder()` shall not.
+            finder: What finds them, where the default `FaceFinder()` shall not.
             keep_crops: Keep what the network saw of each face, as `FacePrediction.crop`.
 
         Returns:
@@ -220,15 +269,16 @@ class EmotionClassifier:
             TypeError: It is nothing that counts as a picture, such as a list or None.
         """
         with IMPORTING:
-            from emotion_runtime.faces.classification import face_probabilities, of_face
+            from emotion_runtime.faces.classification import face_outputs, of_face
 
         check_picture(picture)
         faces = (finder or self._finder()).find(picture, self.contract.input.size, largest=largest)
 
         path = path_of(picture)
+        predictions = self.interpret_all(face_outputs(self, faces), [path] * len(faces))
         return [
-            of_face(self.interpret(row, path), face, keep_crop=keep_crops)
-            for row, face in zip(face_probabilities(self, faces), faces, strict=True)
+            of_face(prediction, face, keep_crop=keep_crops)
+            for prediction, face in zip(predictions, faces, strict=True)
         ]
 
     def predict_faces_many(
@@ -249,7 +299,7 @@ class EmotionClassifier:
         Args:
             pictures: As in `predict_many`.
             largest: Keep the largest face of each photograph alone.
-            finder: What finds them, where the default `faces.FaceFinder()` shall not.
+            finder: What finds them, where the default `FaceFinder()` shall not.
             batch_size: Most photographs whose faces go through the network together, at least 1.
             workers: Threads, each with photographs of its own, at least 1; None for the CPUs that
                 this process may use.
@@ -279,12 +329,39 @@ class EmotionClassifier:
                 self._default_finder = FaceFinder()
         return self._default_finder
 
-    def interpret(self, probabilities: NDArray[np.float32], path: str | None = None) -> Prediction:
+    def interpret_all(self, outputs: Outputs, paths: Iterable[str | None]) -> Iterator[Prediction]:
+        """Yield a `Prediction` for each face of the outputs of `compute`.
+
+        Args:
+            outputs: Of n faces.
+            paths: Where each of them came from.
+
+        Raises:
+            ModelFileError, ValueError: As `interpret`.
+        """
+        others = repeat(None) if outputs.other is None else map(float, outputs.other)
+        # Not strict: the endless `repeat` has no length.
+        for row, path, other in zip(outputs.probabilities, paths, others, strict=False):
+            yield self.interpret(row, path, other=other)
+
+    def interpret(
+        self,
+        probabilities: NDArray[np.float32],
+        path: str | None = None,
+        *,
+        other: float | None = None,
+    ) -> Prediction:
         """Turn one row of probabilities, shape (classes,), into a `Prediction`.
+
+        Args:
+            probabilities: float32, shape (classes,).
+            path: Where the picture came from.
+            other: Probability that the face shows none of the labels, of files with this output.
 
         Raises:
             ModelFileError: They do not add up to 1; a NaN does not.
-            ValueError: They are not as many as the labels.
+            ValueError: They are not as many as the labels, or `other` is missing, not from 0 to 1,
+                or given for a file that does not have it.
         """
         values = [float(value) for value in probabilities]
         if len(values) != len(self.labels):
@@ -294,13 +371,19 @@ class EmotionClassifier:
         confidence = max(values)
         # In the network's own precision: its 0.9 is a little less than Python's.
         floor = float(np.float32(self.min_confidence))
-        label = self.labels[values.index(confidence)]
-        return Prediction(
-            label=label if confidence >= floor else UNCERTAIN,
-            confidence=confidence,
-            probabilities=dict(zip(self.labels, values, strict=True)),
-            path=path,
-        )
+        label = self.labels[values.index(confidence)] if confidence >= floor else UNCERTAIN
+        by_label = dict(zip(self.labels, values, strict=True))
+        if self.other_threshold is None:
+            if other is not None:
+                raise ValueError(f"{self.model_path}: has no output other")
+            return Prediction(label, confidence, by_label, path)
+        if other is None or not 0 <= other <= 1 + _SUM_TOLERANCE:  # a NaN too
+            raise ValueError(f"other must be from 0 to 1 for this model file, not {other}")
+        other = min(other, 1.0)
+        # As `Outputs.decide`: in float32, and never at a threshold of 1.
+        if self.other_threshold < 1 and other >= float(np.float32(self.other_threshold)):
+            label, confidence = OTHER, other
+        return Prediction(label, confidence, by_label, path, other=other)
 
     def _no_probabilities(self) -> ModelFileError:
         return ModelFileError(
@@ -312,17 +395,27 @@ class EmotionClassifier:
         """Run the file's golden inputs on this machine and compare with the proof's answers."""
         golden = self.contract.golden
         starts = range(0, len(golden.pixels), _SELF_TEST_BATCH)
-        logits = np.concatenate(
-            [self.infer(golden.pixels[start : start + _SELF_TEST_BATCH])[0] for start in starts]
-        )
+        parts = [self.compute(golden.pixels[start : start + _SELF_TEST_BATCH]) for start in starts]
+        logits = np.concatenate([part.logits for part in parts])
+        other_difference = None
+        if golden.other is not None and self.other_threshold is not None:
+            others = np.concatenate([part.other for part in parts if part.other is not None])
+            other_difference = float(np.abs(others - golden.other).max())
+        differences = np.abs(logits - golden.logits)
+        recorded, graph = self.contract.graph_sha256, self._session.graph_sha256()
         return SelfTest(
             inputs=len(golden.pixels),
-            max_difference=float(np.abs(logits - golden.logits).max()),
+            max_difference=float(differences.max()),
             tolerance=golden.tolerance,
             label_flips=int((logits.argmax(axis=1) != golden.logits.argmax(axis=1)).sum()),
             pixel_difference=None
             if golden.probe is None
             else pixel_difference(self.read(draw_probe()), golden.probe),
+            other_difference=other_difference,
+            other_tolerance=other_tolerance(golden.tolerance, self.contract.temperature),
+            mean_difference=float(differences.mean()),
+            mean_tolerance=golden.mean_tolerance,
+            graph_changed=graph != recorded if recorded and graph is not None else None,
         )
 
 
@@ -353,6 +446,11 @@ def _exists(path: Path) -> bool:
     return True
 
 
+def _check_threshold(name: str, value: float | None) -> None:
+    if value is not None and not 0.0 <= value <= 1.0:  # a NaN too
+        raise ValueError(f"{name} must be from 0 to 1, not {value}")
+
+
 def _check_graph(session: Session, contract: Contract) -> None:
     """Hold the graph itself against what the contract says of it."""
     size, classes, path = contract.input.size, len(contract.labels), session.path
@@ -364,11 +462,16 @@ def _check_graph(session: Session, contract: Contract) -> None:
             f"{path}: its input is {shown(inputs)}, not {INPUT_NAME} uint8 "
             f"(batch, 1, {size}, {size})."
         )
+    wanted: dict[str, tuple[str, list[int]]]
     wanted = dict.fromkeys(OUTPUT_NAMES, ("tensor(float)", [classes]))
+    further = ""
+    if contract.other_threshold is not None:
+        wanted[OTHER_NAME] = ("tensor(float)", [])
+        further = f" and {OTHER_NAME} float32 (batch,)"
     if outputs != wanted:
         raise ModelFileError(
             f"{path}: its outputs are {shown(outputs)}, not {' and '.join(OUTPUT_NAMES)} "
-            f"float32 (batch, {classes})."
+            f"float32 (batch, {classes}){further}."
         )
     if isinstance(shapes[INPUT_NAME][1][0], int):
         raise ModelFileError(f"{path}: its batch size is fixed; the contract wants a dynamic one.")
@@ -405,9 +508,13 @@ def whole_pictures(classifier: EmotionClassifier) -> Answer[Prediction]:
         if stop.is_set():
             return []
         faces = [one for one in found if isinstance(one, np.ndarray)]
-        answers = iter(classifier.infer(np.stack(faces))[1] if faces else ())
+        answers: Iterator[Prediction] = iter(())
+        if faces:
+            read_pictures = zip(batch, found, strict=True)
+            paths = [path_of(pic) for pic, one in read_pictures if isinstance(one, np.ndarray)]
+            answers = classifier.interpret_all(classifier.compute(np.stack(faces)), paths)
         return [
-            classifier.interpret(next(answers), path_of(picture))
+            next(answers)
             if isinstance(one, np.ndarray)
             else Prediction(None, None, None, path_of(picture), str(one))
             for picture, one in zip(batch, found, strict=True)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:  # read for --help too, which must not wait for numpy
     import numpy as np
     from numpy.typing import NDArray
 
+OTHER = "other"
 UNCERTAIN = "uncertain"
 NO_FACE = "no face"
 UNREADABLE = "unreadable"
@@ -22,11 +23,16 @@ class Prediction:
     """What the network says of a picture, or why it could not.
 
     Attributes:
-        label: The likeliest class, ``"uncertain"`` below the confidence threshold, None on error.
-        confidence: Probability of the likeliest class, 0 to 1; None on error.
-        probabilities: Of every class, in the order of the model's labels; None on error.
+        label: The likeliest class; ``"other"`` where the face shows none of the labels,
+            ``"uncertain"`` below the confidence threshold, None on error.
+        confidence: Probability of the label, 0 to 1: of the likeliest class, or for ``"other"``
+            the value of `other`; None on error.
+        probabilities: Of every class, in the order of the model's labels; they add up to 1,
+            whatever `other` is. None on error.
         path: Where the picture came from, as it was given; None for pictures without a path.
         error: One sentence where the picture could not be read, else None.
+        other: Probability that the face shows none of the labels, 0 to 1; None on error, and of
+            model files that do not have this output.
     """
 
     # Further columns of CSV, by the names of `columns`.
@@ -37,16 +43,23 @@ class Prediction:
     probabilities: dict[str, float] | None
     path: str | None = None
     error: str | None = None
+    other: float | None = field(default=None, kw_only=True)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields in the order of a JSON line."""
-        return {
+    def to_dict(self, *, with_other: bool | None = None) -> dict[str, Any]:
+        """Return the fields in the order of a JSON line.
+
+        Args:
+            with_other: Whether there is a field ``other``; None for only where it has a value.
+        """
+        values = {
             "path": self.path,
             "label": self.label,
             "confidence": self.confidence,
             "probabilities": self.probabilities,
-            "error": self.error,
         }
+        if with_other or (with_other is None and self.other is not None):
+            values["other"] = self.other
+        return values | {"error": self.error}
 
     @property
     def outcome(self) -> str:
@@ -85,9 +98,9 @@ class FacePrediction(Prediction):
     crop: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False, kw_only=True)
     warning: str | None = field(default=None, kw_only=True)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, *, with_other: bool | None = None) -> dict[str, Any]:
         """Return the fields in the order of a JSON line."""
-        return super().to_dict() | {
+        return super().to_dict(with_other=with_other) | {
             "box": None if self.box is None else list(self.box),
             "detection_confidence": self.detection_confidence,
             "warning": self.warning,

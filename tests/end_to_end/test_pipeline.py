@@ -16,6 +16,7 @@ from emotion_train.checkpoints.checkpoint import load_checkpoint
 from synthetic import read_lines, save_face, write_data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "size"), [("baseline", 48), ("edge", 64)])
 def test_what_was_trained_is_what_the_device_says(
     train: Callable[..., Result],
@@ -26,18 +27,18 @@ def test_what_was_trained_is_what_the_device_says(
     network: str,
     size: int,
 ) -> None:
-    data = write_data(tmp_path / "data", (80, 80, 80), 10)
+    data = write_data(tmp_path / "data", (40, 40, 40), 10)
     arguments = [
         "--network",
         network,
         "--size",
         str(size),
         "--epochs",
-        "25",
+        "5",
         "--batch-size",
-        "16",
+        "8",
         "--validation",
-        "20",
+        "10",
     ]
     trained = train(data, "-o", tmp_path / "run", *arguments, "--augmentation", "light")
     assert trained.exit_code == 0, trained.output
@@ -70,6 +71,7 @@ def test_what_was_trained_is_what_the_device_says(
     assert right / len(named) > 0.9, "the bands are easy to tell apart"
 
 
+@pytest.mark.slow
 def test_the_test_set_of_flat_data_is_evaluated_alone(
     train: Callable[..., Result],
     export: Callable[..., Result],

@@ -15,6 +15,7 @@ from emotion_runtime import EmotionClassifier, read_face
 from emotion_runtime.pictures import jpeg
 from emotion_runtime.pictures.sources import find_pictures
 from emotion_train.data.dataset import load_dataset
+from emotion_train.recipe import KEEP_DUPLICATES
 from emotion_train.report.tables import class_table
 from synthetic import read_lines
 
@@ -55,17 +56,28 @@ def test_export_of_the_release_reproduces_its_proof(
 
 
 def test_the_classes_of_fer2013_are_counted_right(fer2013: Path) -> None:
-    dataset = load_dataset(fer2013)
+    dataset = load_dataset(fer2013, holdout=0.0, duplicates=KEEP_DUPLICATES)
     rows = [line.split() for line in class_table(dataset).replace(",", "").splitlines()]
     assert rows[1:] == [
         ["train", "7169", "7169", "7169", "21507"],
-        ["augmented", "0", "2385", "4044", "6429"],
+        ["copies", "0", "2385", "4044", "6429"],
         ["validation", "46", "46", "46", "138"],
         ["test", "1774", "1247", "831", "3852"],
     ]
     assert dataset.audit.identical_groups == 903
     assert dataset.audit.contradictory_groups == 5
     assert dataset.audit.test_in_train == 327
+
+
+def test_by_default_no_face_of_fer2013_is_learned_and_judged_on(fer2013: Path) -> None:
+    dataset = load_dataset(fer2013)
+    assert dataset.test is not None
+    splits = (dataset.train, dataset.validation, dataset.holdout, dataset.test)
+    assert [len(faces) for faces in splits] == [12602, 133, 1467, 3852]
+    learned = dataset.train.fingerprints()
+    assert len(set(learned)) >= len(learned) - 5  # those under two labels
+    judged = [one for faces in splits[1:] for one in faces.fingerprints()]
+    assert not set(learned) & set(judged)
 
 
 def test_the_fast_decoder_reads_fer2013_as_pillow_does(

@@ -5,15 +5,43 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import shortcuts
+from synthetic import CLASSES, DARK, write_data
+
 
 @pytest.fixture(scope="session")
 def run_dir(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short training, to have something to export."""
+    return shortcuts.make_once(
+        tmp_path_factory, "trained_run", lambda folder: _train(data_folder, folder)
+    )
+
+
+@pytest.fixture(scope="session")
+def four_class_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Faces of three classes, and neutral ones without a band."""
+
+    def write(folder: Path) -> None:
+        write_data(folder, train=(50, 50, 50, 50), test=4, classes=(*CLASSES, DARK))
+
+    return shortcuts.make_once(tmp_path_factory, "four_classes", write)
+
+
+@pytest.fixture(scope="session")
+def four_class_run(four_class_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short training on four classes, some of which a file may keep."""
+
+    def train(folder: Path) -> None:
+        _train(four_class_data, folder, "--classes", ",".join((*CLASSES, DARK)))
+
+    return shortcuts.make_once(tmp_path_factory, "four_class_run", train)
+
+
+def _train(data: Path, folder: Path, *options: str) -> None:
     from emotion_train.cli import main
 
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    arguments = [str(data_folder), "-o", str(folder), "--epochs", "6", "--batch-size", "8"]
-    arguments += ["-q", "--validation", "20", "--learning-rate", "3e-4"]
-    result = CliRunner().invoke(main, arguments)
+    arguments = [str(data), "-o", str(folder), "--network", "edge", "--epochs", "6", "-q"]
+    arguments += ["--batch-size", "8", "--validation", "20", "--learning-rate", "3e-4", *options]
+    with shortcuts.blank_figures():
+        result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
-    return folder

@@ -107,6 +107,7 @@ def test_nothing_of_this_machine_is_in_the_file(
             assert str(place).encode() not in path.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_network_exports_and_is_proven(network: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -121,6 +122,7 @@ def test_every_network_exports_and_is_proven(network: str, tmp_path: Path) -> No
     assert EmotionClassifier(done.path).labels == ("a", "b")
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_is_exported(tmp_path: Path) -> None:
     class Mine(torch.nn.Module):
         def __init__(self) -> None:
@@ -216,6 +218,7 @@ def test_a_network_that_does_not_fit_is_one_sentence_before_anything_is_converte
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_scaling_that_seems_to_be_missing_is_a_warning(tmp_path: Path) -> None:
     """With faces as an array, and the path as text."""
     target = str(tmp_path / "m.onnx")

@@ -17,6 +17,7 @@ import emotion_export
 from emotion_export.page.build import MAX_MODEL_BYTES
 from emotion_runtime import EmotionClassifier
 from emotion_runtime.labels import RESERVED_LABELS, check_labels
+from synthetic import band_model
 
 PAGE = Path(emotion_export.__file__).parent / "page"
 PREFIX = "emotion_edge."
@@ -79,6 +80,12 @@ def metadata() -> dict[str, str]:
     return EmotionClassifier().contract.to_metadata()
 
 
+@pytest.fixture(scope="module")
+def other_metadata(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    path = band_model(tmp_path_factory.mktemp("other") / "m.onnx", other_threshold=0.625)
+    return EmotionClassifier(path).contract.to_metadata()
+
+
 def with_values(metadata: dict[str, str], **values: Any) -> bytes:
     changed: dict[str, str | bytes] = dict(metadata)
     for name, value in values.items():
@@ -96,8 +103,41 @@ def test_contract_is_that_of_the_runtime(metadata: dict[str, str]) -> None:
         "network": contract.network,
         "precision": contract.precision,
         "minConfidence": contract.min_confidence,
+        "temperature": contract.temperature,
+        "otherClasses": [],
         "inputs": len(contract.golden.pixels),
     }
+
+
+def test_a_file_with_the_output_other_is_read(other_metadata: dict[str, str]) -> None:
+    (answer,) = read(model_bytes(other_metadata))
+    assert answer["contract"]["otherThreshold"] == 0.625
+    assert answer["contract"]["otherClasses"] == ["neutral"]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("other_threshold", ["", "nan", "-0.1", "1.5"]),
+        ("other_classes", ["[]", "{}", '["happy"]', '["path"]', "[3]", '["a/b"]']),
+    ],
+)
+def test_a_malformed_part_of_other_is_a_sentence(
+    other_metadata: dict[str, str], name: str, values: list[str]
+) -> None:
+    for value, answer in zip(
+        values, read(*(with_values(other_metadata, **{name: one}) for one in values)), strict=True
+    ):
+        assert "error" in answer, value
+
+
+def test_golden_inputs_without_other_are_refused(other_metadata: dict[str, str]) -> None:
+    golden = json.loads(other_metadata[PREFIX + "golden"])
+    others: list[Any] = [None, [], [0.5, 0.5], [0.5, 0.5, 1.5], [0.5, 0.5, "x"], 7]
+    files = [with_values(other_metadata, golden=golden | {"other": other}) for other in others]
+    del golden["other"]
+    answers = read(*files, with_values(other_metadata, golden=golden))
+    assert all("golden is missing or malformed" in answer["error"] for answer in answers), answers
 
 
 def test_nine_bytes_cost_nothing() -> None:
@@ -155,7 +195,7 @@ def test_labels_are_held_to_the_rules_of_the_runtime(metadata: dict[str, str]) -
         ("temperature", ["", "nan", "inf", "0", "-1", "1e999", "0x10", "one"]),
         ("min_confidence", ["", "nan", "-0.1", "1.5", "1_0"]),
         ("golden", ["{}", "[]", '{"shape": [6, 1, 48, 48]}', "[" * 5000, b"\xff\xfe"]),
-        ("contract_version", ["2", "1.0", "9" * 10_000]),
+        ("contract_version", ["2", "3", "1.0", "9" * 10_000]),
     ],
 )
 def test_malformed_part_is_a_sentence(

@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from PIL import Image
 
 import emotion_export.export as stages
+import shortcuts
 from emotion_export.int8.labelled_faces import read_labelled_faces
 from emotion_runtime import EmotionClassifier
 from emotion_train.checkpoints.checkpoint import load_checkpoint
@@ -38,7 +39,8 @@ def small_files(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     for precision in ("fp32", "fp16", "int8"):
         files[precision] = folder / f"{precision}.onnx"
         arguments = [str(files[precision]), "-c", str(run_dir), "-p", precision]
-        result = CliRunner().invoke(main, arguments)
+        with shortcuts.blank_figures(), shortcuts.conversions_once():
+            result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 0, result.output
     return files
 

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import emotion_models
+import shortcuts
 from emotion_export.cli import main as export_command
 from emotion_export.verify_cli import main
 from emotion_runtime.model.contract import PREFIX
@@ -31,7 +32,8 @@ def verify() -> Verify:
 @pytest.fixture(scope="module")
 def model(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("verify") / "model.onnx"
-    result = CliRunner().invoke(export_command, [str(path), "-c", str(run_dir)])
+    with shortcuts.blank_figures(), shortcuts.conversions_once():
+        result = CliRunner().invoke(export_command, [str(path), "-c", str(run_dir)])
     assert result.exit_code == 0, result.output
     return path
 
@@ -122,6 +124,7 @@ def test_a_file_of_earlier_versions_needs_a_checkpoint(
     assert "does not answer as PyTorch does" in failed.stderr
 
 
+@pytest.mark.slow
 def test_a_released_model_is_verified_by_name(verify: Verify) -> None:
     result = verify("edge", "-c", emotion_models.checkpoint_path("edge"))
     assert result.exit_code == 0, result.output

@@ -33,6 +33,7 @@ from emotion_runtime import EmotionClassifier, read_face
 from emotion_runtime.errors import OutputError
 from emotion_runtime.model.self_test import draw_probe
 from firefox import Firefox, find_firefox
+from synthetic import CLASSES, band_model, dark_face, save_face
 
 MakePage = Callable[..., Result]
 RUNTIME_FILES = (
@@ -371,6 +372,42 @@ def test_page_shows_answers_and_saves_them(page: Any, tmp_path: Path) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.click("#clear")
     assert page.locator("#list li").count() == 0
+
+
+def test_page_shows_other(browser: Any, npm_package: Path, tmp_path: Path) -> None:
+    model = band_model(tmp_path / "m.onnx", other_threshold=0.5)
+    Image.fromarray(dark_face()).save(tmp_path / "dark.png")
+    save_face(tmp_path / "happy.png", 0)
+    folder = write_page(str(model), tmp_path / "page", runtime=npm_package)
+    with served(folder) as found:
+        opened = browser.new_page()
+        opened.goto(found)
+        assert opened.evaluate(WAIT)[0] == "good"
+        assert "other (neutral)" in opened.inner_text("#about")
+        opened.set_input_files("#file", [tmp_path / "dark.png", tmp_path / "happy.png"])
+        opened.wait_for_function("document.querySelectorAll('#list canvas').length === 2")
+        rows = saved_rows(opened)
+        assert opened.locator("#list li:first-child dt").all_inner_texts() == [*CLASSES, "other"]
+        assert opened.inner_text("#list li:first-child strong") == "other"
+        opened.close()
+    classifier = EmotionClassifier(model)
+    for row in rows:
+        ours = classifier.predict(tmp_path / row["path"])
+        assert row["label"] == ours.label
+        assert float(row["confidence"]) == pytest.approx(ours.confidence, abs=1e-5)
+        assert float(row["other"]) == pytest.approx(ours.other, abs=1e-5)
+
+
+def test_page_checks_the_output_other(browser: Any, npm_package: Path, tmp_path: Path) -> None:
+    path = band_model(tmp_path / "m.onnx", other_threshold=0.5, golden_other_offset=0.01)
+    folder = write_page(str(path), tmp_path / "page", runtime=npm_package)
+    with served(folder) as found:
+        opened = browser.new_page()
+        opened.goto(found)
+        kind, text, _ = opened.evaluate(WAIT)
+        opened.close()
+    assert kind == "bad"
+    assert 'the output "other" differs' in text
 
 
 def test_saved_cells_are_no_formulas(page: Any, tmp_path: Path) -> None:

@@ -22,12 +22,25 @@ from fuzz.target import Target, check_sentence
 from synthetic import band_model
 
 _JSON_PARTS = ("labels", "input", "metrics", "parity", "training", "tool_versions", "golden")
+_JSON_PARTS += ("other_classes",)
 
 
 @cache
 def _bands() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         return band_model(Path(folder) / "m.onnx").read_bytes()
+
+
+@cache
+def _bands_with_other() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return band_model(Path(folder) / "m.onnx", other_threshold=0.5).read_bytes()
+
+
+@cache
+def _metadata_with_other() -> dict[str, str]:
+    model = onnx.load_from_string(_bands_with_other())
+    return {one.key: one.value for one in model.metadata_props}
 
 
 @cache
@@ -56,7 +69,7 @@ def with_metadata(metadata: dict[str, str]) -> bytes:
 
 def _seeds() -> list[bytes]:
     released = emotion_models.model_path("edge-int8").read_bytes()
-    return [_bands(), released, _in_ort_format(), *_cases()]
+    return [_bands(), released, _in_ort_format(), _bands_with_other(), *_cases()]
 
 
 def _in_ort_format() -> bytes:
@@ -127,7 +140,7 @@ def _mutate(random: Random, corpus: Sequence[bytes]) -> bytes:
 
 def _other_metadata(random: Random) -> dict[str, str]:
     """Return the metadata of the bands with one or two parts changed."""
-    metadata = dict(_metadata())
+    metadata = dict(random.choice((_metadata, _metadata_with_other))())
     for _ in range(random.choice((1, 2))):
         key = random.choice(list(metadata))
         if random.random() < 0.05:
@@ -171,7 +184,7 @@ def _read_contract(data: bytes, folder: Path) -> None:
 MODELS = Target("models", _seeds, _mutate, _read)
 CONTRACTS = Target(
     "contracts",
-    lambda: [json.dumps(_metadata()).encode()],
+    lambda: [json.dumps(one()).encode() for one in (_metadata, _metadata_with_other)],
     lambda random, _: json.dumps(_other_metadata(random)).encode(),
     _read_contract,
 )

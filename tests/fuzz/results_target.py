@@ -28,7 +28,7 @@ def _line(path: str) -> dict[str, object]:
 
 
 def _face_line(path: str) -> dict[str, object]:
-    return _line(path) | {"box": [1, 2, 3, 4], "detection_confidence": 0.9, "face": 0}
+    return _line(path) | {"other": 0.2, "box": [1, 2, 3, 4], "detection_confidence": 0.9, "face": 0}
 
 
 def _encode(settings: object, partial: bytes, final: bool) -> bytes:

@@ -534,6 +534,7 @@ def test_face_at_the_border_of_two_parts_is_found_once() -> None:
         assert abs(face.box.x + face.box.width / 2 - (x + 75)) < 25
 
 
+@pytest.mark.slow
 def test_face_of_any_size_is_found_beside_the_smallest() -> None:
     """A close look is too close for a large face; no size falls between the looks."""
     finder = FaceFinder(min_face=32)
@@ -543,6 +544,7 @@ def test_face_of_any_size_is_found_beside_the_smallest() -> None:
         assert any(0.6 * side < height < 1.3 * side for height in heights), side
 
 
+@pytest.mark.slow
 def test_summary_says_what_was_not_searched_for(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()

@@ -169,6 +169,7 @@ class TestResume:
         arguments = [faces, "-m", model, "-f", "jsonl", "-o", output, "--resume", "-b", "3", "-q"]
         return [sys.executable, "-m", "emotion_runtime", *map(str, arguments)]
 
+    @pytest.mark.slow
     def test_killed_at_random_moments(self, model_file: Path, tmp_path: Path) -> None:
         faces, output = tmp_path / "faces", tmp_path / "answers.jsonl"
         first = save_face(faces / "00000.png", 1)

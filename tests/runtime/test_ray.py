@@ -10,8 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,15 +26,45 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of Ray's own
 SAMPLES = Path(__file__).parents[2] / "samples"
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def two_workers() -> Iterator[None]:
-    """A local Ray with two CPUs."""
+    """A local Ray with two CPUs, in processes of its own."""
     import ray
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
+
+
+class LocalDataset:
+    """As much of `ray.data.Dataset` as a run uses: one worker after the other, in this process."""
+
+    def __init__(self, rows: list[dict[str, Any]], **_: object) -> None:
+        self.rows = rows
+
+    def map_batches(self, worker: Callable[[], Any], **_: object) -> LocalDataset:
+        self.worker = worker()
+        return self
+
+    def iter_rows(self) -> Iterator[dict[str, Any]]:
+        for row in self.rows:
+            done = self.worker({name: [value] for name, value in row.items()})
+            yield {name: value for name, (value,) in done.items()}
+
+
+@pytest.fixture
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray without its processes, for what does not depend on them."""
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr(ray.data, "from_items", LocalDataset)
+
+
+on_cluster = pytest.mark.usefixtures("two_workers")
+in_process = pytest.mark.usefixtures("no_cluster")
 
 
 @pytest.fixture
@@ -64,6 +95,8 @@ def same(ours: list[dict[str, object]], theirs: list[dict[str, object]]) -> None
             assert one["confidence"] == pytest.approx(other["confidence"], abs=1e-4)
 
 
+@pytest.mark.slow
+@on_cluster
 def test_answers_are_those_of_the_command(folder: Path, tmp_path: Path) -> None:
     from emotion_runtime.ray.job import predict_to
 
@@ -73,6 +106,7 @@ def test_answers_are_those_of_the_command(folder: Path, tmp_path: Path) -> None:
     same(lines(tmp_path / "out"), [json.loads(line) for line in alone.stdout.splitlines()])
 
 
+@in_process
 def test_partitions_that_are_there_are_not_done_again(folder: Path, tmp_path: Path) -> None:
     from emotion_runtime.ray.job import predict_to
 
@@ -88,6 +122,7 @@ def test_partitions_that_are_there_are_not_done_again(folder: Path, tmp_path: Pa
     assert not list(out.glob(".*"))
 
 
+@in_process
 def test_answers_of_another_run_are_not_mixed_in(folder: Path, tmp_path: Path) -> None:
     from emotion_runtime.errors import OutputError
     from emotion_runtime.ray.job import predict_to
@@ -105,6 +140,7 @@ def test_answers_of_another_run_are_not_mixed_in(folder: Path, tmp_path: Path) -
         predict_to([str(folder)], out, partition_size=20)
 
 
+@in_process
 @pytest.mark.skipif(sys.platform == "win32", reason="locks as POSIX has them")
 def test_a_second_run_is_told_to_wait(folder: Path, tmp_path: Path) -> None:
     from emotion_runtime.errors import OutputError
@@ -122,6 +158,7 @@ def test_a_second_run_is_told_to_wait(folder: Path, tmp_path: Path) -> None:
             predict_to([str(folder)], str(out), partition_size=40)
 
 
+@in_process
 def test_uris_and_parquet(folder: Path, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
@@ -138,6 +175,7 @@ def test_uris_and_parquet(folder: Path, tmp_path: Path) -> None:
         assert (row["error"] is not None) == (name == "broken.png")
 
 
+@in_process
 def test_paths_and_uris_may_be_mixed(folder: Path, tmp_path: Path) -> None:
     from emotion_runtime.ray.job import predict_to
 
@@ -150,6 +188,7 @@ def test_paths_and_uris_may_be_mixed(folder: Path, tmp_path: Path) -> None:
     assert rows == [(uri, "happy"), (str(local), "happy")]
 
 
+@in_process
 def test_faces_of_photographs(tmp_path: Path) -> None:
     from emotion_runtime.ray.job import predict_to
 
@@ -160,6 +199,8 @@ def test_faces_of_photographs(tmp_path: Path) -> None:
     assert all(row["box"] for row in rows)
 
 
+@pytest.mark.slow
+@on_cluster
 def test_predictor_stands_between_steps_of_ones_own(folder: Path) -> None:
     import ray
 
@@ -190,6 +231,8 @@ def workers() -> list[int]:
     return found
 
 
+@pytest.mark.slow
+@on_cluster
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
 def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path, model_file: Path) -> None:
     from emotion_runtime.ray.job import predict_to
@@ -251,6 +294,7 @@ def test_bad_places_are_one_sentence(folder: Path, tmp_path: Path) -> None:
         assert sentence in result.stderr
 
 
+@in_process
 def test_another_model_file_on_the_machine_of_a_worker_is_refused(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,3 +307,22 @@ def test_another_model_file_on_the_machine_of_a_worker_is_refused(
     assert "copy the same model file to every machine" in result.stderr
     assert "Traceback" not in result.stderr
     assert not list((tmp_path / "out").glob("part-*"))
+
+
+@in_process
+def test_the_command_counts_what_it_did_and_what_was_there(folder: Path, tmp_path: Path) -> None:
+    from emotion_runtime.ray.cli import main as ray_infer
+
+    arguments = [str(folder), "-o", str(tmp_path / "out"), "--partition-size", "20", "-v"]
+    first = CliRunner().invoke(ray_infer, arguments)
+    assert first.exit_code == 1, first.output  # one picture cannot be read
+    assert "partition 1: 11 pictures" in first.stderr
+    assert "31 pictures in 2 partitions; 1 could not be read; " in first.stderr
+    (folder / "album 1" / "broken.png").unlink()
+    (tmp_path / "out" / "part-00001.parquet").unlink()
+    shutil.copyfile(SAMPLES / "happy_01.png", folder / "album 1" / "broken.png")
+    again = CliRunner().invoke(ray_infer, arguments)
+    assert again.exit_code == 0, again.output
+    assert "31 pictures in 2 partitions, 1 of them there already; " in again.stderr
+    quiet = CliRunner().invoke(ray_infer, [*arguments[:-1], "-q"])
+    assert (quiet.exit_code, quiet.stderr) == (0, "")

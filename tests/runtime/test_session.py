@@ -132,6 +132,7 @@ def wait(child: int, seconds: float = 20) -> int | None:
     return None
 
 
+@pytest.mark.slow
 @forks
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forking beside threads
 @pytest.mark.parametrize("threads", [1, 2])

@@ -52,6 +52,7 @@ def test_results_that_cannot_be_written(option: str, full: Path) -> None:
     assert done.stderr == ("error: standard output: cannot be written (No space left on device).\n")
 
 
+@pytest.mark.slow
 def test_streams_that_the_caller_closed(tmp_path: Path, full: Path) -> None:
     for arguments, code, message in [
         (f"{PICTURE} -q >&-", 1, "standard output: cannot be written (Bad file descriptor)"),

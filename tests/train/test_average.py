@@ -55,6 +55,7 @@ def write_run(folder: Path, data: Path, seed: int, parent: str | None, **recipe:
     return folder
 
 
+@pytest.mark.slow
 def test_an_average_is_a_run_with_its_lineage(average: Average, data: Path, tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, data, n, "ab" * 32) for n, name in enumerate("abc")]
     result = average(*runs, "-o", tmp_path / "mean")
@@ -128,6 +129,19 @@ def test_runs_that_do_not_belong_together_are_refused(
     assert not (tmp_path / "mean").exists()
 
 
+def test_an_average_balances_as_its_runs_did(average: Average, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "d", (12, 8, 8), 0)
+    for balance, copies in (("none", "0       0         0"), ("full", "0       4         4")):
+        runs = [
+            write_run(tmp_path / balance / name, data, n, "ab" * 32, balance=balance)
+            for n, name in enumerate("ab")
+        ]
+        result = average(*runs, "-o", tmp_path / balance / "mean")
+        assert result.exit_code == 0, result.output
+        text = (tmp_path / balance / "mean" / "report" / "report.md").read_text()
+        assert f"copies          {copies}" in text
+
+
 def test_runs_of_other_beginnings_are_told(data: Path, tmp_path: Path) -> None:
     from emotion_train.average import _began_alike
 
@@ -137,3 +151,21 @@ def test_runs_of_other_beginnings_are_told(data: Path, tmp_path: Path) -> None:
     )
     assert _began_alike([a, c])
     assert not _began_alike([a, b, c])
+
+
+def test_votes_judge_the_mean_of_runs_that_votes_taught(
+    average: Average, data: Path, tmp_path: Path
+) -> None:
+    runs = [write_run(tmp_path / name, data, 0, "ab" * 32, vote_weight=0.5) for name in "ab"]
+    without = average(*runs, "-o", tmp_path / "m", "--no-test")
+    assert without.exit_code == 0, without.output
+    assert "taught by votes, and no --votes are named" in without.stderr
+    assert load_checkpoint(tmp_path / "m").metrics["judged_by"] == "labels"
+    text = (tmp_path / "m" / "report" / "report.md").read_text()
+    assert "taught by votes, and no --votes are named" in text
+    rows = [f"train/happy/{n:03}.png,9,0,0" for n in range(9)]
+    (tmp_path / "votes.csv").write_text("\n".join(["path,happy,sad,surprise", *rows]) + "\n")
+    judged = average(*runs, "-o", tmp_path / "n", "--no-test", "--votes", tmp_path / "votes.csv")
+    assert judged.exit_code == 0, judged.output
+    assert load_checkpoint(tmp_path / "n").metrics["judged_by"] == "votes"
+    assert judged.stdout.splitlines()[-1].startswith("validation: annotators' majority: ")

@@ -34,6 +34,7 @@ def run(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     return folder, CliRunner().invoke(main, arguments)
 
 
+@pytest.mark.slow
 def test_the_table_of_the_classes_is_printed(run: tuple[Path, Result]) -> None:
     _, result = run
     assert result.exit_code == 0, result.output
@@ -45,19 +46,21 @@ def test_the_table_of_the_classes_is_printed(run: tuple[Path, Result]) -> None:
     table = [line.split() for line in result.stdout.splitlines()[6:12]]
     assert table[0] == ["happy", "sad", "surprise", "total"]
     assert table[1] == ["train", "19", "19", "19", "57"]
-    assert table[2] == ["augmented", "0", "8", "9", "17"]
+    assert table[2] == ["copies", "0", "8", "9", "17"]
     assert table[3] == ["validation", "46", "46", "46", "138"]
     assert table[4] == ["hold-out", "5", "3", "2", "10"]
     assert table[5] == ["test", "8", "8", "8", "24"]
     assert "audit: 0 groups of identical pictures" in result.stdout
 
 
+@pytest.mark.slow
 def test_the_next_command_is_shown(run: tuple[Path, Result]) -> None:
     folder, result = run
     last = result.stderr.splitlines()[-1]
     assert last == f"next: emotion-export model.onnx --checkpoint {folder}"
 
 
+@pytest.mark.slow
 def test_history_has_a_row_for_each_epoch(run: tuple[Path, Result]) -> None:
     folder, _ = run
     with (folder / "history.csv").open() as file:
@@ -67,6 +70,7 @@ def test_history_has_a_row_for_each_epoch(run: tuple[Path, Result]) -> None:
         assert all(np.isfinite(float(row[column])) for row in rows)
 
 
+@pytest.mark.slow
 def test_the_report_is_complete_and_consistent(run: tuple[Path, Result]) -> None:
     folder, _ = run
     figures = json.loads((folder / "report" / "metrics.json").read_text())
@@ -87,6 +91,7 @@ def test_the_report_is_complete_and_consistent(run: tuple[Path, Result]) -> None
             assert min(picture.size) >= 300
 
 
+@pytest.mark.slow
 def test_the_checkpoint_knows_what_it_was_trained_on(run: tuple[Path, Result]) -> None:
     best = load_checkpoint(run[0])
     assert best.labels == ("happy", "sad", "surprise")
@@ -97,6 +102,7 @@ def test_the_checkpoint_knows_what_it_was_trained_on(run: tuple[Path, Result]) -
     assert best.temperature > 0
 
 
+@pytest.mark.slow
 def test_votes_a_teacher_and_a_threshold(
     run: tuple[Path, Result], train: Train, data_folder: Path, tmp_path: Path
 ) -> None:
@@ -124,6 +130,7 @@ def test_votes_a_teacher_and_a_threshold(
     assert chosen["coverage"] >= 0.9
 
 
+@pytest.mark.slow
 def test_a_run_folder_is_not_overwritten_unasked(
     run: tuple[Path, Result], train: Train, data_folder: Path
 ) -> None:
@@ -134,6 +141,7 @@ def test_a_run_folder_is_not_overwritten_unasked(
     assert (run[0] / "best.pt").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_overwrite_replaces_a_run(train: Train, data_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "history.csv").write_text("old")
     common = (data_folder, "-o", tmp_path, "--epochs", "1", "--validation", "46", "-q")
@@ -144,6 +152,7 @@ def test_overwrite_replaces_a_run(train: Train, data_folder: Path, tmp_path: Pat
     assert "old" not in (tmp_path / "history.csv").read_text()
 
 
+@pytest.mark.slow
 def test_all_classes_and_any_order(train: Train, tmp_path: Path) -> None:
     data = write_data(tmp_path / "d", (50, 50, 50), 2, ("b", "a", "c"))
     arguments = ["--epochs", "1", "--validation", "46", "--classes"]
@@ -155,6 +164,7 @@ def test_all_classes_and_any_order(train: Train, tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "two").labels == ("c", "a")
 
 
+@pytest.mark.slow
 def test_damaged_pictures_are_named_counted_and_left_out(train: Train, tmp_path: Path) -> None:
     data = write_data(tmp_path / "d", (50, 50, 50), 2)
     (data / "train" / "sad" / "007.png").write_bytes(b"\x89PNG no")
@@ -192,6 +202,7 @@ def test_bad_input_is_one_sentence_and_the_right_code(
     assert "Traceback" not in result.output
 
 
+@pytest.mark.slow
 def test_a_rate_that_diverges_is_said_and_not_released(
     train: Train, data_folder: Path, tmp_path: Path
 ) -> None:

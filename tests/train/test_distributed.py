@@ -7,18 +7,70 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from click.testing import Result
 
 from emotion_train.checkpoints.checkpoint import load_checkpoint
 from synthetic import write_data
 
+EPOCHS = 4
 
-def torchrun(*arguments: object, options: tuple[str, ...] = ()) -> list[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", *options]
-    return [*launcher, "-m", "emotion_train", *map(str, arguments)]
+
+def options(data: Path, folder: Path) -> list[str]:
+    # Of baseline, which normalises no batch: its gradient does not depend on how one is divided.
+    return [
+        str(data), "-o", str(folder), "--network", "baseline", "--epochs", str(EPOCHS),
+        "--batch-size", "9", "--augmentation", "none", "--optimizer", "sgd",
+        "--learning-rate", "0.01", "--validation", "46", "--no-test", "--precision", "fp32",
+    ]  # fmt: skip
+
+
+def torchrun(
+    data: Path, folder: Path, *more: str, on_line: Callable[[str], None] = lambda _: None
+) -> str:
+    """Train in two processes; return what they printed. `on_line` sees each line at once."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *more]
+    paths = [str(Path(__file__).parents[1]), *sys.path]
+    environment = {
+        **os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, *launcher, "-m", "train_without_figures", *options(data, folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    ) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            on_line(line)
+    output = "".join(lines)
+    assert process.returncode == 0, output
+    return output
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty faces a class beside the validation set; balanced, so that nothing is augmented."""
+    return write_data(tmp_path_factory.mktemp("data") / "faces", (66, 66, 66), 4)
+
+
+@pytest.fixture(scope="module")
+def two_processes(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The run folder of an undisturbed run of two processes, and what they printed."""
+    folder = tmp_path_factory.mktemp("two") / "run"
+    return folder, torchrun(data, folder)
+
+
+def epochs(folder: Path) -> list[str]:
+    with (folder / "history.csv").open() as file:
+        return [row["epoch"] for row in csv.DictReader(file)]
 
 
 def rank_one(folder: Path) -> int | None:
@@ -34,77 +86,56 @@ def rank_one(folder: Path) -> int | None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
-def test_a_worker_that_dies_loses_nothing(tmp_path: Path) -> None:
-    data = write_data(tmp_path / "data", (66, 66, 66), 4)
-    options = (
-        "--epochs",
-        "6",
-        "--batch-size",
-        "10",
-        "--augmentation",
-        "light",
-        "--validation",
-        "46",
-    )
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    weights = []
-    for dies in (False, True):
-        folder = tmp_path / str(dies)
-        # More than one: gloo itself may fail to meet again at once.
-        command = torchrun(
-            data, "-o", folder, *options, options=("--nproc-per-node=2", "--max-restarts=2")
-        )
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-        ) as process:
-            assert process.stdout is not None
-            lines, killed = [], None
-            for line in process.stdout:
-                lines.append(line)
-                if dies and not killed and line.startswith("epoch   2/6"):
-                    killed = rank_one(folder)
-                    assert killed is not None
-                    os.kill(killed, signal.SIGKILL)
-        output = "".join(lines)
-        assert process.returncode == 0, output
-        assert ("resuming after epoch" in output) == dies, output
-        weights.append(load_checkpoint(folder / "last.pt").weights)
-        with (folder / "history.csv").open() as file:
-            assert [row["epoch"] for row in csv.DictReader(file)] == list("123456")
-    for name, value in weights[0].items():
-        assert torch.equal(value, weights[1][name]), name
+def test_a_worker_that_dies_loses_nothing(
+    two_processes: tuple[Path, str], data: Path, tmp_path: Path
+) -> None:
+    folder, killed = tmp_path / "run", []
+
+    def kill_one(line: str) -> None:
+        if not killed and line.startswith(f"epoch   2/{EPOCHS}"):
+            found = rank_one(folder)
+            assert found is not None
+            os.kill(found, signal.SIGKILL)
+            killed.append(found)
+
+    # More than one: gloo itself may fail to meet again at once.
+    output = torchrun(data, folder, "--max-restarts=2", on_line=kill_one)
+    assert killed
+    assert "resuming after epoch" in output
+    assert "resuming after epoch" not in two_processes[1]
+    assert epochs(folder) == epochs(two_processes[0]) == list("1234")
+    undisturbed = load_checkpoint(two_processes[0] / "last.pt").weights
+    for name, value in load_checkpoint(folder / "last.pt").weights.items():
+        assert torch.equal(value, undisturbed[name]), name
 
 
-def test_two_processes_reach_the_weights_of_one(tmp_path: Path) -> None:
-    data = write_data(tmp_path / "data", (66, 66, 66), 4)  # balanced: nothing is augmented
-    weights = []
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        command = [
-            sys.executable, *launcher, "-m", "emotion_train", str(data), "-o", str(folder),
-            "--epochs", "2", "--batch-size", "9", "--augmentation", "none",
-            "--optimizer", "sgd", "--learning-rate", "0.01", "--validation", "46",
-        ]  # fmt: skip
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=environment, check=False, timeout=300
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("audit:") == 1, "one process speaks"
-        weights.append(load_checkpoint(folder / "last.pt").weights)
-        with (folder / "history.csv").open() as file:
-            assert len(list(csv.DictReader(file))) == 2
-    for name, value in weights[0].items():
-        assert torch.allclose(value, weights[1][name], atol=1e-5), name
+@pytest.mark.slow
+def test_two_processes_reach_the_weights_of_one(
+    two_processes: tuple[Path, str], data: Path, tmp_path: Path, train: Callable[..., Result]
+) -> None:
+    alone = train(*options(data, tmp_path / "run"))
+    assert alone.exit_code == 0, alone.output
+    folder, output = two_processes
+    for text in (alone.stdout, output):
+        assert text.count("audit:") == 1, "one process speaks"
+    assert epochs(folder) == epochs(tmp_path / "run") == list("1234")
+    weights = load_checkpoint(tmp_path / "run" / "last.pt").weights
+    for name, value in load_checkpoint(folder / "last.pt").weights.items():
+        assert torch.allclose(value, weights[name], atol=1e-5), name
 
 
-def test_cuda_asked_for_and_not_there_is_said(tmp_path: Path, data_folder: Path) -> None:
+def test_cuda_asked_for_and_not_there_is_said(
+    tmp_path: Path,
+    data_folder: Path,
+    train: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
-    command = [sys.executable, "-m", "emotion_train", str(data_folder), "--device", "cuda"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 1
-    assert "no CUDA device" in done.stderr
-    assert "Traceback" not in done.stderr
+    monkeypatch.chdir(tmp_path)
+    result = train(data_folder, "--device", "cuda")
+    assert result.exit_code == 1
+    assert "no CUDA device" in result.stderr
+    assert "Traceback" not in result.output

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emotion_train.evaluation import calibration_error, fit_temperature, measure
-from emotion_train.report.outcome import calibration_warnings
+from emotion_train.report.tables import calibration_warnings
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 PREDICTED = np.array([0, 0, 1, 1, 1, 0])

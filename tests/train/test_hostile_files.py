@@ -225,6 +225,7 @@ def test_a_run_json_that_is_no_record_at_all_is_refused(tmp_path: Path) -> None:
         read_record(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_state_that_does_not_fit_ends_in_a_sentence(train: Train, tmp_path: Path) -> None:
     data = write_data(tmp_path / "d", (6, 6, 6), 0)
     run = tmp_path / "r"

@@ -64,6 +64,7 @@ def test_a_validation_folder_is_the_validation_set(tmp_path: Path, name: str) ->
         load_dataset(data, validation_per_class=0)
 
 
+@pytest.mark.slow
 def test_a_validation_folder_from_elsewhere(tmp_path: Path, train: Train) -> None:
     data = write_data(tmp_path / "d", (9, 9), 1, TWO)
     other = write_flat(tmp_path / "elsewhere", (3, 3))
@@ -93,7 +94,7 @@ def test_class_folders_alone_are_split_the_same_way_each_time(tmp_path: Path) ->
     assert first.test.counts(2).tolist() == [6, 3]  # 15 %
     assert first.validation.counts(2).tolist() == [3, 3]  # 15 % of the 17 dogs that are left
     assert first.train.counts(2).tolist() == [31, 14]
-    assert "test: 9 pictures, 15% of each class, drawn by their file names" in first.notes[-2]
+    assert "test: 9 pictures, 15% of each class, drawn by their file names" in first.notes[-3]
     other = load_dataset(data, seed=5)
     assert other.test is not None
     assert other.test.names == first.test.names  # the test set is no matter of the seed
@@ -108,7 +109,7 @@ def test_copies_stay_on_one_side_of_an_automatic_split(tmp_path: Path) -> None:
     for number in range(10):  # under another label too
         shutil.copy(data / "cat" / f"{number:03}.png", data / "dog" / f"copy{number}.png")
     for seed in range(3):
-        dataset = load_dataset(data, holdout=0.2, seed=seed)
+        dataset = load_dataset(data, holdout=0.2, seed=seed, duplicates="keep")
         assert dataset.audit.identical_groups == 30
         assert dataset.audit.test_in_train == dataset.audit.held_out_in_train == 0
         prints = [
@@ -150,12 +151,12 @@ def test_a_class_may_lie_behind_a_link(tmp_path: Path) -> None:
 def test_held_out_pictures_that_stand_in_train_are_a_warning(tmp_path: Path) -> None:
     data = write_flat(tmp_path / "d", (20, 20))
     other = write_flat(tmp_path / "elsewhere", (3, 3))  # the first pictures of each class
-    dataset = load_dataset(data, validation=other)
+    dataset = load_dataset(data, validation=other, duplicates="keep")
     (warning,) = list_warnings(dataset)
     known = dataset.audit.held_out_in_train
     assert 0 < known <= 6
     assert warning.startswith(f"{known} of 6 validation pictures are in train too")
-    assert list_warnings(load_dataset(data, validation=other, drop_duplicates=True)) == []
+    assert list_warnings(load_dataset(data, validation=other)) == []
 
 
 def splits_of(dataset: Dataset) -> list[object]:
@@ -194,13 +195,14 @@ def test_ambiguous_folders_are_refused(tmp_path: Path, paths: list[str], message
         load_dataset(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_table_accounts_for_every_file(tmp_path: Path, train: Train) -> None:
     data = write_data(tmp_path / "d", (12, 12, 12), 3, ("a b", "猫", "x,y"))
     (data / "train" / "猫" / "notes.txt").touch()
     (data / "train" / "a b" / "000.png").write_bytes(b"no")
     shutil.copy(data / "test" / "x,y" / "000.png", data / "train" / "x,y" / "copy.png")
     save_face(data / "train" / "other one" / "a.png", 0)
-    arguments = ["--class", "x,y", "--class", "a b", "--class", "猫", "--drop-duplicates"]
+    arguments = ["--class", "x,y", "--class", "a b", "--class", "猫"]
     arguments += ["--epochs", "1", "--network", "edge", "--augmentation", "none", "--seed", "1"]
     result = train(data, "-o", tmp_path / "run", *arguments)
     assert result.exit_code == 0, result.output
@@ -334,6 +336,7 @@ def test_the_challenge_csv_of_seven_gives_three_classes(tmp_path: Path) -> None:
     assert read_source(write_csv(tmp_path / "f.csv", every)).classes == CLASSES
 
 
+@pytest.mark.slow
 def test_a_flat_folder_trains_with_the_defaults(train: Train, tmp_path: Path) -> None:
     data = write_flat(tmp_path / "d", (12, 10))
     options = ("--epochs", "1", "--network", "edge", "--augmentation", "none")
@@ -348,6 +351,7 @@ def test_a_flat_folder_trains_with_the_defaults(train: Train, tmp_path: Path) ->
     assert again.exit_code == 0, again.output
 
 
+@pytest.mark.slow
 def test_photographs_give_the_crops_of_infer(tmp_path: Path, train: Train) -> None:
     """A training on photographs sees the very pixels that ``emotion-infer --faces`` sees."""
     from PIL import Image

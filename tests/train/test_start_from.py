@@ -20,6 +20,7 @@ Train = Callable[..., Result]
 SHORT = ("--epochs", "1", "--augmentation", "none", "--batch-size", "8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["features", "none"])
 def test_a_released_network_starts_own_classes(train: Train, tmp_path: Path, freeze: str) -> None:
     data = write_data(tmp_path / "d", (10, 10), 2, ("bored", "sad"))
@@ -58,7 +59,7 @@ def test_a_model_file_cannot_be_started_from(train: Train, tmp_path: Path) -> No
     assert result.exit_code == 1
     assert "baseline, edge can be started from" in result.stderr
     result = train(data, "-o", tmp_path / "run", "--start-from", "edge", "--network", "baseline")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "is of the network edge" in result.stderr
     assert not (tmp_path / "run").exists()
 

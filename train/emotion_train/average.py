@@ -36,6 +36,8 @@ from emotion_train.cli import refuse_inputs_within
 if TYPE_CHECKING:
     from emotion_train.checkpoints.checkpoint import Checkpoint
     from emotion_train.data.dataset import Dataset
+    from emotion_train.data.votes import Votes
+    from emotion_train.recipe import Recipe
 
 # What of a recipe decides which faces are held out of which network: all runs must share it.
 _DATA_FIELDS = ("network", "size", "seed", "validation_per_class", "holdout")
@@ -70,7 +72,12 @@ _GROUPS = {
     type=click.Path(path_type=Path),
     help="The training data of the runs.  [default: those of the first run]",
 )
-@click.option("--votes", type=click.Path(path_type=Path), help="Votes file, for the report.")
+@click.option(
+    "--votes",
+    type=click.Path(path_type=Path),
+    help="CSV of annotators' votes, for the report; where all runs were taught by votes, they also "
+    "choose the temperature and the threshold.",
+)
 @click.option(
     "--coverage",
     type=click.FloatRange(0.5, 1.0),
@@ -171,12 +178,14 @@ class Averaging:
             RunError: The runs differ in network, classes or held-out faces.
             DataError: The data cannot be read, or are not those of the runs.
         """
+        from dataclasses import replace
+
         from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
         from emotion_train.checkpoints.transfer import blend, lineage
         from emotion_train.data.checks import list_warnings
-        from emotion_train.data.dataset import load_dataset
+        from emotion_train.data.dataset import load_recipe_dataset
         from emotion_train.errors import RunError
-        from emotion_train.recipe import Recipe
+        from emotion_train.recipe import NO_BALANCE, Recipe
         from emotion_train.run_record import find_validation_folder
 
         checkpoints = [load_checkpoint(run) for run in runs]
@@ -192,22 +201,26 @@ class Averaging:
         except ValueError as error:
             raise RunError(f"{runs[0]}: a damaged checkpoint: {error}.") from error
         validation = find_validation_folder(runs[0])
-        dataset = load_dataset(
-            self.data,
-            classes=mean.labels,
-            size=mean.size,
-            seed=recipe.seed,
-            validation_per_class=recipe.validation_per_class,
-            holdout=recipe.holdout,
-            drop_duplicates=recipe.drop_duplicates,
-            faces=recipe.faces,
-            validation=validation,
-            draw=draw,
-        )
-        for text in (*dataset.passed_over, *list_warnings(dataset, recipe.holdout)):
+        recipe = replace(recipe, classes=mean.labels, size=mean.size)
+        dataset = load_recipe_dataset(self.data, recipe, validation=validation, draw=draw)
+        warnings = list_warnings(dataset, dataset.holdout_share)
+        for text in (*dataset.passed_over, *warnings):
             self.say(f"warning: {text}")
         _require_same_pictures(runs, checkpoints, dataset, shared)
-        averaged = _with_fresh_statistics(mean, dataset, shared["augmentation"])
+        averaged = _with_fresh_statistics(mean, dataset, shared["augmentation"], shared["balance"])
+        votes = self._votes(dataset)
+        by_votes = bool(recipe.vote_weight) and votes is not None
+        if recipe.vote_weight and votes is None:
+            warnings.append(
+                "the runs were taught by votes, and no --votes are named: temperature, threshold "
+                "and figures come from the labels"
+            )
+            self.say(f"warning: {warnings[-1]}")
+        if recipe.vote_weight and recipe.balance != NO_BALANCE:
+            self.say(
+                "balance: the runs copied faces by the class with most of each picture's votes; "
+                "the average counts them by label"
+            )
         self._compare(runs, checkpoints, averaged, dataset)
         training = {
             "recipe": shared,
@@ -217,12 +230,18 @@ class Averaging:
             "data_digest": dataset.digest(),
             "held_out_draw": draw,
             "faces": dataset.train.counts(len(dataset.classes)).tolist(),
+            "held_out": {name: list(one) for name, one in dataset.drawn.items()},
             "world_size": 1,
             "started_from": None,
             "averaged_from": [lineage(one) for one in checkpoints],
         }
         self._write(averaged, training, BEST, validation)
-        return self._report(runs, dataset, recipe)
+        return self._report(runs, dataset, recipe, votes, by_votes, warnings)
+
+    def _votes(self, dataset: Dataset) -> Votes | None:
+        from emotion_train.data.votes import Votes
+
+        return None if self.votes is None else Votes(self.votes, dataset.classes)
 
     def _write(
         self, averaged: Checkpoint, training: dict[str, Any], name: str, validation: Path | None
@@ -243,11 +262,19 @@ class Averaging:
         with replacing(self.folder / RUN) as path:
             path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
-    def _report(self, runs: Sequence[Path], dataset: Dataset, recipe: Any) -> dict[str, Any]:
+    def _report(
+        self,
+        runs: Sequence[Path],
+        dataset: Dataset,
+        recipe: Recipe,
+        votes: Votes | None,
+        by_votes: bool,
+        warnings: Sequence[str],
+    ) -> dict[str, Any]:
         import torch
 
+        from emotion_train.data.balance import balance_table
         from emotion_train.data.readers import read_other_classes
-        from emotion_train.data.votes import Votes
         from emotion_train.report.outcome import REPORT, Outcome
 
         unreadable: list[str] = []
@@ -266,14 +293,17 @@ class Averaging:
             torch.device("cpu"),
             (),
             None,
-            None if self.votes is None else Votes(self.votes, dataset.classes),
+            votes,
             others,
             self.coverage,
             self.with_test,
+            balance=balance_table(dataset.train, len(dataset.classes), recipe.balance),
             origin={"weights": f"the mean of {len(runs)} runs, see the checkpoint"},
+            by_votes=by_votes,
+            warnings=warnings,
         )
         figures = outcome.complete(self.folder)
-        for text in outcome.warnings(figures):
+        for text in outcome.list_warnings(figures):
             self.say(f"warning: {text}")
         self.show(f"{outcome.summary(figures)}; report in {self.folder / REPORT}")
         return figures
@@ -287,11 +317,16 @@ class Averaging:
     ) -> None:
         """Show the accuracy of each run, and of the average, on the faces held out of all."""
         from emotion_train.evaluation import measure, predict_logits
+        from emotion_train.report.tables import describe_interval
 
         faces = dataset.selection()
         for name, one in (*zip(map(str, runs), checkpoints, strict=True), ("average", averaged)):
-            accuracy = measure(predict_logits(one.build(), faces.pixels), faces.labels).accuracy
-            self.show(f"{name}: accuracy {accuracy:.2%} on {len(faces):,} held-out faces")
+            metrics = measure(predict_logits(one.build(), faces.pixels), faces.labels)
+            interval = describe_interval(metrics.to_dict(dataset.classes)).rstrip(", ")
+            self.show(
+                f"{name}: accuracy {metrics.accuracy:.2%} on {len(faces):,} held-out faces "
+                f"({interval})"
+            )
 
 
 def _shared_recipe(
@@ -299,13 +334,14 @@ def _shared_recipe(
 ) -> tuple[dict[str, Any], str]:
     """Return what the runs' recipes say of the data, and how their held-out faces were drawn.
 
-    The augmentation is that of the first.
+    Augmentation and class balance are those of the first.
 
     Raises:
         RunError: They hold out other faces, or a checkpoint does not say which.
     """
     from emotion_train.data.held_out_draw import BY_PLACE
     from emotion_train.errors import RunError
+    from emotion_train.recipe import BALANCES, FULL, KEEP_DUPLICATES, duplicates_of
     from emotion_train.training.augmentation import AUGMENTATIONS
 
     shared: list[dict[str, Any]] = []
@@ -318,11 +354,16 @@ def _shared_recipe(
             )
     for run, checkpoint in zip(runs, checkpoints, strict=True):
         recipe = checkpoint.training.get("recipe")
-        names = (*_DATA_FIELDS, "drop_duplicates", "augmentation")
+        names = (*_DATA_FIELDS, "augmentation")
         if not isinstance(recipe, dict) or any(name not in recipe for name in names):
             raise RunError(f"{run}: does not say which faces were held out of its training.")
         shared.append({name: recipe[name] for name in names})
-        shared[-1]["faces"] = recipe.get("faces", False)
+        shared[-1] |= {
+            "balance": recipe.get("balance", FULL),
+            "faces": recipe.get("faces", False),
+            "duplicates": duplicates_of(recipe),
+            "vote_weight": recipe.get("vote_weight", 0.0),
+        }
         for name in (*_DATA_FIELDS, "faces"):
             if shared[-1][name] != shared[0][name]:
                 raise RunError(
@@ -334,10 +375,15 @@ def _shared_recipe(
             f"{runs[0]}: trained with an augmentation that this emotion-edge does not have, so "
             f"that the statistics of batch normalisation cannot be taken anew."
         )
+    if shared[0]["balance"] not in BALANCES:
+        raise RunError(f"{runs[0]}: a damaged checkpoint: a class balance that there is not.")
+    duplicates = {one["duplicates"] for one in shared}
     recipe = {
         **shared[0],
         "classes": list(checkpoints[0].labels),
-        "drop_duplicates": all(one["drop_duplicates"] for one in shared),
+        "duplicates": duplicates.pop() if len(duplicates) == 1 else KEEP_DUPLICATES,
+        # Votes judge the mean where they taught every run.
+        "vote_weight": min(one["vote_weight"] for one in shared),
     }
     return recipe, draws[0]
 
@@ -354,11 +400,12 @@ def _require_same_pictures(
         RunError: The pictures are others.
     """
     from emotion_train.errors import RunError
+    from emotion_train.recipe import duplicates_of
 
     for run, checkpoint in zip(runs, checkpoints, strict=True):
         recipe = checkpoint.training["recipe"]
         plain = not recipe.get("vote_weight") and not recipe.get("teacher_weight")
-        same_draw = recipe["drop_duplicates"] == shared["drop_duplicates"]
+        same_draw = duplicates_of(recipe) == shared["duplicates"]
         if plain and same_draw and checkpoint.training.get("data_digest") != dataset.digest():
             raise RunError(f"{run}: was trained on other pictures than the data named here.")
 
@@ -377,7 +424,9 @@ def _began_alike(checkpoints: Sequence[Checkpoint]) -> bool:
     return all(one & other for one, other in combinations(families, 2))
 
 
-def _with_fresh_statistics(mean: Checkpoint, dataset: Dataset, augmentation: str) -> Checkpoint:
+def _with_fresh_statistics(
+    mean: Checkpoint, dataset: Dataset, augmentation: str, balance: str = "full"
+) -> Checkpoint:
     """Take the statistics of batch normalisation anew, over one epoch as training sees it.
 
     Augmented faces, not the plain ones: on the released `edge` the statistics of plain faces cost
@@ -388,12 +437,19 @@ def _with_fresh_statistics(mean: Checkpoint, dataset: Dataset, augmentation: str
     import torch
     from torch.optim.swa_utils import update_bn
 
+    from emotion_train.data.balance import balance_table
     from emotion_train.training.batches import AugmentedBatches, EpochBatches
     from emotion_train.training.targets import label_targets
 
     network, classes = mean.build(), len(dataset.classes)
     targets = label_targets(dataset.train, classes)
-    batches = EpochBatches(dataset.train, classes, _BATCH, seed=0)
+    batches = EpochBatches(
+        dataset.train,
+        classes,
+        _BATCH,
+        seed=0,
+        table=balance_table(dataset.train, classes, balance),
+    )
     augmented = AugmentedBatches(dataset.train, targets, augmentation, batches, torch.device("cpu"))
     update_bn((pixels for pixels, _, _ in augmented), network)
     return replace(mean, weights=dict(network.eval().state_dict()), training={})

@@ -13,7 +13,7 @@ from emotion_runtime.digest import sha256_of
 from emotion_runtime.errors import shown
 from emotion_train.data.held_out_draw import BY_NAME
 from emotion_train.errors import RunError
-from emotion_train.recipe import Recipe
+from emotion_train.recipe import FORMER_FIELDS, MAX_COUNT, Recipe
 from emotion_train.training.augmentation import AUGMENTATIONS
 
 RUN = "run.json"
@@ -44,6 +44,7 @@ class Options:
         teachers: What teaches.
         start_from: Whose weights the run started with.
         validation: The folder of the validation set, absolute, where one was named.
+        max_minutes: What the number of epochs was planned for; None where nothing limited it.
     """
 
     coverage: float = 1.0
@@ -52,6 +53,7 @@ class Options:
     teachers: tuple[Source, ...] = ()
     start_from: tuple[Source, ...] = ()
     validation: str | None = None
+    max_minutes: float | None = None
 
     @classmethod
     def from_dict(cls, values: Any) -> Options:
@@ -64,6 +66,9 @@ class Options:
         validation = values.get("validation")
         if validation is not None and not isinstance(validation, str):
             raise TypeError("the validation set is no path")
+        minutes = values.get("max_minutes")
+        if minutes is not None and not float(minutes) > 0:
+            raise ValueError("options that no run can have")
         return cls(
             float(coverage),
             with_test,
@@ -71,6 +76,36 @@ class Options:
             tuple(_source(one) for one in values["teachers"]),
             tuple(_source(one) for one in values["start_from"]),
             validation,
+            None if minutes is None else float(minutes),
+        )
+
+
+@dataclass(frozen=True)
+class Extension:
+    """Another number of epochs for a run that was begun: longer, or ended earlier.
+
+    Attributes:
+        after: Epochs that were done when the number was changed.
+        planned: Epochs that the run had before.
+        epochs: Epochs that it has since; the learning-rate schedule was planned anew over them.
+    """
+
+    after: int
+    planned: int
+    epochs: int
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Extension:
+        """Undo `dataclasses.asdict`; raises KeyError, TypeError or ValueError on anything else."""
+        numbers = [values[name] for name in ("after", "planned", "epochs")]
+        if not all(type(number) is int and 0 <= number <= MAX_COUNT for number in numbers):
+            raise ValueError("numbers of epochs that no run can have")
+        return cls(*numbers)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.epochs} epochs instead of {self.planned} since epoch {self.after}, with the "
+            f"learning-rate schedule planned anew over {self.epochs}"
         )
 
 
@@ -87,6 +122,9 @@ class RunRecord:
         precision: The arithmetic that ``auto`` became, such as ``fp32``.
         tool_versions: Of the packages that decide what a run learns.
         held_out_draw: How held-out pictures are drawn.
+        extensions: Each change of the number of epochs, the earliest first.
+        warnings: What the run warned of before its first epoch, for the report.
+        plan: What was chosen when the run was begun, in sentences.
     """
 
     data: str
@@ -97,6 +135,9 @@ class RunRecord:
     precision: str | None = None
     tool_versions: dict[str, str] | None = None
     held_out_draw: str = BY_NAME
+    extensions: tuple[Extension, ...] = ()
+    warnings: tuple[str, ...] = ()
+    plan: tuple[str, ...] = ()
 
     def save(self, folder: Path) -> None:
         """Write ``run.json``; paths stay there, outside of the checkpoint."""
@@ -127,12 +168,18 @@ def read_record(folder: Path) -> RunRecord:
         texts = {name: values.get(name) for name in optional}
         if not all(text is None or isinstance(text, str) for text in texts.values()):
             raise TypeError("a digest is no text")
-        unknown = [name for name in values["recipe"] if name not in Recipe().to_dict()]
+        known = {*Recipe().to_dict(), *FORMER_FIELDS}
+        unknown = [name for name in values["recipe"] if name not in known]
         if unknown:
             raise RunError(
                 f"{folder}: begun by another version of emotion-edge, with {shown(unknown[0])} in "
                 f"its recipe, which this one does not have; go on with that version, or begin "
                 f"anew."
+            )
+        if values["recipe"].get("vote_weight") and "balance" not in values["recipe"]:
+            raise RunError(
+                f"{folder}: begun by an older emotion-edge, which copied faces by their labels, "
+                f"and this one does by the votes; go on with that version, or begin a new run."
             )
         if values["recipe"].get("augmentation") not in (None, *AUGMENTATIONS):
             raise ValueError("an augmentation that there is not")
@@ -145,6 +192,9 @@ def read_record(folder: Path) -> RunRecord:
             Options.from_dict(values["options"]) if values.get("options") else None,
             **texts,
             tool_versions=versions,
+            extensions=tuple(map(Extension.from_dict, values.get("extensions") or ())),
+            warnings=tuple(map(str, values.get("warnings") or ())),
+            plan=tuple(str(one) for one in values.get("plan") or ()),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise RunError(f"{path}: damaged, the run cannot be resumed.") from error
@@ -182,6 +232,20 @@ def find_validation_folder(run: Path) -> Path | None:
     except (RunError, KeyError, TypeError):
         return None
     return Path(folder) if isinstance(folder, str) and Path(folder).is_dir() else None
+
+
+def find_votes(run: Path) -> Path | None:
+    """Return the votes file that a run was given; None where there is none, or another by now.
+
+    Args:
+        run: A run folder, or a checkpoint in it.
+    """
+    try:
+        votes = _source(read_run_json(run if run.is_dir() else run.parent)["options"]["votes"])
+    except (RunError, KeyError, TypeError):
+        return None
+    path = Path(votes.name)
+    return path if path.is_file() and sha256_of(path) == votes.sha256 else None
 
 
 def describe_source(name: str, *, start: bool = False) -> Source:

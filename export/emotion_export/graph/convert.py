@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from emotion_export.errors import ConversionError, reason_of
 from emotion_export.graph.silence import silence
-from emotion_runtime.model.contract import INPUT_NAME, OUTPUT_NAMES
+from emotion_export.label_subset.subset import LabelSubset
+from emotion_runtime.model.contract import INPUT_NAME, OTHER_NAME, OUTPUT_NAMES
 from emotion_runtime.pictures.preprocessing import FACE_SIZE
 
 # The lowest opset that torch's exporter writes itself, without the converter behind it. Its
@@ -19,15 +20,30 @@ DEFAULT_OPSET = 18
 class SelfContained(nn.Module):
     """A network with everything that a client would otherwise have to know: scaling and softmax."""
 
-    def __init__(self, network: nn.Module, temperature: float) -> None:
+    def __init__(
+        self, network: nn.Module, temperature: float, subset: LabelSubset | None = None
+    ) -> None:
         super().__init__()
         self.network = network
         self.temperature = temperature
+        self.subset = subset if subset is not None and subset.dropped else None
+        if self.subset is not None:
+            self.register_buffer("kept", torch.tensor(self.subset.kept))
+            self.register_buffer("dropped", torch.tensor(self.subset.dropped))
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Map pixels uint8 (batch, 1, size, size) to logits and probabilities (batch, classes)."""
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Map pixels uint8 (batch, 1, size, size) to logits and probabilities (batch, labels).
+
+        Where classes are dropped, `other`, shape (batch,), comes third.
+        """
         logits = self.network(pixels)
-        return logits, torch.softmax(logits / self.temperature, dim=1)
+        if self.subset is None:
+            return logits, torch.softmax(logits / self.temperature, dim=1)
+        named = logits.index_select(1, self.get_buffer("kept"))
+        shares = torch.softmax(logits / self.temperature, dim=1)
+        # The sum of what is dropped: 1 less what is kept would be off by the rounding of 1.
+        other = shares.index_select(1, self.get_buffer("dropped")).sum(dim=1)
+        return named, torch.softmax(named / self.temperature, dim=1), other.clamp(max=1.0)
 
 
 def convert(
@@ -36,6 +52,7 @@ def convert(
     *,
     size: int = FACE_SIZE,
     opset: int = DEFAULT_OPSET,
+    subset: LabelSubset | None = None,
 ) -> onnx.ModelProto:
     """Convert a network to ONNX, with a dynamic batch and the contract's names.
 
@@ -44,11 +61,13 @@ def convert(
         temperature: Logits are divided by it before softmax.
         size: Side of the faces, in pixels.
         opset: The operator set; the lowest IR version that serves it is written.
+        subset: Which classes the file keeps; the others become the output `other`. None for all.
 
     Raises:
         ConversionError: The network has something that does not export, or not in this opset.
     """
-    whole = SelfContained(network, temperature).eval()
+    whole = SelfContained(network, temperature, subset).eval()
+    names = (*OUTPUT_NAMES, *([OTHER_NAME] if whole.subset is not None else []))
     # Two pictures: with one, torch takes the batch for a constant.
     example = torch.zeros(2, 1, size, size, dtype=torch.uint8)
     try:
@@ -58,7 +77,7 @@ def convert(
                 (example,),
                 dynamo=True,
                 input_names=[INPUT_NAME],
-                output_names=list(OUTPUT_NAMES),
+                output_names=list(names),
                 dynamic_shapes={INPUT_NAME: {0: torch.export.Dim("batch")}},
                 opset_version=opset,
                 verbose=False,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from emotion_export.errors import ParityDataError
+from emotion_export.parity.comparison import ParityError
 from emotion_runtime.pictures.preprocessing import Pixels
 from emotion_train.checkpoints.checkpoint import Checkpoint
-from emotion_train.data.dataset import Dataset, load_dataset
+from emotion_train.data.dataset import Dataset, load_recipe_dataset
 from emotion_train.data.faces import Faces
 from emotion_train.data.held_out_draw import BY_PLACE
 from emotion_train.recipe import Recipe
@@ -42,7 +43,7 @@ def read_labelled_faces(
     """Read the data that the checkpoint was trained on, in the splits of its run.
 
     Args:
-        data: As in `load_dataset`.
+        data: As in `load_recipe_dataset`.
         checkpoint: What was trained.
         validation: The validation set of the run, where it was not among its data.
 
@@ -57,15 +58,9 @@ def read_labelled_faces(
             "the checkpoint does not say how its faces were split: which of them were held out of "
             "training is not known, so that int8 cannot be judged on them."
         ) from error
-    dataset = load_dataset(
+    dataset = load_recipe_dataset(
         data,
-        classes=checkpoint.labels,
-        size=checkpoint.size,
-        seed=recipe.seed,
-        validation_per_class=recipe.validation_per_class,
-        holdout=recipe.holdout,
-        drop_duplicates=recipe.drop_duplicates,
-        faces=recipe.faces,
+        replace(recipe, classes=checkpoint.labels, size=checkpoint.size),
         validation=validation,
         draw=checkpoint.training.get("held_out_draw", BY_PLACE),
     )
@@ -93,6 +88,30 @@ def read_labelled_faces(
     )
 
 
+def known_accuracy(checkpoint: Checkpoint) -> float | None:
+    """Return the accuracy on held-out faces that the training measured; None where it did not."""
+    known = checkpoint.metrics.get("hold-out") or checkpoint.metrics.get("validation")
+    return None if known is None else float(known["accuracy"])
+
+
+def require_known_faces(accuracy: float, recorded: float | None) -> None:
+    """Refuse labelled faces that the network does not know: nothing can be chosen on them.
+
+    Args:
+        accuracy: The network's on their held-out faces.
+        recorded: Its accuracy on held-out faces when it was trained; None where it is not known.
+
+    Raises:
+        ParityError: It is right on far fewer of these.
+    """
+    if recorded is not None and accuracy < recorded - 0.05:
+        raise ParityError(
+            f"the calibration data are not what the network was trained on: it is right on "
+            f"{accuracy:.1%} of their held-out faces, and was on {recorded:.1%} in training. "
+            f"Ranges and thresholds taken from other pictures, or from noise, fit no face."
+        )
+
+
 def _compare_with_training(
     data: Path, dataset: Dataset, recipe: Recipe, checkpoint: Checkpoint
 ) -> str:
@@ -113,5 +132,5 @@ def _compare_with_training(
         return ""
     return (
         f"{data}: other pictures than the network was trained on: faces that it has learned may "
-        f"be among those that int8 is judged on"
+        f"be among those that the file is judged on"
     )

@@ -7,6 +7,7 @@ export const MAX_MODEL_BYTES = 256 * 1024 ** 2;
 
 const PREFIX = "emotion_edge.";
 const VERSION = "1";
+const OTHER_VERSION = "2"; // of files with the output "other"
 const INPUT = { colour: "gray-itu-r-601-2", resize: "bilinear-antialias", aspect: "crop-central-square" };
 const DEFAULT_SIZE = 48;
 const MAX_SIZE = 1024;
@@ -14,7 +15,7 @@ const MAX_GOLDEN_INPUTS = 1000;
 const MAX_LABEL_BYTES = 200;
 
 export const RESERVED_LABELS = [
-  ..."path label confidence error other uncertain x y width height detection_confidence".split(" "),
+  ..."path label confidence error other uncertain x y width height detection_confidence warning".split(" "),
   ..."time frame face box probabilities unreadable".split(" "),
   "no face",
 ];
@@ -28,16 +29,18 @@ const [KEY, VALUE] = [1, 2]; // of StringStringEntryProto
  *
  * @param {Uint8Array} bytes The whole file.
  * @returns {{labels: string[], size: number, network: string, precision: string,
- *   minConfidence: number, golden: object}}
+ *   minConfidence: number, temperature: number, otherThreshold: number | undefined, otherClasses: string[],
+ *   golden: object}} otherThreshold is undefined in files without the output "other".
  * @throws {Error} Its message is a sentence for a person.
  */
 export function readContract(bytes) {
   const values = metadata(bytes);
   const version = values.get("contract_version");
   if (version === undefined) throw new Error("The model file has no emotion-edge contract.");
-  if (version !== VERSION) {
+  if (version !== VERSION && version !== OTHER_VERSION) {
     throw new Error(
-      `The model file has contract version ${shortened(version)}; this page knows ${VERSION}.`,
+      `The model file has contract version ${shortened(version)}; this page reads versions ` +
+        `${VERSION} and ${OTHER_VERSION}.`,
     );
   }
   const size = inputSize(json(values, "input"));
@@ -46,14 +49,29 @@ export function readContract(bytes) {
   const minConfidence = number(values, "min_confidence");
   if (!(temperature > 0)) throw damaged("temperature");
   if (!(minConfidence >= 0 && minConfidence <= 1)) throw damaged("min_confidence");
+  const other = version === OTHER_VERSION ? otherOutput(values, labels) : { otherClasses: [] };
+  const checked = golden(json(values, "golden"), size, labels.length);
+  if (other.otherClasses.length > 0 && checked.other === undefined) throw damaged("golden");
   return {
     labels,
     size,
     network: text(values, "network"),
     precision: text(values, "precision"),
     minConfidence,
-    golden: golden(json(values, "golden"), size, labels.length),
+    temperature,
+    ...other,
+    golden: checked,
   };
+}
+
+/** Read what the file tells of its output "other". */
+function otherOutput(values, labels) {
+  const otherThreshold = number(values, "other_threshold");
+  const otherClasses = json(values, "other_classes");
+  if (!(otherThreshold >= 0 && otherThreshold <= 1)) throw damaged("other_threshold");
+  if (!Array.isArray(otherClasses) || otherClasses.length < 1) throw damaged("other_classes");
+  checkLabels([...labels, ...otherClasses]);
+  return { otherThreshold, otherClasses };
 }
 
 function damaged(name) {
@@ -139,7 +157,7 @@ function labelProblem(label) {
 // Upper case first, so that "ß" and "ss" are one name, as in Python's casefold.
 const caseless = (label) => label.normalize("NFC").toUpperCase().toLowerCase();
 
-function golden({ shape, pixels, logits, tolerance, probe }, size, classes) {
+function golden({ shape, pixels, logits, tolerance, probe, other }, size, classes) {
   const inputs = Array.isArray(logits) ? logits.length : 0;
   const wanted = [inputs, 1, size, size];
   const sound =
@@ -152,13 +170,16 @@ function golden({ shape, pixels, logits, tolerance, probe }, size, classes) {
       (row) => Array.isArray(row) && row.length === classes && row.every(Number.isFinite),
     ) &&
     Number.isFinite(tolerance) &&
-    tolerance >= 0;
+    tolerance >= 0 &&
+    (other === undefined ||
+      (Array.isArray(other) && other.length === inputs && other.every((one) => one >= 0 && one <= 1)));
   if (!sound) throw damaged("golden");
   return {
     shape,
     pixels: fromBase64(pixels, inputs * size * size),
     logits,
     tolerance,
+    other,
     // Files of before there was a reference picture have none.
     probe: probe === undefined ? undefined : fromBase64(probe, size * size),
   };

@@ -7,6 +7,7 @@ const [status, list, save, clear] = ["status", "list", "save", "clear"].map(byId
 const [file, drop, camera, video, stop] = ["file", "drop", "camera", "video", "stop"].map(byId);
 const rows = []; // {name, result} or {name, error}, in the order of the list
 let labels = [];
+let hasOther = false; // whether the model has the output "other"
 
 // ---- the worker, one promise for each message
 
@@ -55,8 +56,10 @@ function offerCanvasData() {
 
 function opened({ contract, network, pixels }) {
   labels = contract.labels;
+  hasOther = contract.otherThreshold !== undefined;
+  const names = hasOther ? [...labels, `other (${contract.otherClasses.join(", ")})`] : labels;
   byId("about").textContent =
-    `${contract.network}, ${contract.precision}, ${labels.join(" · ")}, ${contract.size}×${contract.size} gray`;
+    `${contract.network}, ${contract.precision}, ${names.join(" · ")}, ${contract.size}×${contract.size} gray`;
   const kinds = pixels.map(({ kind }) => kind).join(", ");
   const furthest = Math.max(...pixels.map(({ difference }) => difference));
   say(
@@ -107,8 +110,9 @@ function shown({ name, result }) {
   const head = document.createElement("p");
   head.append(strong(result.label), ` ${percent(result.confidence)} `, small(name));
   const bars = document.createElement("dl");
-  for (const label of labels) {
-    const share = result.probabilities[label];
+  const shares = labels.map((label) => [label, result.probabilities[label]]);
+  if (hasOther) shares.push(["other", result.other]);
+  for (const [label, share] of shares) {
     const term = document.createElement("dt");
     const value = document.createElement("dd");
     const meter = document.createElement("meter");
@@ -145,9 +149,10 @@ const small = (text) => Object.assign(document.createElement("small"), { textCon
 
 /** Return the list as CSV for a spreadsheet: UTF-8 with a byte-order mark. */
 function csv() {
-  const lines = [["path", "label", "confidence", ...labels, "error"]];
+  const lines = [["path", "label", "confidence", ...labels, ...(hasOther ? ["other"] : []), "error"]];
   for (const { name, result, error } of rows) {
     const shares = labels.map((label) => result?.probabilities[label].toFixed(6) ?? "");
+    if (hasOther) shares.push(result?.other.toFixed(6) ?? "");
     const missing = result ? "" : (error ?? "Not finished when the list was saved.");
     lines.push([name, result?.label ?? "", result?.confidence.toFixed(6) ?? "", ...shares, missing]);
   }

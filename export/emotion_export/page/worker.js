@@ -84,6 +84,18 @@ async function checkNetwork() {
         "Its results are not to be trusted.",
     );
   }
+  if (outputs.other) {
+    const off = largestDifference(contract.golden.other, outputs.other);
+    // As emotion_runtime/model/outputs.py: what the logits' tolerance allows.
+    const allowed = Math.max(tolerance / (2 * contract.temperature), 1e-6);
+    if (!(off <= allowed)) {
+      throw new Error(
+        `This browser computes other results than the exporter did: the output "other" differs by ` +
+          `up to ${off.toPrecision(2)} (allowed ${allowed.toPrecision(2)}). Its results are not to ` +
+          "be trusted.",
+      );
+    }
+  }
   return { inputs, difference };
 }
 
@@ -137,15 +149,22 @@ async function classify({ blob, bitmap }) {
   const picture = blob ? await decode(blob) : fromBitmap(bitmap);
   const pixels = fit(picture, contract.size);
   const read = performance.now();
-  const { probabilities } = await run(pixels, [1, 1, contract.size, contract.size]);
+  const outputs = await run(pixels, [1, 1, contract.size, contract.size]);
   const done = performance.now();
-  const shares = Array.from(probabilities);
-  const confidence = Math.max(...shares);
+  const shares = Array.from(outputs.probabilities);
+  let confidence = Math.max(...shares);
   const likeliest = contract.labels[shares.indexOf(confidence)];
+  // As the network computes: its 0.9 is a little less than that of the contract.
+  let label = confidence >= Math.fround(contract.minConfidence) ? likeliest : "uncertain";
+  const other = outputs.other?.[0];
+  const threshold = contract.otherThreshold; // at 1 no face is "other"
+  if (other !== undefined && threshold < 1 && other >= Math.fround(threshold)) {
+    [label, confidence] = ["other", other];
+  }
   return {
-    // As the network computes: its 0.9 is a little less than that of the contract.
-    label: confidence >= Math.fround(contract.minConfidence) ? likeliest : "uncertain",
+    label,
     confidence,
+    other,
     probabilities: Object.fromEntries(contract.labels.map((name, i) => [name, shares[i]])),
     pixels,
     size: [picture.width, picture.height],
@@ -161,11 +180,12 @@ async function run(pixels, shape) {
   } catch (error) {
     throw new Error(`The network cannot be run here (${firstLine(error)}).`);
   }
-  const wanted = shape[0] * contract.labels.length;
+  const columns = { logits: contract.labels.length, probabilities: contract.labels.length };
+  if (contract.otherThreshold !== undefined) columns.other = 1;
   const found = {};
-  for (const name of ["logits", "probabilities"]) {
+  for (const [name, width] of Object.entries(columns)) {
     const data = outputs[name]?.data;
-    if (!(data instanceof Float32Array) || data.length !== wanted) {
+    if (!(data instanceof Float32Array) || data.length !== shape[0] * width) {
       throw new Error(`The network's output ${name} is missing, or is not of the labels' number.`);
     }
     if (!data.every(Number.isFinite)) {

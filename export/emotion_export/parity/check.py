@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from emotion_export.label_subset.subset import keep_all, keep_labels
 from emotion_export.parity.comparison import GATES, Comparison, ParityError, Reference, require
 from emotion_export.parity.faces import ParityFaces
 from emotion_export.parity.file import prove_file, require_same_reader
-from emotion_export.parity.paired_comparison import fewest_agreeing
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.model.contract import Contract
 from emotion_train.checkpoints.checkpoint import Checkpoint
@@ -29,7 +29,10 @@ def check_file(
     """
     require_same_reader(checkpoint)
     contract = EmotionClassifier(path).contract
-    if contract.labels != checkpoint.labels:
+    subset = keep_all(checkpoint.labels)
+    if contract.other_threshold is not None and set(contract.labels) < set(checkpoint.labels):
+        subset = keep_labels(checkpoint.labels, contract.labels)
+    if contract.labels != subset.labels or contract.other_classes != subset.other_classes:
         raise ParityError(
             f"its labels are {', '.join(contract.labels)}, those of the checkpoint "
             f"{', '.join(checkpoint.labels)}."
@@ -38,9 +41,14 @@ def check_file(
         raise ParityError("its precision is none that emotion-export writes.")
     gate = GATES[contract.precision]
     required = min(gate.label_agreement, _loosened(contract, gate.label_agreement))
-    count = len(faces.pixels)
-    gate = replace(gate, label_agreement=fewest_agreeing(count, required) / count)
-    reference = Reference(checkpoint.build(), checkpoint.temperature, faces.pixels)
+    gate = replace(gate, label_agreement=required)
+    reference = Reference(
+        checkpoint.build(),
+        checkpoint.temperature,
+        faces.pixels,
+        subset,
+        contract.other_threshold,
+    )
     comparisons = reference.compare_graph(path.read_bytes(), contract.precision, on_step)
     require(comparisons, gate)
     comparisons += prove_file(path, reference, faces, gate)

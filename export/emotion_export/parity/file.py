@@ -17,6 +17,7 @@ from emotion_export.parity.comparison import (
 )
 from emotion_export.parity.faces import ParityFaces
 from emotion_runtime.classifier import EmotionClassifier
+from emotion_runtime.model.outputs import Outputs
 from emotion_runtime.model.self_test import TOLERANCE, draw_probe, pixel_difference
 from emotion_runtime.pictures.preprocessing import Pixels, read_face
 from emotion_train.checkpoints.checkpoint import Checkpoint
@@ -38,9 +39,9 @@ def prove_file(
     test = classifier.self_test()
     if not test.passed:
         raise ParityError(f"the file fails its own self-test: {'; '.join(test.failures())}.")
-    found = [reference.compare(classifier.infer, "file", "full", max(BATCH_SIZES))]
+    found = [reference.compare(classifier.compute, "file", "full", max(BATCH_SIZES))]
     several = EmotionClassifier(path, threads=2)
-    found.append(reference.compare(several.infer, "threads", "full", max(BATCH_SIZES)))
+    found.append(reference.compare(several.compute, "threads", "full", max(BATCH_SIZES)))
     if faces.paths:
         read = _rereading(classifier, faces.paths)
         found.append(reference.compare(read, "pictures", "full", max(BATCH_SIZES)))
@@ -52,8 +53,8 @@ def _rereading(classifier: EmotionClassifier, paths: tuple[str, ...]) -> Infer:
     """Answer batches in order, each from its picture files instead of the pixels given."""
     remaining = iter(paths)
 
-    def infer(pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
-        return classifier.infer(np.stack([classifier.read(next(remaining)) for _ in pixels]))
+    def infer(pixels: Pixels) -> Outputs:
+        return classifier.compute(np.stack([classifier.read(next(remaining)) for _ in pixels]))
 
     return infer
 

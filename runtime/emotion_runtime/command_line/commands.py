@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import inspect
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -38,6 +39,13 @@ model_option = click.option(
     metavar="FILE|NAME",
     help="A file that emotion-export wrote, or a released model's name.  [default: the release]",
 )
+other_threshold_option = click.option(
+    "--other-threshold",
+    type=click.FloatRange(0.0, 1.0),
+    metavar="SHARE",
+    help='Where the probability of "other" reaches it, the label is "other"; 1 turns it off. For '
+    "models with this output.  [default: the model's own]",
+)
 workers_option = click.option(
     "-j",
     "--workers",
@@ -66,6 +74,19 @@ def moved_option(flag: str, replacement: str, **kind: Any) -> Callable[[Any], An
     return click.option(
         flag, hidden=True, expose_value=False, is_eager=True, callback=refuse, **kind
     )
+
+
+@contextlib.contextmanager
+def wrong_usage() -> Iterator[None]:
+    """Make wrong usage, with exit code 2, of a ValueError about an option's value.
+
+    Raises:
+        click.UsageError: The block raised a ValueError.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise click.UsageError(f"{error}.") from error
 
 
 def version_option(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -269,16 +290,20 @@ def guarded(extra: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
     return decorate
 
 
-def require(extra: str) -> None:
-    """End a command at once where a package of its extra is missing.
+def require(extra: str, what: str = "this command") -> None:
+    """End a command at once where a package of an extra is missing.
 
     Imports take seconds; what is missing is looked for before.
+
+    Args:
+        extra: The extra.
+        what: What needs it, as the beginning of the sentence.
     """
     from emotion_runtime.command_line.extras import missing_message, missing_module
 
     missing = missing_module(extra)
     if missing is not None:
-        fail(missing_message("this command", missing, extra))
+        fail(missing_message(what, missing, extra))
 
 
 def _message(error: Exception, extra: str | None) -> str | None:

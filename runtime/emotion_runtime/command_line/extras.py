@@ -19,6 +19,7 @@ MODULES = {
     "export": (*_TRAIN, "onnx", "onnxscript", "onnxsim"),
     "faces": ("cv2",),
     "ray": ("ray", "pyarrow"),
+    "tensorboard": ("tensorboard",),
 }
 
 

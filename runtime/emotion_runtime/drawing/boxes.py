@@ -25,7 +25,8 @@ def draw_faces(
     Args:
         image: Upright, as the boxes are.
         predictions: Those without a box are passed over.
-        labels: The model's; they say which colour a label has. Others are drawn in gray.
+        labels: The model's; they say which colour a label has. ``other`` and ``uncertain`` are
+            drawn in gray.
         font: Draws the labels; None for the font that ships.
     """
     font = Font() if font is None else font

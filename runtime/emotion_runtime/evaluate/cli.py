@@ -15,15 +15,18 @@ from emotion_runtime.command_line.commands import (
     fail,
     guarded,
     model_option,
+    other_threshold_option,
     quiet_option,
     say,
     suggest,
     verbose_option,
     version_option,
     workers_option,
+    wrong_usage,
 )
 from emotion_runtime.command_line.signals import raise_on_signals
-from emotion_runtime.prediction import counted
+from emotion_runtime.errors import OutputError
+from emotion_runtime.prediction import OTHER, UNCERTAIN, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,8 +47,11 @@ _EXAMPLES = (
 )
 _GROUPS = {
     "Data": ("splits",),
-    "Model": ("model", "min_confidence"),
-    "Output": (*("format_name", "output", "wrong", "confusion_matrix", "contact_sheet", "font"),),
+    "Model": ("model", "min_confidence", "other_threshold"),
+    "Output": (
+        *("format_name", "output", "wrong", "confusion_matrix", "other_curves", "contact_sheet"),
+        "font",
+    ),
     "Speed": ("workers",),
 }
 
@@ -83,6 +89,13 @@ _GROUPS = {
     "--confusion-matrix", type=_FILE, metavar="FILE.png", help="Draw the confusion matrix."
 )
 @click.option(
+    "--other-curves",
+    type=_FILE,
+    metavar="FILE.png",
+    help='Draw the ROC curve and the risk–coverage curve of "other". For models with this output, '
+    "and folders of other classes.",
+)
+@click.option(
     "--contact-sheet",
     type=_FILE,
     metavar="FILE.png",
@@ -93,6 +106,7 @@ _GROUPS = {
     type=click.FloatRange(0.0, 1.0),
     help="Confidence threshold that coverage is measured at.  [default: the model's own]",
 )
+@other_threshold_option
 @workers_option
 @click.option(
     "--font",
@@ -113,9 +127,11 @@ def main(
     output: Path | None,
     wrong: Path | None,
     confusion_matrix: Path | None,
+    other_curves: Path | None,
     contact_sheet: Path | None,
     font: Path | None,
     min_confidence: float | None,
+    other_threshold: float | None,
     workers: int | None,
     quiet: bool,
     verbose: bool,
@@ -123,7 +139,9 @@ def main(
     """Evaluate a model on FOLDER/<class>/*, with a folder for each of its labels.
 
     Reports accuracy with its 95 % interval, balanced accuracy, precision, recall, F1, the
-    confusion matrix, the calibration error, and the coverage of the confidence threshold.
+    confusion matrix, the calibration error, and the coverage of the confidence threshold. Folders
+    of other names show other classes: a model with the output "other" should not name their
+    pictures, and the AUROC of this output is reported.
     Pictures are read as emotion-infer reads them; class folders are searched recursively. They
     must show one face each; crops of photographs are made by emotion-infer --faces --crops.
 
@@ -136,12 +154,15 @@ def main(
         output = None
     if wrong == Path("-"):
         raise click.UsageError("--wrong takes a file: the figures go to standard output.")
-    if font is not None and confusion_matrix is None and contact_sheet is None:
-        raise click.UsageError("--font needs --confusion-matrix or --contact-sheet.")
-    for picture in (confusion_matrix, contact_sheet):
+    drawn = (confusion_matrix, other_curves, contact_sheet)
+    if font is not None and not any(drawn):
+        raise click.UsageError(
+            "--font needs --confusion-matrix, --other-curves or --contact-sheet."
+        )
+    for picture in drawn:
         if picture is not None and picture.suffix.lower() not in _PICTURE_SUFFIXES:
             raise click.UsageError(f"{picture}: name the picture .png, .jpg or .webp.")
-    for file in (output, wrong, confusion_matrix, contact_sheet):
+    for file in (output, wrong, *drawn):
         if file is not None and not file.parent.is_dir():
             fail(f"{file.parent}: no such folder.")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
@@ -156,12 +177,20 @@ def main(
     from emotion_runtime.results.output_guard import OutputGuard
     from emotion_runtime.results.progress import PictureTotal, counting
 
-    classifier = EmotionClassifier(model, min_confidence=min_confidence)
+    with wrong_usage():
+        classifier = EmotionClassifier(
+            model, min_confidence=min_confidence, other_threshold=other_threshold
+        )
+    if other_curves is not None and classifier.other_threshold is None:
+        raise click.UsageError(
+            f"--other-curves needs a model with the output other; {classifier.model_path} has none."
+        )
     guard = OutputGuard(
         {
             "-o": output,
             "--wrong": wrong,
             "--confusion-matrix": confusion_matrix,
+            "--other-curves": other_curves,
             "--contact-sheet": contact_sheet,
         }
     )
@@ -175,6 +204,11 @@ def main(
     drawing = Font(font)
     raise_on_signals()
     source = find_class_folders(folder, classifier.labels)
+    if other_curves is not None and not source.others:
+        raise click.UsageError(
+            f"--other-curves needs folders of other classes beside those of the labels; {folder} "
+            f"has none."
+        )
     pictures = WrongPictures(classifier.labels, wrong, contact_sheet, drawing)
     total: int | PictureTotal = (
         PictureTotal(map(str, (*source.folders.values(), *source.others)))
@@ -203,7 +237,9 @@ def main(
             stream.write(format_evaluation(evaluation))
     pictures.save()
     if confusion_matrix is not None:
-        _draw(evaluation, classifier, confusion_matrix, drawing)
+        _draw_confusion(evaluation, classifier, confusion_matrix, drawing)
+    if other_curves is not None:
+        _draw_curves(evaluation, classifier, other_curves, drawing)
     for error in _errors(evaluation):
         say(error)
     if not quiet:
@@ -219,14 +255,35 @@ def main(
         sys.exit(1)
 
 
-def _draw(evaluation: Evaluation, classifier: EmotionClassifier, path: Path, font: Font) -> None:
+def _draw_confusion(
+    evaluation: Evaluation, classifier: EmotionClassifier, path: Path, font: Font
+) -> None:
     from emotion_runtime.atomic import replacing
     from emotion_runtime.evaluate.confusion_matrix import draw_confusion_matrix
 
     metrics = evaluation.metrics
     count = counted(int(metrics.confusion.sum()), "picture")
     title = f"{classifier.model_path.stem}: accuracy {metrics.accuracy:.1%} on {count}"
-    image = draw_confusion_matrix(metrics.confusion, evaluation.labels, title, font)
+    confusion, labels = metrics.confusion, evaluation.labels
+    if evaluation.confusion is not None:
+        confusion, labels = evaluation.confusion, (*labels, OTHER)
+    image = draw_confusion_matrix(confusion, labels, title, font)
+    with replacing(path) as temporary:
+        image.save(temporary)
+
+
+def _draw_curves(
+    evaluation: Evaluation, classifier: EmotionClassifier, path: Path, font: Font
+) -> None:
+    from emotion_runtime.atomic import replacing
+    from emotion_runtime.evaluate.curves import draw_curves
+
+    open_set, threshold = evaluation.open_set, evaluation.other_threshold
+    if open_set is None or threshold is None or not len(open_set.others):
+        raise OutputError(f"{path}: not drawn: no picture of another class could be read.")
+    known, others = len(open_set.known), len(open_set.others)
+    title = f"{classifier.model_path.stem}: {known:,} faces of the labels, {others:,} others"
+    image = draw_curves(open_set, threshold, title, font)
     with replacing(path) as temporary:
         image.save(temporary)
 
@@ -243,6 +300,12 @@ def _notes(evaluation: Evaluation) -> Iterator[str]:
     """Name what the figures do not cover."""
     if evaluation.missing:
         yield f"no pictures of {', '.join(evaluation.missing)}: the accuracy does not cover it"
+    if evaluation.open_set is not None and UNCERTAIN in evaluation.others:
+        count, _ = evaluation.others[UNCERTAIN]
+        yield (
+            f"{counted(count, 'picture')} of the folder {UNCERTAIN}: what they show is not known, "
+            f"so that the figures of other leave them out"
+        )
     if evaluation.outside_split:
         yield f"{counted(evaluation.outside_split, 'picture')} left out: not in the test set"
     if evaluation.not_found:

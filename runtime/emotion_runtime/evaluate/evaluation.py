@@ -16,8 +16,9 @@ from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.errors import SourceError
 from emotion_runtime.evaluate.folders import ClassFolders
 from emotion_runtime.evaluate.metrics import Metrics, measure_probabilities
+from emotion_runtime.evaluate.open_set import OpenSet, confusion_with_other
 from emotion_runtime.pictures.sources import find_pictures
-from emotion_runtime.prediction import Prediction
+from emotion_runtime.prediction import OTHER, UNCERTAIN, Prediction
 
 OnPrediction = Callable[[Prediction, str], None]
 
@@ -28,19 +29,25 @@ class Evaluation:
 
     Attributes:
         labels: The model's.
-        metrics: On all pictures of the model's labels that could be read, whatever the
-            confidence.
+        metrics: On all pictures of the model's labels that could be read: of the likeliest label,
+            whatever its confidence and whatever `other` is.
         min_confidence: The confidence threshold in force.
-        covered: Of these pictures, those at or above the threshold.
+        covered: Of these pictures, those that get a label: at or above the threshold, and not
+            ``other``.
         covered_right: Of the covered ones, those whose label is right.
         others: For each folder named after no label: its pictures, and how many of them got a
-            label at or above the threshold all the same.
+            label all the same.
         missing: Labels without a picture.
         errors: One sentence for each picture that could not be read, and each folder that could
             not be listed.
         passed_over: Files that are no pictures by name, and links to folders that were read.
         outside_split: Pictures left out because they are not of the split that was chosen.
         not_found: Pictures of that split that are not in the folders.
+        other_threshold: The threshold of `other` in force; None where the model has no such output.
+        open_set: `other` on the pictures of the labels and on those of other folders, but for a
+            folder ``uncertain``, whose pictures may show either; None without this output.
+        confusion: Labels with ``other`` as the last row and column, int64 (classes + 1,
+            classes + 1); None without this output.
     """
 
     labels: tuple[str, ...]
@@ -54,12 +61,21 @@ class Evaluation:
     passed_over: int
     outside_split: int = 0
     not_found: int = 0
+    other_threshold: float | None = None
+    open_set: OpenSet | None = None
+    confusion: NDArray[np.int64] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         total = int(self.metrics.confusion.sum())
+        other: dict[str, Any] = {}
+        if self.open_set is not None and self.confusion is not None:
+            figures = self.open_set.to_dict(self.other_threshold or 0.0)
+            matrix = {"confusion_matrix": self.confusion.tolist()}
+            other = {"other": {**figures, "labels": [*self.labels, OTHER], **matrix}}
         return {
             **self.metrics.to_dict(self.labels),
+            **other,
             "min_confidence": round(self.min_confidence, 6),
             "coverage": round(self.covered / total, 6),
             "accuracy_of_covered": round(self.covered_right / self.covered, 6)
@@ -110,10 +126,10 @@ class Evaluator:
                 folders of two labels.
         """
         labels = self.classifier.labels
-        threshold = self.classifier.min_confidence
-        least = float(np.float32(threshold))  # as the classifier compares
         rows: list[NDArray[np.float32]] = []
         truth: list[int] = []
+        open_set = _OpenSetCounts(labels)
+        covered, covered_right = 0, 0
         errors: list[str] = []
         others: dict[str, tuple[int, int]] = {path.name: (0, 0) for path in self.source.others}
         for folder, prediction in self._predictions():
@@ -122,10 +138,14 @@ class Evaluator:
                 errors.append(prediction.error or f"{prediction.path}: no prediction.")
             elif folder in others:
                 count, labelled = others[folder]
-                others[folder] = (count + 1, labelled + (prediction.confidence >= least))
+                others[folder] = (count + 1, labelled + (prediction.label in labels))
+                open_set.add(prediction, folder)
             else:
                 rows.append(np.fromiter(prediction.probabilities.values(), np.float32))
                 truth.append(labels.index(folder))
+                covered += prediction.label in labels
+                covered_right += prediction.label == folder
+                open_set.add(prediction, folder)
         errors += self._unlisted
         if not rows:
             raise SourceError(
@@ -134,15 +154,13 @@ class Evaluator:
                 + "."
             )
         probabilities, known = np.stack(rows), np.array(truth, np.int64)
-        covered = probabilities.max(axis=1) >= np.float32(threshold)
-        right = probabilities.argmax(axis=1) == known
         metrics = measure_probabilities(probabilities, known)
         return Evaluation(
             labels=labels,
             metrics=metrics,
-            min_confidence=threshold,
-            covered=int(covered.sum()),
-            covered_right=int(right[covered].sum()),
+            min_confidence=self.classifier.min_confidence,
+            covered=covered,
+            covered_right=covered_right,
             others=others,
             missing=tuple(
                 name for name, count in zip(labels, metrics.support, strict=True) if not count
@@ -151,6 +169,9 @@ class Evaluator:
             passed_over=self._passed_over + self.source.loose,
             outside_split=self._outside_split,
             not_found=0 if self.only is None else len(self.only) - self._chosen,
+            other_threshold=self.classifier.other_threshold,
+            open_set=None if self.classifier.other_threshold is None else open_set.open_set(),
+            confusion=None if self.classifier.other_threshold is None else open_set.confusion(),
         )
 
     def _predictions(self) -> Iterator[tuple[str, Prediction]]:
@@ -188,3 +209,41 @@ class Evaluator:
                         )
                 names.append(path.name)
                 yield picture
+
+
+class _OpenSetCounts:
+    """Collects `other` and the labels of predictions that have it."""
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        self._labels = labels
+        self._known: list[float] = []
+        self._right: list[bool] = []
+        self._others: list[float] = []
+        self._decided: list[int] = []
+        self._truth: list[int] = []
+
+    def add(self, prediction: Prediction, folder: str) -> None:
+        """Take a prediction and its folder's name; without `other`, nothing is collected."""
+        chances = prediction.probabilities
+        if prediction.other is None or chances is None or folder == UNCERTAIN:
+            return
+        likeliest = max(chances, key=chances.__getitem__)
+        if folder in self._labels:
+            self._known.append(prediction.other)
+            self._right.append(likeliest == folder)
+        else:
+            self._others.append(prediction.other)
+        names = (*self._labels, OTHER)
+        self._decided.append(names.index(OTHER if prediction.label == OTHER else likeliest))
+        self._truth.append(names.index(folder if folder in self._labels else OTHER))
+
+    def open_set(self) -> OpenSet:
+        return OpenSet(
+            np.array(self._known, np.float32),
+            np.array(self._right, np.bool_),
+            np.array(self._others, np.float32),
+        )
+
+    def confusion(self) -> NDArray[np.int64]:
+        decided, truth = np.array(self._decided, np.int64), np.array(self._truth, np.int64)
+        return confusion_with_other(decided, truth, len(self._labels))

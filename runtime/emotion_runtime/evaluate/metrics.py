@@ -66,6 +66,11 @@ class Metrics:
         )
 
     @property
+    def macro_f1(self) -> float | None:
+        """Return the mean F1 of the classes; None where a class has no picture."""
+        return float(self.f1.mean()) if self.support.all() else None
+
+    @property
     def missing(self) -> list[int]:
         """Return the classes without a picture, which no figure covers."""
         return [int(label) for label in np.flatnonzero(self.support == 0)]
@@ -87,11 +92,13 @@ class Metrics:
         class without pictures.
         """
         balanced, predicted = self.balanced_accuracy, self.confusion.sum(axis=0)
+        macro_f1 = self.macro_f1
         return {
             "pictures": int(self.confusion.sum()),
             "accuracy": round(self.accuracy, 6),
             "accuracy_interval": [round(bound, 6) for bound in self.accuracy_interval()],
             "balanced_accuracy": None if balanced is None else round(balanced, 6),
+            "macro_f1": None if macro_f1 is None else round(macro_f1, 6),
             "missing_classes": [classes[label] for label in self.missing],
             "never_predicted": [classes[label] for label in self.never_predicted],
             "calibration_error": round(self.calibration_error, 6),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from emotion_runtime.command_line.text_width import display_width, left, right
 from emotion_runtime.evaluate.evaluation import Evaluation
-from emotion_runtime.prediction import counted
+from emotion_runtime.prediction import OTHER, counted
 from emotion_runtime.terminal import escape_controls
 
 
@@ -35,9 +35,11 @@ def _lines(evaluation: Evaluation) -> Iterator[str]:
     yield f"accuracy           {metrics.accuracy:.2%} (95 % interval {low:.1%} to {high:.1%})"
     yield f"balanced accuracy  {balance}"
     yield f"calibration error  {metrics.calibration_error:.2%}"
-    yield f"coverage           {share:.2%} at a confidence threshold of " + (
-        f"{evaluation.min_confidence:.2f}, {right_there}"
-    )
+    threshold = f"a confidence threshold of {evaluation.min_confidence:.2f}"
+    if evaluation.other_threshold is not None:
+        threshold += f" and an other threshold of {evaluation.other_threshold:.2f}"
+    yield f"coverage           {share:.2%} at {threshold}, {right_there}"
+    yield from _other_lines(evaluation)
     width = max(5, *map(display_width, labels))
     figures = metrics.to_dict(labels)["classes"]
     yield ""
@@ -49,21 +51,41 @@ def _lines(evaluation: Evaluation) -> Iterator[str]:
             f"{metrics.support[place]:>8,}"
         )
     yield ""
+    columns, confusion = labels, metrics.confusion
+    if evaluation.confusion is not None:
+        columns, confusion = (*labels, OTHER), evaluation.confusion
     yield f"{'true ↓  predicted →':<{max(19, width)}}" + "".join(
-        f"  {right(name, max(7, display_width(name)))}" for name in labels
+        f"  {right(name, max(7, display_width(name)))}" for name in columns
     )
-    for row, name in enumerate(labels):
+    for row, name in enumerate(columns):
+        if row == len(labels) and not confusion[row].any():
+            continue  # no folder of other classes
         yield left(name, max(19, width)) + "".join(
             f"  {count:>{max(7, display_width(column))},}"
-            for column, count in zip(labels, metrics.confusion[row], strict=True)
+            for column, count in zip(columns, confusion[row], strict=True)
         )
     if evaluation.others:
         yield ""
     for name, (count, labelled) in evaluation.others.items():
+        part = f" ({labelled / count:.1%})" if evaluation.other_threshold is not None else ""
         yield (
             f"{name}: no label of the model; {labelled:,} of {counted(count, 'picture')} got one "
-            f"all the same"
+            f"all the same{part if count else ''}"
         )
+
+
+def _other_lines(evaluation: Evaluation) -> Iterator[str]:
+    """Return what the output `other` does, of models that have it."""
+    if evaluation.open_set is None:
+        return
+    total = int(evaluation.metrics.confusion.sum())
+    yield f"named correctly    {evaluation.covered_right / total:.2%} of these pictures"
+    others, auroc = len(evaluation.open_set.others), evaluation.open_set.auroc()
+    if auroc is None:
+        yield "AUROC of other     not defined without pictures of other classes"
+    else:
+        kinds = f"{total:,} pictures of the labels, {others:,} others"
+        yield f"AUROC of other     {auroc:.4f} ({kinds})"
 
 
 def _percent(value: float | None, width: int) -> str:

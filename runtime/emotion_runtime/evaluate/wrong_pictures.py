@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from emotion_runtime.drawing.fonts import Font
-from emotion_runtime.prediction import Prediction
+from emotion_runtime.prediction import OTHER, UNCERTAIN, Prediction
 from emotion_runtime.results.contact_sheet import ContactSheet
 from emotion_runtime.results.csv_rows import CsvRows
 from emotion_runtime.results.output import opened_output
@@ -18,7 +18,8 @@ COLUMNS = ("path", "true_label", "predicted_label", "confidence", "true_probabil
 class WrongPictures:
     """Takes every prediction, and keeps those whose label differs from their folder's name.
 
-    Pictures of folders named after none of the labels have no right label and are left out.
+    Pictures of folders named after none of the labels are wrong where a model that has the output
+    `other` names them; without it they have no right label and are left out.
 
     Args:
         labels: The model's.
@@ -40,11 +41,16 @@ class WrongPictures:
 
     def add(self, prediction: Prediction, true_label: str) -> None:
         """Take one prediction."""
-        chances = prediction.probabilities
-        if chances is None or true_label not in self._labels:
+        if prediction.probabilities is None:
             return
+        chances = dict(prediction.probabilities)
         predicted = max(chances, key=chances.__getitem__)
-        if predicted == true_label:
+        right = true_label
+        if prediction.other is not None:
+            chances[OTHER] = prediction.other
+            predicted = OTHER if prediction.label == OTHER else predicted
+            right = true_label if true_label in self._labels else OTHER
+        if right not in chances or true_label == UNCERTAIN or predicted == right:
             return
         if self._listing is not None:
             self._rows.append(
@@ -53,7 +59,7 @@ class WrongPictures:
                     true_label,
                     predicted,
                     chances[predicted],
-                    chances[true_label],
+                    chances[right],
                 )
             )
         if self._sheet is not None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from emotion_runtime.errors import PictureError
 from emotion_runtime.pictures.arguments import path_of, type_error_of
@@ -18,6 +17,7 @@ from emotion_runtime.streaming import Answer
 if TYPE_CHECKING:
     from emotion_runtime.classifier import EmotionClassifier
     from emotion_runtime.faces.finder import Face, FaceFinder
+    from emotion_runtime.model.outputs import Outputs
 
 
 def faces_within(
@@ -42,7 +42,12 @@ def faces_within(
             except PictureError as error:
                 found.append(error)
         every = [face for one in found if isinstance(one, list) for face in one]
-        answers = iter(face_probabilities(classifier, every))
+        paths = [
+            path_of(picture)
+            for picture, one in zip(batch, found, strict=True)
+            for _ in (one if isinstance(one, list) else ())
+        ]
+        answers = classifier.interpret_all(face_outputs(classifier, every), paths)
         predictions = []
         for picture, one in zip(batch, found, strict=True):
             path = path_of(picture)
@@ -51,20 +56,17 @@ def faces_within(
             elif not one:
                 predictions.append(FacePrediction(None, None, None, path))
             else:
-                predictions += [
-                    of_face(classifier.interpret(next(answers), path), face, keep_crop=keep_crops)
-                    for face in one
-                ]
+                predictions += [of_face(next(answers), face, keep_crop=keep_crops) for face in one]
         return predictions
 
     return answer
 
 
-def face_probabilities(classifier: EmotionClassifier, faces: Sequence[Face]) -> NDArray[np.float32]:
-    """Run faces through the network together: float32 (faces, classes), also of none."""
-    if not faces:
-        return np.zeros((0, len(classifier.labels)), dtype=np.float32)
-    return classifier.infer(np.stack([face.pixels for face in faces]))[1]
+def face_outputs(classifier: EmotionClassifier, faces: Sequence[Face]) -> Outputs:
+    """Run faces through the network together; of no faces, outputs of length 0."""
+    size = classifier.contract.input.size
+    pixels = [face.pixels for face in faces]
+    return classifier.compute(np.stack(pixels) if pixels else np.zeros((0, size, size), np.uint8))
 
 
 def of_face(prediction: Prediction, face: Face, *, keep_crop: bool = False) -> FacePrediction:

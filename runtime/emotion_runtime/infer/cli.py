@@ -15,6 +15,7 @@ from emotion_runtime.command_line.commands import (
     fail,
     guarded,
     model_option,
+    other_threshold_option,
     quiet_option,
     say,
     show,
@@ -22,6 +23,7 @@ from emotion_runtime.command_line.commands import (
     suggest,
     verbose_option,
     workers_option,
+    wrong_usage,
 )
 from emotion_runtime.command_line.signals import raise_on_signals
 from emotion_runtime.infer.face_options import FaceOptions, face_options
@@ -40,7 +42,7 @@ _EXAMPLES = (
 )
 _GROUPS = {
     "Input": ("null", "strict"),
-    "Model": ("model", "min_confidence", "self_test", "describe"),
+    "Model": ("model", "min_confidence", "other_threshold", "self_test", "describe"),
     "Faces in photographs and videos": (
         *("faces", "camera", "largest", "min_face", "detection_threshold", "no_turn", "detector"),
         *("detect_every", "annotate", "crops"),
@@ -118,6 +120,7 @@ _GROUPS = {
     type=click.FloatRange(0.0, 1.0),
     help='Confidence threshold: below it the label is "uncertain".  [default: the model\'s own]',
 )
+@other_threshold_option
 @click.option("--strict", is_flag=True, help="End at the first picture that cannot be read.")
 @click.option("-0", "--null", is_flag=True, help="Paths on standard input end with a null byte.")
 @click.option(
@@ -145,6 +148,7 @@ def main(
     threads: int,
     provider: str,
     min_confidence: float | None,
+    other_threshold: float | None,
     strict: bool,
     null: bool,
     self_test: bool,
@@ -188,9 +192,14 @@ def main(
     # After the checks above: onnxruntime takes most of the start-up.
     from emotion_runtime.classifier import EmotionClassifier
 
-    classifier = EmotionClassifier(
-        model, threads=threads, provider=provider, min_confidence=min_confidence
-    )
+    with wrong_usage():
+        classifier = EmotionClassifier(
+            model,
+            threads=threads,
+            provider=provider,
+            min_confidence=min_confidence,
+            other_threshold=other_threshold,
+        )
     if verbose:
         say(f"model {classifier.model_path}, labels {', '.join(classifier.labels)}")
     if describe:
@@ -331,6 +340,14 @@ def _print_self_test(classifier: EmotionClassifier) -> None:
         f"{test.inputs} golden inputs, largest logit difference {test.max_difference:.2g} "
         f"(allowed {test.tolerance:.2g}), every label the same"
     )
+    if test.other_difference is not None:
+        figures += f", other within {test.other_difference:.2g}"
+    if test.mean_tolerance is not None:
+        figures += (
+            f"; mean difference {test.mean_difference:.2g} (allowed {test.mean_tolerance:.2g})"
+        )
+    if test.graph_changed is not None:
+        figures += "; operators and weights as exported"
     if test.pixel_difference is not None:
         figures += f"; a picture is read as in training (pixels within {test.pixel_difference})"
     show(f"self-test passed: {figures}")

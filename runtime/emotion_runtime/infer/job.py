@@ -22,6 +22,7 @@ from emotion_runtime.pictures.preprocessing import photograph_size
 from emotion_runtime.pictures.sources import expand, find_pictures
 from emotion_runtime.prediction import (
     NO_FACE,
+    OTHER,
     UNCERTAIN,
     UNREADABLE,
     FacePrediction,
@@ -126,7 +127,12 @@ class Job:
         try:
             with self._opened() as (stream, skip):
                 predictions, kind = self._predictions(skip(pictures))
-                with WRITERS[self.format_name](stream, self.classifier.labels, kind) as writer:
+                with WRITERS[self.format_name](
+                    stream,
+                    self.classifier.labels,
+                    kind,
+                    with_other=self.classifier.other_threshold is not None,
+                ) as writer:
                     for prediction in self._shown(predictions, stream):
                         if self.strict and prediction.error is not None:
                             raise PictureError(prediction.error)
@@ -222,7 +228,9 @@ class Job:
 
     def _summary(self) -> str:
         total = self._counts.total()
-        names = [*self.classifier.labels, *([UNCERTAIN] if self._counts[UNCERTAIN] else [])]
+        names = [*self.classifier.labels]
+        names += [] if self.classifier.other_threshold is None else [OTHER]
+        names += [UNCERTAIN] if self._counts[UNCERTAIN] else []
         labels = ", ".join(f"{name} {self._counts[name]:,}" for name in names)
         if self.finder is None:
             text = f"{counted(total, 'picture')}: {labels}"
@@ -288,6 +296,7 @@ class Job:
             "model_sha256": self.classifier.model_sha256,
             "labels": list(self.classifier.labels),
             "min_confidence": self.classifier.min_confidence,
+            "other_threshold": self.classifier.other_threshold,
             "max_pixels": os.environ.get(VARIABLE),
             **self.settings,
         }

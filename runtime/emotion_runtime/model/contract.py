@@ -1,7 +1,8 @@
 """What a model file says of itself, in its ONNX ``metadata_props``; nothing lives outside it.
 
 Every key starts with ``emotion_edge.``; every value is a string, JSON where it has structure.
-`emotion_export` writes a `Contract`, the runtime reads it, and both go through this file.
+`emotion_export` writes a `Contract`, the runtime reads it, and both go through this file. The
+format is specified in ``docs/model-format.md``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -23,9 +25,12 @@ from emotion_runtime.pictures.preprocessing import ASPECT, COLOUR, FACE_SIZE, RE
 
 PREFIX = "emotion_edge."
 VERSION = 1
+OTHER_VERSION = 2  # of files with the output `other`
+VERSIONS = {str(version): version for version in (VERSION, OTHER_VERSION)}
 
 INPUT_NAME = "pixels"
 OUTPUT_NAMES = ("logits", "probabilities")
+OTHER_NAME = "other"  # the third output of files of contract version 2
 
 PRECISIONS = ("fp32", "fp16", "int8")
 MAX_METADATA_BYTES = 16 * 2**20
@@ -59,14 +64,19 @@ class Golden:
         pixels: uint8, shape (k, 1, size, size).
         logits: float32, shape (k, classes).
         tolerance: Largest absolute difference of a logit that passes.
-        probe: What `probe.draw_probe` becomes as input, uint8 (size, size); None in files of
+        probe: What `self_test.draw_probe` becomes as input, uint8 (size, size); None in files of
             before there was one.
+        other: The output `other` of each input, float32, shape (k,); None in files without it.
+        mean_tolerance: Largest mean absolute difference of the logits that passes; None where the
+            largest difference alone decides.
     """
 
     pixels: NDArray[np.uint8]
     logits: NDArray[np.float32]
     tolerance: float
     probe: NDArray[np.uint8] | None = None
+    other: NDArray[np.float32] | None = None
+    mean_tolerance: float | None = None
 
     def to_json(self) -> str:
         """Encode as JSON; pixels as base64 of their bytes in row-major order."""
@@ -78,6 +88,10 @@ class Golden:
         }
         if self.probe is not None:
             values["probe"] = base64.b64encode(self.probe.tobytes()).decode("ascii")
+        if self.other is not None:
+            values["other"] = [float(f"{value:.9g}") for value in self.other]
+        if self.mean_tolerance is not None:
+            values["mean_tolerance"] = self.mean_tolerance
         return json.dumps(values)
 
     @classmethod
@@ -100,20 +114,33 @@ class Golden:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of numbers beyond float32: refused
             logits = np.array(values["logits"], np.float32)
+            other = np.array(values["other"], np.float32) if "other" in values else None
         if pixels.ndim != 4 or logits.ndim != 2 or len(pixels) != len(logits):
             raise ValueError("golden inputs and logits do not match")
         if not 1 <= len(pixels) <= MAX_GOLDEN_INPUTS:
             raise ValueError(f"{len(pixels)} golden inputs, not 1 to {MAX_GOLDEN_INPUTS}")
         if not np.isfinite(logits).all():
             raise ValueError("a golden logit is not finite")
-        tolerance = float(values["tolerance"])
-        if not (math.isfinite(tolerance) and tolerance >= 0):
-            raise ValueError(f"the tolerance is {tolerance}")
+        tolerance = _parse_tolerance(values["tolerance"])
+        mean_tolerance = None
+        if "mean_tolerance" in values:
+            mean_tolerance = _parse_tolerance(values["mean_tolerance"])
         probe = None
         if "probe" in values:
             data = base64.b64decode(values["probe"], validate=True)
             probe = np.frombuffer(data, np.uint8).reshape(pixels.shape[2:])
-        return cls(pixels, logits, tolerance, probe)
+        if other is not None and not (
+            other.shape == pixels.shape[:1] and ((other >= 0) & (other <= 1)).all()
+        ):
+            raise ValueError("golden values of other are not a probability for each input")
+        return cls(pixels, logits, tolerance, probe, other, mean_tolerance)
+
+
+def _parse_tolerance(value: Any) -> float:
+    tolerance = float(value)
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise ValueError(f"the tolerance is {tolerance}")
+    return tolerance
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +155,16 @@ class Contract:
         precision: ``fp32``, ``fp16`` or ``int8``.
         temperature: What the logits are divided by before softmax, inside the graph.
         min_confidence: Below it the label is ``"uncertain"``; 0 never.
+        other_threshold: Where the output `other` reaches it, the label is ``"other"``, 0 to 1; at
+            1 never. None in files without this output, which have contract version 1.
+        other_classes: The classes of the network whose probabilities `other` adds up; empty in
+            files without it.
         metrics: Figures, each with the data it was measured on.
         parity: The figures of the proof against PyTorch.
         training: Seed, epochs, recipe, digest of the data.
         tool_versions: Of the packages that made the file.
+        graph_sha256: Hexadecimal SHA-256 of the graph as it lies in the ONNX file, operators and
+            weights; empty in files of before it was recorded.
     """
 
     labels: tuple[str, ...]
@@ -141,10 +174,18 @@ class Contract:
     precision: str = "fp32"
     temperature: float = 1.0
     min_confidence: float = 0.0
+    other_threshold: float | None = None
+    other_classes: tuple[str, ...] = ()
     metrics: dict[str, Any] = field(default_factory=dict)
     parity: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     tool_versions: dict[str, str] = field(default_factory=dict)
+    graph_sha256: str = ""
+
+    @property
+    def version(self) -> int:
+        """Return the contract version: 2 with the output `other`, else 1."""
+        return VERSION if self.other_threshold is None else OTHER_VERSION
 
     def to_metadata(self) -> dict[str, str]:
         """Return the key–value pairs of ``metadata_props``; figures that are NaN become null.
@@ -153,7 +194,7 @@ class Contract:
             ModelFileError: No file may have these labels, or an input of this size.
         """
         try:
-            check_labels(self.labels)
+            check_labels((*self.labels, *self.other_classes))
         except ValueError as error:
             raise ModelFileError(f"no model file can be written: {error}.") from error
         if not 1 <= self.input.size <= MAX_SIZE:
@@ -162,7 +203,7 @@ class Contract:
                 f"not 1 to {MAX_SIZE}."
             )
         values = {
-            "contract_version": str(VERSION),
+            "contract_version": str(self.version),
             "labels": json.dumps(list(self.labels)),
             "input": json.dumps(asdict(self.input)),
             "network": self.network,
@@ -175,6 +216,11 @@ class Contract:
             "tool_versions": json.dumps(_finite(self.tool_versions), allow_nan=False),
             "golden": self.golden.to_json(),
         }
+        if self.graph_sha256:
+            values["graph_sha256"] = self.graph_sha256
+        if self.other_threshold is not None:
+            values["other_threshold"] = repr(self.other_threshold)
+            values["other_classes"] = json.dumps(list(self.other_classes))
         return {PREFIX + name: value for name, value in values.items()}
 
     @classmethod
@@ -197,18 +243,20 @@ class Contract:
                 f"{file}: an ONNX file without the emotion-edge contract; "
                 f"make one with emotion-export."
             )
-        if version != str(VERSION):
+        if version not in VERSIONS:
             named = version if version.isdecimal() and len(version) < 20 else shown(version)
             raise ModelFileError(
-                f"{file}: keeps contract version {named}, this runtime knows version "
-                f"{VERSION}; "
-                f"install a matching emotion-edge."
+                f"{file}: has contract version {named}, this runtime reads versions "
+                f"{' and '.join(VERSIONS)}; install a matching emotion-edge."
             )
         parts = _Parts(metadata, file)
         labels, spec, golden = parts.labels(), parts.input(), parts.golden()
+        has_other = VERSIONS[version] == OTHER_VERSION
         shape = golden.pixels.shape[1:]
         if golden.logits.shape[1] != len(labels) or shape != (1, spec.size, spec.size):
             raise parts.malformed("golden")
+        if has_other and golden.other is None:
+            raise parts.malformed("golden", "without values of the output other")
         return cls(
             labels=labels,
             network=parts.name("network"),
@@ -217,16 +265,19 @@ class Contract:
             precision=parts.precision(),
             temperature=parts.number("temperature", above=0.0),
             min_confidence=parts.number("min_confidence", most=1.0),
+            other_threshold=parts.number("other_threshold", most=1.0) if has_other else None,
+            other_classes=parts.other_classes(labels) if has_other else (),
             metrics=parts.json("metrics", dict),
             parity=parts.json("parity", dict),
             training=parts.json("training", dict),
             tool_versions=parts.json("tool_versions", dict),
+            graph_sha256=parts.digest("graph_sha256"),
         )
 
     def describe(self) -> dict[str, Any]:
         """Return the contract as JSON values for a person, golden pixels left out."""
-        return {
-            "contract_version": VERSION,
+        described = {
+            "contract_version": self.version,
             "network": self.network,
             "precision": self.precision,
             "labels": list(self.labels),
@@ -239,6 +290,10 @@ class Contract:
             "tool_versions": self.tool_versions,
             "golden": {"inputs": len(self.golden.pixels), "tolerance": self.golden.tolerance},
         }
+        if self.other_threshold is not None:
+            described["other_threshold"] = self.other_threshold
+            described["other_classes"] = list(self.other_classes)
+        return described
 
 
 class _Parts:
@@ -263,6 +318,13 @@ class _Parts:
         text = self.text(name)
         if len(text) > MAX_NAME:
             raise self.malformed(name, f"longer than {MAX_NAME} characters")
+        return text
+
+    def digest(self, name: str) -> str:
+        """Read a SHA-256 in hexadecimal digits; empty where there is none."""
+        text = self._metadata.get(PREFIX + name, "")
+        if text and not re.fullmatch("[0-9a-f]{64}", text):
+            raise self.malformed(name, "no SHA-256")
         return text
 
     def json(self, name: str, kind: type[T]) -> T:
@@ -296,6 +358,16 @@ class _Parts:
         except ValueError as error:
             raise ModelFileError(f"{self._file}: {error}; export the model again.") from error
         return labels
+
+    def other_classes(self, labels: tuple[str, ...]) -> tuple[str, ...]:
+        others = tuple(self.json("other_classes", list))
+        if not 1 <= len(others) <= MAX_LABELS:
+            raise self.malformed("other_classes")
+        try:
+            check_labels((*labels, *others))
+        except ValueError as error:
+            raise ModelFileError(f"{self._file}: {error}; export the model again.") from error
+        return others
 
     def precision(self) -> str:
         precision = self.text("precision")

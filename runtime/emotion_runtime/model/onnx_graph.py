@@ -34,6 +34,18 @@ def check_onnx(data: bytes) -> None:
     _Walk(data).model()
 
 
+def find_graph(data: bytes) -> Iterator[bytes]:
+    """Yield the bytes of the graph: its operators and weights, without the metadata of the file.
+
+    Args:
+        data: The bytes of an ONNX file that `check_onnx` lets through; they hold one graph, or
+            parts that protobuf merges.
+    """
+    for number, kind, start, end in _Walk(data)._fields(0, len(data)):
+        if kind == _MESSAGE and number == 7:
+            yield data[start:end]
+
+
 class _Walk:
     """One walk over a file; counts the fields, so that it ends."""
 

@@ -40,6 +40,13 @@ class SelfTest:
         label_flips: Inputs whose label differs.
         pixel_difference: Largest difference, of 255, between the probe picture as this machine
             reads it and as the training read it; None where the file has no probe.
+        other_difference: Largest absolute difference of the output `other`; None in files
+            without it.
+        other_tolerance: What the tolerance of the logits allows of that difference.
+        mean_difference: Mean absolute difference of the logits.
+        mean_tolerance: What the file allows of it; None where it sets no limit.
+        graph_changed: Whether the graph in the file is another one than was exported; None where
+            the file does not record it, or is in onnxruntime's own format.
     """
 
     inputs: int
@@ -47,6 +54,11 @@ class SelfTest:
     tolerance: float
     label_flips: int
     pixel_difference: int | None = None
+    other_difference: float | None = None
+    other_tolerance: float = 0.0
+    mean_difference: float = 0.0
+    mean_tolerance: float | None = None
+    graph_changed: bool | None = None
 
     @property
     def passed(self) -> bool:
@@ -56,12 +68,25 @@ class SelfTest:
     def failures(self) -> list[str]:
         """Say what does not hold, each with its figures."""
         found = []
+        if self.graph_changed:
+            found.append("the operators or weights in the file have changed since it was exported")
         if self.label_flips:
             found.append(f"{self.label_flips} of {self.inputs} golden inputs get another label")
         if not self.max_difference <= self.tolerance:  # a NaN too
             found.append(
                 f"the largest logit difference is {self.max_difference:.2g} (allowed "
                 f"{self.tolerance:.2g}): this onnxruntime or chip computes otherwise"
+            )
+        if self.mean_tolerance is not None and not self.mean_difference <= self.mean_tolerance:
+            found.append(
+                f"the mean logit difference is {self.mean_difference:.2g} (allowed "
+                f"{self.mean_tolerance:.2g}): this onnxruntime or chip computes otherwise"
+            )
+        # The logits of the classes that `other` adds up are no output: a fault there shows here.
+        if self.other_difference is not None and not self.other_difference <= self.other_tolerance:
+            found.append(
+                f"the largest difference of the output other is {self.other_difference:.2g} "
+                f"(allowed {self.other_tolerance:.2g}): this onnxruntime or chip computes otherwise"
             )
         if self.pixel_difference is not None and self.pixel_difference > TOLERANCE:
             found.append(

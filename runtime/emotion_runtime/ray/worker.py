@@ -14,7 +14,7 @@ import numpy as np
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.errors import ModelFileError
 from emotion_runtime.pictures.preprocessing import NamedBytes
-from emotion_runtime.prediction import FacePrediction, Prediction
+from emotion_runtime.prediction import OTHER, FacePrediction, Prediction
 from emotion_runtime.ray.packages import pa, pq
 from emotion_runtime.ray.storage import fetch_pictures, locate
 from emotion_runtime.results.writers import WRITERS
@@ -42,7 +42,13 @@ class Predictor:
             NamedBytes(bytes(data), str(path))
             for data, path in zip(batch["bytes"], batch["path"], strict=True)
         ]
-        return columns(list(self.predict(pictures)), self.classifier.labels, self.kind)
+        predictions = list(self.predict(pictures))
+        return columns(predictions, self.classifier.labels, self.kind, with_other=self.with_other)
+
+    @property
+    def with_other(self) -> bool:
+        """Return whether the model has the output `other`, and the results a column of it."""
+        return self.classifier.other_threshold is not None
 
     def predict(self, pictures: Iterable[str | NamedBytes]) -> Iterator[Prediction]:
         """Answer a stream of pictures in this thread; Ray places a worker on each CPU."""
@@ -52,9 +58,16 @@ class Predictor:
 
 
 def columns(
-    predictions: Sequence[Prediction], labels: Sequence[str], kind: type[Prediction]
+    predictions: Sequence[Prediction],
+    labels: Sequence[str],
+    kind: type[Prediction],
+    *,
+    with_other: bool = False,
 ) -> dict[str, Any]:
-    """Lay predictions out as columns: path, label, confidence, the classes, error, further ones."""
+    """Lay predictions out as columns: path, label, confidence, the classes, error, further ones.
+
+    Where the model has the output `other`, its column comes behind those of the classes.
+    """
     values: dict[str, list[Any]] = {
         "path": [_utf8(one.path) for one in predictions],
         "label": [one.label for one in predictions],
@@ -62,6 +75,8 @@ def columns(
     }
     for label in labels:
         values[label] = [(one.probabilities or {}).get(label) for one in predictions]
+    if with_other:
+        values[OTHER] = [one.other for one in predictions]
     values["error"] = [_utf8(one.error) for one in predictions]
     further = [one.columns() for one in predictions]
     for name in kind.COLUMNS:
@@ -69,11 +84,12 @@ def columns(
     return {name: np.array(column, dtype=object) for name, column in values.items()}
 
 
-def schema(labels: Sequence[str], kind: type[Prediction]) -> pa.Schema:
+def schema(labels: Sequence[str], kind: type[Prediction], *, with_other: bool = False) -> pa.Schema:
     """Return the types of the columns, the same in every partition."""
     text, number = pa.string(), pa.float64()
     fields = [("path", text), ("label", text), ("confidence", number)]
-    fields += [(label, number) for label in labels] + [("error", text)]
+    fields += [(label, number) for label in (*labels, *([OTHER] if with_other else []))]
+    fields.append(("error", text))
     further = {"detection_confidence": number, "warning": text}
     for name in kind.COLUMNS:
         fields.append((name, further.get(name, pa.int64())))
@@ -124,28 +140,24 @@ class PartitionWorker:
             self._format = job.format_name
         predictor = self._predictor
         predictions = list(predictor.predict(fetch_pictures(map(os.fsdecode, pictures))))
-        self._write(int(part), predictions, predictor.classifier.labels, predictor.kind)
+        self._write(int(part), predictions, predictor)
         unreadable = sum(one.error is not None for one in predictions)
         return {"part": [part], "pictures": [len(pictures)], "unreadable": [unreadable]}
 
-    def _write(
-        self,
-        part: int,
-        predictions: list[Prediction],
-        labels: tuple[str, ...],
-        kind: type[Prediction],
-    ) -> None:
+    def _write(self, part: int, predictions: list[Prediction], predictor: Predictor) -> None:
+        labels, kind = predictor.classifier.labels, predictor.kind
+        with_other = predictor.with_other
         target = f"{self._folder}/{part_name(part, self._format)}"
         temporary = f"{self._folder}/.{part_name(part, self._format)}"
         with self._filesystem.open_output_stream(temporary) as stream:
             if self._format == "parquet":
-                types = schema(labels, kind)
-                values = columns(predictions, labels, kind)
+                types = schema(labels, kind, with_other=with_other)
+                values = columns(predictions, labels, kind, with_other=with_other)
                 arrays = [pa.array(values[field.name].tolist(), field.type) for field in types]
                 pq.write_table(pa.Table.from_arrays(arrays, schema=types), stream)
             else:
                 text = io.StringIO()
-                with WRITERS[self._format](text, labels, kind) as writer:
+                with WRITERS[self._format](text, labels, kind, with_other=with_other) as writer:
                     for prediction in predictions:
                         writer.write(prediction)
                 stream.write(text.getvalue().encode("utf-8", "surrogateescape"))

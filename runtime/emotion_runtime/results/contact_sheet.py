@@ -16,6 +16,7 @@ from emotion_runtime.errors import PictureError
 from emotion_runtime.pictures.preprocessing import Pixels, flattened, opened, read_face, upright
 from emotion_runtime.prediction import (
     NO_FACE,
+    OTHER,
     UNCERTAIN,
     UNREADABLE,
     FacePrediction,
@@ -139,7 +140,7 @@ def _draw_face(
         draw.rectangle((left, top, left + _FACE - 1, top + _FACE - 1), outline=_RED)
     else:
         sheet.paste(face, corner)
-    colour = _AMBER if prediction.label == UNCERTAIN else _INK
+    colour = {UNCERTAIN: _AMBER, OTHER: _FAINT}.get(prediction.label or "", _INK)
     if prediction.label is None or prediction.path is None:
         colour = _RED
     below = top + _FACE + 2

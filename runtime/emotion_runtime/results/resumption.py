@@ -35,6 +35,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "probabilities": (dict, type(None)),
     "error": (str, type(None)),
 }
+_OPTIONAL_KINDS: dict[str, tuple[type, ...]] = {"other": (float, int, type(None))}
 _FLAGS: int = (
     os.O_RDWR
     | os.O_CREAT
@@ -273,6 +274,12 @@ class ResumableOutput:
         kept = {name: value for name, value in values.items() if name in known}
         try:
             if not all(isinstance(kept[name], kinds) for name, kinds in _KINDS.items()):
+                raise TypeError
+            if not all(
+                isinstance(kept[name], kinds)
+                for name, kinds in _OPTIONAL_KINDS.items()
+                if name in kept
+            ):
                 raise TypeError
             if self._grouped and kept.get("box") is not None:
                 kept["box"] = tuple(kept["box"])

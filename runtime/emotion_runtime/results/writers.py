@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, TextIO
 
 from emotion_runtime.command_line.text_width import display_width, left, right
 from emotion_runtime.errors import OutputError
-from emotion_runtime.prediction import NO_FACE, SMALL_FACE, UNCERTAIN, UNREADABLE, Prediction
+from emotion_runtime.prediction import (
+    NO_FACE,
+    OTHER,
+    SMALL_FACE,
+    UNCERTAIN,
+    UNREADABLE,
+    Prediction,
+)
 from emotion_runtime.results.csv_rows import CsvRows
 from emotion_runtime.results.json_text import NOT_FINITE, to_json
 from emotion_runtime.terminal import escape_controls
@@ -26,12 +33,20 @@ class Writer(ABC):
         stream: Where to.
         labels: The model's.
         kind: What will be written; it may have further columns.
+        with_other: Whether the model has the output `other`: then there is a column of it, also
+            for pictures that cannot be read.
     """
 
     def __init__(
-        self, stream: TextIO, labels: Sequence[str], kind: type[Prediction] = Prediction
+        self,
+        stream: TextIO,
+        labels: Sequence[str],
+        kind: type[Prediction] = Prediction,
+        *,
+        with_other: bool = False,
     ) -> None:
         self.stream, self.labels, self.kind = stream, tuple(labels), kind
+        self.with_other = with_other
 
     def __enter__(self) -> Self:
         self.begin()
@@ -61,7 +76,7 @@ class JsonLinesWriter(Writer):
     """One JSON object a line."""
 
     def write(self, prediction: Prediction) -> None:
-        self.stream.write(_json_line(prediction) + "\n")
+        self.stream.write(_json_line(prediction, with_other=self.with_other) + "\n")
 
 
 class JsonWriter(Writer):
@@ -73,7 +88,9 @@ class JsonWriter(Writer):
         self.stream.write("[")
 
     def write(self, prediction: Prediction) -> None:
-        self.stream.write(("\n" if self._first else ",\n") + _json_line(prediction))
+        self.stream.write(
+            ("\n" if self._first else ",\n") + _json_line(prediction, with_other=self.with_other)
+        )
         self._first = False
 
     def end(self) -> None:
@@ -81,11 +98,17 @@ class JsonWriter(Writer):
 
 
 class CsvWriter(Writer):
-    """Columns path, label, confidence, one for each class, error, further ones; see `CsvRows`."""
+    """Columns path, label, confidence, one for each class, error, further ones; see `CsvRows`.
+
+    Where the model has the output `other`, its column comes behind those of the classes.
+    """
 
     def begin(self) -> None:
         self._rows = CsvRows(self.stream)
-        self._rows.write(["path", "label", "confidence", *self.labels, "error", *self.kind.COLUMNS])
+        other = [OTHER] if self.with_other else []
+        self._rows.write(
+            ["path", "label", "confidence", *self.labels, *other, "error", *self.kind.COLUMNS]
+        )
 
     def write(self, prediction: Prediction) -> None:
         chances = prediction.probabilities or {}
@@ -95,6 +118,7 @@ class CsvWriter(Writer):
                 prediction.label,
                 _six(prediction.confidence),
                 *(_six(chances.get(label)) for label in self.labels),
+                *([_six(prediction.other)] if self.with_other else []),
                 prediction.error,
                 *map(_six_if_fraction, prediction.columns().values()),
             ]
@@ -106,6 +130,7 @@ class TableWriter(Writer):
 
     def begin(self) -> None:
         self._names = [escape_controls(label) for label in self.labels]
+        self._names += [OTHER] if self.with_other else []
         outcomes = (*self._names, UNCERTAIN, UNREADABLE, NO_FACE)
         self._widest = max(map(display_width, outcomes))
         self._widths = [max(7, display_width(name)) for name in self._names]
@@ -113,10 +138,12 @@ class TableWriter(Writer):
         self._write_line("label", "confidence", self._names, map(_short, self.kind.COLUMNS), "path")
 
     def write(self, prediction: Prediction) -> None:
-        confidence, shares = "", [""] * len(self.labels)
+        confidence, shares = "", [""] * len(self._names)
         if prediction.probabilities is not None:
             confidence = f"{prediction.confidence:.1%}"
             shares = [f"{prediction.probabilities[label]:.1%}" for label in self.labels]
+            if self.with_other:
+                shares.append("" if prediction.other is None else f"{prediction.other:.1%}")
         further = map(_plain, prediction.columns().values())
         last = prediction.error or prediction.path or ""
         self._write_line(prediction.outcome, confidence, shares, further, last)
@@ -165,12 +192,12 @@ def _six_if_fraction(value: object) -> object:
     return _six(value) if isinstance(value, float) else value
 
 
-def _json_line(prediction: Prediction) -> str:
-    values = prediction.to_dict()
+def _json_line(prediction: Prediction, *, with_other: bool) -> str:
+    values = prediction.to_dict(with_other=with_other)
     if prediction.probabilities is not None and prediction.confidence is not None:
         values["confidence"] = round(prediction.confidence, 6)
         values["probabilities"] = {k: round(v, 6) for k, v in prediction.probabilities.items()}
-        for name in prediction.COLUMNS:
+        for name in (OTHER, *prediction.COLUMNS):
             if isinstance(value := values.get(name), float):
                 values[name] = round(value, 6)
     return to_json(values)

@@ -13,7 +13,7 @@ from emotion_runtime.command_line.signals import Terminated
 from emotion_runtime.drawing.fonts import Font
 from emotion_runtime.errors import VideoError
 from emotion_runtime.faces.finder import FaceFinder
-from emotion_runtime.prediction import UNCERTAIN, counted
+from emotion_runtime.prediction import OTHER, UNCERTAIN, counted
 from emotion_runtime.results.output import abandon_stdout, opened_output
 from emotion_runtime.results.output_guard import check_video_outputs
 from emotion_runtime.results.progress import counting
@@ -67,7 +67,9 @@ class VideoJob:
         try:
             with opened_output(self.output) as stream:
                 labels = self.classifier.labels
-                with WRITERS[self.format_name](stream, labels, VideoPrediction) as writer:
+                has_other = self.classifier.other_threshold is not None
+                open_writer = WRITERS[self.format_name]
+                with open_writer(stream, labels, VideoPrediction, with_other=has_other) as writer:
                     for source in self.sources:
                         self._watch(source, writer, stream)
         except BrokenPipeError:
@@ -143,7 +145,9 @@ class VideoJob:
         self, frames: VideoFile | Camera, seen: int, last: float, faces: int, counts: Counter[str]
     ) -> str:
         total = counts.total()
-        names = [*self.classifier.labels, *([UNCERTAIN] if counts[UNCERTAIN] else [])]
+        names = [*self.classifier.labels]
+        names += [] if self.classifier.other_threshold is None else [OTHER]
+        names += [UNCERTAIN] if counts[UNCERTAIN] else []
         parts = ", ".join(f"{name} {counts[name] / max(1, total):.0%}" for name in names)
         text = f"{frames.name}: {counted(seen, 'frame')} in {last:.1f} s, {counted(faces, 'face')}"
         if isinstance(frames, Camera) and frames.dropped:

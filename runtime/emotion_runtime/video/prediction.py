@@ -16,7 +16,7 @@ from emotion_runtime.atomic import replacing
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.drawing.boxes import draw_faces
 from emotion_runtime.drawing.fonts import Font
-from emotion_runtime.faces.classification import face_probabilities, of_face
+from emotion_runtime.faces.classification import face_outputs, of_face
 from emotion_runtime.faces.finder import FaceFinder
 from emotion_runtime.prediction import FacePrediction, counted
 from emotion_runtime.video.frames import Camera, Frame, VideoFile, VideoWriter
@@ -48,9 +48,9 @@ class VideoPrediction(FacePrediction):
         """Return the box, the detector's confidence, and when."""
         return super().columns() | self._when()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, *, with_other: bool | None = None) -> dict[str, Any]:
         """Return the fields in the order of a JSON line."""
-        return super().to_dict() | self._when()
+        return super().to_dict(with_other=with_other) | self._when()
 
     def _when(self) -> dict[str, Any]:
         return {"time": self.time, "frame": self.frame, "face": self.face}
@@ -83,16 +83,19 @@ def predict_frames(
     for place, frame in enumerate(frames):
         if place % detect_every == 0:
             faces = finder.find(frame.pixels, size, largest=largest)
-            tracks = tracker.update(frame.time, faces, face_probabilities(classifier, faces))
+            tracks = tracker.update(frame.time, faces, face_outputs(classifier, faces).with_other())
         else:
             expected = tracker.current()
             cut = finder.cut(frame.pixels, [one.box_at(frame.time) for one in expected], size)
             both = [pair for pair in zip(expected, cut, strict=True) if pair[1] is not None]
             tracks, faces = [track for track, _ in both], [face for _, face in both if face]
-            tracker.follow(frame.time, tracks, face_probabilities(classifier, faces))
+            tracker.follow(frame.time, tracks, face_outputs(classifier, faces).with_other())
         answers = []
         for face, track in zip(faces, tracks, strict=True):
-            steady = classifier.interpret(track.probabilities.astype(np.float32), path)
+            shares = track.probabilities.astype(np.float32)
+            # `other` is smoothed as one column more.
+            other = None if classifier.other_threshold is None else float(shares[-1])
+            steady = classifier.interpret(shares[: len(classifier.labels)], path, other=other)
             found = of_face(steady, face)
             if place % detect_every:
                 found = replace(found, detection_confidence=None)

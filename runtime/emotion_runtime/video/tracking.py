@@ -22,7 +22,8 @@ class Track:
         number: Its name, from 1 on; never given again.
         box: Where it was last.
         seen: When that was, in seconds.
-        probabilities: Of every class, float64 (classes,), smoothed.
+        probabilities: Of every class, float64 (classes,), smoothed; with a column more for
+            `other` in files that have it.
         found: When it was found last, in seconds; later boxes are predicted.
         velocity: Of the box's centre, in pixels a second: x and y.
     """
@@ -67,7 +68,8 @@ class Tracker:
         Args:
             time: Seconds since the beginning; grows from call to call.
             faces: What was found in it.
-            probabilities: Of every class, float32 (faces, classes).
+            probabilities: Of every class, float32 (faces, classes), and of `other` where the file
+                has it.
 
         Returns:
             One track for each face, in their order, brought up to date.

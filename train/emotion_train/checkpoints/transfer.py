@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import emotion_models
 from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from emotion_train.errors import RunError
+from emotion_train.errors import CheckpointError, RunError
 from emotion_train.networks.face_network import FaceNetwork
 
 
@@ -82,14 +82,14 @@ def load_start(source: str) -> Checkpoint:
     """Open what a run starts from: a run folder, a checkpoint, or a released network by its name.
 
     Raises:
-        CheckpointError: The checkpoint cannot be read.
+        CheckpointError: There is no such checkpoint, or it cannot be read.
         RunError: The name is that of a model file, which has no weights to go on training from.
     """
     return load_checkpoint(start_path(source))
 
 
 def start_path(source: str) -> Path:
-    """Return the path of what `load_start` opens."""
+    """Return the path of what `load_start` opens; raises as that does."""
     path = Path(source)
     if path.exists():
         return path
@@ -100,6 +100,11 @@ def start_path(source: str) -> Path:
         raise RunError(
             f"{source}: a model file for devices, whose weights cannot be trained; of the "
             f"released networks, {names} can be started from."
+        )
+    if not path.is_symlink():
+        raise CheckpointError(
+            f"{source}: no such checkpoint or run folder; the released networks to start from are "
+            f"{', '.join(emotion_models.checkpoint_names())}."
         )
     return path
 

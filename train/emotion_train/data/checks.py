@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import numpy as np
 
 from emotion_train.data.dataset import Dataset
+from emotion_train.data.duplicates import FEWEST_DIFFERENT
 from emotion_train.data.faces import Faces
 from emotion_train.errors import DataError
-
-_EXAMPLES = 3
 
 
 def require_every_class(train: Faces, classes: tuple[str, ...], reason: str) -> None:
@@ -46,18 +43,7 @@ def list_warnings(dataset: Dataset, holdout: float = 0.0) -> list[str]:
         members = np.flatnonzero(train.labels == label)
         if len(members) > 1 and len({prints[i] for i in members}) == 1:
             warnings.append(f"all {len(members):,} training pictures of {name} are the same")
-    if contradictory := _contradictory(dataset):
-        shown = "; ".join(" and ".join(names[:2]) for names in contradictory[:_EXAMPLES])
-        warnings.append(
-            f"{len(contradictory):,} pictures stand under more than one class, such as {shown}"
-        )
-    learned = set(prints)
-    for split, faces in _held_out(dataset).items():
-        if known := sum(one in learned for one in faces.fingerprints()):
-            warnings.append(
-                f"{known:,} of {len(faces):,} {split} pictures are in train too: figures on them "
-                f"are too good (--drop-duplicates leaves them out of train)"
-            )
+    warnings += _describe_duplicates(dataset)
     if holdout and not len(dataset.holdout):
         warnings.append(
             f"--holdout {holdout:g} is less than one picture of any class: nothing is held out, "
@@ -88,12 +74,35 @@ def _lacking(faces: Faces, classes: tuple[str, ...]) -> list[str]:
     return [classes[label] for label in np.flatnonzero(faces.counts(len(classes)) == 0)]
 
 
-def _contradictory(dataset: Dataset) -> list[list[str]]:
-    """Find identical pictures of train and the held-out splits under two labels; their names."""
-    groups: dict[bytes, dict[int, str]] = defaultdict(dict)
-    for faces in (dataset.train, dataset.validation, dataset.holdout):
-        for fingerprint, label, name in zip(
-            faces.fingerprints(), faces.labels, faces.names, strict=True
-        ):
-            groups[fingerprint].setdefault(int(label), name)
-    return [list(group.values()) for group in groups.values() if len(group) > 1]
+def _describe_duplicates(dataset: Dataset) -> list[str]:
+    """Describe identical pictures that are still in train, or under two labels."""
+    audit, warnings = dataset.audit, []
+    if audit.contradictory:
+        shown = "; ".join(" and ".join(names) for names in audit.contradictory)
+        warnings.append(
+            f"{audit.contradictory_groups:,} pictures stand under more than one class, such as "
+            f"{shown}"
+        )
+    for name, count in audit.kept.items():
+        warnings.append(
+            f"{count:,} training pictures of {name} are copies of held-out pictures or of each "
+            f"other and stay in train, since fewer than {FEWEST_DIFFERENT} others would be left"
+        )
+    learned = set(dataset.train.fingerprints())
+    hint = "" if audit.kept else " (--keep-duplicates keeps them there)"
+    held_out = _held_out(dataset)
+    for split, faces in held_out.items():
+        if known := sum(one in learned for one in faces.fingerprints()):
+            warnings.append(
+                f"{known:,} of {len(faces):,} {split} pictures are in train too: figures on them "
+                f"are too good{hint}"
+            )
+    if dataset.test is not None:
+        of_test = set(dataset.test.fingerprints())
+        chosen_on = [*dataset.validation.fingerprints(), *dataset.holdout.fingerprints()]
+        if known := sum(one in of_test for one in chosen_on):
+            warnings.append(
+                f"{known:,} of {len(chosen_on):,} validation and hold-out pictures are in test "
+                f"too: what is chosen on them is chosen on a part of test"
+            )
+    return warnings

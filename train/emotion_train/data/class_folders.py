@@ -21,6 +21,7 @@ from emotion_train.data.source import (
     Item,
     Reading,
     Source,
+    check_class_names,
     check_source,
     choose_classes,
 )
@@ -60,6 +61,7 @@ def read_class_folders(
             f"{train}: no folder for the class {', '.join(missing)}; "
             f"found {', '.join(found) if found else 'no class at all'}."
         )
+    check_class_names(train, classes)  # before all of them are read
     check_class_folders(layout, found)
     passed_over = list_passed_over(data, layout, classes)
     passed_over += [f"{name}: a folder without pictures" for name in without]

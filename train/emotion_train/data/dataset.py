@@ -7,9 +7,8 @@ trains on the same faces.
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from emotion_runtime.pictures.preprocessing import FACE_SIZE
 from emotion_runtime.prediction import counted
+from emotion_train.data.duplicates import Audit, find_copies
 from emotion_train.data.faces import Faces
 from emotion_train.data.held_out_draw import (
     BY_NAME,
@@ -30,38 +30,17 @@ from emotion_train.data.held_out_draw import (
 from emotion_train.data.readers import read_source
 from emotion_train.data.source import DUPLICATE, Inventory, Source
 from emotion_train.errors import DataError
-from emotion_train.recipe import VALIDATION_PER_CLASS
+from emotion_train.recipe import (
+    DROP_DUPLICATES,
+    FEWEST_FOR_HOLDOUT,
+    VALIDATION_PER_CLASS,
+    Recipe,
+)
 
 VALIDATION_SHARE = 0.15  # of the smallest class, where that is less than VALIDATION_PER_CLASS
-FEWEST_PER_CLASS = 5
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What the pictures say of each other; identical means equal in every pixel.
-
-    Attributes:
-        identical_groups: Groups of two or more identical pictures, over all splits.
-        contradictory_groups: Those among them that stand under more than one label.
-        test_in_train: Test pictures that also stand in the training folder (before the split).
-        held_out_in_train: Validation and hold-out pictures that also stand in train.
-        dropped: Pictures that ``drop_duplicates`` took out of train.
-    """
-
-    identical_groups: int
-    contradictory_groups: int
-    test_in_train: int
-    held_out_in_train: int
-    dropped: int
-
-    def __str__(self) -> str:
-        text = (
-            f"audit: {self.identical_groups:,} groups of identical pictures, "
-            f"{self.contradictory_groups:,} of them under two labels; "
-            f"{self.test_in_train:,} test pictures stand in the training folder too, "
-            f"{self.held_out_in_train:,} held-out pictures in train"
-        )
-        return text + (f"; {self.dropped:,} dropped from train" if self.dropped else "")
+FEWEST_PER_CLASS = 2
+HOLDOUT_SHARE = 0.1  # by default
+MAX_HOLDOUT = 5_000  # pictures, about, by default: they tell 85 % to a point (95 % interval)
 
 
 @dataclass(frozen=True)
@@ -84,6 +63,9 @@ class Dataset:
         inventory: Counts of what was found and left out, by class.
         validation_per_class: Validation pictures that were drawn of each class; 0 where the data
             have a validation set of their own.
+        holdout_share: Fraction of the rest of each class that was held out.
+        drawn: How many pictures of each class were held out of training, and the SHA-256 of their
+            names, before copies of test pictures left: another run with the same held out the same.
     """
 
     classes: tuple[str, ...]
@@ -99,6 +81,8 @@ class Dataset:
     notes: tuple[str, ...] = ()
     inventory: Inventory = field(default_factory=Inventory)
     validation_per_class: int = VALIDATION_PER_CLASS
+    holdout_share: float = 0.0
+    drawn: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
     def selection(self) -> Faces:
         """Return what epochs are chosen on: the hold-out where there is one, else validation."""
@@ -121,8 +105,8 @@ def load_dataset(
     size: int = FACE_SIZE,
     seed: int = 0,
     validation_per_class: int | None = None,
-    holdout: float = 0.0,
-    drop_duplicates: bool = False,
+    holdout: float | None = None,
+    duplicates: str = DROP_DUPLICATES,
     progress: bool = False,
     faces: bool = False,
     validation: Path | None = None,
@@ -141,8 +125,11 @@ def load_dataset(
         seed: Draws validation and hold-out.
         validation_per_class: Pictures of each class held out for validation; None for 46, or for
             15 % of the smallest class where that is less; 0 where the data have a validation set.
-        holdout: Fraction of what remains of each class that is held out as well, 0 to 0.9.
-        drop_duplicates: Remove from train what also stands in validation, hold-out or test.
+        holdout: Fraction of what remains of each class that is held out as well, 0 to 0.9; None
+            for 10 %, or for 0 where the data are few or have a validation set.
+        duplicates: What of train is left out because it is equal to another picture: a name in
+            `emotion_train.recipe.DUPLICATES`. A class that would have fewer than five different
+            pictures keeps all of its own.
         progress: Show a bar on a terminal.
         faces: The pictures are photographs: find the largest face of each, and crop it.
         validation: A folder of class folders to use as the validation set.
@@ -173,8 +160,8 @@ def load_dataset(
     if validation_per_class is None and fewest < FEWEST_PER_CLASS:
         name = source.classes[int(everything.counts(len(source.classes)).argmin())]
         raise DataError(
-            f"{data}: the class {name} has {fewest} training pictures; at least "
-            f"{FEWEST_PER_CLASS} are needed to learn from some and judge on others."
+            f"{data}: the class {name} has {counted(fewest, 'training picture')}; at least "
+            f"{FEWEST_PER_CLASS} are needed, one to learn from and one to measure on."
         )
     if source.flat:
         of_test = draw_test(everything, len(source.classes))
@@ -187,6 +174,8 @@ def load_dataset(
         )
         _require_every_class(data, everything, source.classes, "test, with its identical pictures")
     per_class, note = _choose_validation(data, source, everything, validation_per_class, own)
+    notes.append(note)
+    share, note = _choose_holdout(everything, per_class * len(source.classes), holdout, own)
     notes.append(note)
     held: dict[str, list[NDArray[np.int64]]] = {"validation": [], "holdout": []}
     for label, name in enumerate(source.classes):
@@ -202,33 +191,27 @@ def load_dataset(
             if draw == BY_NAME
             else order_by_place(members, seed, label)
         )
-        end = per_class + round(holdout * (len(members) - per_class))
+        end = per_class + round(share * (len(members) - per_class))
         held["validation"].append(np.sort(drawn[:per_class]))
         held["holdout"].append(np.sort(drawn[per_class:end]))
     splits = _take(everything, held, together=source.flat)
     if own is not None:
         splits["validation"] = own
     _require_every_class(data, splits["train"], source.classes)
-    audit, duplicates = _audit(splits, test)
-    train, inventory = splits["train"], source.inventory
-    if drop_duplicates:
-        labels = train.labels[duplicates]
-        inventory = inventory.without((source.classes[i] for i in labels), DUPLICATE)
-        train = train.take(np.flatnonzero(~duplicates))
-        audit = replace(audit, dropped=int(duplicates.sum()))
-        empty = np.flatnonzero(train.counts(len(source.classes)) == 0)
-        if len(empty):
-            raise DataError(
-                f"{data}: every training picture of {source.classes[empty[0]]} stands in another "
-                f"split too; nothing is left after --drop-duplicates."
-            )
+    held_out = _describe_draw(splits, source.classes)
+    copies = find_copies(splits, test, source.classes, duplicates)
+    inventory = source.inventory
+    for split, left_out in copies.left_out.items():
+        gone = (source.classes[label] for label in splits[split].labels[left_out])
+        inventory = inventory.without(gone, DUPLICATE)
+        splits[split] = splits[split].take(np.flatnonzero(~left_out))
     return Dataset(
         source.classes,
-        train,
+        splits["train"],
         splits["validation"],
         splits["holdout"],
         test,
-        audit,
+        copies.audit,
         tuple(source.skipped),
         source.unreadable,
         source.passed_over,
@@ -236,6 +219,43 @@ def load_dataset(
         tuple(notes),
         inventory,
         per_class,
+        share,
+        held_out,
+    )
+
+
+def load_recipe_dataset(
+    data: Path,
+    recipe: Recipe,
+    *,
+    validation: Path | None = None,
+    draw: str = BY_NAME,
+    progress: bool = False,
+) -> Dataset:
+    """Read the data and split them as a recipe says.
+
+    Args:
+        data: As in `read_source`.
+        recipe: Names the classes, the size, and what is held out and left out.
+        validation: As in `load_dataset`.
+        draw: As in `load_dataset`.
+        progress: As in `load_dataset`.
+
+    Raises:
+        DataError: The data are missing, malformed or too few.
+    """
+    return load_dataset(
+        data,
+        classes=recipe.classes or None,
+        size=recipe.size,
+        seed=recipe.seed,
+        validation_per_class=recipe.validation_per_class,
+        holdout=recipe.holdout,
+        duplicates=recipe.duplicates,
+        progress=progress,
+        faces=recipe.faces,
+        validation=validation,
+        draw=draw,
     )
 
 
@@ -267,6 +287,31 @@ def _choose_validation(
     return chosen, f"validation: {chosen:,} pictures of each class{why}, drawn by their file names"
 
 
+def _choose_holdout(
+    train: Faces, validation: int, wanted: float | None, own: Faces | None
+) -> tuple[float, str]:
+    """Return the fraction of the rest that is held out of training as well, and a sentence.
+
+    Args:
+        train: What validation and hold-out are drawn from.
+        validation: How many pictures of it go to validation.
+        wanted: The fraction that was named; None to choose one.
+        own: The data's own validation set.
+    """
+    if wanted is not None:
+        share, why = wanted, ""
+    elif own is not None:
+        share, why = 0.0, " by default, since the data have a validation set"
+    elif len(train) < FEWEST_FOR_HOLDOUT:
+        share, why = 0.0, f" by default of under {FEWEST_FOR_HOLDOUT:,} training pictures"
+    else:
+        share = min(HOLDOUT_SHARE, round(MAX_HOLDOUT / (len(train) - validation), 4))
+        why = ""
+    if share:
+        return share, f"hold-out: {share:.4g} of the rest of each class, drawn in the same way"
+    return share, f"hold-out: none{why}; the epoch is chosen on the validation pictures"
+
+
 def _take(
     everything: Faces, held: Mapping[str, list[NDArray[np.int64]]], *, together: bool
 ) -> dict[str, Faces]:
@@ -283,6 +328,23 @@ def _take(
     rest = np.flatnonzero(free)
     members["train"] = rest[np.argsort(everything.labels[rest], kind="stable")]
     return {split: everything.take(members[split]) for split in ("train", "validation", "holdout")}
+
+
+def _describe_draw(
+    splits: Mapping[str, Faces], classes: Sequence[str]
+) -> dict[str, tuple[int, str]]:
+    """Return, for each class, how many pictures are held out, and a digest of their names."""
+    held_out = (splits["validation"], splits["holdout"])
+    drawn = {}
+    for label, name in enumerate(classes):
+        names = sorted(
+            faces.names[place]
+            for faces in held_out
+            for place in np.flatnonzero(faces.labels == label)
+        )
+        text = "\n".join(names).encode("utf-8", "surrogateescape")
+        drawn[name] = (len(names), hashlib.sha256(text).hexdigest())
+    return drawn
 
 
 def _require_every_class(
@@ -309,28 +371,3 @@ def _require_old_layout(data: Path, source: Source) -> None:
             f"{data}: has {what}, which the emotion-edge that this checkpoint was trained with did "
             f"not read; name its own data, or train anew."
         )
-
-
-def _audit(splits: dict[str, Faces], test: Faces | None) -> tuple[Audit, NDArray[np.bool_]]:
-    """Count identical pictures, and mark those of train that stand elsewhere too."""
-    groups: dict[bytes, list[tuple[str, int]]] = defaultdict(list)
-    train_prints: list[bytes] = []
-    for split, faces in {**splits, **({"test": test} if test is not None else {})}.items():
-        prints = faces.fingerprints()
-        if split == "train":
-            train_prints = prints
-        for fingerprint, label in zip(prints, faces.labels, strict=True):
-            groups[fingerprint].append((split, int(label)))
-    repeated = [group for group in groups.values() if len(group) > 1]
-    members = [[split for split, _ in group] for group in repeated]
-    audit = Audit(
-        identical_groups=len(repeated),
-        contradictory_groups=sum(len({label for _, label in group}) > 1 for group in repeated),
-        test_in_train=sum(g.count("test") for g in members if set(g) != {"test"}),
-        held_out_in_train=sum(
-            g.count("validation") + g.count("holdout") for g in members if "train" in g
-        ),
-        dropped=0,
-    )
-    elsewhere = [any(split != "train" for split, _ in groups[p]) for p in train_prints]
-    return audit, np.array(elsewhere, dtype=np.bool_)

@@ -6,12 +6,17 @@ lists of classes hold out the same faces, and a picture that is added changes fe
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emotion_train.data.faces import Faces
+from emotion_train.recipe import Recipe
 
 BY_NAME = "sha256 of seed and name"
 BY_PLACE = "place in the list of classes"  # of checkpoints that name no draw
@@ -52,6 +57,46 @@ def with_copies(faces: Faces, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
     prints = faces.fingerprints()
     wanted = {prints[index] for index in np.flatnonzero(chosen)}
     return np.array([one in wanted for one in prints], np.bool_)
+
+
+def held_out_alike(
+    training: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    drawn: Mapping[str, tuple[int, str]],
+    recipe: Recipe,
+) -> bool:
+    """Return whether another run held the same pictures of the shared classes out of training.
+
+    Args:
+        training: What the other run's file says of its training.
+        metrics: What it says that it was measured on; looked at where it names no held-out pictures
+            by digest, as files of older versions do.
+        drawn: The held-out pictures of this run, as in `Dataset.drawn`.
+        recipe: Of this run.
+    """
+    known = training.get("held_out")
+    if isinstance(known, dict):
+        shared = known.keys() & drawn.keys()
+        return bool(shared) and all(list(drawn[name]) == known[name] for name in shared)
+    theirs = training.get("recipe")
+    theirs = theirs if isinstance(theirs, dict) else {}
+    choices = ("seed", "holdout", "validation_per_class")
+    if training.get("held_out_draw") != BY_NAME or any(
+        theirs.get(name) != getattr(recipe, name) for name in choices
+    ):
+        return False
+    counts = _count_held_out(metrics)
+    return all(counts[name] == drawn[name][0] for name in counts.keys() & drawn.keys())
+
+
+def _count_held_out(metrics: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many pictures of each class were held out, from the figures of a run."""
+    metrics = metrics.get("float_network", metrics)  # of int8 files
+    counts: Counter[str] = Counter()
+    for split in ("hold-out", "validation"):
+        with contextlib.suppress(KeyError, TypeError, AttributeError):
+            counts.update({name: row["support"] for name, row in metrics[split]["classes"].items()})
+    return dict(counts)
 
 
 def _sorted(faces: Faces, members: NDArray[np.int64], prefix: str) -> NDArray[np.int64]:

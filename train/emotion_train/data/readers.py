@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_runtime.labels import check_labels
 from emotion_runtime.pictures.preprocessing import FACE_SIZE
 from emotion_train.data.challenge_csv import CSV_COLUMNS, list_other_rows, read_challenge_csv
 from emotion_train.data.class_folders import list_training_items, read_class_folders
 from emotion_train.data.csv_text import read_header
 from emotion_train.data.picture_list import LIST_COLUMNS, list_other_files, read_picture_list
 from emotion_train.data.source import ALL_CLASSES as ALL_CLASSES
-from emotion_train.data.source import Reading
+from emotion_train.data.source import Reading, check_class_names
 from emotion_train.data.source import Source as Source
 from emotion_train.errors import DataError
 
@@ -66,10 +65,7 @@ def read_source(
         source = read_picture_list(data, classes, reading)
     else:
         source = read_challenge_csv(data, classes, reading)
-    try:
-        check_labels(source.classes)
-    except ValueError as error:
-        raise DataError(f"{data}: {error}.") from error
+    check_class_names(data, source.classes)
     return _with_notes(source, reading)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,14 @@ from tqdm import tqdm
 
 from emotion_runtime.cpus import usable_cpus
 from emotion_runtime.errors import PictureError
-from emotion_runtime.pictures.preprocessing import FACE_SIZE, Picture, Pixels, read_face
+from emotion_runtime.labels import RESERVED_LABELS, check_labels
+from emotion_runtime.pictures.preprocessing import (
+    FACE_SIZE,
+    Picture,
+    Pixels,
+    photograph_size,
+    read_face,
+)
 from emotion_runtime.prediction import counted
 from emotion_train.data.faces import Faces
 from emotion_train.data.layout import SPLITS as SPLITS
@@ -34,6 +42,8 @@ MISSING = "missing"
 REPEATED = "repeated"
 DUPLICATE = "duplicate"
 VOTED_OUT = "voted out"
+
+_LOOKED_AT = 16  # pictures whose size is looked at, to notice whole photographs
 
 Item = tuple[str, int, Callable[[], Picture]]  # name, label, how to get the picture
 
@@ -102,6 +112,8 @@ class Reading:
         self.unreadable: Counter[str] = Counter()
         self.faceless: Counter[str] = Counter()
         self.several = 0
+        self._large: list[tuple[str, tuple[int, int]]] = []
+        self._looked_at = 0
         self.inventory = Inventory()
         self._finder = _open_finder() if faces else None
 
@@ -116,6 +128,8 @@ class Reading:
         """
         pixels, labels, names = [], [], []
         what = f"finding faces, {split}" if self._finder else f"reading {split}"
+        if split == "train" and self._finder is None:
+            self._look_for_photographs(items)
         hidden = None if self.progress else True
         bar = tqdm(items, desc=what, unit=" pictures", leave=False, disable=hidden)
         for name, label, get in bar:
@@ -142,9 +156,16 @@ class Reading:
         return Faces(np.stack(pixels), np.array(labels, np.int64), tuple(names))
 
     def notes(self) -> list[str]:
-        """Return what the search for faces found, in sentences without a full stop."""
+        """Return what was found about faces in the pictures, in sentences without a full stop."""
         if self._finder is None:
-            return []
+            if 2 * len(self._large) <= self._looked_at:
+                return []
+            name, (width, height) = self._large[0]
+            return [
+                f"hint: {len(self._large)} of {self._looked_at} pictures looked at are larger or "
+                f"longer than crops of faces, such as {name} of {width}×{height} pixels: where "
+                f"they are photographs, --faces finds and crops the largest face of each"
+            ]
         notes = []
         if faceless := self.faceless.total():
             notes.append(f"no face was found in {counted(faceless, 'picture')}: left out")
@@ -153,6 +174,18 @@ class Reading:
                 f"{self.several:,} pictures show several faces: the largest of each is used"
             )
         return notes + self._finder.notes()
+
+    def _look_for_photographs(self, items: list[Item]) -> None:
+        """Look at the size of some pictures, spread over all of them."""
+        for name, _, get in items[:: max(1, len(items) // _LOOKED_AT)][:_LOOKED_AT]:
+            try:
+                picture = get()
+            except PictureError:  # reading it will name it
+                continue
+            if isinstance(picture, str | Path):
+                self._looked_at += 1
+                if (size := photograph_size(str(picture))) is not None:
+                    self._large.append((name, size))
 
     def _face(self, picture: Picture) -> Pixels | None:
         """Return the pixels that the network sees; None where there is no face."""
@@ -170,6 +203,34 @@ def _open_finder() -> FaceFinder:
     from emotion_runtime.faces.finder import FaceFinder
 
     return FaceFinder(open_detector(threads=usable_cpus()))
+
+
+def check_class_names(data: Path, classes: Sequence[str]) -> None:
+    """Refuse class names that the results of emotion-infer could not hold.
+
+    Args:
+        data: Where the names were found, for the message.
+        classes: Class names in label order.
+
+    Raises:
+        DataError: A name is not possible. Where it is that of a folder that ``emotion-infer
+            --sort-into`` makes for pictures without a label, the message has advice.
+    """
+    try:
+        check_labels(classes)
+    except ValueError as error:
+        reserved = [name for name in classes if name.casefold() in RESERVED_LABELS]
+        named = [name for name in classes if name not in reserved]
+        advice = ""
+        if reserved and len(named) > 1:
+            options = " ".join(shlex.join(["--class", name]) for name in named)
+            if not any("," in name for name in named):
+                options = shlex.join(["--classes", ",".join(named)])
+            advice = (
+                f". Where emotion-infer put the pictures there to which it gave no label, move "
+                f"them to their classes, or leave them out with {options}"
+            )
+        raise DataError(f"{data}: {error}{advice}.") from error
 
 
 def choose_classes(found: Sequence[str], wanted: Sequence[str] | None) -> tuple[str, ...]:

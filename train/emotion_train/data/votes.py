@@ -27,15 +27,39 @@ _NO_FACE = ("unknown", "not_a_face")
 _FERPLUS_COLUMNS = frozenset(
     ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"]
 )
+_MOST_VOTES = 10**9
 
 
 @dataclass(frozen=True)
 class _Row:
-    """The votes for one picture: for each class, for no usable face, and all."""
+    """The votes for one picture: for each class, for each other thing, for no usable face."""
 
     classes: tuple[int, ...]
+    others: tuple[int, ...]
     no_face: int
-    total: int
+
+    @property
+    def total(self) -> int:
+        return sum(self.classes) + sum(self.others)
+
+
+@dataclass(frozen=True, eq=False)
+class SoftLabels:
+    """What annotators saw in some faces, n of them, for a network to be measured against.
+
+    Attributes:
+        targets: float32 (n, classes), rows that add up to 1: the votes for the classes; all on
+            the label where there are no usable votes.
+        majority: int64 (n,): what more than half of all votes name; -1 where that is no class.
+        listed: Faces that the votes file lists.
+        fallback: Faces without usable votes: not listed, for none of the classes, or for no face
+            by most annotators.
+    """
+
+    targets: NDArray[np.float32]
+    majority: NDArray[np.int64]
+    listed: int
+    fallback: int
 
 
 class Votes:
@@ -68,22 +92,29 @@ class Votes:
                 lacking = [name for name in ("path", *columns) if name not in header]
                 if lacking:
                     raise DataError(f"{path}: lacks the column {', '.join(lacking)}.")
+                if len(set(columns)) < len(columns):
+                    shared = next(name for name in columns if columns.count(name) > 1)
+                    both = [n for c, n in zip(columns, classes, strict=True) if c == shared]
+                    raise DataError(
+                        f"{path}: the classes {' and '.join(both)} are both the column {shared}."
+                    )
                 if doubled := [name for name in header if header.count(name) > 1]:
                     raise DataError(f"{path}: has the column {doubled[0]} twice.")
                 cast = [name for name in header if name not in _NO_VOTE]
                 known = {*columns, *_FERPLUS_COLUMNS, *_NO_FACE}
                 self.uncommon = tuple(name for name in cast if name not in known)
+                self._others = tuple(name for name in cast if name not in columns)
                 for row in reader:
                     line = reader.line_num
                     counts = {name: int(row[name]) for name in cast}
-                    if min(counts.values()) < 0:
-                        raise ValueError("a negative number of votes")
+                    if not 0 <= min(counts.values()) <= max(counts.values()) <= _MOST_VOTES:
+                        raise ValueError("no number of votes")
                     if row["path"] in self._rows:
                         raise DataError(f"{path}, row {line}: lists {row['path']} a second time.")
                     self._rows[row["path"]] = _Row(
                         tuple(counts[name] for name in columns),
-                        sum(counts.get(name, 0) for name in _NO_FACE),
-                        sum(counts.values()),
+                        tuple(counts[name] for name in self._others),
+                        sum(counts.get(name, 0) for name in _NO_FACE if name not in columns),
                     )
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
@@ -97,6 +128,35 @@ class Votes:
     def lists(self, faces: Faces) -> NDArray[np.bool_]:
         """Return for each face whether the file lists it; bool, shape (n,)."""
         return np.array([name in self._rows for name in faces.names], np.bool_)
+
+    def count_dropped(self, faces: Faces) -> tuple[int, dict[str, int]]:
+        """Count the votes on some faces: all of them, and those for none of the classes by name."""
+        rows = [row for row in (self._rows.get(name) for name in faces.names) if row is not None]
+        others = {
+            name: sum(row.others[place] for row in rows) for place, name in enumerate(self._others)
+        }
+        dropped = {name: count for name, count in others.items() if count}
+        return sum(row.total for row in rows), dropped
+
+    def soften(self, faces: Faces, classes: int) -> SoftLabels:
+        """Return what a network is measured against where it is taught by votes.
+
+        Unlike `targets` and `majority`, it takes faces of which the file lists none.
+
+        Args:
+            faces: The faces.
+            classes: How many classes there are.
+        """
+        targets = np.eye(classes, dtype=np.float32)[faces.labels]
+        majority = np.full(len(faces), -1, np.int64)
+        listed = self.lists(faces)
+        fallback = ~listed
+        if listed.any():
+            votes = self.targets(faces)
+            fallback = np.isnan(votes[:, 0]) | ~self.shows_face(faces) | ~listed
+            targets[~fallback] = votes[~fallback]
+            majority = self.majority(faces)
+        return SoftLabels(targets, majority, int(listed.sum()), int(fallback.sum()))
 
     def majority(self, faces: Faces) -> NDArray[np.int64]:
         """Find what a strict majority of all votes names, for each face.

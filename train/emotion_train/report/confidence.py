@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emotion_runtime.evaluate.metrics import wilson_interval
+
 THRESHOLDS = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
@@ -25,19 +27,28 @@ class Coverage:
         coverage: Part of the faces of known classes at or above the threshold, 0 to 1.
         accuracy: Of these, the part whose label is right; NaN where there are none.
         others: Part of the faces of each unknown class at or above the threshold.
+        faces: The faces of known classes, and how many of them are covered.
     """
 
     min_confidence: float
     coverage: float
     accuracy: float
     others: dict[str, float]
+    faces: tuple[int, int]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, rounded to six places."""
+        faces, covered = self.faces
+        interval = None
+        if covered:
+            bounds = wilson_interval(round(self.accuracy * covered), covered)
+            interval = [round(bound, 6) for bound in bounds]
         return {
             "min_confidence": round(self.min_confidence, 6),
+            "pictures": faces,
             "coverage": round(self.coverage, 6),
-            "accuracy": round(self.accuracy, 6) if self.coverage else None,
+            "accuracy": round(self.accuracy, 6) if covered else None,
+            "accuracy_interval": interval,
             "others": {name: round(share, 6) for name, share in self.others.items()},
         }
 
@@ -47,6 +58,7 @@ def cover(
     chances: NDArray[np.float64],
     labels: NDArray[np.int64],
     others: Mapping[str, NDArray[np.float64]],
+    thresholds: NDArray[np.float64] | None = None,
 ) -> Coverage:
     """Measure one confidence threshold.
 
@@ -55,8 +67,10 @@ def cover(
         chances: Probabilities of faces of known classes, (n, classes).
         labels: Their labels, (n,).
         others: Probabilities of faces of each unknown class, (m, classes).
+        thresholds: The threshold for each face of the known classes, (n,), where each is to be
+            judged by one that other faces chose; None for `min_confidence`.
     """
-    covered = chances.max(axis=1) >= min_confidence
+    covered = chances.max(axis=1) >= (min_confidence if thresholds is None else thresholds)
     right = chances.argmax(axis=1) == labels
     return Coverage(
         min_confidence,
@@ -67,6 +81,7 @@ def cover(
             for name, rows in others.items()
             if len(rows)
         },
+        (len(labels), int(covered.sum())),
     )
 
 

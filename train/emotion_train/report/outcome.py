@@ -12,24 +12,28 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from emotion_runtime import __version__
 from emotion_runtime.model.self_test import draw_probe
 from emotion_runtime.pictures.preprocessing import read_face
 from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
+from emotion_train.data.balance import BalanceTable
 from emotion_train.data.dataset import Dataset
 from emotion_train.data.faces import Faces
-from emotion_train.data.votes import Votes
+from emotion_train.data.votes import SoftLabels, Votes
 from emotion_train.errors import RunError
-from emotion_train.evaluation import fit_temperature, predict_logits
+from emotion_train.evaluation import predict_logits
 from emotion_train.networks.face_network import multiply_adds, parameter_count
 from emotion_train.recipe import Recipe
 from emotion_train.report.average_faces import average_faces
-from emotion_train.report.confidence import THRESHOLDS, Coverage, choose_threshold, cover
+from emotion_train.report.evaluated import INDEPENDENT, SPLIT_NAMES, Evaluated
+from emotion_train.report.fitting import Fitted
+from emotion_train.report.fonts import choose_fonts
 from emotion_train.report.tables import (
-    Evaluated,
-    describe_accuracy,
+    calibration_warnings,
+    describe_split,
+    describe_threshold,
+    describe_train_loss,
     prediction_warnings,
     write_report,
     write_splits,
@@ -37,7 +41,6 @@ from emotion_train.report.tables import (
 
 REPORT = "report"
 _AVERAGES_PER_CLASS = 12
-_TEMPERATURE_LIMITS = (0.1, 10.0)  # between which `fit_temperature` searches
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +59,11 @@ class Outcome:
         with_test: Measure on the test set; trials leave it alone.
         origin: Lines of the report that say where the weights come from; None for those of a
             recipe and its best epoch.
+        extensions: How the number of epochs was changed, one text each.
+        balance: Which classes got copies; None for every class as large as the largest.
         sources: What else is to be told of the training in the checkpoint: digests, no paths.
+        by_votes: The run is taught by votes: they judge it too.
+        warnings: What the run warned of before its first epoch, for the report.
     """
 
     dataset: Dataset
@@ -69,30 +76,38 @@ class Outcome:
     coverage: float
     with_test: bool
     origin: Mapping[str, str] | None = None
+    extensions: Sequence[str] = ()
+    balance: BalanceTable | None = None
     sources: Mapping[str, Any] = field(default_factory=dict)
+    by_votes: bool = False
+    warnings: Sequence[str] = ()
 
     def complete(self, folder: Path) -> dict[str, Any]:
         """Write the report, and put its figures into the run's ``best.pt``."""
         dataset, recipe = self.dataset, self.recipe
         best = load_checkpoint(folder / BEST)
         network = best.build().to(self.device)
-        evaluated = {
-            name: Evaluated(name, faces, self._logits(network, faces.pixels, name))
+        held_out = [
+            Evaluated(
+                name, faces, self._logits(network, faces.pixels, name), self._soft_labels(faces)
+            )
             for name, faces in (("hold-out", dataset.holdout), ("validation", dataset.validation))
             if len(faces)
-        }
-        logits = np.concatenate([one.logits for one in evaluated.values()])
-        labels = np.concatenate([one.faces.labels for one in evaluated.values()])
-        temperature = fit_temperature(logits, labels)
-        coverage, threshold = self._measure_coverage(network, logits, labels, temperature)
+        ]
+        fitted = Fitted.of(held_out, self.coverage, by_votes=self.by_votes)
+        evaluated = fitted.spread(held_out)
+        others = {n: self._logits(network, pixels, n) for n, pixels in self.others.items()}
+        coverage = fitted.measure_thresholds(others)
+        temperature, threshold = fitted.temperature, fitted.threshold
         if dataset.test is not None and self.with_test:
-            evaluated = {"test": self._test(network, dataset.test), **evaluated}
+            evaluated = [self._test(network, dataset.test, temperature), *evaluated]
         facts = {
             "network": f"{recipe.network}, {parameter_count(network):,} parameters, "
             f"{multiply_adds(network) / 1e6:.2f} M multiply-adds a face",
             **self._origin(),
-            "temperature": f"{temperature:.3f}",
-            "confidence threshold": f"{threshold:.2f}",
+            **({"extended": "; ".join(self.extensions)} if self.extensions else {}),
+            "temperature": f"{temperature:.3f}, {fitted.describe()}",
+            "confidence threshold": f"{threshold:.2f}, for a coverage of {self.coverage:.0%}",
             "tools": ", ".join(f"{k} {v}" for k, v in tool_versions().items()),
         }
         write_splits(folder / REPORT, dataset)
@@ -101,10 +116,13 @@ class Outcome:
             dataset,
             self.history,
             self.best_epoch,
-            temperature,
-            list(evaluated.values()),
+            fitted,
+            evaluated,
             coverage,
             facts,
+            balance=self.balance,
+            warnings=self.warnings,
+            caption=describe_train_loss(recipe),
         )
         replace(
             best,
@@ -119,27 +137,38 @@ class Outcome:
 
     def summary(self, figures: dict[str, Any]) -> str:
         """Return the main figures in a line, with what they do not cover."""
-        split = next(name for name in ("test", "hold-out", "validation") if name in figures)
-        return f"{split}: {describe_accuracy(figures[split])}"
+        split = next(name for name in SPLIT_NAMES if name in figures)
+        text = f"{split}: {describe_split(figures[split], by_votes=self.by_votes)}"
+        if self.coverage < 1:
+            text += f"; {describe_threshold(figures)}"
+        return text
 
-    def warnings(self, figures: dict[str, Any]) -> list[str]:
+    def list_warnings(self, figures: dict[str, Any]) -> list[str]:
         """Return what makes the figures say less than they seem, without a full stop."""
         found = [
             text
-            for split in ("test", "hold-out", "validation")
+            for split in SPLIT_NAMES
             if split in figures
             for text in prediction_warnings(figures[split], split)
         ]
-        return found + calibration_warnings(figures)
+        fonts = choose_fonts(self.dataset.classes).warning()
+        return found + calibration_warnings(figures) + ([fonts] if fonts else [])
 
-    def _test(self, network: torch.nn.Module, faces: Faces) -> Evaluated:
+    def _soft_labels(self, faces: Faces) -> SoftLabels | None:
+        """Return the votes on faces; None where there are none for any of them."""
+        if self.votes is None or not self.votes.lists(faces).any():
+            return None
+        return self.votes.soften(faces, len(self.dataset.classes))
+
+    def _test(self, network: torch.nn.Module, faces: Faces, temperature: float) -> Evaluated:
         return Evaluated(
             "test",
             faces,
             self._logits(network, faces.pixels, "test"),
-            None if self.votes is None else self.votes.majority(faces),
-            0 if self.votes is None else int(self.votes.lists(faces).sum()),
+            self._soft_labels(faces),
             self.dataset.unreadable.get("test", 0),
+            temperature,
+            INDEPENDENT,
         )
 
     def _logits(
@@ -158,54 +187,19 @@ class Outcome:
     def _origin(self) -> Mapping[str, str]:
         if self.origin is not None:
             return self.origin
+        planned, stopped = self.recipe.epochs, ""
+        if len(self.history) < planned:
+            stopped = f" (stopped early, {planned} were planned)"
         return {
             "recipe": ", ".join(f"{k} {v}" for k, v in self.recipe.to_dict().items()),
-            "epoch kept": f"{self.best_epoch} of {self.recipe.epochs}",
+            "epoch kept": f"{self.best_epoch} of {len(self.history)}{stopped}",
         }
-
-    def _measure_coverage(
-        self,
-        network: torch.nn.Module,
-        logits: NDArray[np.float32],
-        labels: NDArray[np.int64],
-        temperature: float,
-    ) -> tuple[list[Coverage], float]:
-        """Measure thresholds on held-out faces and on those of unknown classes; choose one."""
-
-        def chances(values: NDArray[np.float32]) -> NDArray[np.float64]:
-            scaled: NDArray[np.float64] = softmax(values.astype(np.float64) / temperature, axis=1)
-            return scaled
-
-        known = chances(logits)
-        others = {n: chances(self._logits(network, f, n)) for n, f in self.others.items()}
-        chosen = choose_threshold(known, self.coverage)
-        thresholds = sorted({*THRESHOLDS, chosen})
-        return [cover(one, known, labels, others) for one in thresholds], chosen
 
     def _average_faces(self) -> torch.Tensor:
         """Make the average faces that travel with the checkpoint; uint8 (k, 1, size, size)."""
         train, classes = self.dataset.train, range(len(self.dataset.classes))
         made = [average_faces(train, label, _AVERAGES_PER_CLASS) for label in classes]
         return torch.from_numpy(np.concatenate(made)).unsqueeze(1)
-
-
-def calibration_warnings(figures: Mapping[str, Any]) -> list[str]:
-    """Describe a temperature that the held-out faces did not determine, without a full stop.
-
-    Args:
-        figures: Those of the report, as in ``metrics.json``.
-    """
-    temperature = figures["temperature"]
-    if all(abs(temperature / limit - 1) > 0.01 for limit in _TEMPERATURE_LIMITS):
-        return []
-    held_out = sum(
-        figures[split]["pictures"] for split in ("hold-out", "validation") if split in figures
-    )
-    return [
-        f"the temperature {temperature:.2f} is at the limit of its range: the {held_out:,} "
-        f"held-out pictures do not determine how confident the network may be, so that its "
-        f"confidences are not calibrated (--holdout 0.1 measures on more)"
-    ]
 
 
 def tool_versions() -> dict[str, str]:

@@ -13,9 +13,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from emotion_runtime.atomic import replacing
+from emotion_runtime.evaluate.metrics import wilson_interval
 from emotion_train.data.balance import BalanceTable
 from emotion_train.data.faces import Faces
-from emotion_train.evaluation import Metrics
+from emotion_train.evaluation import Metrics, Reliability
 from emotion_train.report.confidence import Coverage
 
 # Blue and orange stay apart for colour-blind eyes and in print.
@@ -24,18 +25,38 @@ _DPI = 120
 _SPLITS = {"validation": "validation", "holdout": "hold-out"}
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=_DPI, format="png")
 
 
-def _plain(axes: Axes) -> None:
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """Put the legend under the axes, where it covers no line."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = min(3, len(labels))
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+    )
+
+
+def plain(axes: Axes) -> None:
+    """Leave out the frame's upper and right side; draw horizontal grid lines."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
 
 
-def plot_loss(history: Sequence[dict[str, float]], best_epoch: int, path: Path) -> None:
-    """Draw training and held-out loss per epoch."""
+def plot_loss(
+    history: Sequence[dict[str, float]], best_epoch: int, path: Path, caption: str
+) -> None:
+    """Draw training and held-out loss per epoch.
+
+    Args:
+        history: One row an epoch; with votes, ``*_votes_loss`` is drawn beside the loss on labels.
+        best_epoch: The epoch whose weights were kept.
+        path: The PNG to write.
+        caption: What the training loss was measured on.
+    """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     epochs = [row["epoch"] for row in history]
@@ -45,16 +66,18 @@ def plot_loss(history: Sequence[dict[str, float]], best_epoch: int, path: Path) 
         if f"{name}_loss" in history[0]:
             values = [row[f"{name}_loss"] for row in history]
             axes.plot(epochs, values, color=colour, marker=marker, label=_SPLITS[name])
+        if f"{name}_votes_loss" in history[0]:
+            values = [row[f"{name}_votes_loss"] for row in history]
+            label = f"{_SPLITS[name]}, votes"
+            axes.plot(epochs, values, "--", color=colour, marker=marker, label=label)
     axes.axvline(best_epoch, color="gray", linestyle=":", label=f"chosen epoch ({best_epoch})")
-    axes.set(xlabel="epoch", ylabel="loss (nats)", title="Loss per epoch")
-    axes.text(
-        0.01, 0.01, "train: augmented faces, with label smoothing", transform=axes.transAxes,
-        fontsize=8, color="gray",
-    )  # fmt: skip
+    figure.suptitle("Loss per epoch")
+    axes.set(xlabel="epoch", ylabel="loss (nats)")
+    axes.set_title(caption, fontsize=8, color="gray")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False)
-    _plain(axes)
-    _save(figure, path)
+    legend_below(figure, axes)
+    plain(axes)
+    save(figure, path)
 
 
 def plot_accuracy(history: Sequence[dict[str, float]], best_epoch: int, path: Path) -> None:
@@ -63,27 +86,45 @@ def plot_accuracy(history: Sequence[dict[str, float]], best_epoch: int, path: Pa
     axes = figure.subplots()
     epochs = [row["epoch"] for row in history]
     marker = "o" if len(epochs) < 3 else None
+    drawn = []
     for name, colour in (("validation", ORANGE), ("holdout", GREEN)):
         if f"{name}_accuracy" in history[0]:
+            drawn.append(_SPLITS[name])
             values = [100 * row[f"{name}_accuracy"] for row in history]
             axes.plot(epochs, values, color=colour, marker=marker, label=_SPLITS[name])
+        if f"{name}_majority_accuracy" in history[0]:
+            values = [100 * row[f"{name}_majority_accuracy"] for row in history]
+            label = f"{_SPLITS[name]}, annotators' majority"
+            axes.plot(epochs, values, "--", color=colour, marker=marker, label=label)
     axes.axvline(best_epoch, color="gray", linestyle=":", label=f"chosen epoch ({best_epoch})")
-    axes.set(xlabel="epoch", ylabel="accuracy (%)", title="Validation accuracy per epoch")
+    axes.set(xlabel="epoch", ylabel="accuracy (%)")
+    axes.set_title(f"{' and '.join(drawn).capitalize()} accuracy per epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, loc="lower right")
-    _plain(axes)
-    _save(figure, path)
+    legend_below(figure, axes)
+    plain(axes)
+    save(figure, path)
 
 
-def plot_metrics(metrics: Metrics, classes: Sequence[str], split: str, path: Path) -> None:
-    """Draw the table of metrics beside the confusion matrix."""
+def plot_metrics(
+    metrics: Metrics, classes: Sequence[str], split: str, path: Path, calibration_error: float
+) -> None:
+    """Draw the table of metrics beside the confusion matrix.
+
+    Args:
+        metrics: The figures.
+        classes: Class names in label order.
+        split: What was measured, for the title.
+        path: The PNG to write.
+        calibration_error: Against what the temperature was fitted to.
+    """
+    low, high = metrics.accuracy_interval()
     count = len(classes)
     figure = Figure(figsize=(9 + 0.8 * count, 2.6 + 0.75 * count), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
     left.axis("off")
     figure.suptitle(
-        f"{split}: accuracy {metrics.accuracy:.2%} on {metrics.support.sum():,} pictures, "
-        f"expected calibration error {metrics.calibration_error:.2%}"
+        f"{split}: accuracy {metrics.accuracy:.2%} ({low:.1%} to {high:.1%}) on "
+        f"{metrics.support.sum():,} pictures\nexpected calibration error {calibration_error:.2%}"
     )
     figures = metrics.to_dict(classes)
     columns = [
@@ -108,7 +149,7 @@ def plot_metrics(metrics: Metrics, classes: Sequence[str], split: str, path: Pat
     table.set_fontsize(10)
     table.scale(1, 1.7)
     _draw_confusion(right, metrics.confusion, classes)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_confusion(axes: Axes, confusion: NDArray[np.int64], classes: Sequence[str]) -> None:
@@ -165,7 +206,7 @@ def plot_predictions(
                 fontsize=8,
                 color="black" if guess == label else RED,
             )
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_classes(table: BalanceTable, classes: Sequence[str], path: Path) -> None:
@@ -176,8 +217,7 @@ def plot_classes(table: BalanceTable, classes: Sequence[str], path: Path) -> Non
         axes.bar(classes, table.original, color=BLUE, label="original")
         if copies:
             axes.bar(
-                classes, table.augmented, bottom=table.original, color=ORANGE,
-                label="augmented copies",
+                classes, table.copies, bottom=table.original, color=ORANGE, label="copies",
             )  # fmt: skip
         heights = table.total if copies else table.original
         for place, height in enumerate(heights):
@@ -185,13 +225,13 @@ def plot_classes(table: BalanceTable, classes: Sequence[str], path: Path) -> Non
         axes.set_title(title)
         axes.set_ylim(0, 1.12 * table.total.max())  # room for the numbers
         axes.tick_params(axis="x", rotation=30 if len(classes) > 3 else 0)
-        _plain(axes)
+        plain(axes)
     before.set_ylabel("training faces")
     figure.suptitle("Classes in the training set")
     figure.legend(
         *after.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
     )
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_coverage(coverage: Sequence[Coverage], path: Path) -> None:
@@ -211,6 +251,68 @@ def plot_coverage(coverage: Sequence[Coverage], path: Path) -> None:
         axes.plot(thresholds, percent, style, color=colour, marker=".", label=name)
     axes.set(xlabel="confidence threshold", ylabel="%", title="Coverage and accuracy")
     axes.set_ylim(0, 102)
-    axes.legend(frameon=False, fontsize=8)
-    _plain(axes)
-    _save(figure, path)
+    legend_below(figure, axes)
+    plain(axes)
+    save(figure, path)
+
+
+def plot_reliability(
+    before: Reliability, after: Reliability, title: str, path: Path, *, by_votes: bool = False
+) -> None:
+    """Draw accuracy against confidence, without and with the temperature, over counts per bin.
+
+    A calibrated network lies on the diagonal. The whiskers are 95 % intervals (Wilson, 1927): a
+    bin of few pictures may lie far from it by chance.
+
+    Args:
+        before: At a temperature of 1.
+        after: At the fitted one.
+        title: What was measured.
+        path: The PNG to write.
+        by_votes: Measured against the share of the votes for the predicted label.
+    """
+    what = "votes for the predicted label" if by_votes else "accuracy"
+    figure = Figure(figsize=(9, 5.8), layout="constrained")
+    figure.suptitle(f"Reliability: {title}")
+    axes = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=[3, 1])
+    for column, (one, name) in enumerate(((before, "before"), (after, "after"))):
+        _draw_reliability(axes[0, column], one, what)
+        axes[0, column].set_title(
+            f"{name} temperature scaling\nexpected calibration error {one.error:.2%}", fontsize=11
+        )
+        _draw_counts(axes[1, column], one)
+    axes[0, 0].set_ylabel(f"{what} (%)")
+    axes[1, 0].set_ylabel("pictures")
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    save(figure, path)
+
+
+def _draw_reliability(axes: Axes, one: Reliability, what: str) -> None:
+    """Draw one panel: a dot a bin at its mean confidence, and the gap to the diagonal."""
+    filled = one.pictures > 0
+    counts, right = one.pictures[filled], one.right[filled]
+    confidence, accuracy = 100 * one.confidence[filled] / counts, 100 * right / counts
+    bounds = [wilson_interval(round(a), int(n)) for a, n in zip(right, counts, strict=True)]
+    low, high = 100 * np.array(bounds).T
+    axes.plot([0, 100], [0, 100], ":", color="gray", label="calibrated")
+    axes.vlines(confidence, accuracy, confidence, color=ORANGE, linewidth=3, alpha=0.6, label="gap")
+    axes.errorbar(
+        confidence, accuracy, yerr=np.maximum([accuracy - low, high - accuracy], 0), fmt="o",
+        color=BLUE, markersize=4, linewidth=1, capsize=2, label=f"{what}, 95 % interval",
+    )  # fmt: skip
+    axes.set(xlim=(0, 101), ylim=(0, 101))
+    plain(axes)
+
+
+def _draw_counts(axes: Axes, one: Reliability) -> None:
+    """Draw how many pictures each bin holds, with the numbers over the bars."""
+    bins = len(one.pictures)
+    places = 100 * (np.arange(bins) + 0.5) / bins
+    axes.bar(places, one.pictures, width=90 / bins, color=BLUE, alpha=0.6)
+    for place, count in zip(places, one.pictures, strict=True):
+        if count:
+            axes.text(place, count, f"{count:,}", ha="center", va="bottom", fontsize=6)
+    axes.set_xlabel("confidence (%)")
+    axes.set_ylim(top=1.25 * max(axes.get_ylim()[1] / 1.25, one.pictures.max()))
+    plain(axes)

@@ -4,72 +4,35 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from emotion_runtime.atomic import replacing
 from emotion_runtime.command_line.text_width import display_width, right
-from emotion_runtime.evaluate.metrics import Metrics, wilson_interval
-from emotion_train.data.balance import balance_table
+from emotion_runtime.evaluate.metrics import wilson_interval
+from emotion_train.class_weights import NO_WEIGHTS
+from emotion_train.data.balance import BalanceTable, balance_table
 from emotion_train.data.dataset import Dataset
-from emotion_train.data.faces import Faces
-from emotion_train.evaluation import measure
+from emotion_train.recipe import Recipe
 from emotion_train.report import plots
 from emotion_train.report.confidence import Coverage
+from emotion_train.report.evaluated import (
+    IN_SAMPLE,
+    INDEPENDENT,
+    OUT_OF_FOLD,
+    SPLIT_NAMES,
+    Evaluated,
+)
+from emotion_train.report.fitting import Fitted
+from emotion_train.report.fonts import choose_fonts, use_fonts
+from emotion_train.report.out_of_fold import FEWEST_FACES
 
 SPLITS = "splits.csv"
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluated:
-    """A network's answers on one split.
-
-    Attributes:
-        split: The split's name in the report.
-        faces: The faces, n of them.
-        logits: float32, shape (n, classes).
-        majority: What most annotators named, int64 (n,), -1 for no class; None without votes.
-        listed: Faces that the votes file lists.
-        unreadable: Pictures of the split that could not be read, and are not measured.
-    """
-
-    split: str
-    faces: Faces
-    logits: NDArray[np.float32]
-    majority: NDArray[np.int64] | None = None
-    listed: int = 0
-    unreadable: int = 0
-
-    def metrics(self, temperature: float) -> Metrics:
-        """Measure against the data's own labels."""
-        return measure(self.logits, self.faces.labels, temperature)
-
-    def agreed(self, classes: Sequence[str]) -> dict[str, Any] | None:
-        """Measure on the pictures whose annotators agree, against what they say."""
-        if self.majority is None:
-            return None
-        kept = self.majority >= 0
-        if not kept.any():
-            return None
-        truth = self.majority[kept]
-        right = self.logits[kept].argmax(axis=1) == truth
-        return {
-            "pictures": int(kept.sum()),
-            "listed": self.listed,
-            "accuracy": round(float(right.mean()), 6),
-            "original_labels": round(float((self.faces.labels[kept] == truth).mean()), 6),
-            "recall": {
-                name: round(float(right[truth == label].mean()), 6)
-                for label, name in enumerate(classes)
-                if (truth == label).any()
-            },
-        }
+_TEMPERATURE_LIMITS = (0.1, 10.0)  # between which `fit_temperature` searches
 
 
 def write_report(
@@ -77,10 +40,14 @@ def write_report(
     dataset: Dataset,
     history: Sequence[dict[str, float]],
     best_epoch: int | None,
-    temperature: float,
+    fitted: Fitted,
     evaluated: Sequence[Evaluated],
     coverage: Sequence[Coverage],
     facts: dict[str, Any],
+    *,
+    warnings: Sequence[str] = (),
+    caption: str = "",
+    balance: BalanceTable | None = None,
 ) -> dict[str, Any]:
     """Write the report.
 
@@ -89,39 +56,51 @@ def write_report(
         dataset: What was trained on.
         history: One row an epoch, as in ``history.csv``; empty where there were no epochs.
         best_epoch: The epoch whose weights were kept; None where there were no epochs.
-        temperature: Fitted on held-out faces.
-        evaluated: Answers on each split; the first is the one reported on in full.
+        fitted: Temperature and threshold.
+        evaluated: The network's logits on each split; the first is the one reported on in full.
         coverage: What confidence thresholds do, on held-out faces.
         facts: Further lines of the report, name → value.
+        warnings: What the run warned of, without a full stop.
+        caption: What the training loss was measured on.
+        balance: Which classes got copies; None for every class as large as the largest.
 
     Returns:
         What stands in ``metrics.json``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     classes = dataset.classes
-    figures: dict[str, Any] = {"classes": list(classes), "temperature": round(temperature, 6)}
+    figures: dict[str, Any] = {
+        "classes": list(classes),
+        "temperature": round(fitted.temperature, 6),
+        "judged_by": "votes" if fitted.by_votes else "labels",
+    }
     for one in evaluated:
-        figures[one.split] = one.metrics(temperature).to_dict(classes)
-        if one.unreadable:
-            figures[one.split]["unreadable"] = one.unreadable
-        if agreed := one.agreed(classes):
-            figures[one.split]["annotators_agree"] = agreed
+        figures[one.split] = one.to_dict(classes)
     figures["confidence"] = [one.to_dict() for one in coverage]
+    figures["confidence_against"] = "annotators' majority" if fitted.by_majority else "labels"
+    figures["min_confidence"] = round(fitted.threshold, 6)
     main = evaluated[0]
-    metrics = main.metrics(temperature)
-    chances = softmax(main.logits.astype(np.float64) / temperature, axis=1)
-    pictures = ["metrics", "predictions", "coverage", "classes"]
-    if history and best_epoch is not None:
-        plots.plot_loss(history, best_epoch, folder / "loss.png")
-        plots.plot_accuracy(history, best_epoch, folder / "accuracy.png")
-        pictures[1:1] = ["loss", "accuracy"]
-    plots.plot_metrics(metrics, classes, main.split, folder / "metrics.png")
-    plots.plot_predictions(main.faces, chances, classes, folder / "predictions.png")
-    table = balance_table(dataset.train, len(classes))
-    plots.plot_classes(table, classes, folder / "classes.png")
-    plots.plot_coverage(coverage, folder / "coverage.png")
+    truth = main.truth(by_votes=fitted.by_votes)
+    title = main.split if truth is main.faces.labels else f"{main.split}, annotators' majority"
+    pictures = ["metrics", "predictions", "coverage", "reliability", "classes"]
+    table = balance_table(dataset.train, len(classes)) if balance is None else balance
+    with use_fonts(choose_fonts(classes)):
+        if history and best_epoch is not None:
+            plots.plot_loss(history, best_epoch, folder / "loss.png", caption)
+            plots.plot_accuracy(history, best_epoch, folder / "accuracy.png")
+            pictures[1:1] = ["loss", "accuracy"]
+        by_votes = fitted.by_votes and main.votes is not None
+        before, after = main.measure_reliability(by_votes=by_votes)
+        plots.plot_metrics(main.measure(truth), classes, title, folder / "metrics.png", after.error)
+        plots.plot_predictions(main.faces, main.probabilities, classes, folder / "predictions.png")
+        plots.plot_classes(table, classes, folder / "classes.png")
+        plots.plot_coverage(coverage, folder / "coverage.png")
+        title = f"{main.split}, temperature {fitted.temperature:.2f} ({main.fitted})"
+        path = folder / "reliability.png"
+        plots.plot_reliability(before, after, title, path, by_votes=by_votes)
     _write(folder / "metrics.json", json.dumps(figures, indent=2) + "\n")
-    _write(folder / "report.md", _markdown(dataset, figures, main.split, facts, pictures))
+    text = _markdown(dataset, table, figures, main.split, facts, warnings, pictures)
+    _write(folder / "report.md", text)
     return figures
 
 
@@ -161,6 +140,8 @@ def describe_accuracy(figures: dict[str, Any]) -> str:
         )
     else:
         balanced = f"balanced {figures['balanced_accuracy']:.2%}"
+        if figures.get("macro_f1") is not None:
+            balanced += f", macro F1 {figures['macro_f1']:.2%}"
     interval = describe_interval(figures)
     unreadable = figures.get("unreadable", 0)
     lost = f"; {unreadable:,} more could not be read" if unreadable else ""
@@ -168,6 +149,52 @@ def describe_accuracy(figures: dict[str, Any]) -> str:
         f"{figures['accuracy']:.2%} accuracy on {figures['pictures']:,} pictures "
         f"({interval}{balanced}{lost})"
     )
+
+
+def describe_split(figures: dict[str, Any], *, by_votes: bool = False) -> str:
+    """Return one split's accuracy against what judges it, and against what else is known.
+
+    Args:
+        figures: Of the split, as in ``metrics.json``.
+        by_votes: The run is taught by votes: the annotators' majority comes first.
+    """
+    agreed = figures.get("annotators_agree")
+    if agreed is None:
+        return describe_accuracy(figures) + (" against the labels" if by_votes else "")
+    if "accuracy_interval" not in agreed:  # of older versions
+        return describe_accuracy(figures)
+    votes = f"annotators' majority: {describe_accuracy(agreed)}"
+    labels = f"labels: {describe_accuracy(figures)}"
+    return "; ".join((votes, labels) if by_votes else (labels, votes))
+
+
+def describe_threshold(figures: dict[str, Any]) -> str:
+    """Return what the chosen confidence threshold does.
+
+    Args:
+        figures: As in ``metrics.json``.
+    """
+    chosen = figures["min_confidence"]
+    row = next(one for one in figures["confidence"] if one["min_confidence"] == chosen)
+    text = f"confidence threshold {chosen:.2f}: coverage {row['coverage']:.1%}"
+    if row["accuracy"] is not None:
+        low, high = row["accuracy_interval"]
+        text += f", accuracy there {row['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%})"
+    return f"{text}, on {row['pictures']:,} held-out pictures"
+
+
+def describe_train_loss(recipe: Recipe) -> str:
+    """Return what the training loss of an epoch is measured on, for a caption."""
+    faces = "plain faces" if recipe.augmentation == "none" else "augmented faces"
+    targets = ["labels"] if recipe.vote_weight < 1 else []
+    targets += ["votes"] if recipe.vote_weight else []
+    if recipe.teacher_weight:
+        targets = [*targets, "teacher"] if recipe.teacher_weight < 1 else ["teacher"]
+    smoothing = (
+        f", with label smoothing {recipe.label_smoothing:g}" if recipe.label_smoothing else ""
+    )
+    weights = ", with class weights" if recipe.class_weights != NO_WEIGHTS else ""
+    return f"train: {faces}, targets from {', '.join(targets)}{smoothing}{weights}"
 
 
 def describe_interval(figures: dict[str, Any]) -> str:
@@ -183,7 +210,7 @@ def describe_interval(figures: dict[str, Any]) -> str:
 
 
 def prediction_warnings(figures: dict[str, Any], split: str) -> list[str]:
-    """Describe classes that the network never predicts, without a full stop.
+    """Describe classes that the network never predicts, or never rightly, without a full stop.
 
     Args:
         figures: Of the split, as in ``metrics.json``.
@@ -199,44 +226,90 @@ def prediction_warnings(figures: dict[str, Any], split: str) -> list[str]:
     ]
     if len(predicted) == 1 and figures["never_predicted"]:
         return [f"the network predicts only {predicted[0]!r}, on all {split} pictures"]
-    return [
+    warnings = [
         f"the network never predicts {name!r}, which {figures['classes'][name]['support']:,} "
         f"{split} pictures show"
         for name in figures["never_predicted"]
+    ]
+    return warnings + [
+        f"the network recognises none of the {row['support']:,} {split} pictures of {name!r} "
+        f"(recall 0), though it predicts {name!r} for others"
+        for name, row in figures["classes"].items()
+        if row["support"] and row["recall"] == 0 and name not in figures["never_predicted"]
+    ]
+
+
+def calibration_warnings(figures: Mapping[str, Any]) -> list[str]:
+    """Describe a temperature that the held-out faces did not determine, without a full stop.
+
+    Args:
+        figures: Those of the report, as in ``metrics.json``.
+    """
+    temperature = figures["temperature"]
+    if all(abs(temperature / limit - 1) > 0.01 for limit in _TEMPERATURE_LIMITS):
+        return []
+    held_out = sum(
+        figures[split]["pictures"] for split in ("hold-out", "validation") if split in figures
+    )
+    return [
+        f"the temperature {temperature:.2f} is at the limit of its range: the {held_out:,} "
+        f"held-out pictures do not determine how confident the network may be, so that its "
+        f"confidences are not calibrated (--holdout 0.1 measures on more)"
     ]
 
 
 def _markdown(
     dataset: Dataset,
+    balance: BalanceTable,
     figures: dict[str, Any],
     split: str,
     facts: dict[str, Any],
+    warnings: Sequence[str],
     pictures: Sequence[str],
 ) -> str:
-    main = figures[split]
+    main, by_votes = figures[split], figures["judged_by"] == "votes"
+    agreed = main.get("annotators_agree")
     lines = [
         "# Report",
         "",
-        f"**{split}: {describe_accuracy(main)}**, expected calibration error "
-        f"{main['calibration_error']:.2%}.",
+        f"**{split}: {describe_split(main, by_votes=by_votes)}**.",
+        "",
+        f"{_describe_calibration(main, by_votes=by_votes)}.",
         "",
     ]
-    for name in ("test", "hold-out", "validation"):
+    for name in SPLIT_NAMES:
         for text in prediction_warnings(figures[name], name) if name in figures else ():
             lines += [f"**Warning: {text}.**", ""]
-    if agreed := main.get("annotators_agree"):
+    for text in (*warnings, *calibration_warnings(figures)):
+        lines += [f"**Warning: {text}.**", ""]
+    if agreed:
         lines += [
-            f"**{agreed['accuracy']:.2%}** on the {agreed['pictures']:,} pictures where a strict "
-            f"majority of annotators names one of the classes, against that vote "
-            f"(the data's own labels: {agreed['original_labels']:.2%}). The votes file lists "
-            f"{agreed['listed']:,} of the {main['pictures']:,} pictures.",
+            f"The annotators' majority: the {agreed['pictures']:,} of {main['pictures']:,} "
+            f"pictures where more than half of the votes name one of the classes. The data's own "
+            f"labels agree with it on {agreed['original_labels']:.2%} of them. The votes file "
+            f"lists {agreed['listed']:,} of the {main['pictures']:,} pictures.",
             "",
         ]
-    lines += metrics_tables(main)
-    lines += ["", "## Confidence", "", *confidence_table(figures["confidence"])]
+    titles = {"labels": main} if agreed is None else {"the annotators' majority": agreed}
+    if agreed is not None:
+        titles["the data's labels"] = main
+        if not by_votes:
+            titles = dict(reversed(titles.items()))
+    for title, block in titles.items():
+        if len(titles) > 1:
+            lines += [f"## Against {title}", ""]
+        lines += [*metrics_tables(block), ""]
+    lines += ["## What was measured on what", "", *_usage_table(figures, by_votes), ""]
+    lines += ["## Confidence", "", *confidence_table(figures["confidence"])]
+    if by_votes:
+        against = figures["confidence_against"]
+        why = (
+            f", since under {FEWEST_FACES} pictures have a majority" if against == "labels" else ""
+        )
+        lines += ["", f"Accuracy here is against the {against}{why}."]
     lines += ["", "## The run", ""]
     lines += [f"- {name}: {value}" for name, value in facts.items()]
-    lines += ["", "```", class_table(dataset), "```", "", str(dataset.audit) + ".", ""]
+    lines += ["", "```", class_table(dataset, balance), "```", "", str(dataset.audit) + ".", ""]
     if dataset.skipped:
         lines += [f"{len(dataset.skipped):,} pictures could not be read and were left out.", ""]
     if dataset.passed_over:
@@ -246,6 +319,56 @@ def _markdown(
     return "\n".join(lines)
 
 
+def _describe_calibration(figures: dict[str, Any], *, by_votes: bool) -> str:
+    """Return the calibration error, what it was before, and how far its figure can be trusted."""
+    how = {
+        INDEPENDENT: "with a temperature fitted on the held-out pictures of the training set",
+        OUT_OF_FOLD: "measured out of fold: each picture with a temperature fitted on others",
+        IN_SAMPLE: "in-sample: too few pictures to fit the temperature and to measure on others",
+    }[figures["calibration"]]
+    against, block, name = "the labels", figures, "calibration_error"
+    if by_votes and "annotators_agree" in figures:
+        block, name = figures["annotators_agree"], "votes_calibration_error"
+        against = "the votes (confidence against the share of votes for the predicted label)"
+    return (
+        f"Expected calibration error against {against}: {block[name]:.2%}, "
+        f"{block[f'{name}_before']:.2%} before temperature scaling; {how}"
+    )
+
+
+def _usage_table(figures: dict[str, Any], by_votes: bool) -> list[str]:
+    """Lay out how many pictures of each split were used for what, with the accuracy on them."""
+    chosen = "hold-out" if "hold-out" in figures else "validation"
+    uses = {
+        "test": "this report alone",
+        "hold-out": "epoch, temperature, threshold",
+        "validation": ("epoch, " if chosen == "validation" else "") + "temperature, threshold",
+    }
+    lines = [
+        f"The epoch was chosen on the {chosen} pictures, by "
+        + ("the cross-entropy with their votes" if by_votes else "the accuracy on their labels")
+        + ": figures on them are slightly too good.",
+        "",
+        "| split | pictures | used to choose | accuracy, labels | accuracy, annotators' majority |",
+        "| --- | ---: | --- | ---: | ---: |",
+    ]
+    for name in SPLIT_NAMES:
+        if name not in figures:
+            continue
+        agreed = figures[name].get("annotators_agree")
+        votes = "–" if agreed is None else f"{_accuracy(agreed)} of {agreed['pictures']:,}"
+        lines.append(
+            f"| {name} | {figures[name]['pictures']:,} | {uses[name]} | "
+            f"{_accuracy(figures[name])} | {votes} |"
+        )
+    return lines
+
+
+def _accuracy(figures: dict[str, Any]) -> str:
+    low, high = figures["accuracy_interval"]
+    return f"{figures['accuracy']:.2%} ({low:.1%} to {high:.1%})"
+
+
 def confidence_table(rows: list[dict[str, Any]]) -> list[str]:
     """Lay out what confidence thresholds do, as in ``metrics.json``, as a Markdown table.
 
@@ -253,10 +376,11 @@ def confidence_table(rows: list[dict[str, Any]]) -> list[str]:
         rows: One a threshold. Earlier files name it ``floor``.
     """
     others = list(rows[0]["others"])
+    count = f"{rows[0]['pictures']:,} " if "pictures" in rows[0] else ""
     unknown = f", and on {', '.join(others)}, which the network does not know" if others else ""
     lines = [
-        "Below the confidence threshold the label is `uncertain`. Measured on held-out training "
-        f"faces{unknown}.",
+        "Below the confidence threshold the label is `uncertain`. Measured on "
+        f"{count}held-out training faces{unknown}.",
         "",
         "| confidence threshold | coverage | accuracy |"
         + "".join(f" coverage of {name} |" for name in others),
@@ -264,6 +388,9 @@ def confidence_table(rows: list[dict[str, Any]]) -> list[str]:
     ]
     for row in rows:
         right = "" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
+        if row.get("accuracy_interval"):
+            low, high = row["accuracy_interval"]
+            right += f" ({low:.1%} to {high:.1%})"
         shares = "".join(f" {share:.1%} |" for share in row["others"].values())
         threshold = row["min_confidence"] if "min_confidence" in row else row["floor"]
         lines.append(f"| {threshold:.2f} | {row['coverage']:.1%} | {right} |{shares}")
@@ -293,13 +420,19 @@ def _percent(figure: float | None) -> str:
     return "–" if figure is None else f"{figure:.2%}"
 
 
-def class_table(dataset: Dataset) -> str:
-    """Lay out the faces of every split by class, as printed before training."""
+def class_table(dataset: Dataset, balance: BalanceTable | None = None) -> str:
+    """Lay out the faces of every split by class, as printed before training.
+
+    Args:
+        dataset: The splits.
+        balance: Which classes get copies; None for every class as large as the largest.
+    """
     classes = len(dataset.classes)
-    balance = balance_table(dataset.train, classes)
+    if balance is None:
+        balance = balance_table(dataset.train, classes)
     rows: list[tuple[str, NDArray[np.int64]]] = [
         ("train", balance.total),
-        ("  augmented", balance.augmented),
+        ("  copies", balance.copies),
         ("validation", dataset.validation.counts(classes)),
     ]
     if len(dataset.holdout):
@@ -312,6 +445,11 @@ def class_table(dataset: Dataset) -> str:
         values = [*counts, counts.sum()]
         lines.append(
             f"{name:<11}" + "".join(f"{v:>{w},}" for v, w in zip(values, widths, strict=True))
+        )
+    if moved := int((balance.labels != dataset.train.labels).sum()):
+        lines.append(
+            f"(train: each picture under the class that has most of its target, which is not its "
+            f"label for {moved:,} of them)"
         )
     return "\n".join(lines)
 

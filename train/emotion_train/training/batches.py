@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emotion_train.data.balance import balance_table, draw_copies
+from emotion_train.data.balance import BalanceTable, balance_table, draw_copies
 from emotion_train.data.faces import Faces
 from emotion_train.errors import RunError
 from emotion_train.training.augmentation import AUGMENTATIONS, COPY_STRENGTH, augment
@@ -39,7 +39,17 @@ class Batch:
 
 
 class EpochBatches:
-    """The batches of the epoch last set with `set_epoch`, for one of `world_size` processes."""
+    """The batches of the epoch last set with `set_epoch`, for one of `world_size` processes.
+
+    Args:
+        faces: What is trained on.
+        classes: Number of classes.
+        batch_size: Faces a step, over all processes.
+        seed: Draws copies, order and augmentation.
+        rank: This process among all.
+        world_size: How many processes share a batch.
+        table: Which classes get copies; None makes every class as large as the largest.
+    """
 
     def __init__(
         self,
@@ -50,9 +60,10 @@ class EpochBatches:
         *,
         rank: int = 0,
         world_size: int = 1,
+        table: BalanceTable | None = None,
     ) -> None:
-        self._labels = faces.labels
-        self._table = balance_table(faces, classes)
+        self._table = balance_table(faces, classes) if table is None else table
+        self._originals = len(faces)
         self._seed, self._epoch = seed, 0
         self._rank, self._world_size = rank, world_size
         self.faces_per_epoch = int(self._table.total.sum())
@@ -72,8 +83,8 @@ class EpochBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         rng = np.random.default_rng([self._seed, self._epoch])
-        copies = draw_copies(self._labels, self._table, rng)
-        originals = len(self._labels)
+        copies = draw_copies(self._table, rng)
+        originals = self._originals
         indices = np.concatenate([np.arange(originals), copies])
         order = rng.permutation(len(indices))
         for number, whole in enumerate(np.array_split(order, self._count)):

@@ -8,6 +8,7 @@ clean training faces it would only repeat what it learned by heart.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import emotion_models
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_train.checkpoints.checkpoint import load_checkpoint
-from emotion_train.errors import DataError
+from emotion_train.errors import CheckpointError, DataError
 
 # Maps uint8 pixels (n, 1, size, size) to probabilities float32 (n, classes of the member).
 _Answer = Callable[[Tensor], Tensor]
@@ -33,6 +35,7 @@ class Member:
         labels: Its classes, in the order of its answers.
         size: Side of its input, in pixels.
         training: What its file says of its training.
+        metrics: What its file says that it was measured on.
         answer: Gives its probabilities.
     """
 
@@ -40,7 +43,22 @@ class Member:
     labels: tuple[str, ...]
     size: int
     training: dict[str, Any]
+    metrics: dict[str, Any]
     answer: _Answer
+
+
+def require_member(source: str) -> None:
+    """Refuse what `load_member` would not find; it opens nothing.
+
+    Raises:
+        CheckpointError: There is no such file, folder or released model.
+    """
+    names = emotion_models.names()
+    if not os.path.lexists(source) and source not in names:
+        raise CheckpointError(
+            f"{source}: no such checkpoint, run folder or model file; the released models that can "
+            f"teach are {', '.join(names)}."
+        )
 
 
 def load_member(source: str, device: torch.device) -> Member:
@@ -66,7 +84,8 @@ def load_member(source: str, device: torch.device) -> Member:
 
         contract = classifier.contract
         size = contract.input.size
-        return Member(source, classifier.labels, size, contract.training, inferred)
+        metrics = contract.metrics
+        return Member(source, classifier.labels, size, contract.training, metrics, inferred)
     checkpoint = load_checkpoint(path)
     network = checkpoint.build().to(device).to(memory_format=torch.channels_last)
 
@@ -74,7 +93,8 @@ def load_member(source: str, device: torch.device) -> Member:
         logits: Tensor = network(pixels)
         return torch.softmax(logits.float() / checkpoint.temperature, dim=1)
 
-    return Member(source, checkpoint.labels, checkpoint.size, checkpoint.training, computed)
+    training, metrics = checkpoint.training, checkpoint.metrics
+    return Member(source, checkpoint.labels, checkpoint.size, training, metrics, computed)
 
 
 class Teacher:

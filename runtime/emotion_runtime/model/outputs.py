@@ -1,0 +1,56 @@
+"""What a network computes, and when a face shows none of the labels."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Outputs(NamedTuple):
+    """What a network computes for n faces.
+
+    Attributes:
+        logits: float32, shape (n, classes).
+        probabilities: float32, shape (n, classes); each row adds up to 1.
+        other: Probability that a face shows none of the labels, float32, shape (n,); None of model
+            files without this output.
+    """
+
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    other: NDArray[np.float32] | None = None
+
+    def with_other(self) -> NDArray[np.float32]:
+        """Return the probabilities, with `other` as a last column where there is one."""
+        if self.other is None:
+            return self.probabilities
+        return np.concatenate([self.probabilities, self.other[:, np.newaxis]], axis=1)
+
+    def decide(self, other_threshold: float | None) -> NDArray[np.int64]:
+        """Return the index of each face's label, as `EmotionClassifier` decides, int64, (n,).
+
+        The index of ``"other"`` is the number of classes. The confidence threshold has no part.
+        """
+        decided: NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        if self.other is not None and other_threshold is not None:
+            decided[is_other(self.other, other_threshold)] = self.probabilities.shape[1]
+        return decided
+
+
+def is_other(other: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
+    """Return which faces get the label ``"other"``, bool, shape (n,); at a threshold of 1 none."""
+    # In the network's own precision: its 0.9 is a little less than Python's.
+    reached: NDArray[np.bool_] = other >= np.float32(threshold)
+    return reached & (threshold < 1)
+
+
+def other_tolerance(logit_tolerance: float, temperature: float) -> float:
+    """Return by how much `other` may differ where every logit differs by the tolerance at most.
+
+    `other` is the logistic function of a difference of two logarithms of sums of exponentials, of
+    logits over the temperature: each moves by no more than its logits, and the slope of the
+    function is 1/4 at most.
+    """
+    return max(logit_tolerance / (2 * temperature), 1e-6)  # the last for float32's own rounding

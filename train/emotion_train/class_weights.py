@@ -1,0 +1,101 @@
+"""Class weights of the loss: how much an error on each class costs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from emotion_runtime.errors import shown
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+NO_WEIGHTS = "none"
+BALANCED = "balanced"
+MAX_WEIGHT = 1e6
+
+# The name is as short as it can be, so that one with a comma or an equals sign is read as well.
+_PAIR = re.compile(r"\s*(.+?)\s*=\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*(?:,|$)", re.IGNORECASE)
+
+
+def parse_class_weights(text: str) -> dict[str, float]:
+    """Return the weight of each class that ``NAME=W,NAME=W`` names.
+
+    Raises:
+        ValueError: The text has another form, names a class twice, or has a weight that is not
+            above 0 and at most `MAX_WEIGHT`; the message is a sentence without a full stop.
+    """
+    weights: dict[str, float] = {}
+    place = 0
+    while place < len(text):
+        pair = _PAIR.match(text, place)
+        if pair is None:
+            raise ValueError(f"{shown(text)} is neither balanced nor of the form NAME=WEIGHT,…")
+        name, number = pair.groups()
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = -1.0
+        if not 0 < weight <= MAX_WEIGHT:
+            raise ValueError(
+                f"the weight {shown(number)} of {shown(name)} is no number above 0 and at most "
+                f"{MAX_WEIGHT:,.0f}"
+            )
+        if name in weights:
+            raise ValueError(f"{shown(name)} has two weights")
+        weights[name] = weight
+        place = pair.end()
+    return weights
+
+
+def write_class_weights(weights: Mapping[str, float]) -> str:
+    """Return weights as `parse_class_weights` reads them, in the order of the names."""
+    return ",".join(f"{name}={weights[name]!r}" for name in sorted(weights))
+
+
+def check_class_weights(text: str, classes: Sequence[str]) -> None:
+    """Refuse class weights that name a class which the run does not have.
+
+    Raises:
+        ValueError: One is named; the message is a sentence without a full stop.
+    """
+    if text in (NO_WEIGHTS, BALANCED):
+        return
+    unknown = [name for name in parse_class_weights(text) if name not in classes]
+    if unknown:
+        raise ValueError(f"no class is named {shown(unknown[0])}; they are {', '.join(classes)}")
+
+
+def class_weights(
+    text: str, classes: Sequence[str], targets: NDArray[np.float32]
+) -> NDArray[np.float32] | None:
+    """Return the weight of each class in the loss; None for none.
+
+    ``balanced`` is n / (classes × faces of the class), as in scikit-learn, where each face counts
+    for a class with the part of its target. Weights by name are scaled to the same mean of 1 over
+    the training faces, so that the learning rate keeps its meaning; a class that is not named has
+    1 before that.
+
+    Args:
+        text: ``none``, ``balanced`` or ``NAME=W,…``.
+        classes: Class names in label order.
+        targets: float32, shape (n, classes), what is taught.
+
+    Returns:
+        float32, shape (classes,).
+    """
+    import numpy as np  # the command line reads this module too
+
+    if text == NO_WEIGHTS:
+        return None
+    faces = targets.sum(axis=0, dtype=np.float64)
+    if text == BALANCED:
+        weights = len(targets) / (len(classes) * np.maximum(faces, 1.0))
+    else:
+        named = parse_class_weights(text)
+        weights = np.array([named.get(name, 1.0) for name in classes])
+        weights *= len(targets) / float(weights @ faces)
+    scaled: NDArray[np.float32] = weights.astype(np.float32)
+    return scaled
