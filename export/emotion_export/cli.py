@@ -108,8 +108,8 @@ _GROUPS = {
     "--allow-label-agreement",
     type=click.FloatRange(0, 1),
     metavar="PART",
-    help="Part of the labels that must agree with PyTorch, instead of 0.999 for fp16 or 0.99 for "
-    "int8. The file records it, as it records the next two.",
+    help="Part of the clear labels that must agree with PyTorch, instead of 0.999 for fp16 or "
+    "0.99 for int8. The file records it, as it records the next two.",
 )
 @click.option(
     "--allow-accuracy-loss",
@@ -170,18 +170,20 @@ def main(
     """Export a checkpoint to MODEL.onnx, once it computes what PyTorch computes.
 
     Scaling, temperature and softmax go into the graph, labels and figures into its metadata.
-    The results of onnxruntime must equal those of PyTorch (logits within 1e-4, every label) at
-    batch 1, 7 and 64, with graph optimisation off and on, before and after simplification. Then
-    MODEL.onnx and MODEL.parity.json are written; else neither, and the exit code is 1.
+    The results of onnxruntime must equal those of PyTorch (logits within 1e-4, every label) on
+    every face at batch 64, and on 128 of them at batch 1 and 7, with graph optimisation off and
+    on, before simplification and after it where it changes the graph. Then MODEL.onnx and
+    MODEL.parity.json are written; else neither, and the exit code is 1.
 
     With --labels the file names a part of the classes that the network knows. The other classes
     become the output "other", whose threshold is chosen on the held-out faces of the run.
 
-    fp16 must keep 99.9 % of the labels. int8 must keep 99 % and weigh less than a third; it is
-    refused where faces held out of training show that it loses more than 0.3 points of accuracy
-    or 0.5 of a class's recall (McNemar's exact test). On few faces a changed label or two may be
-    chance: the file then is written, and records what is not certain. Whether it is faster on
-    this machine is measured and shown.
+    fp16 must keep 99.9 % of the clear labels: those whose probability is at least 0.1 above that
+    of the next. int8 must keep 99 % and weigh less than a third; it is refused where faces held
+    out of training, clear or not, show that it loses more than 0.3 points of accuracy or 0.5 of a
+    class's recall (McNemar's exact test). On few faces a changed label or two may be chance: the
+    file then is written, and records what is not certain. Whether it is faster on this machine
+    is measured and shown.
 
     emotion-verify repeats the comparison for a file, emotion-page makes a web page of it.
     """

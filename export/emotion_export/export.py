@@ -43,8 +43,8 @@ from emotion_export.parity.comparison import (
     Gate,
     Infer,
     Reference,
-    answers_of,
     require,
+    run_in_batches,
     session_of,
 )
 from emotion_export.parity.faces import ParityFaces
@@ -287,8 +287,7 @@ def export_checkpoint(
             "ir_version": graph.ir_version,
             "operators": {stage: count_operators(model) for stage, model in stages.items()},
             "faces": faces.describe(),
-            "gate": asdict(gate)
-            | {"label_agreement_on_these_faces": _least_agreement(gate, comparisons)},
+            "gate": asdict(gate) | _least_agreement(gate, comparisons),
             plan.precision: smaller,
             "comparisons": [one.to_dict() for one in comparisons],
             "tool_versions": contract.tool_versions,
@@ -298,7 +297,7 @@ def export_checkpoint(
             del report[plan.precision]
         temporary_report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if plan.report:
-        found = answers_of(infer, faces.pixels)
+        found = run_in_batches(infer, faces.pixels)
         write_export_report(path, report, reference, found, faces.paths)
         if thresholds is not None:
             draw_other(path, measured, thresholds)
@@ -315,10 +314,11 @@ def _repeat(on_step: Callable[[], None], times: int) -> None:
         on_step()
 
 
-def _least_agreement(gate: Gate, comparisons: list[Comparison]) -> float:
-    """Return the part of the labels that suffices on the faces that the gate counts."""
+def _least_agreement(gate: Gate, comparisons: list[Comparison]) -> dict[str, float]:
+    """Return how many faces the gate counts, and the part of their labels that suffices."""
     faces = max(gate.counted(one)[0] for one in comparisons)
-    return fewest_agreeing(faces, gate.label_agreement) / faces
+    least = fewest_agreeing(faces, gate.label_agreement) / faces
+    return {"faces_counted": faces, "label_agreement_on_these_faces": least}
 
 
 def _repeat_warnings(checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
@@ -415,14 +415,14 @@ def _metrics(
     if plan.precision == "fp32":
         if test is None or "test" in checkpoint.metrics:
             return checkpoint.metrics
-        logits = answers_of(infer, test.pixels).logits
+        logits = run_in_batches(infer, test.pixels).logits
         figures = measure(logits, test.labels, checkpoint.temperature)
         return {**checkpoint.metrics, "test": figures.to_dict(checkpoint.labels)}
     held_out = None if labelled is None else labelled.held_out
     measured: dict[str, Any] = {"float_network": checkpoint.metrics}
     for name, faces in (("test", test), ("held-out", held_out)):
         if faces is not None:
-            logits = answers_of(infer, faces.pixels).logits
+            logits = run_in_batches(infer, faces.pixels).logits
             figures = measure(logits, faces.labels, checkpoint.temperature)
             measured[name] = figures.to_dict(checkpoint.labels)
     return measured

@@ -60,11 +60,12 @@ def write_export_report(
         "",
         f"On {faces['count']:,} {kind} ({faces['source']}).",
         "",
-        "| graph | optimisation | batch | largest logit difference | mean | labels the same |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
+        "| graph | optimisation | batch | faces | largest logit difference | mean "
+        "| labels the same |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     lines += [
-        f"| {one['stage']} | {one['optimisation']} | {one['batch_size']} | "
+        f"| {one['stage']} | {one['optimisation']} | {one['batch_size']} | {one['faces']:,} | "
         f"{one['max_logit_difference']:.1e} | {one['mean_logit_difference']:.1e} | "
         f"{one['label_agreement']:.2%} |"
         for one in report["comparisons"]
@@ -147,11 +148,12 @@ def _gates(report: dict[str, Any]) -> list[str]:
     gate, fewer_bits = report["gate"], report.get(report["precision"], {})
     allowed = gate["logit_difference"]
     difference = "any logit difference" if allowed is None else f"logits within {allowed:.0e}"
-    lines = [f"- against PyTorch: {gate['label_agreement']:.2%} of the labels, {difference}"]
+    labels = "clear labels" if gate["clear_alone"] else "labels"
+    lines = [f"- against PyTorch: {gate['label_agreement']:.2%} of the {labels}, {difference}"]
     here = gate["label_agreement_on_these_faces"]
     if round(here, 4) < gate["label_agreement"]:
         lines.append(
-            f"- on {report['faces']['count']:,} faces {here:.2%} of the labels suffice: "
+            f"- on the {gate['faces_counted']:,} faces with such labels {here:.2%} suffice: "
             f"fewer would be no chance"
         )
     if "method" in fewer_bits:

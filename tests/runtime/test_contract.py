@@ -42,6 +42,16 @@ def test_a_contract_survives_the_metadata() -> None:
     np.testing.assert_array_equal(read.golden.logits, contract.golden.logits)
 
 
+def test_a_digest_and_a_mean_tolerance_survive_the_metadata() -> None:
+    contract = make_contract()
+    golden = replace(contract.golden, mean_tolerance=0.002)
+    contract = replace(contract, golden=golden, graph_sha256="0f" * 32)
+    read = Contract.from_metadata(contract.to_metadata(), "x.onnx")
+    assert (read.golden.mean_tolerance, read.graph_sha256) == (0.002, "0f" * 32)
+    older = Contract.from_metadata(make_contract().to_metadata(), "x.onnx")
+    assert (older.golden.mean_tolerance, older.graph_sha256) == (None, "")
+
+
 def golden(**changes: object) -> str:
     """Golden inputs that are right but for the changes."""
     values: dict[str, object] = {
@@ -126,6 +136,11 @@ def golden(**changes: object) -> str:
         ("golden", golden(tolerance=10**400), "emotion_edge.golden"),
         ("golden", golden(tolerance=None), "emotion_edge.golden"),
         ("golden", golden(probe="AAAA"), "emotion_edge.golden"),
+        ("golden", golden(mean_tolerance=float("nan")), "emotion_edge.golden"),
+        ("golden", golden(mean_tolerance=-1), "emotion_edge.golden"),
+        ("golden", golden(mean_tolerance=None), "emotion_edge.golden"),
+        ("graph_sha256", "0" * 63, "emotion_edge.graph_sha256 is no SHA-256"),
+        ("graph_sha256", "G" * 64, "emotion_edge.graph_sha256 is no SHA-256"),
         ("golden", golden(probe=7), "emotion_edge.golden"),
         ("input", "[]", "emotion_edge.input"),
         (
