@@ -9,7 +9,7 @@ import torch
 
 from emotion_export.label_subset.subset import LabelSubset
 from emotion_export.parity.comparison import Infer, ParityError
-from emotion_runtime.model.contract import Golden
+from emotion_runtime.model.contract import GoldenInputs
 from emotion_runtime.model.self_test import draw_probe
 from emotion_runtime.pictures.preprocessing import Pixels, read_face
 from emotion_train.evaluation import predict_logits
@@ -29,7 +29,7 @@ def make_golden(
     size: int,
     subset: LabelSubset,
     temperature: float,
-) -> Golden:
+) -> GoldenInputs:
     """Take a few average faces, and the logits that PyTorch gives them.
 
     Args:
@@ -46,7 +46,7 @@ def make_golden(
     else:
         pixels = _patterns(size)
     logits, _, other = subset.outputs(predict_logits(network, pixels), temperature)
-    return Golden(
+    return GoldenInputs(
         np.ascontiguousarray(pixels[:, np.newaxis]),
         logits,
         TOLERANCE,
@@ -55,7 +55,7 @@ def make_golden(
     )
 
 
-def with_answers_of(golden: Golden, infer: Infer, *, flips_allowed: bool) -> Golden:
+def with_answers_of(golden: GoldenInputs, infer: Infer, *, flips_allowed: bool) -> GoldenInputs:
     """Replace PyTorch's logits by those of a file of fewer bits, once its gates have opened.
 
     Its arithmetic is off PyTorch's by design. What a device must show is that it computes what

@@ -17,12 +17,12 @@ from emotion_runtime.pictures.preprocessing import (
     FACE_SIZE,
     Picture,
     Pixels,
-    opened,
+    process_picture,
     reduce_jpeg,
     to_rgb,
-    upright,
+    turn_upright,
 )
-from emotion_runtime.prediction import counted
+from emotion_runtime.prediction import format_count
 
 # FER2013's square against the box that RetinaFace draws around its faces, measured on 900 of its
 # training faces (enlarged, their edges drawn on): side over the box's geometric mean, median 1.13,
@@ -115,7 +115,7 @@ class FaceFinder:
             PictureError: The picture cannot be read.
             DetectorError: The detector gave something that is no list of faces.
         """
-        image, full = opened(picture, self._reduced)
+        image, full = process_picture(picture, self._reduced)
         found = self._detect(image, full)
         if largest and found:
             self._counts.add("not the largest", len(found) - 1)
@@ -145,7 +145,7 @@ class FaceFinder:
             PictureError: The picture cannot be read.
             DetectorError: The detector gave something that is no list of faces.
         """
-        image, full = opened(picture, self._reduced)
+        image, full = process_picture(picture, self._reduced)
         return image, max(image.size) / max(full), self._detect(image, full)
 
     def smallest_face(self, width: int, height: int) -> int:
@@ -169,20 +169,21 @@ class FaceFinder:
                 span = f"{least} to {most} pixels (by the size of the {noun})"
             notes.append(
                 f"faces under {span} were not searched for in "
-                f"{counted(pictures, f'large {noun}')}; --min-face {DEFAULT_LEAST_FACE} finds them"
+                f"{format_count(pictures, f'large {noun}')}; --min-face {DEFAULT_LEAST_FACE} "
+                f"finds them"
             )
         if counts["small"]:
             notes.append(
-                f"{counts['small']:,} of {counted(counts['faces'], 'face')} are under "
+                f"{counts['small']:,} of {format_count(counts['faces'], 'face')} are under "
                 f"{RELIABLE_FACE} pixels high: their labels are less reliable"
             )
         if counts["not the largest"]:
-            others = counted(counts["not the largest"], "smaller face")
+            others = format_count(counts["not the largest"], "smaller face")
             notes.append(f"{others} left out (only the largest of each {noun} is kept)")
         if counts["outside"]:
             notes.append(
-                f"{counted(counts['outside'], 'box')} of the detector left out: outside of the "
-                f"{noun}"
+                f"{format_count(counts['outside'], 'box')} of the detector left out: outside of "
+                f"the {noun}"
             )
         own = getattr(self._detector, "notes", None)
         return notes + (own() if callable(own) else [])
@@ -214,7 +215,7 @@ class FaceFinder:
         wanted = self._scales(*full)[0]
         reduce_jpeg(image, "RGB", (math.ceil(full[0] * wanted), math.ceil(full[1] * wanted)))
         lying = image.size
-        turned = upright(image)
+        turned = turn_upright(image)
         if turned.size != lying:
             full = full[1], full[0]
         return to_rgb(turned), full

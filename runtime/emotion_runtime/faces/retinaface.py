@@ -15,7 +15,7 @@ import emotion_models
 from emotion_runtime.faces.detection import Box, Detection, distinct
 from emotion_runtime.faces.tally import Tally
 from emotion_runtime.model.session import open_session
-from emotion_runtime.prediction import counted
+from emotion_runtime.prediction import format_count
 
 # As it was trained: squares of two sizes, in pixels, at every place of three grids.
 _GRIDS = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))
@@ -65,7 +65,7 @@ class RetinaFace:
         crowded = self._counts.total()["crowded"]
         if not crowded:
             return []
-        views = counted(crowded, "view")
+        views = format_count(crowded, "view")
         return [
             f"{views} had more than {_MOST:,} candidates for a face; only the surest {_MOST:,} of "
             f"each were looked at"
