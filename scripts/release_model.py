@@ -153,7 +153,7 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         f"emotion-export {name}.onnx --checkpoint runs/{trained}"
         + (f" --precision {contract.precision}" if contract.precision != "fp32" else "")
         + ("" if contract.other_threshold is None else f" --labels {','.join(labels)}"),
-        f"emotion-infer fer2013/test/{{{','.join(labels)}}} -m {name} -f jsonl > answers.jsonl",
+        f"emotion-infer fer2013/test/{{{','.join(labels)}}} -m {name} -f jsonl > predictions.jsonl",
         "```",
         "",
         "The same seed gives the same weights on the same machine, code and versions; else sums "

@@ -165,8 +165,8 @@ def read_record(folder: Path) -> RunRecord:
         if unknown:
             raise RunError(
                 f"{folder}: begun by another version of emotion-edge, with "
-                f"{shorten_repr(unknown[0])} in its recipe, which this one does not have; go on with that version, or begin "
-                f"anew."
+                f"{shorten_repr(unknown[0])} in its recipe, which this one does not have; go on "
+                f"with that version, or begin anew."
             )
         if values["recipe"].get("vote_weight") and "balance" not in values["recipe"]:
             raise RunError(

@@ -52,9 +52,9 @@ def faces_within(
         for picture, one in zip(batch, found, strict=True):
             path = get_path(picture)
             if isinstance(one, (PictureError, TypeError)):
-                predictions.append(FacePrediction(None, None, None, path, str(one)))
+                predictions.append(FacePrediction.from_error(path, str(one)))
             elif not one:
-                predictions.append(FacePrediction(None, None, None, path))
+                predictions.append(FacePrediction.without_face(path))
             else:
                 predictions += [of_face(next(answers), face, keep_crop=keep_crops) for face in one]
         return predictions

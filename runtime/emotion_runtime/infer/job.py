@@ -270,7 +270,8 @@ class Job:
                 self.say(
                     f"warning: {format_count(resumable.changed, 'picture')} changed after the "
                     f"results of the earlier run were written (such as {resumable.first_changed}): "
-                    f"these results are of the earlier content; remove the file of results to begin anew"
+                    f"these results are of the earlier content; remove the file of results to "
+                    f"begin anew"
                 )
 
         try:
