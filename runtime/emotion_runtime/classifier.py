@@ -185,7 +185,7 @@ class EmotionClassifier:
         logits, probabilities, other = outputs
         if logits.shape != shape or probabilities.shape != shape:
             raise ModelFileError(
-                f"{self.model_path}: gives outputs of shape {logits.shape} and "
+                f"{self.model_path}: returns outputs of shape {logits.shape} and "
                 f"{probabilities.shape} for {shape[0]} faces and {shape[1]} labels."
             )
         # One sum over all rows is cheap and also finds NaN and infinity, for which every comparison
@@ -196,7 +196,7 @@ class EmotionClassifier:
         if other is not None:
             if other.shape != shape[:1]:
                 raise ModelFileError(
-                    f"{self.model_path}: gives the output other with the shape {other.shape} for "
+                    f"{self.model_path}: returns the output other with shape {other.shape} for "
                     f"{shape[0]} faces."
                 )
             if not (other.min() >= 0 and other.max() <= 1 + _SUM_TOLERANCE):  # a NaN too
@@ -403,8 +403,8 @@ class EmotionClassifier:
 
     def _make_probability_error(self) -> ModelFileError:
         return ModelFileError(
-            f"{self.model_path}: gives numbers that are no probabilities (not finite, negative, or "
-            f"not adding up to 1)."
+            f"{self.model_path}: returns numbers that are not probabilities (not finite, negative, "
+            f"or not adding up to 1)."
         )
 
     def self_test(self) -> SelfTest:
@@ -487,7 +487,9 @@ def _check_graph(session: Session, contract: Contract) -> None:
             f"float32 (batch, {classes}){other}."
         )
     if isinstance(shapes[INPUT_NAME][1][0], int):
-        raise ModelFileError(f"{path}: its batch size is fixed; the contract wants a dynamic one.")
+        raise ModelFileError(
+            f"{path}: its batch size is fixed; the contract requires a dynamic one."
+        )
 
 
 def make_picture_predictor(classifier: EmotionClassifier) -> PredictBatch[Prediction]:

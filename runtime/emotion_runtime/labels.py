@@ -53,7 +53,7 @@ def check_labels(labels: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     for label in labels:
         if not isinstance(label, str):
-            raise ValueError(f"a class is named {_shorten_label(label)}, which is no text")
+            raise ValueError(f"a class is named {_shorten_label(label)}, which is not text")
         problem = _find_problem(label)
         if problem:
             raise ValueError(f"no class may be named {_shorten_label(label)}: {problem}")

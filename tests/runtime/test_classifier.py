@@ -254,7 +254,7 @@ def test_infer_takes_no_faces_and_any_layout_in_memory(model_file: Path) -> None
 def test_interpret_refuses_what_are_no_probabilities(model_file: Path) -> None:
     classifier = EmotionClassifier(model_file)
     for row in ([0.5, float("nan"), 0.5], [1.0, 1.0, 1.0], [float("inf"), 0, 0]):
-        with pytest.raises(ModelFileError, match=f"{model_file}: .*no probabilities"):
+        with pytest.raises(ModelFileError, match=f"{model_file}: .*not probabilities"):
             classifier.interpret(np.array(row, np.float32))
     with pytest.raises(ValueError, match="2 probabilities for 3 labels"):
         classifier.interpret(np.array([0.5, 0.5], np.float32))

@@ -71,7 +71,7 @@ def golden(**changes: object) -> str:
         ("min_confidence", "1.01", "emotion_edge.min_confidence"),
         ("min_confidence", "-0.1", "emotion_edge.min_confidence"),
         ("min_confidence", "1" * 5000, "emotion_edge.min_confidence"),
-        ("precision", "fp99", "emotion_edge.precision is none of fp32, fp16, int8"),
+        ("precision", "fp99", "emotion_edge.precision is not one of fp32, fp16, int8"),
         ("network", "n" * 201, "emotion_edge.network is longer than 200"),
         ("contract_version", "9\x1b[2J" * 99, r"contract version '9\\x1b\[2J"),
         # JSON that cannot be read, or could not be written again.

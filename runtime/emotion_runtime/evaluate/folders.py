@@ -50,16 +50,16 @@ def find_class_folders(folder: Path, labels: Sequence[str]) -> ClassFolders:
         label = by_case.get(name.casefold(), name)
         if name not in labels and label in labels and label not in inside:
             raise SourceError(
-                f"{folder / name}: the model's label is {label!r}; name the folder so."
+                f"{folder / name}: the model's label is {label!r}; rename the folder."
             )
     found = {label: folder / label for label in labels if label in inside}
     if not found:
         splits = [name for name in SPLIT_FOLDERS if name in inside]
         hint = f"; evaluate {folder / splits[0]}" if splits else ""
-        held = f"it holds {', '.join(inside[:8])}" if inside else "it holds no folder"
+        content = f"it contains {', '.join(inside[:8])}" if inside else "it contains no folder"
         raise SourceError(
             f"{folder}: no folder is named after a label of the model ({', '.join(labels)}); "
-            f"{held}{hint}."
+            f"{content}{hint}."
         )
     return ClassFolders(
         folders=found,

@@ -27,9 +27,9 @@ def _format_lines(evaluation: Evaluation) -> Iterator[str]:
     )
     share = evaluation.covered / total
     covered_accuracy = (
-        f"accuracy there {evaluation.covered_right / evaluation.covered:.2%}"
+        f"accuracy of these {evaluation.covered_right / evaluation.covered:.2%}"
         if evaluation.covered
-        else "so no picture gets a label"
+        else "no picture gets a label"
     )
     yield f"pictures           {total:,}"
     yield f"accuracy           {metrics.accuracy:.2%} (95 % interval {low:.1%} to {high:.1%})"

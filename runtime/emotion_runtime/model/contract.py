@@ -357,7 +357,7 @@ class _MetadataReader:
     def read_precision(self) -> str:
         precision = self.read_text("precision")
         if precision not in PRECISIONS:
-            raise self.make_error("precision", f"none of {', '.join(PRECISIONS)}")
+            raise self.make_error("precision", f"not one of {', '.join(PRECISIONS)}")
         return precision
 
     def read_golden(self) -> GoldenInputs:

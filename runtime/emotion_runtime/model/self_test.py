@@ -67,17 +67,18 @@ class SelfTest:
         if not self.max_difference <= self.tolerance:  # a NaN too
             failures.append(
                 f"the largest logit difference is {self.max_difference:.2g} (allowed "
-                f"{self.tolerance:.2g}): this onnxruntime or chip computes otherwise"
+                f"{self.tolerance:.2g}): this onnxruntime or chip computes differently"
             )
         # `other` also depends on classes whose logits are not an output.
         if self.other_difference is not None and not self.other_difference <= self.other_tolerance:
             failures.append(
                 f"the largest difference of the output other is {self.other_difference:.2g} "
-                f"(allowed {self.other_tolerance:.2g}): this onnxruntime or chip computes otherwise"
+                f"(allowed {self.other_tolerance:.2g}): this onnxruntime or chip computes "
+                f"differently"
             )
         if self.pixel_difference is not None and self.pixel_difference > MAX_PIXEL_DIFFERENCE:
             failures.append(
-                f"a picture is read {self.pixel_difference} of 255 off what the training read: "
-                f"this Pillow decodes or resizes otherwise"
+                f"the probe picture differs by {self.pixel_difference} of 255 from the training's: "
+                f"this Pillow decodes or resizes differently"
             )
         return failures

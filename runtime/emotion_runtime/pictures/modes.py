@@ -109,14 +109,12 @@ def _scale_to_eight_bits(image: Image.Image) -> Image.Image:
     else:
         low, high = pixels.min(), pixels.max()
         if not (low >= 0 and high <= 255):  # also refuses NaN
-            raise Refusal(
-                f"refused: pixels outside 0–255, of which no scale is defined{_SAVE_HINT}"
-            )
+            raise Refusal(f"refused: pixels outside 0–255 without a defined scale{_SAVE_HINT}")
         if image.mode == "F" and 0 < high <= 1:
             raise Refusal(f"refused: floating-point pixels within 0–1{_SAVE_HINT}")
         if image.format == "TIFF" and 0 in _read_tag(image, _PHOTOMETRIC_TAG):
             raise Refusal(
-                f"refused: pixels of which 0 is white and no scale is defined{_SAVE_HINT}"
+                f"refused: pixels without a defined scale, in which 0 is white{_SAVE_HINT}"
             )
         gray = np.rint(pixels).astype(np.uint8)
     transparent = image.info.get("transparency")

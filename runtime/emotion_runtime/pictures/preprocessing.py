@@ -436,7 +436,7 @@ def _wrap_array(array: NDArray[np.uint8]) -> Image.Image:
     # Without naming `numpy.ma`, whose import is slow and takes a lock.
     if np.any(getattr(array, "mask", False)):
         raise PictureError(
-            "the array has masked pixels; fill them first, such as with array.filled(255)."
+            "the array has masked pixels; fill them first, for example with array.filled(255)."
         )
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
