@@ -68,7 +68,7 @@ fuzz: $(FULL)/.done ## Mutated files of every kind that is read: make fuzz MINUT
 	PYTHONPATH=tests $(FULL)/bin/python -m fuzz --minutes $(MINUTES)
 
 train: $(FULL)/.done ## Train the reference network: make train DATA=fer2013 (resumes what is there).
-	$(FULL)/bin/emotion-train $(DATA) -o $(RUN) $(if $(wildcard $(RUN)/last.pt),--resume)
+	$(FULL)/bin/emotion-train $(DATA) -o $(RUN) --network baseline $(if $(wildcard $(RUN)/last.pt),--resume)
 
 bench: $(BENCH)/.done ## The benchmarks, one after the other: make bench DATA=fer2013 [PEER=PYTHON] (idle machine).
 	$(BENCH)/bin/python benchmarks/latency.py

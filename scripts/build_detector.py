@@ -53,12 +53,14 @@ def with_pixels_as_they_are(model: onnx.ModelProto) -> onnx.ModelProto:
     kernel = next(value for value in graph.initializer if value.name == first.input[1])
     # RGB instead of BGR: the kernel's input channels change places.
     kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel)[:, ::-1], kernel.name))
-    mean = np.array(MEAN_BGR[::-1], dtype=np.float32)
+    mean = np.array(MEAN_BGR[::-1], dtype=np.float32).reshape(1, 3, 1, 1)
     graph.initializer.append(numpy_helper.from_array(mean, "mean"))
+    # Transposed while a pixel is a byte: subtracting from rows of three numbers took a quarter of
+    # the network's time.
     before = [
-        helper.make_node("Cast", ["pixels"], ["values"], to=TensorProto.FLOAT),
-        helper.make_node("Sub", ["values", "mean"], ["centred"]),
-        helper.make_node("Transpose", ["centred"], ["input"], perm=[0, 3, 1, 2]),
+        helper.make_node("Transpose", ["pixels"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["planes"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["values", "mean"], ["input"]),
     ]
     for node in reversed(before):
         graph.node.insert(0, node)

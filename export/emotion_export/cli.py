@@ -197,14 +197,15 @@ def main(
         raise click.UsageError("--other-coverage and --votes need --labels.")
     require_extra("export")
     from emotion_export.checkpoint_search import find_test_folder, newest_run
-    from emotion_export.export import COMPARISONS_PER_GRAPH, Plan, check_target, export_checkpoint
+    from emotion_export.export import Plan, check_target, export_checkpoint
     from emotion_export.int8.precision import Loss
     from emotion_export.label_subset.subset import keep_labels
     from emotion_export.label_subset.threshold import DEFAULT_COVERAGE
     from emotion_export.parity_progress import (
+        READING_STEPS,
         choose_parity_faces,
-        comparing,
         describe_comparisons,
+        showing_progress,
     )
     from emotion_train.checkpoints.checkpoint import load_checkpoint
 
@@ -214,7 +215,6 @@ def main(
     if checkpoint is None:
         tell(f"checkpoint: {source}")
     trained = load_checkpoint(source)
-    faces = choose_parity_faces(parity_data, source, trained, parity_faces, tell)
     plan = Plan(
         precision=precision,
         opset=opset,
@@ -227,14 +227,19 @@ def main(
     )
     if kept:
         keep_labels(trained.labels, kept)  # before faces are read
-    labelled = None
-    if precision == "int8" or kept:
-        labelled = _labelled_faces(calibration, source, trained, kept, tell)
-    cast = _votes(votes, source, trained, tell) if kept else None
-    steps = COMPARISONS_PER_GRAPH * (1 + simplify + (precision != "fp32")) + 1
-    with comparing(f"{model}: not written; ", steps, quiet=quiet) as on_step:
+    needs_labelled = precision == "int8" or bool(kept)
+    steps = plan.steps + READING_STEPS * (1 + needs_labelled)
+    with showing_progress("export", f"{model}: not written; ", steps, quiet=quiet) as progress:
+        tell = progress.tell
+        faces = choose_parity_faces(parity_data, source, trained, parity_faces, tell)
+        progress.advance(READING_STEPS)
+        labelled = None
+        if needs_labelled:
+            labelled = _labelled_faces(calibration, source, trained, kept, tell)
+            progress.advance(READING_STEPS)
+        cast = _votes(votes, source, trained, tell) if kept else None
         done = export_checkpoint(
-            trained, model, faces, plan, labelled, votes=cast, say=tell, on_step=on_step
+            trained, model, faces, plan, labelled, votes=cast, say=tell, on_step=progress.advance
         )
     if verbose:
         for comparison in done.comparisons:

@@ -72,9 +72,10 @@ def main(
     from emotion_export.export import COMPARISONS_PER_GRAPH
     from emotion_export.parity.check import check_file
     from emotion_export.parity_progress import (
+        READING_STEPS,
         choose_parity_faces,
-        comparing,
         describe_comparisons,
+        showing_progress,
     )
     from emotion_runtime.classifier import EmotionClassifier
 
@@ -88,9 +89,11 @@ def main(
         tell(f"checkpoint: {source}")
     else:
         source, trained = checkpoint, load_named_checkpoint(path, contract, checkpoint, tell)
-    faces = choose_parity_faces(parity_data, source, trained, parity_faces, tell)
-    with comparing(f"{path}: ", COMPARISONS_PER_GRAPH + 1, quiet=quiet) as on_step:
-        comparisons = check_file(path, trained, faces, on_step)
+    steps = READING_STEPS + COMPARISONS_PER_GRAPH + 1
+    with showing_progress("verify", f"{path}: ", steps, quiet=quiet) as progress:
+        faces = choose_parity_faces(parity_data, source, trained, parity_faces, progress.tell)
+        progress.advance(READING_STEPS)
+        comparisons = check_file(path, trained, faces, progress.advance)
     if verbose:
         for comparison in comparisons:
             say(str(comparison))

@@ -419,9 +419,11 @@ class EmotionClassifier:
         if golden.other is not None and self.other_threshold is not None:
             others = np.concatenate([batch.other for batch in batches if batch.other is not None])
             other_difference = float(np.abs(others - golden.other).max())
+        differences = np.abs(logits - golden.logits)
+        recorded, graph = self.contract.graph_sha256, self._session.graph_sha256()
         return SelfTest(
             inputs=len(golden.pixels),
-            max_difference=float(np.abs(logits - golden.logits).max()),
+            max_difference=float(differences.max()),
             tolerance=golden.tolerance,
             label_flips=int((logits.argmax(axis=1) != golden.logits.argmax(axis=1)).sum()),
             pixel_difference=None
@@ -429,6 +431,9 @@ class EmotionClassifier:
             else measure_pixel_difference(self.read(draw_probe()), golden.probe),
             other_difference=other_difference,
             other_tolerance=compute_other_tolerance(golden.tolerance, self.contract.temperature),
+            mean_difference=float(differences.mean()),
+            mean_tolerance=golden.mean_tolerance,
+            graph_changed=graph != recorded if recorded and graph is not None else None,
         )
 
 

@@ -29,6 +29,7 @@ RESERVED_LABELS = frozenset(
         "width",
         "height",
         "detection_confidence",
+        "warning",
         "time",
         "frame",
         "face",

@@ -15,6 +15,9 @@ UNCERTAIN = "uncertain"
 NO_FACE = "no face"
 UNREADABLE = "unreadable"
 
+RELIABLE_FACE_PIXELS = 24  # in height; labels of smaller faces are wrong more often
+SMALL_FACE = "small face"  # the warning about smaller faces
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -92,13 +95,19 @@ class FacePrediction(Prediction):
         detection_confidence: Confidence of the detector, 0 to 1; None where there is no face.
         crop: The network's input of this face, uint8 (size, size), where crops are kept; else
             None. It is neither written to results nor compared.
+        warning: ``"small face"`` where the face has fewer than 24 pixels of height in the decoded
+            picture, so that its label is less reliable; else None.
     """
 
-    COLUMNS: ClassVar[tuple[str, ...]] = ("x", "y", "width", "height", "detection_confidence")
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        *("x", "y", "width", "height", "detection_confidence"),
+        "warning",
+    )
 
     box: tuple[int, int, int, int] | None = None
     detection_confidence: float | None = None
     crop: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False, kw_only=True)
+    warning: str | None = field(default=None, kw_only=True)
 
     @classmethod
     def without_face(cls, path: str | None) -> Self:
@@ -110,6 +119,7 @@ class FacePrediction(Prediction):
         return super().to_dict(with_other=with_other) | {
             "box": None if self.box is None else list(self.box),
             "detection_confidence": self.detection_confidence,
+            "warning": self.warning,
         }
 
     @property
@@ -118,9 +128,9 @@ class FacePrediction(Prediction):
         return self.label or (UNREADABLE if self.error else NO_FACE)
 
     def columns(self) -> dict[str, Any]:
-        """Return the box and the detector's confidence."""
-        box = self.box or (None,) * 4
-        return dict(zip(FacePrediction.COLUMNS, (*box, self.detection_confidence), strict=True))
+        """Return the box, the detector's confidence, and the warning."""
+        values = (*(self.box or (None,) * 4), self.detection_confidence, self.warning)
+        return dict(zip(FacePrediction.COLUMNS, values, strict=True))
 
 
 def format_count(number: int, noun: str) -> str:

@@ -3,8 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
-from emotion_train.training import cpu_features
+from emotion_train.training import cpu_features, trainer
 
 
 @pytest.mark.parametrize(
@@ -26,3 +27,25 @@ def test_bf16_that_the_cpu_lacks_is_noticed(
     assert cpu_features.lacks_fast("bf16", tmp_path / "cpuinfo") is lacks
     assert not cpu_features.lacks_fast("fp32", tmp_path / "cpuinfo")
     assert not cpu_features.lacks_fast("bf16", tmp_path / "gone")
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "has"),
+    [
+        ("x86_64", "avx512_bf16 amx_tile amx_bf16", True),
+        ("x86_64", "avx512_bf16", False),  # no faster than fp32
+        ("x86_64", "avx2", False),
+        ("aarch64", "bf16 amx_bf16", False),
+    ],
+)
+def test_auto_is_bf16_where_the_cpu_multiplies_bf16_matrices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, flags: str, has: bool
+) -> None:
+    monkeypatch.setattr(cpu_features.platform, "machine", lambda: machine)
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu {flags}\n")
+    assert cpu_features.has_matrix_unit(tmp_path / "cpuinfo") is has
+    assert not cpu_features.has_matrix_unit(tmp_path / "gone")
+    monkeypatch.setattr(trainer, "has_matrix_unit", lambda: has)
+    cpu = torch.device("cpu")
+    assert trainer._precision("auto", cpu) is (torch.bfloat16 if has else torch.float32)
+    assert trainer._precision("fp32", cpu) is torch.float32

@@ -19,7 +19,8 @@ from emotion_train.run_record import read_record
 from synthetic import write_data
 
 Train = Callable[..., Result]
-OPTIONS = ("--network", "edge", "--augmentation", "none", "--batch-size", "6", "--validation", "1")
+OPTIONS = ("--network", "edge", "--augmentation", "none", "--batch-size", "6")
+OPTIONS += ("--validation", "1", "--learning-rate", "1e-3")
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.checkpoints.transfer import weights_digest
 from emotion_train.networks import build_network
 from emotion_train.run_record import read_record
+from emotion_train.training import trainer
 from synthetic import CLASSES, write_data
 
 Train = Callable[..., Result]
@@ -160,10 +161,21 @@ def test_other_pictures_are_refused(
 
 def test_other_arithmetic_is_refused(interrupted: Path, begun: Path, train: Train) -> None:
     values = json.loads((begun / "run.json").read_text())
-    (begun / "run.json").write_text(json.dumps({**values, "precision": "bf16"}))
+    (begun / "run.json").write_text(json.dumps({**values, "precision": "fp16"}))
     result = train(interrupted / "d", "-o", begun, "--resume")
     assert result.exit_code == 1
-    assert "begun in bf16, and this machine would go on in fp32" in result.stderr
+    assert "begun in fp16, and this machine would go on in " in result.stderr
+
+
+def test_a_run_begun_in_fp32_goes_on_in_fp32(
+    interrupted: Path, begun: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = json.loads((begun / "run.json").read_text())
+    (begun / "run.json").write_text(json.dumps({**values, "precision": "fp32"}))
+    monkeypatch.setattr(trainer, "has_matrix_unit", lambda: True)  # auto is bf16 here
+    result = train(interrupted / "d", "-o", begun, "--resume")
+    assert result.exit_code == 0, result.output
+    assert "fp32 arithmetic" in result.stderr
 
 
 def test_another_start_is_refused_before_the_first_epoch_is_done(

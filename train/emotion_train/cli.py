@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,11 +51,25 @@ from emotion_train.recipe import (
     is_freeze,
 )
 from emotion_train.training.augmentation import AUGMENTATIONS
+from emotion_train.training.planning import (
+    BATCH_SIZES,
+    EPOCHS,
+    PLANNED,
+    RATE_BATCH_SIZE,
+    RATES,
+    STEPS_PER_EPOCH,
+    STRONG_EPOCHS,
+    STRONG_FACES,
+    TOTAL_FACES,
+    choose_network,
+)
 
 if TYPE_CHECKING:
     from emotion_train.run_record import RunRecord
 
 _DEFAULTS = Recipe()
+_OPEN = ("network", *PLANNED)  # None until they are chosen
+_RATES = ", ".join(f"{rate:g} for {name}" for name, rate in RATES.items())
 
 # Options that belong to the recipe, by the name of its field.
 _NETWORKS = "; ".join(f"{name}: {text}" for name, text in NETWORKS.items())
@@ -92,15 +107,35 @@ class ClassWeights(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
-    "network": ("--network", click.Choice(tuple(NETWORKS)), f"Network to train ({_NETWORKS})."),
+    "network": (
+        "--network",
+        click.Choice(tuple(NETWORKS)),
+        f"Network to train ({_NETWORKS}).  [default: {choose_network('cpu')}; on CUDA "
+        f"{choose_network('cuda')}; with --start-from, its network]",
+    ),
     "size": (
         "--size",
         click.IntRange(*SIZES),
         "Side of the network's input in pixels; pictures are resized to it.",
     ),
-    "epochs": ("--epochs", click.IntRange(min=1), "Times through the balanced training set."),
-    "batch_size": ("--batch-size", click.IntRange(min=1), "Faces a step, over all processes."),
-    "learning_rate": ("--learning-rate", click.FloatRange(0, min_open=True), "Highest rate."),
+    "epochs": (
+        "--epochs",
+        click.IntRange(min=1),
+        f"Times through the balanced training set.  [default: {EPOCHS[0]}, up to {EPOCHS[1]} for "
+        f"fewer than {TOTAL_FACES // EPOCHS[0]} pictures; what fits into --max-minutes]",
+    ),
+    "batch_size": (
+        "--batch-size",
+        click.IntRange(min=1),
+        f"Faces a step, over all processes.  [default: {BATCH_SIZES[0]} to {BATCH_SIZES[-1]}, so "
+        f"that an epoch has {STEPS_PER_EPOCH} steps or more]",
+    ),
+    "learning_rate": (
+        "--learning-rate",
+        click.FloatRange(0, min_open=True),
+        f"Highest rate.  [default: {_RATES}; more for batches larger than {RATE_BATCH_SIZE}, half "
+        f"of it with --start-from]",
+    ),
     "optimizer": ("--optimizer", click.Choice(OPTIMIZERS), "Optimiser."),
     "schedule": ("--schedule", click.Choice(SCHEDULES), "Course of the rate after warm-up."),
     "warmup": ("--warmup", _CHANCE, "Part of all steps over which the rate rises."),
@@ -111,7 +146,12 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
         click.FloatRange(0.0, 1.0, max_open=True),
         "Decay of the weights' moving average; 0 turns it off.",
     ),
-    "augmentation": ("--augmentation", click.Choice(tuple(AUGMENTATIONS)), "Augmentation."),
+    "augmentation": (
+        "--augmentation",
+        click.Choice(tuple(AUGMENTATIONS)),
+        f"Random changes of the faces.  [default: strong for {STRONG_EPOCHS} epochs or more, and "
+        f"where all epochs together have {STRONG_FACES:,} faces, else standard]",
+    ),
     "balance": (
         "--balance",
         click.Choice(BALANCES),
@@ -136,6 +176,11 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
         click.IntRange(0, MAX_SEED),
         "Draws splits, weights, order and augmentation.",
     ),
+    "patience": (
+        "--patience",
+        click.IntRange(min=0),
+        "Stop after so many epochs without a better one; 0 never stops early.",
+    ),
     "validation_per_class": (
         "--validation",
         click.IntRange(min=1),
@@ -158,14 +203,14 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "precision": (
         "--precision",
         click.Choice(PRECISIONS),
-        "Arithmetic; auto is fp32 on the CPU, bf16 or fp16 on CUDA.",
+        "Arithmetic; auto is bf16 on CPUs with AMX, fp32 on others, bf16 or fp16 on CUDA.",
     ),
 }
 
 
 def _recipe_options(command: Any) -> Any:
     for field, (flag, kind, text) in reversed(_RECIPE_OPTIONS.items()):
-        default = getattr(_DEFAULTS, field)
+        default = None if field in _OPEN else getattr(_DEFAULTS, field)
         shown = default is not None and "[default:" not in text
         option = click.option(
             flag, field, type=kind, default=default, show_default=shown, help=text
@@ -175,8 +220,8 @@ def _recipe_options(command: Any) -> Any:
 
 
 _EXAMPLES = (
-    ("emotion-train DATA", "class folders or a CSV, to runs/baseline"),
-    ("emotion-train DATA --network edge -o runs/small", "a smaller network"),
+    ("emotion-train DATA", "class folders or a CSV, to runs/edge (on CUDA runs/baseline)"),
+    ("emotion-train DATA --max-minutes 10 -o runs/small", "what can be learned in ten minutes"),
     ("emotion-train DATA -o runs/small --resume", "after an interruption"),
 )
 _GROUPS = {
@@ -187,9 +232,10 @@ _GROUPS = {
     "Model": ("network", "size", "start_from", "freeze", "teacher", "coverage"),
     "Output": ("output", "resume", "overwrite", "tensorboard"),
     "Training": (
-        *("epochs", "batch_size", "learning_rate", "find_learning_rate", "optimizer", "schedule"),
-        *("warmup", "weight_decay", "label_smoothing", "averaging", "augmentation", "balance"),
-        *("no_balance", "class_weights", "vote_weight", "teacher_weight", "seed"),
+        *("epochs", "max_minutes", "patience", "batch_size", "learning_rate"),
+        *("find_learning_rate", "optimizer", "schedule", "warmup", "weight_decay"),
+        *("label_smoothing", "averaging", "augmentation", "balance", "no_balance"),
+        *("class_weights", "vote_weight", "teacher_weight", "seed"),
     ),
     "Speed": ("device", "precision", "threads"),
 }
@@ -241,6 +287,13 @@ _GROUPS = {
     "pictures are left out of train, and other copies within train count once.",
 )
 @click.option("--drop-duplicates", is_flag=True, hidden=True)
+@click.option(
+    "--max-minutes",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="End within N minutes, report included: the speed is measured at the start, and decides "
+    "the number of epochs.",
+)
 @click.option(
     "--device",
     type=click.Choice(("auto", "cpu", "cuda")),
@@ -326,6 +379,7 @@ def main(
     no_balance: bool,
     keep_duplicates: bool,
     drop_duplicates: bool,
+    max_minutes: float | None,
     device: str,
     threads: int | None,
     no_test: bool,
@@ -352,12 +406,17 @@ def main(
     --resume and reaches what it would have reached. Under torchrun, several processes train
     together.
     """
+    begun = time.monotonic()
     if resume and overwrite:
         raise click.UsageError("--resume goes on with a run, --overwrite replaces it: choose one.")
     if find_learning_rate and (resume or tensorboard):
         raise click.UsageError(
             f"--find-learning-rate trains no run: leave {'--resume' if resume else '--tensorboard'}"
             f" out."
+        )
+    if max_minutes is not None and choices["epochs"] is not None:
+        raise click.UsageError(
+            "--epochs and --max-minutes both fix how long to train: use one of them."
         )
     names = _classes(classes, each_class)
     _choose_balance(context, choices, names, no_balance=no_balance)
@@ -380,6 +439,15 @@ def main(
         refuse_inputs_within(output, inputs)
     if start_from and not (resume and output):
         _start_defaults(context, start_from, choices)
+    from emotion_train.run import Run, prepare_folder, prepare_search_folder
+    from emotion_train.run_record import RUN
+    from emotion_train.training.distributed import choose_device, joined, restarts
+    from emotion_train.training.time_budget import TimeBudget
+
+    if choices["network"] is None:
+        choices["network"] = choose_network(choose_device(device))
+    choose = [name for name in PLANNED if choices[name] is None]
+    given = {name: value for name, value in choices.items() if value is not None}
     if drop_duplicates:
         if keep_duplicates:
             raise click.UsageError(
@@ -390,7 +458,7 @@ def main(
                 "--drop-duplicates: copies of held-out and test pictures leave train by default now"
             )
     duplicates = KEEP_DUPLICATES if keep_duplicates else DROP_DUPLICATES
-    recipe = Recipe(classes=names, faces=faces, duplicates=duplicates, **choices)
+    recipe = Recipe(classes=names, faces=faces, duplicates=duplicates, **given)
     options: dict[str, Any] = {
         "votes": votes,
         "teachers": teacher,
@@ -402,10 +470,6 @@ def main(
     folder = output or Path("runs") / recipe.network
     if find_learning_rate and output is None:
         folder = folder.with_name(f"{recipe.network}-learning-rate")
-    from emotion_train.run import Run, prepare_folder, prepare_search_folder
-    from emotion_train.run_record import RUN
-    from emotion_train.training.distributed import joined, restarts
-
     if overwrite:
         refuse_inputs_within(folder, inputs)
     raise_on_signals()
@@ -417,13 +481,16 @@ def main(
         resume, overwrite = True, False
     try:
         with joined(device) as place:
-            if recipe.batch_size < place.world_size:
+            if "batch_size" not in choose and recipe.batch_size < place.world_size:
                 raise click.UsageError(
                     f"--batch-size {recipe.batch_size} is smaller than the "
                     f"{place.world_size} processes that share it."
                 )
             if find_learning_rate and place.is_distributed:
                 raise click.UsageError("--find-learning-rate runs in one process, not in several.")
+            budget = None
+            if max_minutes is not None and not find_learning_rate:
+                budget = TimeBudget(max_minutes, begun=begun)
             stored = None
             if find_learning_rate:
                 prepare_search_folder(folder, overwrite=overwrite)
@@ -435,6 +502,8 @@ def main(
                 _refuse_changes(context, recipe, stored.recipe)
                 recipe = stored.recipe
                 options = _resumed(context, options, stored, say if place.is_first else None)
+                choose, budget = [], None  # the run keeps its plan
+                _refuse_other_minutes(max_minutes, stored)
             run = Run(
                 data=data,
                 folder=folder,
@@ -442,18 +511,19 @@ def main(
                 say=(lambda _: None) if quiet else say,
                 show=(lambda _: None) if quiet else show,
                 threads=threads,
+                budget=budget,
                 progress=not quiet,
                 tensorboard=tensorboard,
                 **options,
             )
             if find_learning_rate:
-                rate = run.find_learning_rate(recipe).suggestion
+                rate = run.find_learning_rate(recipe, choose).suggestion
                 if not quiet:
                     suggest_next(
                         "", "emotion-train", *_repeated(context), "--learning-rate", f"{rate:g}"
                     )
                 return
-            run.train(recipe, resume=stored, overwrite=overwrite)
+            run.train(recipe, choose=choose, resume=stored, overwrite=overwrite)
             if place.is_first and not quiet:
                 suggest_next("", "emotion-export", "model.onnx", "--checkpoint", folder)
     except (KeyboardInterrupt, Terminated) as error:
@@ -554,6 +624,8 @@ def _start_defaults(
 
 # What a run depends on, and the search for its learning rate does not.
 _NOT_IN_SEARCH = (
+    "max_minutes",
+    "patience",
     "learning_rate",
     "epochs",
     "schedule",
@@ -689,6 +761,16 @@ def _resumed(
         "coverage": then.coverage,
         "with_test": then.with_test,
     }
+
+
+def _refuse_other_minutes(minutes: float | None, stored: RunRecord) -> None:
+    """A resumed run keeps the epochs that were planned for it."""
+    then = None if stored.options is None else stored.options.max_minutes
+    if minutes not in (None, then):
+        raise click.UsageError(
+            f"the run to resume has {stored.recipe.epochs} epochs, and goes on to the last of "
+            f"them; leave --max-minutes out."
+        )
 
 
 def _given(context: click.Context, parameter: str) -> bool:

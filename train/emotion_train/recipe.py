@@ -55,6 +55,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "vote_weight": (0, 1),
     "teacher_weight": (0, 1),
     "seed": (0, MAX_SEED),
+    "patience": (0, MAX_COUNT),
     "validation_per_class": (0, MAX_COUNT),
     "holdout": (0, 0.9),
 }
@@ -88,6 +89,7 @@ class Recipe:
         seed: Draws the splits, the first weights, the order and the augmentation.
         validation_per_class: Pictures of each class held out for validation; None for what suits
             the data, 0 where they have a validation set of their own.
+        patience: Epochs without a better one after which the training stops; 0 for no such stop.
         holdout: Fraction of the rest held out to choose the epoch on; None for what suits the data.
         duplicates: ``drop`` for no training picture that is also held out, and none twice;
             ``keep`` for all; ``drop held-out`` for what older versions dropped.
@@ -95,7 +97,7 @@ class Recipe:
         freeze: Lower layers that keep the weights that the run starts from: ``none``,
             ``features`` (all convolutions) or a number of layers.
         precision: ``fp32``, ``bf16`` or ``fp16`` arithmetic where autocast allows it, or ``auto``:
-            fp32 on the CPU, bf16 (else fp16) on CUDA.
+            bf16 on CPUs with AMX, fp32 on others, bf16 (else fp16) on CUDA.
     """
 
     network: str = "baseline"
@@ -116,6 +118,7 @@ class Recipe:
     vote_weight: float = 0.0
     teacher_weight: float = 0.0
     seed: int = 0
+    patience: int = 0
     validation_per_class: int | None = None
     holdout: float | None = None
     duplicates: str = DROP_DUPLICATES

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from emotion_runtime.command_line.extras import find_missing_module, format_missing_message
 from emotion_runtime.cpus import count_usable_cpus
@@ -48,12 +49,14 @@ from emotion_train.run_record import (
     read_record,
 )
 from emotion_train.training.cpu_features import lacks_fast
-from emotion_train.training.distributed import Place
+from emotion_train.training.distributed import Place, sum_over_processes
 from emotion_train.training.event_files import TENSORBOARD, open_event_files
 from emotion_train.training.freezing import Frozen
+from emotion_train.training.planning import Workload, describe_plan, plan_recipe
 from emotion_train.training.rate_finder import RangeTest, find_learning_rate
 from emotion_train.training.targets import Targets, label_targets, mix
 from emotion_train.training.teacher import Teacher, load_member, require_member
+from emotion_train.training.time_budget import TimeBudget, report_seconds
 from emotion_train.training.trainer import HISTORY, Trainer
 
 _PRECISION_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -67,6 +70,9 @@ class _Prepared:
     votes: Votes | None
     trainer: Trainer
     warnings: tuple[str, ...]
+    plan: tuple[str, ...]
+    report_seconds: float
+    others: dict[str, NDArray[np.uint8]] | None
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,7 @@ class Run:
         coverage: Part of the held-out faces that must reach the confidence threshold.
         with_test: Measure on the test set at the end; trials leave it alone.
         threads: Threads of the CPU's arithmetic; None for the CPUs that this process may use.
+        budget: The minutes that a new run may take; they decide how many epochs there are.
         say: Takes messages for a person.
         show: Takes results: the table of the classes, the closing figures.
         progress: Show bars on a terminal.
@@ -104,16 +111,24 @@ class Run:
     coverage: float = 1.0
     with_test: bool = True
     threads: int | None = None
+    budget: TimeBudget | None = None
     progress: bool = True
     tensorboard: bool = False
 
     def train(
-        self, recipe: Recipe, *, resume: RunRecord | None = None, overwrite: bool = False
+        self,
+        recipe: Recipe,
+        *,
+        choose: Collection[str] = (),
+        resume: RunRecord | None = None,
+        overwrite: bool = False,
     ) -> dict[str, Any]:
         """Train by `recipe`, or go on with what the run folder holds, and report.
 
         Args:
             recipe: What to learn; that of the record, where a run goes on.
+            choose: Fields of the recipe to choose from the data and the time, of
+                `emotion_train.training.trainer.planning.PLANNED`.
             resume: What the run to go on with was begun with.
             overwrite: Replace the run in the folder, once the new one is about to begin.
 
@@ -122,14 +137,20 @@ class Run:
 
         Raises:
             DataError: The data are missing, malformed or too few.
-            RunError: The run cannot be resumed, or diverged.
+            RunError: The run cannot be resumed, does not fit into its minutes, or diverged.
         """
+        if resume is not None and resume.precision == "fp32" and recipe.precision == "auto":
+            recipe = replace(recipe, precision="fp32")  # every machine has it
         last = self.folder / LAST if resume and (self.folder / LAST).exists() else None
-        prepared = self._prepare(recipe, last)
+        prepared = self._prepare(recipe, last, choose)
         return self._train(prepared, last, resume=resume, overwrite=overwrite)
 
-    def find_learning_rate(self, recipe: Recipe) -> RangeTest:
+    def find_learning_rate(self, recipe: Recipe, choose: Collection[str] = ()) -> RangeTest:
         """Find the learning rate to train `recipe` with; write its curve, and no run.
+
+        Args:
+            recipe: What to learn.
+            choose: Fields of the recipe to choose from the data, as in `train`.
 
         Returns:
             What was measured; its ``suggestion`` is the rate.
@@ -138,7 +159,7 @@ class Run:
             DataError: The data are missing, malformed or too few.
             RunError: The loss falls at no rate.
         """
-        prepared = self._prepare(replace(recipe, averaging=0.0), None)
+        prepared = self._prepare(replace(recipe, averaging=0.0), None, choose)
         found = find_learning_rate(prepared.trainer, progress=self.progress)
         marks = {
             "suggested": found.suggestion,
@@ -159,12 +180,13 @@ class Run:
         )
         return found
 
-    def _prepare(self, recipe: Recipe, last: Path | None) -> _Prepared:
+    def _prepare(self, recipe: Recipe, last: Path | None, choose: Collection[str]) -> _Prepared:
         """Read the data and build what trains on them.
 
         Args:
             recipe: What to learn.
             last: The checkpoint to go on from, so that the weights to start with are not read.
+            choose: Fields of the recipe to choose from the data and the time.
         """
         refuse_output_within(self.data, self.folder)
         self._require_sources(recipe)
@@ -202,13 +224,22 @@ class Run:
             doubts += more
         for text in doubts if self.place.is_first else ():
             self.say(f"warning: {text}")
-        trainer = Trainer(
-            dataset, recipe, self.place, targets, initial, teacher, soft_labels=soft_labels
-        )
+
+        def build(recipe: Recipe) -> Trainer:
+            return Trainer(
+                dataset, recipe, self.place, targets, initial, teacher, soft_labels=soft_labels
+            )
+
+        # Read before the pace is measured, so that the plan knows how long the report takes.
+        others = None if self.budget is None else self._read_others(dataset, recipe)
+        workload = Workload(len(dataset.train), int(balance.total.sum()), bool(self.start_from))
+        recipe, plan, report = self._plan(recipe, choose, dataset, workload, build, others or {})
+        trainer = build(recipe)
         if self.place.is_first:
             self.say(
                 f"network {recipe.network}: {_parameters(trainer)}, "
-                f"{trainer.multiply_adds / 1e6:.2f} M multiply-adds a face"
+                f"{trainer.multiply_adds / 1e6:.2f} M multiply-adds a face, "
+                f"{_PRECISION_NAMES[trainer.precision]} arithmetic"
             )
             if trainer.class_weights is not None:
                 weights = zip(dataset.classes, trainer.class_weights.tolist(), strict=True)
@@ -219,7 +250,15 @@ class Run:
             if trainer.transferred is not None:
                 names = ", ".join(map(str, self.start_from))
                 self.say(f"start from {names}: {trainer.transferred}")
-        return _Prepared(dataset, votes, trainer, (*warnings, *doubts))
+        return _Prepared(
+            dataset=dataset,
+            votes=votes,
+            trainer=trainer,
+            warnings=(*warnings, *doubts),
+            plan=plan,
+            report_seconds=report,
+            others=others,
+        )
 
     def _require_sources(self, recipe: Recipe) -> None:
         """Refuse what is missing or impossible beside the data, before these are read."""
@@ -236,11 +275,14 @@ class Run:
     ) -> dict[str, Any]:
         dataset, votes, trainer = prepared.dataset, prepared.votes, prepared.trainer
         record = self._record(trainer.recipe, dataset, trainer)
-        record = replace(record, warnings=prepared.warnings)
+        record = replace(record, warnings=prepared.warnings, plan=prepared.plan)
         if resume is not None:
-            record = replace(record, extensions=resume.extensions)
+            record = replace(record, plan=resume.plan, extensions=resume.extensions)
             trainer.extensions = [asdict(one) for one in resume.extensions]
         self._warn_of_slow_precision(trainer.precision)
+        if resume is not None and resume.options is not None and record.options is not None:
+            kept = replace(record.options, max_minutes=resume.options.max_minutes)
+            record = replace(record, options=kept)
         if resume is not None:
             self._require_same(resume, record, started=last is not None)
             if last is not None and resume.options is not None and record.options is not None:
@@ -257,34 +299,93 @@ class Run:
                 clear(self.folder)
             record.save(self.folder)
         with self._event_files(trainer, resumed=last is not None):
-            trainer.train(self.folder, self.say, progress=self.progress)
+            trainer.train(
+                self.folder,
+                self.say,
+                progress=self.progress,
+                budget=self.budget,
+                report=prepared.report_seconds,
+            )
         if not self.place.is_first:
             return {}
-        return self._report(dataset, trainer, votes, record)
+        others = prepared.others
+        if others is None:
+            others = self._read_others(dataset, trainer.recipe)
+        return self._report(dataset, trainer, votes, record, others)
 
-    def _report(
-        self, dataset: Dataset, trainer: Trainer, votes: Votes | None, record: RunRecord
-    ) -> dict[str, Any]:
-        """Measure the network of the best epoch, write the report, and show its main figures."""
-        options = record.options or Options()
+    def _plan(
+        self,
+        recipe: Recipe,
+        choose: Collection[str],
+        dataset: Dataset,
+        workload: Workload,
+        build: Callable[[Recipe], Trainer],
+        others: Mapping[str, NDArray[np.uint8]],
+    ) -> tuple[Recipe, tuple[str, ...], float]:
+        """Choose what the user left open.
+
+        Returns:
+            The recipe, what was chosen in sentences without a full stop, and the seconds that the
+            report takes (0 where the run has no limit).
+        """
+        plan, epochs, report = [], None, 0.0
+        if self.budget is not None:
+            trainer = build(plan_recipe(recipe, workload, choose))
+            pace = trainer.measure_pace(self.budget)
+            held_out = len(dataset.validation) + len(dataset.holdout)
+            test = 0 if dataset.test is None else len(dataset.test)
+            report = report_seconds(pace, held_out + test + sum(map(len, others.values())))
+            epochs, seconds = self.budget.plan_epochs(
+                pace, steps=len(trainer.batches), held_out=held_out, report=report
+            )
+            # All processes train what the first one measured.
+            epochs = int(sum_over_processes(epochs if self.place.is_first else 0, self.place))
+            plan.append(
+                f"planned for --max-minutes {self.budget.minutes:g}: {epochs} epochs of about "
+                f"{seconds:.2g} seconds"
+            )
+        chosen = plan_recipe(recipe, workload, choose, epochs)
+        if choose:
+            plan.append(describe_plan(chosen, workload, choose))
+        if self.place.is_first:
+            for text in plan:
+                self.say(text)
+        return chosen, tuple(plan), report
+
+    def _read_others(self, dataset: Dataset, recipe: Recipe) -> dict[str, NDArray[np.uint8]]:
+        """Read the faces of classes that the network does not know, for the report."""
+        if not self.place.is_first:
+            return {}
         unreadable: list[str] = []
         others = read_other_classes(
             self.data,
             dataset.classes,
-            size=trainer.recipe.size,
+            size=recipe.size,
             skipped=unreadable,
-            faces=trainer.recipe.faces,
+            faces=recipe.faces,
         )
         if unreadable:
             self.say(
                 f"skipped: {len(unreadable):,} pictures of other classes, such as {unreadable[0]}"
             )
+        return others
+
+    def _report(
+        self,
+        dataset: Dataset,
+        trainer: Trainer,
+        votes: Votes | None,
+        record: RunRecord,
+        others: Mapping[str, NDArray[np.uint8]],
+    ) -> dict[str, Any]:
+        """Measure the network of the best epoch, write the report, and show its main figures."""
+        options = record.options or Options()
         outcome = Outcome(
             dataset,
             trainer.recipe,
             self.place.device,
             trainer.history,
-            int(trainer.best["epoch"]),
+            int(trainer.kept["epoch"]),
             votes,
             others,
             self.coverage,
@@ -382,6 +483,7 @@ class Run:
             tuple(describe_source(name) for name in self.teachers),
             tuple(describe_source(str(path), start=True) for path in self.start_from),
             None if self.validation is None else str(self.validation.absolute()),
+            None if self.budget is None else self.budget.minutes,
         )
         return RunRecord(
             str(self.data.absolute()),
@@ -449,9 +551,9 @@ class Run:
         """
         try:
             trainer.restore(load_checkpoint(last))
-            best = trainer.best["epoch"]  # history has the rows that it must have
+            kept = trainer.kept["epoch"]  # history has the rows that it must have
             done = len(trainer.history)
-            if done > trainer.recipe.epochs or not 1 <= best <= done:
+            if done > trainer.recipe.epochs or not 1 <= kept <= done:
                 raise ValueError("more epochs than the recipe has")
         except EmotionEdgeError:
             raise

@@ -44,6 +44,7 @@ class Options:
         teachers: What teaches.
         start_from: Whose weights the run started with.
         validation: The folder of the validation set, absolute, where one was named.
+        max_minutes: What the number of epochs was planned for; None where nothing limited it.
     """
 
     coverage: float = 1.0
@@ -52,6 +53,7 @@ class Options:
     teachers: tuple[Source, ...] = ()
     start_from: tuple[Source, ...] = ()
     validation: str | None = None
+    max_minutes: float | None = None
 
     @classmethod
     def from_dict(cls, values: Any) -> Options:
@@ -64,6 +66,9 @@ class Options:
         validation = values.get("validation")
         if validation is not None and not isinstance(validation, str):
             raise TypeError("the validation set is no path")
+        minutes = values.get("max_minutes")
+        if minutes is not None and not float(minutes) > 0:
+            raise ValueError("options that no run can have")
         return cls(
             float(coverage),
             with_test,
@@ -71,6 +76,7 @@ class Options:
             tuple(_source(one) for one in values["teachers"]),
             tuple(_source(one) for one in values["start_from"]),
             validation,
+            None if minutes is None else float(minutes),
         )
 
 
@@ -118,6 +124,7 @@ class RunRecord:
         held_out_draw: How held-out pictures are drawn.
         extensions: Each change of the number of epochs, the earliest first.
         warnings: What the run warned of before its first epoch, for the report.
+        plan: What was chosen when the run was begun, in sentences.
     """
 
     data: str
@@ -130,6 +137,7 @@ class RunRecord:
     held_out_draw: str = BY_NAME
     extensions: tuple[Extension, ...] = ()
     warnings: tuple[str, ...] = ()
+    plan: tuple[str, ...] = ()
 
     def save(self, folder: Path) -> None:
         """Write ``run.json``; paths stay there, outside of the checkpoint."""
@@ -186,6 +194,7 @@ def read_record(folder: Path) -> RunRecord:
             tool_versions=versions,
             extensions=tuple(map(Extension.from_dict, values.get("extensions") or ())),
             warnings=tuple(map(str, values.get("warnings") or ())),
+            plan=tuple(str(one) for one in values.get("plan") or ()),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise RunError(f"{path}: damaged, the run cannot be resumed.") from error

@@ -15,7 +15,7 @@ const MAX_GOLDEN_INPUTS = 1000;
 const MAX_LABEL_BYTES = 200;
 
 export const RESERVED_LABELS = [
-  ..."path label confidence error other uncertain x y width height detection_confidence".split(" "),
+  ..."path label confidence error other uncertain x y width height detection_confidence warning".split(" "),
   ..."time frame face box probabilities unreadable".split(" "),
   "no face",
 ];

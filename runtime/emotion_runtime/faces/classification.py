@@ -11,7 +11,7 @@ import numpy as np
 from emotion_runtime.errors import PictureError
 from emotion_runtime.pictures.arguments import find_type_error, get_path
 from emotion_runtime.pictures.preprocessing import Picture
-from emotion_runtime.prediction import FacePrediction, Prediction
+from emotion_runtime.prediction import SMALL_FACE, FacePrediction, Prediction
 from emotion_runtime.streaming import PredictBatch
 
 if TYPE_CHECKING:
@@ -77,4 +77,5 @@ def of_face(prediction: Prediction, face: Face, *, keep_crop: bool = False) -> F
         box=(x, y, width, height),
         detection_confidence=face.confidence,
         crop=face.pixels if keep_crop else None,
+        warning=SMALL_FACE if face.small else None,
     )

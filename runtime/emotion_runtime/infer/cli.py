@@ -44,7 +44,8 @@ _GROUPS = {
     "Input": ("null", "strict"),
     "Model": ("model", "min_confidence", "other_threshold", "self_test", "describe"),
     "Faces in photographs and videos": (
-        *("faces", "camera", "largest", "min_face", "detector", "annotate", "crops"),
+        *("faces", "camera", "largest", "min_face", "detection_threshold", "no_turn", "detector"),
+        *("detect_every", "annotate", "crops"),
     ),
     "Output": (*("format_name", "output", "resume", "sort_into", "link", "contact_sheet", "font"),),
     "Speed": ("batch_size", "workers", "threads", "provider"),
@@ -216,9 +217,10 @@ def main(
         from emotion_runtime.drawing.fonts import Font
 
         font = Font(finding.font)
-    finder = finding.finder(threads)
+    watches = finding.faces and finding.watches(paths)
+    finder = finding.finder(threads, video=watches)
     raise_on_signals()  # from here on something is written
-    if finder is not None and finding.watches(paths):
+    if finder is not None and watches:
         from emotion_runtime.video.frames import Camera
         from emotion_runtime.video.job import VideoJob
 
@@ -232,6 +234,7 @@ def main(
             annotate=finding.annotate,
             font=font,
             largest=finding.largest,
+            detect_every=finding.detect_every or 1,
             strict=strict,
             quiet=quiet,
         ).run()
@@ -244,8 +247,9 @@ def main(
 
     guard = OutputGuard({"-o": output, "--contact-sheet": contact_sheet})
     guard.check(classifier.model_path)
-    if finding.font is not None:
-        guard.check(finding.font)
+    for read in (finding.font, finding.detector_file if finding.faces else None):
+        if read is not None:
+            guard.check(read)
     sinks: list[Sink] = []
     if sort_into is not None:
         from emotion_runtime.results.sorting import SortedFolders
@@ -282,10 +286,7 @@ def main(
         guard=guard,
         settings={
             "provider": provider,
-            "faces": finding.faces,
-            "detector": finding.detector if finding.faces else None,
-            "min_face": finding.min_face,
-            "largest": finding.largest,
+            **finding.settings(),
         },
     ).run()
     if font is not None and (note := font.describe_missing()):
@@ -341,6 +342,12 @@ def _print_self_test(classifier: EmotionClassifier) -> None:
     )
     if test.other_difference is not None:
         figures += f", other within {test.other_difference:.2g}"
+    if test.mean_tolerance is not None:
+        figures += (
+            f"; mean difference {test.mean_difference:.2g} (allowed {test.mean_tolerance:.2g})"
+        )
+    if test.graph_changed is not None:
+        figures += "; operators and weights as exported"
     if test.pixel_difference is not None:
         figures += f"; a picture is read as in training (pixels within {test.pixel_difference})"
     show(f"self-test passed: {figures}")

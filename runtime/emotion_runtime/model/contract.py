@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -66,6 +67,8 @@ class GoldenInputs:
         probe: The picture of `self_test.draw_probe` as the training read it, uint8 (size, size);
             None in older files, which have none.
         other: The output `other` of each input, float32, shape (k,); None in files without it.
+        mean_tolerance: Largest mean absolute difference of the logits that is allowed; None for no
+            limit.
     """
 
     pixels: NDArray[np.uint8]
@@ -73,6 +76,7 @@ class GoldenInputs:
     tolerance: float
     probe: NDArray[np.uint8] | None = None
     other: NDArray[np.float32] | None = None
+    mean_tolerance: float | None = None
 
     def to_json(self) -> str:
         """Return JSON, with pixels as base64 of their bytes in row-major order."""
@@ -86,6 +90,8 @@ class GoldenInputs:
             values["probe"] = base64.b64encode(self.probe.tobytes()).decode("ascii")
         if self.other is not None:
             values["other"] = [float(f"{value:.9g}") for value in self.other]
+        if self.mean_tolerance is not None:
+            values["mean_tolerance"] = self.mean_tolerance
         return json.dumps(values)
 
     @classmethod
@@ -117,9 +123,10 @@ class GoldenInputs:
             raise ValueError(f"{len(pixels)} golden inputs, not 1 to {MAX_GOLDEN_INPUTS}")
         if not np.isfinite(logits).all():
             raise ValueError("a golden logit is not finite")
-        tolerance = float(values["tolerance"])
-        if not (math.isfinite(tolerance) and tolerance >= 0):
-            raise ValueError(f"the tolerance is {tolerance}")
+        tolerance = _parse_tolerance(values["tolerance"])
+        mean_tolerance = None
+        if "mean_tolerance" in values:
+            mean_tolerance = _parse_tolerance(values["mean_tolerance"])
         probe = None
         if "probe" in values:
             data = base64.b64decode(values["probe"], validate=True)
@@ -128,7 +135,14 @@ class GoldenInputs:
             other.shape == pixels.shape[:1] and ((other >= 0) & (other <= 1)).all()
         ):
             raise ValueError("golden values of other are not a probability for each input")
-        return cls(pixels, logits, tolerance, probe, other)
+        return cls(pixels, logits, tolerance, probe, other, mean_tolerance)
+
+
+def _parse_tolerance(value: Any) -> float:
+    tolerance = float(value)
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise ValueError(f"the tolerance is {tolerance}")
+    return tolerance
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +167,8 @@ class Contract:
         parity: The figures of the parity check against PyTorch.
         training: Seed, epochs, recipe and the digest of the data.
         tool_versions: Versions of the packages that made the file.
+        graph_sha256: Hexadecimal SHA-256 of the graph in the ONNX file, with its operators and
+            weights; empty in older files, which have none.
     """
 
     labels: tuple[str, ...]
@@ -168,6 +184,7 @@ class Contract:
     parity: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     tool_versions: dict[str, str] = field(default_factory=dict)
+    graph_sha256: str = ""
 
     @property
     def version(self) -> int:
@@ -203,6 +220,8 @@ class Contract:
             "tool_versions": json.dumps(_replace_non_finite(self.tool_versions), allow_nan=False),
             "golden": self.golden.to_json(),
         }
+        if self.graph_sha256:
+            values["graph_sha256"] = self.graph_sha256
         if self.other_threshold is not None:
             values["other_threshold"] = repr(self.other_threshold)
             values["other_classes"] = json.dumps(list(self.other_classes))
@@ -262,6 +281,7 @@ class Contract:
             parity=reader.read_json("parity", dict),
             training=reader.read_json("training", dict),
             tool_versions=reader.read_json("tool_versions", dict),
+            graph_sha256=reader.read_digest("graph_sha256"),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -308,6 +328,13 @@ class _MetadataReader:
         text = self.read_text(name)
         if len(text) > MAX_NAME_CHARACTERS:
             raise self.make_error(name, f"longer than {MAX_NAME_CHARACTERS} characters")
+        return text
+
+    def read_digest(self, name: str) -> str:
+        """Read a SHA-256 in hexadecimal digits; empty where the key is missing."""
+        text = self._metadata.get(PREFIX + name, "")
+        if text and not re.fullmatch("[0-9a-f]{64}", text):
+            raise self.make_error(name, "no SHA-256")
         return text
 
     def read_json(self, name: str, kind: type[T]) -> T:

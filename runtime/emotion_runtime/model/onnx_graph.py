@@ -34,6 +34,18 @@ def check_onnx(data: bytes) -> None:
     _OnnxChecker(data).check_model()
 
 
+def find_graph(data: bytes) -> Iterator[bytes]:
+    """Yield the bytes of the graph: its operators and weights, without the metadata of the file.
+
+    Args:
+        data: The bytes of an ONNX file that `check_onnx` accepts. It contains one graph, possibly
+            in several parts, which protobuf merges.
+    """
+    for number, kind, start, end in _OnnxChecker(data)._read_fields(0, len(data)):
+        if kind == _MESSAGE and number == 7:  # graph
+            yield data[start:end]
+
+
 class _OnnxChecker:
     """Checks one file; the number of fields is limited, so that the check ends."""
 

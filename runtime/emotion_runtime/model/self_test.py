@@ -44,6 +44,10 @@ class SelfTest:
         other_difference: Largest absolute difference of the output `other`; None in files
             without it.
         other_tolerance: Largest difference of `other` that is allowed.
+        mean_difference: Mean absolute difference of the logits.
+        mean_tolerance: Largest mean difference that the file allows; None for no limit.
+        graph_changed: Whether the graph in the file differs from the exported one; None where the
+            file does not record it, or is in onnxruntime's own format.
     """
 
     inputs: int
@@ -53,6 +57,9 @@ class SelfTest:
     pixel_difference: int | None = None
     other_difference: float | None = None
     other_tolerance: float = 0.0
+    mean_difference: float = 0.0
+    mean_tolerance: float | None = None
+    graph_changed: bool | None = None
 
     @property
     def passed(self) -> bool:
@@ -62,12 +69,21 @@ class SelfTest:
     def failures(self) -> list[str]:
         """Return one sentence with figures for each failed comparison."""
         failures = []
+        if self.graph_changed:
+            failures.append(
+                "the operators or weights in the file have changed since it was exported"
+            )
         if self.label_flips:
             failures.append(f"{self.label_flips} of {self.inputs} golden inputs get another label")
         if not self.max_difference <= self.tolerance:  # a NaN too
             failures.append(
                 f"the largest logit difference is {self.max_difference:.2g} (allowed "
                 f"{self.tolerance:.2g}): this onnxruntime or chip computes differently"
+            )
+        if self.mean_tolerance is not None and not self.mean_difference <= self.mean_tolerance:
+            failures.append(
+                f"the mean logit difference is {self.mean_difference:.2g} (allowed "
+                f"{self.mean_tolerance:.2g}): this onnxruntime or chip computes differently"
             )
         # `other` also depends on classes whose logits are not an output.
         if self.other_difference is not None and not self.other_difference <= self.other_tolerance:

@@ -17,6 +17,7 @@ from weakref import WeakSet
 import emotion_models
 from emotion_runtime.errors import ModelFileError, format_reason
 from emotion_runtime.model.model_file import is_ort, read_model
+from emotion_runtime.model.onnx_graph import find_graph
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,6 +127,20 @@ class Session:
         import hashlib  # not at start-up: loading OpenSSL takes milliseconds
 
         return hashlib.sha256(self._data).hexdigest()
+
+    def graph_sha256(self) -> str | None:
+        """Return the hexadecimal SHA-256 of the graph in an ONNX file.
+
+        None for a file in onnxruntime's own format, which encodes the graph differently.
+        """
+        if is_ort(self._data):
+            return None
+        import hashlib
+
+        digest = hashlib.sha256()
+        for part in find_graph(self._data):
+            digest.update(part)
+        return digest.hexdigest()
 
     @property
     def _session(self) -> Any:

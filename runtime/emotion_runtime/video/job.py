@@ -37,6 +37,7 @@ class VideoJob:
         annotate: The video with boxes and labels to write; of several videos, a folder.
         font: Draws the labels; None for the font that ships.
         largest: Keep the largest face of each frame alone.
+        detect_every: Faces are looked for in the first of so many frames, and followed in the rest.
         strict: The first video that cannot be read ends the run.
         quiet: No progress, no summary.
     """
@@ -50,6 +51,7 @@ class VideoJob:
     annotate: Path | None = None
     font: Font | None = None
     largest: bool = False
+    detect_every: int = 1
     strict: bool = False
     quiet: bool = False
     _failed: bool = field(default=False, init=False)
@@ -104,6 +106,7 @@ class VideoJob:
             path=frames.name,
             largest=self.largest,
             tracker=tracker,
+            detect_every=self.detect_every,
         )
         problem = None
         with annotated(target, frames, self.classifier.labels, self.font) as video:
@@ -128,6 +131,11 @@ class VideoJob:
             self.say(self._summary(frames, seen, last, tracker.count, counts))
             for note in frames.notes:
                 self.say(note)
+            if self.detect_every > 1:
+                self.say(
+                    f"{frames.name}: faces were searched for in {_every(self.detect_every)} frame "
+                    f"and followed in between; there detection_confidence is empty"
+                )
             for note in [] if video is None else video.notes():
                 self.say(f"{target}: {note}")
         if problem is not None:
@@ -146,3 +154,9 @@ class VideoJob:
         if isinstance(frames, Camera) and frames.dropped:
             text += f", {format_count(frames.dropped, 'frame')} dropped"
         return f"{text}: {parts}" if total else text
+
+
+def _every(number: int) -> str:
+    """Return such as ``every 3rd``."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10)
+    return f"every {number}{ending or 'th'}"

@@ -38,7 +38,7 @@ from emotion_train.recipe import (
 )
 
 VALIDATION_SHARE = 0.15  # of the smallest class, where that is less than VALIDATION_PER_CLASS
-FEWEST_PER_CLASS = 5
+FEWEST_PER_CLASS = 2
 HOLDOUT_SHARE = 0.1  # by default
 MAX_HOLDOUT = 5_000  # pictures, about, by default: they tell 85 % to a point (95 % interval)
 
@@ -160,8 +160,8 @@ def load_dataset(
     if validation_per_class is None and fewest < FEWEST_PER_CLASS:
         name = source.classes[int(everything.counts(len(source.classes)).argmin())]
         raise DataError(
-            f"{data}: the class {name} has {fewest} training pictures; at least "
-            f"{FEWEST_PER_CLASS} are needed to learn from some and judge on others."
+            f"{data}: the class {name} has {format_count(fewest, 'training picture')}; at least "
+            f"{FEWEST_PER_CLASS} are needed, one to learn from and one to measure on."
         )
     if source.flat:
         of_test = draw_test(everything, len(source.classes))

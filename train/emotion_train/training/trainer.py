@@ -6,6 +6,7 @@ import csv
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,23 @@ from emotion_train.networks import build_network
 from emotion_train.networks.face_network import FaceNetwork, multiply_adds
 from emotion_train.recipe import Recipe
 from emotion_train.training.batches import AugmentedBatches, EpochBatches
+from emotion_train.training.cpu_features import has_matrix_unit
 from emotion_train.training.distributed import Place, sum_over_processes
 from emotion_train.training.freezing import Frozen
 from emotion_train.training.schedule import build_optimizer, build_schedule
 from emotion_train.training.targets import Targets, label_targets
 from emotion_train.training.teacher import Teacher
+from emotion_train.training.time_budget import (
+    FEWEST_STEPS,
+    MOST_STEPS,
+    PREDICTED_FACES,
+    WARM_UP_STEPS,
+    Pace,
+    TimeBudget,
+)
 
 HISTORY = "history.csv"
+FEW_SELECTION_FACES = 200
 _SPLIT_NAMES = {"validation": "validation", "holdout": "hold-out"}
 
 Row = dict[str, float]
@@ -135,21 +146,55 @@ class Trainer:
             return min(self.history, key=lambda row: row["selection_loss"])
         return max(self.history, key=lambda r: (r["selection_accuracy"], -r["selection_loss"]))
 
-    def train(self, run_dir: Path, say: Callable[[str], None], *, progress: bool) -> None:
-        """Train to the last epoch; `best.pt`, `last.pt` and `history.csv` follow each epoch."""
+    @property
+    def kept(self) -> Row:
+        """The epoch whose weights are kept: the best, unless so few faces cannot tell.
+
+        With fewer than `FEW_SELECTION_FACES` it is the latest inside the 95 % interval of the best:
+        an early epoch is easily the best of many by chance, and the last ones, at a low rate, are
+        better on other faces (EXPERIMENTS.md). The loss on votes is less a matter of chance.
+        """
+        best, faces = self.best, len(self.dataset.selection())
+        if self.soft_labels or faces >= FEW_SELECTION_FACES:
+            return best
+        low, _ = compute_wilson_interval(round(best["selection_accuracy"] * faces), faces)
+        return [row for row in self.history if row["selection_accuracy"] >= low][-1]
+
+    def train(
+        self,
+        run_dir: Path,
+        say: Callable[[str], None],
+        *,
+        progress: bool,
+        budget: TimeBudget | None = None,
+        report: float = 0.0,
+    ) -> None:
+        """Train to the last epoch; `best.pt`, `last.pt` and `history.csv` follow each epoch.
+
+        Args:
+            run_dir: The run folder.
+            say: Takes messages for a person.
+            progress: Show bars on a terminal.
+            budget: The minutes of the run; no epoch begins that would not end inside it.
+            report: Seconds to leave for the report.
+        """
         step_network: nn.Module = self.network
         if self.place.is_distributed:
             step_network = DistributedDataParallel(self.network)
+        clock = time.perf_counter if budget is None else budget.clock
+        needed = 0.0  # seconds of another epoch and the report
         for epoch in range(len(self.history), self.recipe.epochs):
-            started = time.perf_counter()
+            if self._stops_early(say, budget, needed):
+                break
+            started = clock()
             loss = self._train_epoch(step_network, epoch, progress and self.place.is_first)
-            seconds = time.perf_counter() - started
+            seconds = clock() - started
             self._refuse_divergence(epoch + 1, np.isfinite(loss))
             row: Row = {
                 "epoch": epoch + 1,
                 "learning_rate": float(self.schedule.get_last_lr()[0]),
                 "train_loss": loss,
-                "images_per_second": self.batches.faces_per_epoch / seconds,
+                "images_per_second": self.batches.faces_per_epoch / max(seconds, 1e-9),
                 "seconds": seconds,
             }
             if self.place.is_first:
@@ -157,6 +202,57 @@ class Trainer:
                 say(self._line(row))
             else:
                 self.history.append(row)
+            needed = clock() - started + report
+
+    def _stops_early(
+        self, say: Callable[[str], None], budget: TimeBudget | None, needed: float
+    ) -> bool:
+        """Return whether no further epoch is to begin, in all processes alike; say why."""
+        if not self.history or (budget is None and not self.recipe.patience):
+            return False
+        reason = ""
+        if self.place.is_first:
+            done, patience = len(self.history), self.recipe.patience
+            if patience and done - self.best["epoch"] >= patience:
+                reason = (
+                    f"epoch {self.best['epoch']:.0f} is still the best after {patience} more "
+                    f"(--patience {patience})"
+                )
+            elif budget is not None and budget.left() < needed:
+                reason = (
+                    f"the machine is slower than when the run was planned, and another epoch would "
+                    f"not end within {budget.minutes:g} minutes; --resume trains the rest"
+                )
+            if reason:
+                say(f"stopped after epoch {done} of {self.recipe.epochs}: {reason}")
+        return bool(sum_over_processes(float(bool(reason)), self.place))
+
+    def measure_pace(self, budget: TimeBudget) -> Pace:
+        """Return how fast this machine trains and predicts; the weights are changed by it."""
+        clock, device = budget.clock, self.place.device
+        self.network.train()
+        self.frozen.hold()
+        endless = chain.from_iterable(repeat(self.augmented))
+
+        def step() -> None:
+            self.take_step(self.network, *next(endless))
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+
+        for _ in range(WARM_UP_STEPS):
+            step()
+        begun, steps = clock(), 0
+        while steps < FEWEST_STEPS or (
+            clock() - begun < budget.measuring_seconds and steps < MOST_STEPS
+        ):
+            step()
+            steps += 1
+        step_seconds = (clock() - begun) / steps
+        faces = self.dataset.train.pixels[:PREDICTED_FACES]
+        predict_logits(self._evaluated(), faces)
+        begun = clock()
+        predict_logits(self._evaluated(), faces)
+        return Pace(step_seconds, (clock() - begun) / len(faces))
 
     def _train_epoch(self, network: nn.Module, epoch: int, progress: bool) -> float:
         """Go once through the balanced training set; return the mean loss."""
@@ -233,7 +329,7 @@ class Trainer:
             writer.writeheader()
             writer.writerows(self.history)
         checkpoint = self.checkpoint()
-        if self.best is row:
+        if self.kept is row:
             checkpoint.save(run_dir / BEST)
         Checkpoint(**{**checkpoint.__dict__, "resume": self._state()}).save(run_dir / LAST)
 
@@ -373,6 +469,6 @@ def _averaged(network: nn.Module, decay: float) -> AveragedModel | None:
 def _precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         if device.type != "cuda":
-            return torch.float32
+            return torch.bfloat16 if has_matrix_unit() else torch.float32
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]

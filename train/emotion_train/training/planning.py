@@ -1,0 +1,107 @@
+"""Choose what the user left open, from the number of training pictures and the time.
+
+The rules were chosen on faces held out of FER2013's training set, see EXPERIMENTS.md. This file is
+read for ``--help``: it imports neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from emotion_train.recipe import Recipe
+
+# The fields that `plan_recipe` chooses where the user does not. The network is chosen before.
+PLANNED = ("epochs", "batch_size", "learning_rate", "augmentation")
+
+BATCH_SIZES = (16, 32, 64, 128)
+STEPS_PER_EPOCH = 40  # at least, where a batch size of the list allows it
+EPOCHS = (60, 200)  # with many pictures, with few
+TOTAL_FACES = 24_000  # in all epochs together, which few pictures reach by more epochs
+RATES = {"baseline": 1e-3, "edge": 2e-3, "wide": 2e-3}  # for batches of up to 64
+RATE_BATCH_SIZE = 64
+STARTED_RATE_SHARE = 0.5
+# From here on strong augmentation is better than standard, in all epochs together or a face.
+STRONG_FACES = 300_000
+STRONG_EPOCHS = 100
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a run trains on.
+
+    Attributes:
+        pictures: Different training pictures.
+        epoch_faces: Faces of an epoch: the pictures, and the copies that balance the classes.
+        started: The weights come from another run or a released network.
+    """
+
+    pictures: int
+    epoch_faces: int
+    started: bool = False
+
+
+def choose_network(device: str) -> str:
+    """Return the network to train where the user names none: ``edge``, on CUDA ``baseline``."""
+    return "baseline" if device == "cuda" else "edge"
+
+
+def plan_recipe(
+    recipe: Recipe,
+    workload: Workload,
+    choose: Collection[str] = PLANNED,
+    epochs: int | None = None,
+) -> Recipe:
+    """Return a recipe in which some fields fit the workload; all others stay as they are.
+
+    Args:
+        recipe: With the values that the user gave.
+        workload: What it is for.
+        choose: Names of the fields to choose, of `PLANNED`.
+        epochs: How many fit into the time of the run; None where it has no limit.
+    """
+    if "epochs" in choose:
+        recipe = replace(recipe, epochs=epochs or choose_epochs(workload.epoch_faces))
+    if "batch_size" in choose:
+        recipe = replace(recipe, batch_size=choose_batch_size(workload.epoch_faces))
+    if "learning_rate" in choose:
+        rate = choose_learning_rate(recipe.network, recipe.batch_size, started=workload.started)
+        recipe = replace(recipe, learning_rate=rate)
+    if "augmentation" in choose:
+        many = recipe.epochs * workload.epoch_faces >= STRONG_FACES
+        strong = many or recipe.epochs >= STRONG_EPOCHS
+        recipe = replace(recipe, augmentation="strong" if strong else "standard")
+    return recipe
+
+
+def choose_epochs(epoch_faces: int) -> int:
+    """Return how many epochs to train where nothing limits the time."""
+    fewest, most = EPOCHS
+    return min(most, max(fewest, math.ceil(TOTAL_FACES / epoch_faces)))
+
+
+def choose_batch_size(epoch_faces: int) -> int:
+    """Return the largest batch size that leaves enough steps in an epoch."""
+    enough = [size for size in BATCH_SIZES if size * STEPS_PER_EPOCH <= epoch_faces]
+    return max(enough, default=BATCH_SIZES[0])
+
+
+def choose_learning_rate(network: str, batch_size: int, *, started: bool = False) -> float:
+    """Return the highest rate of the schedule.
+
+    Above batches of 64 it grows with the root of their size, which is the rule for Adam (Malladi
+    et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", 2022); below, a lower
+    rate learned no better. Weights that have learned already get half of it.
+    """
+    rate = RATES[network] * math.sqrt(max(1, batch_size / RATE_BATCH_SIZE))
+    return float(f"{rate * (STARTED_RATE_SHARE if started else 1):.1e}")
+
+
+def describe_plan(recipe: Recipe, workload: Workload, choose: Collection[str]) -> str:
+    """Return what was chosen as options of the command, and for what; without a full stop."""
+    options = " ".join(
+        f"--{name.replace('_', '-')} {getattr(recipe, name)}" for name in PLANNED if name in choose
+    )
+    started = " and weights that have learned" if workload.started else ""
+    return f"chosen for {workload.pictures:,} training pictures{started}: {options}"
