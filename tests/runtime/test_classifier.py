@@ -17,7 +17,7 @@ from PIL import Image
 
 import emotion_runtime
 from emotion_runtime import EmotionClassifier, ModelFileError, PictureError, SourceError, errors
-from emotion_runtime.digest import sha256_of
+from emotion_runtime.digest import compute_sha256
 from synthetic import CLASSES, band_face, band_model, save_face
 
 Infer = Callable[..., Result]
@@ -304,7 +304,7 @@ def test_infer_takes_no_faces_and_any_layout_in_memory(model_file: Path) -> None
 def test_interpret_refuses_what_are_no_probabilities(model_file: Path) -> None:
     classifier = EmotionClassifier(model_file)
     for row in ([0.5, float("nan"), 0.5], [1.0, 1.0, 1.0], [float("inf"), 0, 0]):
-        with pytest.raises(ModelFileError, match=f"{model_file}: .*no probabilities"):
+        with pytest.raises(ModelFileError, match=f"{model_file}: .*not probabilities"):
             classifier.interpret(np.array(row, np.float32))
     with pytest.raises(ValueError, match="2 probabilities for 3 labels"):
         classifier.interpret(np.array([0.5, 0.5], np.float32))
@@ -312,6 +312,6 @@ def test_interpret_refuses_what_are_no_probabilities(model_file: Path) -> None:
 
 def test_the_digest_is_that_of_the_file_that_was_opened(tmp_path: Path) -> None:
     path = band_model(tmp_path / "m.onnx")
-    classifier, digest = EmotionClassifier(path), sha256_of(path)
+    classifier, digest = EmotionClassifier(path), compute_sha256(path)
     path.write_bytes(b"something else")
-    assert classifier.model_sha256 == digest != sha256_of(path)
+    assert classifier.model_sha256 == digest != compute_sha256(path)

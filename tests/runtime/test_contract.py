@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from emotion_runtime import EmotionClassifier, ModelFileError
-from emotion_runtime.model.contract import Contract, Golden, InputSpec
+from emotion_runtime.model.contract import Contract, GoldenInputs, InputSpec
 from synthetic import band_model
 
 
 def make_contract() -> Contract:
     rng = np.random.default_rng(0)
-    golden = Golden(
+    golden = GoldenInputs(
         rng.integers(0, 255, (2, 1, 48, 48), dtype=np.uint8),
         rng.normal(size=(2, 3)).astype(np.float32),
         1e-3,
@@ -81,7 +81,7 @@ def golden(**changes: object) -> str:
         ("min_confidence", "1.01", "emotion_edge.min_confidence"),
         ("min_confidence", "-0.1", "emotion_edge.min_confidence"),
         ("min_confidence", "1" * 5000, "emotion_edge.min_confidence"),
-        ("precision", "fp99", "emotion_edge.precision is none of fp32, fp16, int8"),
+        ("precision", "fp99", "emotion_edge.precision is not one of fp32, fp16, int8"),
         ("network", "n" * 201, "emotion_edge.network is longer than 200"),
         ("contract_version", "9\x1b[2J" * 99, r"contract version '9\\x1b\[2J"),
         # JSON that cannot be read, or could not be written again.
