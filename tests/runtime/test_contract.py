@@ -94,7 +94,7 @@ def golden(**changes: object) -> str:
         ("labels", '["happy", "sad", "sad"]', "cannot be told apart"),
         ("labels", '["happy", "sad", "path"]', "reserved"),
         ("labels", '["happy", "sad", "uncertain"]', "reserved"),
-        ("labels", '["happy", "sad", 3]', "no text"),
+        ("labels", '["happy", "sad", 3]', "not text"),
         ("labels", json.dumps([f"c{n}" for n in range(1001)]), "emotion_edge.labels"),
         ("input", json.dumps({"size": 10**400}), "emotion_edge.input"),
         ("input", json.dumps({"size": 2**40}), "not of a size from 1 to 1024"),
