@@ -51,16 +51,18 @@ def main() -> None:
     parser.add_argument("--case", choices=CASES, action="append", help="this case alone")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--trial", type=int, metavar="SEED", help="one trial, in this process")
+    parser.add_argument("--precision", default="auto", help="as of emotion-train")
     parser.add_argument("--keep", type=Path, help="folder for the runs of the trials")
     chosen = parser.parse_args()
     cases = chosen.case or list(CASES)
     if chosen.trial is not None:
-        run_trial(chosen.data, CASES[cases[0]], chosen.trial, chosen.keep)
+        run_trial(chosen.data, CASES[cases[0]], chosen.trial, chosen.precision, chosen.keep)
         return
     print("| pictures | accuracy by seed | mean | epochs | CPU seconds |")
     print("| --- | --- | ---: | ---: | ---: |")
     for name in cases:
         command = [sys.executable, __file__, str(chosen.data), "--case", name]
+        command += ["--precision", chosen.precision]
         if chosen.keep:
             command += ["--keep", str(chosen.keep)]
         results = []
@@ -82,7 +84,7 @@ def main() -> None:
         )
 
 
-def run_trial(data: Path, case: Case, seed: int, keep: Path | None) -> None:
+def run_trial(data: Path, case: Case, seed: int, precision: str, keep: Path | None) -> None:
     """Train on one draw of a case; print accuracy, epochs and seconds of the CPU."""
     import torch
 
@@ -113,7 +115,9 @@ def run_trial(data: Path, case: Case, seed: int, keep: Path | None) -> None:
             budget=budget,
             progress=False,
         )
-        recipe = Recipe(network=choose_network("cpu"), classes=case.classes, seed=seed)
+        recipe = Recipe(
+            network=choose_network("cpu"), classes=case.classes, seed=seed, precision=precision
+        )
         run.train(recipe, choose=PLANNED)
         seconds = time.process_time() - drawing
         checkpoint = load_checkpoint(folder / "run" / BEST)

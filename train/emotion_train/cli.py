@@ -54,12 +54,13 @@ from emotion_train.training.augmentation import AUGMENTATIONS
 from emotion_train.training.planning import (
     BATCH_SIZES,
     EPOCHS,
+    LIGHT_EPOCHS,
     PLANNED,
     RATE_BATCH_SIZE,
     RATES,
     STEPS_PER_EPOCH,
     STRONG_EPOCHS,
-    STRONG_FACES,
+    STRONG_EPOCHS_OF_MANY,
     TOTAL_FACES,
     choose_network,
 )
@@ -133,8 +134,8 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "learning_rate": (
         "--learning-rate",
         click.FloatRange(0, min_open=True),
-        f"Highest rate.  [default: {_RATES}; more for batches larger than {RATE_BATCH_SIZE}, half "
-        f"of it with --start-from]",
+        f"Highest rate.  [default: {_RATES}, for batches of {RATE_BATCH_SIZE}; it grows with the "
+        f"root of the batch size, and is half of that with --start-from]",
     ),
     "optimizer": ("--optimizer", click.Choice(OPTIMIZERS), "Optimiser."),
     "schedule": ("--schedule", click.Choice(SCHEDULES), "Course of the rate after warm-up."),
@@ -149,8 +150,9 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "augmentation": (
         "--augmentation",
         click.Choice(tuple(AUGMENTATIONS)),
-        f"Random changes of the faces.  [default: strong for {STRONG_EPOCHS} epochs or more, and "
-        f"where all epochs together have {STRONG_FACES:,} faces, else standard]",
+        f"Random changes of the faces.  [default: light for fewer than {LIGHT_EPOCHS} epochs, "
+        f"strong from {STRONG_EPOCHS} on, with many pictures from {STRONG_EPOCHS_OF_MANY} on, else "
+        f"standard]",
     ),
     "balance": (
         "--balance",
