@@ -335,7 +335,7 @@ def _warn_about_gaps(run: _Run) -> None:
 
 
 def _convert(run: _Run) -> None:
-    """Convert the network to ONNX, and simplify the graph if the plan asks for it."""
+    """Convert the network to ONNX, and simplify the graph if the plan includes that."""
     checkpoint, plan = run.checkpoint, run.plan
     graph = convert(
         run.network,

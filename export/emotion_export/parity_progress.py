@@ -1,4 +1,4 @@
-"""What the commands share: the faces of the parity check, the progress bar, the summary."""
+"""Shared by the commands: reading the faces of the parity check, progress, the summary."""
 
 from __future__ import annotations
 

@@ -251,7 +251,7 @@ def opened_with(browser: Any, address: str, file: str, change: Callable[[str], s
 
 def test_page_names_what_it_checked(same_page: Any) -> None:
     status = same_page.inner_text("#status")
-    assert "6 golden faces get the labels that they got at export" in status
+    assert "6 golden inputs get the same labels as at export" in status
     for kind in ("a PNG", "a rotated JPEG", "a transparent PNG", "a frame of a camera"):
         assert kind in status
     assert "a resized picture) are read as in training, within " in status
@@ -297,7 +297,7 @@ def test_kind_of_file_that_is_read_otherwise_is_named(browser: Any, address: str
     opened = opened_with(browser, address, "reference.json", change)
     kind, text, disabled = opened.evaluate(WAIT)
     assert (kind, disabled) == ("bad", True)
-    assert "This browser reads a rotated JPEG otherwise than it was read in training" in text
+    assert "This browser reads a rotated JPEG differently than the training did" in text
     opened.context.close()
 
 
@@ -589,7 +589,7 @@ def test_damaged_model_is_told(
     with served(folder) as found:
         for data, sentence in [
             (whole[: len(whole) // 2], "damaged"),
-            (whole.replace(b"bilinear-antialias", b"nearest-neighbours"), "does not do"),
+            (whole.replace(b"bilinear-antialias", b"nearest-neighbours"), "does not support"),
             (whole.replace(b"contract_version", b"contract_versiom"), "no emotion-edge contract"),
         ]:
             model.write_bytes(data)
@@ -618,7 +618,7 @@ def test_another_weight_fails_the_check_in_the_page(
         opened = browser.new_page()
         opened.goto(found)
         opened.wait_for_selector("#status.bad")
-        assert "not to be trusted" in opened.inner_text("#status")
+        assert "Do not trust its results" in opened.inner_text("#status")
         opened.close()
 
 
@@ -641,7 +641,7 @@ def test_network_that_is_not_finite_is_refused(
         kind, text, disabled = opened.evaluate(WAIT)
         opened.close()
     assert (kind, disabled) == ("bad", True)
-    assert "trusted" in text or "not finite" in text
+    assert "Do not trust" in text or "not finite" in text
 
 
 def test_names_and_labels_are_text_and_addresses(
