@@ -16,7 +16,7 @@ from onnx import numpy_helper
 import emotion_export.export as stages
 from emotion_export import export_module
 from emotion_export.errors import ExportError
-from emotion_export.parity.comparison import Comparison, Gate, ParityError, require
+from emotion_export.parity.comparison import Comparison, Gate, ParityError, require_parity
 from emotion_export.parity.faces import ParityFaces, read_parity_faces
 from emotion_runtime import EmotionClassifier
 from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
@@ -303,7 +303,7 @@ def test_a_disk_that_fills_is_one_sentence_and_leaves_nothing(
 def test_a_nan_never_passes_the_gate() -> None:
     figures = ("file", "full", 1, 10, float("nan"), 0.0, 0.0, 0.0, 1.0)
     with pytest.raises(ParityError, match="nan"):
-        require([Comparison(*figures)], Gate())
+        require_parity([Comparison(*figures)], Gate())
 
 
 def test_faces_that_cover_little_are_a_warning(
