@@ -43,8 +43,8 @@ from emotion_export.parity.comparison import (
     Gate,
     Infer,
     Reference,
-    answers_of,
     require,
+    run_in_batches,
     session_of,
 )
 from emotion_export.parity.faces import ParityFaces
@@ -52,8 +52,8 @@ from emotion_export.parity.file import prove_file, require_same_reader
 from emotion_export.parity.golden import make_golden
 from emotion_export.parity.paired_comparison import TOO_FEW, fewest_agreeing
 from emotion_runtime import __version__
-from emotion_runtime.atomic import naming, replacing
-from emotion_runtime.digest import sha256_of
+from emotion_runtime.atomic import name_in_errors, write_atomically
+from emotion_runtime.digest import compute_sha256
 from emotion_runtime.model.contract import Contract, InputSpec
 from emotion_runtime.prediction import OTHER
 from emotion_train.checkpoints.checkpoint import Checkpoint
@@ -269,14 +269,14 @@ def export_checkpoint(
     graph.producer_name, graph.producer_version = "emotion-edge", __version__
 
     report_path = path.with_suffix(".parity.json")
-    with replacing(path) as temporary, replacing(report_path) as temporary_report:
-        with naming(path):
+    with write_atomically(path) as temporary, write_atomically(report_path) as temporary_report:
+        with name_in_errors(path):
             onnx.save(graph, temporary)
         comparisons += prove_file(temporary, reference, faces, gate)
         _repeat(on_step, FILE_STEPS)
         report = {
             "model": path.name,
-            "sha256": sha256_of(temporary),
+            "sha256": compute_sha256(temporary),
             "bytes": temporary.stat().st_size,
             "network": checkpoint.network,
             "labels": list(subset.labels),
@@ -287,8 +287,7 @@ def export_checkpoint(
             "ir_version": graph.ir_version,
             "operators": {stage: count_operators(model) for stage, model in stages.items()},
             "faces": faces.describe(),
-            "gate": asdict(gate)
-            | {"label_agreement_on_these_faces": _least_agreement(gate, comparisons)},
+            "gate": asdict(gate) | _least_agreement(gate, comparisons),
             plan.precision: smaller,
             "comparisons": [one.to_dict() for one in comparisons],
             "tool_versions": contract.tool_versions,
@@ -298,7 +297,7 @@ def export_checkpoint(
             del report[plan.precision]
         temporary_report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if plan.report:
-        found = answers_of(infer, faces.pixels)
+        found = run_in_batches(infer, faces.pixels)
         write_export_report(path, report, reference, found, faces.paths)
         if thresholds is not None:
             draw_other(path, measured, thresholds)
@@ -315,10 +314,11 @@ def _repeat(on_step: Callable[[], None], times: int) -> None:
         on_step()
 
 
-def _least_agreement(gate: Gate, comparisons: list[Comparison]) -> float:
-    """Return the part of the labels that suffices on the faces that the gate counts."""
+def _least_agreement(gate: Gate, comparisons: list[Comparison]) -> dict[str, float]:
+    """Return how many faces the gate counts, and the part of their labels that suffices."""
     faces = max(gate.counted(one)[0] for one in comparisons)
-    return fewest_agreeing(faces, gate.label_agreement) / faces
+    least = fewest_agreeing(faces, gate.label_agreement) / faces
+    return {"faces_counted": faces, "label_agreement_on_these_faces": least}
 
 
 def _repeat_warnings(checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
@@ -415,14 +415,14 @@ def _metrics(
     if plan.precision == "fp32":
         if test is None or "test" in checkpoint.metrics:
             return checkpoint.metrics
-        logits = answers_of(infer, test.pixels).logits
+        logits = run_in_batches(infer, test.pixels).logits
         figures = measure(logits, test.labels, checkpoint.temperature)
         return {**checkpoint.metrics, "test": figures.to_dict(checkpoint.labels)}
     held_out = None if labelled is None else labelled.held_out
     measured: dict[str, Any] = {"float_network": checkpoint.metrics}
     for name, faces in (("test", test), ("held-out", held_out)):
         if faces is not None:
-            logits = answers_of(infer, faces.pixels).logits
+            logits = run_in_batches(infer, faces.pixels).logits
             figures = measure(logits, faces.labels, checkpoint.temperature)
             measured[name] = figures.to_dict(checkpoint.labels)
     return measured

@@ -24,7 +24,7 @@ from emotion_export.parity.comparison import (
     Comparison,
     ParityError,
     Reference,
-    answers_of,
+    run_in_batches,
     session_of,
 )
 from emotion_export.parity.paired_comparison import (
@@ -271,7 +271,7 @@ class _Judge:
         data = model.SerializeToString()
         self._bytes = len(data)
         threshold = reference.other_threshold
-        outputs = answers_of(session_of(data, "full"), faces.held_out.pixels)
+        outputs = run_in_batches(session_of(data, "full"), faces.held_out.pixels)
         self._labels = outputs.decide(threshold)
         self._clear = find_clear_labels(outputs.probabilities, outputs.other, threshold)
 
@@ -287,7 +287,7 @@ class _Judge:
         held_out = self._faces.held_out
         infer = session_of(data, "full")
         # ``other`` is one of the labels.
-        labels = answers_of(infer, held_out.pixels).decide(self._reference.other_threshold)
+        labels = run_in_batches(infer, held_out.pixels).decide(self._reference.other_threshold)
         same = labels == self._labels
         parity = self._reference.compare(infer, method, "full", max(BATCH_SIZES))
         before, after = (one == held_out.labels for one in (self._labels, labels))

@@ -14,11 +14,11 @@ from emotion_export.parity.comparison import (
     BATCH_SIZES,
     OPTIMISATIONS,
     ParityError,
-    answers_of,
+    run_in_batches,
     session_of,
 )
 from emotion_export.parity.golden_inputs import STEPS, choose_golden_inputs
-from emotion_runtime.model.contract import Golden
+from emotion_runtime.model.contract import GoldenInputs
 from emotion_runtime.model.self_test import draw_probe
 from emotion_runtime.pictures.preprocessing import Pixels, read_face
 from emotion_train.evaluation import predict_logits
@@ -44,7 +44,7 @@ def make_golden(
     precision: str,
     *,
     flips_allowed: bool = False,
-) -> Golden:
+) -> GoldenInputs:
     """Choose golden inputs, and compute the logits that a device must find again.
 
     Those of fp32 are PyTorch's. A file of fewer bits is off PyTorch by design; what a device must
@@ -71,7 +71,7 @@ def make_golden(
     other = None if expected_other is None else expected_other.astype(np.float32).clip(max=1)
     tolerance, mean_tolerance = TOLERANCE, None
     if precision != "fp32":
-        found = answers_of(infer, pixels)
+        found = run_in_batches(infer, pixels)
         clear = find_clear_labels(softmax(logits.astype(np.float64) / temperature, axis=1))
         flipped = found.logits.argmax(axis=1) != logits.argmax(axis=1)
         if not flips_allowed and (flipped & clear).any():
@@ -82,7 +82,7 @@ def make_golden(
         tolerance = max(step * TOLERANCE_STEPS, largest * _SPREADS)
         mean_tolerance = max(step * MEAN_TOLERANCE_STEPS, mean * _SPREADS)
     probe = read_face(draw_probe(), size)
-    return Golden(pixels[:, np.newaxis], logits, tolerance, probe, other, mean_tolerance)
+    return GoldenInputs(pixels[:, np.newaxis], logits, tolerance, probe, other, mean_tolerance)
 
 
 def _measure_spread(
@@ -93,5 +93,5 @@ def _measure_spread(
     for optimisation in OPTIMISATIONS:
         for threads in (1, 2):
             infer = session_of(data, optimisation, threads)
-            gaps += [np.abs(answers_of(infer, pixels, n).logits - logits) for n in BATCH_SIZES]
+            gaps += [np.abs(run_in_batches(infer, pixels, n).logits - logits) for n in BATCH_SIZES]
     return float(max(gap.max() for gap in gaps)), float(max(gap.mean() for gap in gaps))

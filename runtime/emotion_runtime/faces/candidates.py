@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from emotion_runtime.faces.detection import Box, Detection, suppress
 from emotion_runtime.faces.tally import Tally
-from emotion_runtime.prediction import counted
+from emotion_runtime.prediction import format_count
 
 MAX_CANDIDATES = 5000  # of one view that are compared with each other
 
@@ -49,6 +49,6 @@ class Candidates:
         if not crowded:
             return []
         return [
-            f"{counted(crowded, 'view')} had more than {MAX_CANDIDATES:,} candidates for a face; "
-            f"only the surest {MAX_CANDIDATES:,} of each were looked at"
+            f"{format_count(crowded, 'view')} had more than {MAX_CANDIDATES:,} candidates for a "
+            f"face; only the surest {MAX_CANDIDATES:,} of each were looked at"
         ]
