@@ -46,7 +46,7 @@ from emotion_export.parity.comparison import (
     Reference,
     open_graph,
     require_parity,
-    run_batches,
+    run_in_batches,
 )
 from emotion_export.parity.faces import ParityFaces
 from emotion_export.parity.file import require_same_reader, verify_file
@@ -260,7 +260,7 @@ def export_checkpoint(
     report_path = path.with_suffix(".parity.json")
     report = _write_verified(run, contract, path, report_path)
     if plan.report:
-        outputs = run_batches(infer, faces.pixels)
+        outputs = run_in_batches(infer, faces.pixels)
         write_export_report(path, report, run.reference, outputs, faces.paths)
         if run.thresholds is not None and evaluator is not None:
             draw_other(path, evaluator, run.thresholds)

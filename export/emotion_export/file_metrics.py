@@ -6,7 +6,7 @@ from typing import Any
 
 from emotion_export.label_subset.figures import OtherEvaluator
 from emotion_export.label_subset.threshold import Thresholds
-from emotion_export.parity.comparison import Infer, run_batches
+from emotion_export.parity.comparison import Infer, run_in_batches
 from emotion_train.checkpoints.checkpoint import Checkpoint
 from emotion_train.data.faces import Faces
 from emotion_train.evaluation import measure
@@ -68,6 +68,6 @@ def measure_file_with_other(
 
 
 def _measure_faces(checkpoint: Checkpoint, infer: Infer, faces: Faces) -> dict[str, Any]:
-    logits = run_batches(infer, faces.pixels).logits
+    logits = run_in_batches(infer, faces.pixels).logits
     metrics = measure(logits, faces.labels, checkpoint.temperature)
     return metrics.to_dict(checkpoint.labels)

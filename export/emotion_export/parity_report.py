@@ -64,10 +64,7 @@ def make_parity_report(
         "ir_version": graph.ir_version,
         "operators": {stage: count_operators(model) for stage, model in graphs.items()},
         "faces": faces.describe(),
-        "gate": {
-            **asdict(gate),
-            "label_agreement_on_these_faces": _compute_min_agreement(gate, comparisons),
-        },
+        "gate": {**asdict(gate), **_compute_min_agreement(gate, comparisons)},
         **({contract.precision: precision_figures} if precision_figures else {}),
         "comparisons": [one.to_dict() for one in comparisons],
         "tool_versions": contract.tool_versions,
@@ -117,10 +114,11 @@ def _describe_other(contract: Contract) -> dict[str, Any]:
     }
 
 
-def _compute_min_agreement(gate: Gate, comparisons: Sequence[Comparison]) -> float:
-    """Return the share of labels that must agree on as many faces as the gate counts."""
+def _compute_min_agreement(gate: Gate, comparisons: Sequence[Comparison]) -> dict[str, float]:
+    """Return the number of faces that the gate counts, and the share of them that must agree."""
     faces = max(gate.count_faces(one) for one in comparisons)
-    return min_agreeing_labels(faces, gate.label_agreement) / faces
+    agreement = min_agreeing_labels(faces, gate.label_agreement) / faces
+    return {"faces_counted": faces, "label_agreement_on_these_faces": agreement}
 
 
 def _round(value: float) -> float:

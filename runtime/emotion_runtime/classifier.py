@@ -199,7 +199,7 @@ class EmotionClassifier:
                     f"{self.model_path}: returns the output other with shape {other.shape} for "
                     f"{shape[0]} faces."
                 )
-            if not (other.min() >= 0 and other.max() <= 1 + _SUM_TOLERANCE):  # a NaN too
+            if not (other.min() >= 0 and other.max() <= 1 + _SUM_TOLERANCE):  # true for NaN too
                 raise self._make_probability_error()
 
     def predict(self, picture: Picture) -> Prediction:
@@ -393,7 +393,7 @@ class EmotionClassifier:
             if other is not None:
                 raise ValueError(f"{self.model_path}: has no output other")
             return Prediction(label, confidence, by_label, path)
-        if other is None or not 0 <= other <= 1 + _SUM_TOLERANCE:  # a NaN too
+        if other is None or not 0 <= other <= 1 + _SUM_TOLERANCE:  # true for NaN too
             raise ValueError(f"other must be from 0 to 1 for this model file, not {other}")
         other = min(other, 1.0)
         # As in `Outputs.decide`: in float32, and never at a threshold of 1.
@@ -465,7 +465,7 @@ def _path_exists(path: Path) -> bool:
 
 
 def _check_threshold(name: str, value: float | None) -> None:
-    if value is not None and not 0.0 <= value <= 1.0:  # a NaN too
+    if value is not None and not 0.0 <= value <= 1.0:  # true for NaN too
         raise ValueError(f"{name} must be from 0 to 1, not {value}")
 
 

@@ -27,7 +27,7 @@ from emotion_export.parity.comparison import (
     ParityError,
     Reference,
     open_graph,
-    run_batches,
+    run_in_batches,
 )
 from emotion_export.parity.paired_comparison import (
     MIN_FACES_FOR_EXACT_SHARE,
@@ -304,7 +304,7 @@ class _Evaluator:
         data = model.SerializeToString()
         self._bytes = len(data)
         threshold = reference.other_threshold
-        outputs = run_batches(open_graph(data, "full"), faces.held_out.pixels)
+        outputs = run_in_batches(open_graph(data, "full"), faces.held_out.pixels)
         self._labels = outputs.decide(threshold)
         self._clear = find_clear_labels(outputs.probabilities, outputs.other, threshold)
 
@@ -320,7 +320,7 @@ class _Evaluator:
         held_out = self._faces.held_out
         infer = open_graph(data, "full")
         # ``other`` is one of the labels.
-        labels = run_batches(infer, held_out.pixels).decide(self._reference.other_threshold)
+        labels = run_in_batches(infer, held_out.pixels).decide(self._reference.other_threshold)
         same = labels == self._labels
         parity = self._reference.compare(infer, method, "full", max(BATCH_SIZES))
         before, after = (one == held_out.labels for one in (self._labels, labels))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from emotion_export.label_subset.subset import LabelSubset
-from emotion_export.parity.comparison import Infer, run_batches
+from emotion_export.parity.comparison import Infer, run_in_batches
 from emotion_runtime.evaluate.metrics import measure_probabilities
 from emotion_runtime.evaluate.open_set import OpenSet, compute_share, count_confusion
 from emotion_runtime.model.outputs import Outputs
@@ -152,7 +152,7 @@ class OtherEvaluator:
         Args:
             faces: Labelled with the classes of the network.
         """
-        outputs = run_batches(self.infer, faces.pixels)
+        outputs = run_in_batches(self.infer, faces.pixels)
         every = predict_logits(self.network, faces.pixels)
         truth = self.subset.map_labels(faces.labels)
         known = truth < len(self.subset.kept)
@@ -192,7 +192,9 @@ class OtherEvaluator:
 
     def compute_outputs(self, true: TrueClasses) -> tuple[Outputs, NDArray[np.int64]]:
         """Return the outputs of the file for faces whose class is known, and their true labels."""
-        return run_batches(self.infer, true.faces.pixels), self.subset.map_labels(true.faces.labels)
+        return run_in_batches(self.infer, true.faces.pixels), self.subset.map_labels(
+            true.faces.labels
+        )
 
     def compute_open_set(self, true: TrueClasses) -> OpenSet:
         """Return `other` on faces whose class is known."""

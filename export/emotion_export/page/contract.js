@@ -157,7 +157,8 @@ function findLabelProblem(label) {
 // Upper case first, so that "ß" and "ss" are one name, as in Python's casefold.
 const foldCase = (label) => label.normalize("NFC").toUpperCase().toLowerCase();
 
-function readGolden({ shape, pixels, logits, tolerance, probe, other }, size, classes) {
+function readGolden(values, size, classes) {
+  const { shape, pixels, logits, tolerance, mean_tolerance: meanTolerance, probe, other } = values;
   const inputs = Array.isArray(logits) ? logits.length : 0;
   const expectedShape = [inputs, 1, size, size];
   const isValid =
@@ -171,6 +172,7 @@ function readGolden({ shape, pixels, logits, tolerance, probe, other }, size, cl
     ) &&
     Number.isFinite(tolerance) &&
     tolerance >= 0 &&
+    (meanTolerance === undefined || (Number.isFinite(meanTolerance) && meanTolerance >= 0)) &&
     (other === undefined ||
       (Array.isArray(other) && other.length === inputs && other.every((one) => one >= 0 && one <= 1)));
   if (!isValid) throw makeDamagedError("golden");
@@ -179,6 +181,7 @@ function readGolden({ shape, pixels, logits, tolerance, probe, other }, size, cl
     pixels: decodeBase64(pixels, inputs * size * size),
     logits,
     tolerance,
+    meanTolerance,
     other,
     // Earlier files have no reference picture.
     probe: probe === undefined ? undefined : decodeBase64(probe, size * size),

@@ -201,7 +201,7 @@ class Reference:
         total = len(self.faces)
         count = total if max_faces is None else min(max_faces, total)
         chosen = np.arange(count) * total // count
-        outputs = run_batches(infer, self.faces[chosen], batch_size)
+        outputs = run_in_batches(infer, self.faces[chosen], batch_size)
         logits, probabilities, other = outputs
         wanted = (count, self.logits.shape[1])
         if logits.shape != wanted or probabilities.shape != wanted:
@@ -278,7 +278,7 @@ class Reference:
         return comparisons
 
 
-def run_batches(infer: Infer, faces: Pixels, batch_size: int = max(BATCH_SIZES)) -> Outputs:
+def run_in_batches(infer: Infer, faces: Pixels, batch_size: int = max(BATCH_SIZES)) -> Outputs:
     """Run faces, uint8 (n, size, size), batch by batch, and return all outputs."""
     starts = range(0, len(faces), batch_size)
     parts = [infer(faces[start : start + batch_size, np.newaxis]) for start in starts]

@@ -15,7 +15,7 @@ from emotion_export.parity.comparison import (
     OPTIMISATIONS,
     ParityError,
     open_graph,
-    run_batches,
+    run_in_batches,
 )
 from emotion_export.parity.golden_inputs import STEPS, choose_golden_inputs
 from emotion_runtime.model.contract import GoldenInputs
@@ -72,7 +72,7 @@ def make_golden(
     other = None if expected_other is None else expected_other.astype(np.float32).clip(max=1)
     tolerance, mean_tolerance = FP32_TOLERANCE, None
     if precision != "fp32":
-        found = run_batches(infer, pixels)
+        found = run_in_batches(infer, pixels)
         clear = find_clear_labels(softmax(logits.astype(np.float64) / temperature, axis=1))
         flipped = found.logits.argmax(axis=1) != logits.argmax(axis=1)
         if not flips_allowed and (flipped & clear).any():
@@ -96,5 +96,5 @@ def _measure_spread(
     for optimisation in OPTIMISATIONS:
         for threads in (1, 2):
             infer = open_graph(data, optimisation, threads)
-            gaps += [np.abs(run_batches(infer, pixels, n).logits - logits) for n in BATCH_SIZES]
+            gaps += [np.abs(run_in_batches(infer, pixels, n).logits - logits) for n in BATCH_SIZES]
     return float(max(gap.max() for gap in gaps)), float(max(gap.mean() for gap in gaps))

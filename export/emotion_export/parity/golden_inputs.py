@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from emotion_export.parity.comparison import Infer, run_batches
+from emotion_export.parity.comparison import Infer, run_in_batches
 from emotion_runtime.model.contract import INPUT_NAME
 from emotion_runtime.model.session import import_onnxruntime
 from emotion_runtime.pictures.preprocessing import Pixels
@@ -87,7 +87,7 @@ def draw_patterns(size: int, count: int = 12) -> Pixels:
 
 
 def _compute_logits(infer: Infer, faces: Pixels) -> NDArray[np.float32]:
-    return run_batches(infer, faces).logits
+    return run_in_batches(infer, faces).logits
 
 
 def _draw_pairs(faces: Pixels, rng: np.random.Generator) -> tuple[Pixels, Pixels]:

@@ -75,7 +75,7 @@ class SelfTest:
             )
         if self.label_flips:
             failures.append(f"{self.label_flips} of {self.inputs} golden inputs get another label")
-        if not self.max_difference <= self.tolerance:  # a NaN too
+        if not self.max_difference <= self.tolerance:  # true for NaN too
             failures.append(
                 f"the largest logit difference is {self.max_difference:.2g} (allowed "
                 f"{self.tolerance:.2g}): this onnxruntime or chip computes differently"
