@@ -188,8 +188,8 @@ FACES = np.stack([band_face(n % 3, n) for n in range(6)])
 @pytest.mark.parametrize(
     ("network", "options", "message"),
     [
-        (Linear(scaled), {"labels": "up,down"}, "one text"),
-        (Linear(scaled), {"labels": ["up"]}, "nothing to tell apart"),
+        (Linear(scaled), {"labels": "up,down"}, "labels are a string"),
+        (Linear(scaled), {"labels": ["up"]}, "are too few"),
         (Linear(scaled), {"labels": ["up", "error"]}, "reserved"),
         (Linear(scaled), {"labels": ["up", "down", "left"]}, "the 3 labels have the shape"),
         (Linear(scaled), {"faces": FACES.astype(np.float32)}, "uint8"),
@@ -201,7 +201,7 @@ FACES = np.stack([band_face(n % 3, n) for n in range(6)])
         (Linear(scaled), {"temperature": float("nan")}, "not a number above 0"),
         (Linear(lambda pixels: pixels), {}, "accepts only float pixels"),
         (Colour(scale=True), {}, "needs three channels"),
-        (Colour(scale=False), {}, "float pixels of three channels"),
+        (Colour(scale=False), {}, "float pixels with three channels"),
         (torch.nn.Sequential(Linear(scaled), torch.nn.Softmax(1)), {}, "returns probabilities"),
         (Linear(lambda pixels: scaled(pixels) * float("nan")), {}, "not all finite"),
         (torch.nn.Flatten(), {}, "the network returns the shape"),

@@ -121,7 +121,7 @@ def test_the_confidence_threshold_is_chosen_anew_for_its_coverage(four_class_run
     found = choose_thresholds(network, strict, subset, labelled).min_confidence
     logits = predict_logits(network, held_out.pixels)
     known = subset.map_labels(labels) < 2
-    confidence = subset.outputs(logits[known], 5).probabilities.max(axis=1)
+    confidence = subset.compute_outputs(logits[known], 5).probabilities.max(axis=1)
     assert 0.8 <= (confidence >= found).mean() < 1
     assert found > 0.5
     assert choose_thresholds(network, checkpoint, subset, labelled).min_confidence == 0
@@ -242,7 +242,7 @@ def test_int8_is_judged_by_other_too(export: Export, four_class_run: Path, tmp_p
     [
         (["--labels", "happy,glad"], 1, "does not know the label 'glad'; it knows happy, sad"),
         (["--labels", "happy"], 1, "at least two labels"),
-        (["--labels", "happy,happy"], 1, "named twice"),
+        (["--labels", "happy,happy"], 1, "given twice"),
         (["--labels", f"happy,sad,surprise,{DARK}"], 1, "all classes of the network"),
         (["--labels", "happy,,sad"], 2, "a name is empty"),
         (["--labels", "happy,sad", "--label", "happy"], 2, "not with both"),
@@ -291,7 +291,7 @@ def test_a_graph_that_computes_other_wrongly_is_refused() -> None:
         def run(pixels: np.ndarray) -> Outputs:
             with torch.inference_mode():
                 logits = network(torch.from_numpy(pixels)).numpy()
-            named, shares, other = subset.outputs(logits, 1.0)
+            named, shares, other = subset.compute_outputs(logits, 1.0)
             assert other is not None
             return Outputs(named, shares.astype(np.float32), (other + offset).astype(np.float32))
 
@@ -307,7 +307,7 @@ def test_a_graph_that_computes_other_wrongly_is_refused() -> None:
     assert "max_other_difference" in right.to_dict()
     plain = Comparison("graph", "off", 1, 2, 0, 0, 0, 0, 1)
     assert "max_other_difference" not in plain.to_dict()
-    with pytest.raises(ParityError, match="has not the outputs"):
+    with pytest.raises(ParityError, match="does not have the outputs"):
         reference.compare(lambda pixels: Outputs(*infer(0.0)(pixels)[:2]), "graph", "off", 64)
 
 
