@@ -90,7 +90,7 @@ def run_trial(data: Path, case: Case, seed: int, keep: Path | None) -> None:
     from emotion_train.evaluation import predict_logits
     from emotion_train.recipe import Recipe
     from emotion_train.run import Run
-    from emotion_train.training.distributed import Place
+    from emotion_train.training.distributed import TrainingProcess
     from emotion_train.training.planning import PLANNED, choose_network
     from emotion_train.training.time_budget import TimeBudget
 
@@ -106,7 +106,7 @@ def run_trial(data: Path, case: Case, seed: int, keep: Path | None) -> None:
         run = Run(
             folder / "data",
             folder / "run",
-            Place(),
+            TrainingProcess(),
             say=lambda text: print(text, file=sys.stderr),
             show=lambda _: None,
             threads=1,

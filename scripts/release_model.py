@@ -34,9 +34,13 @@ from emotion_train.recipe import (
     DROP_DUPLICATES,
     DROP_HELD_OUT,
     KEEP_DUPLICATES,
-    duplicates_of,
+    read_duplicates,
 )
-from emotion_train.report.tables import confidence_table, describe_interval, metrics_tables
+from emotion_train.report.tables import (
+    describe_interval,
+    format_confidence_table,
+    format_metrics_tables,
+)
 
 PACKAGE = Path(__file__).parents[1] / "models" / "emotion_models"
 
@@ -130,10 +134,10 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         f"| hold-out accuracy of the network | {held_out['accuracy']:.2%} on "
         f"{held_out['pictures']:,} pictures ({describe_interval(held_out)}{_chosen(contract)}) |",
     ]
-    lines += [*_int8(contract), *_agreed(test), "", *metrics_tables(test), *_other(contract)]
+    lines += [*_int8(contract), *_agreed(test), "", *format_metrics_tables(test), *_other(contract)]
     if rows := network.get("confidence"):
         own = f"The file's own confidence threshold is {contract.min_confidence:.2f}."
-        lines += ["", "## Confidence", "", *confidence_table(rows), "", own]
+        lines += ["", "## Confidence", "", *format_confidence_table(rows), "", own]
     lines += [
         "",
         "## How it was made",
@@ -191,7 +195,7 @@ def _describe_duplicates(recipe: dict[str, Any]) -> str:
         "left out.",
         DROP_DUPLICATES: "Training pictures that stand in the test set or the hold-out too were "
         "left out, and other copies counted once.",
-    }[duplicates_of(recipe)]
+    }[read_duplicates(recipe)]
 
 
 def _limit(contract: Contract) -> str:

@@ -12,7 +12,7 @@ from emotion_export.errors import ExportError
 from emotion_export.export import WEIGHTS
 from emotion_runtime.model.contract import Contract
 from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from emotion_train.checkpoints.transfer import weights_digest
+from emotion_train.checkpoints.transfer import hash_weights
 from emotion_train.errors import CheckpointError, RunError
 from emotion_train.run_record import RUN, read_run_json
 
@@ -50,7 +50,7 @@ def load_named_checkpoint(
         ExportError: The file was exported from another one.
     """
     checkpoint = load_checkpoint(source)
-    recorded, found = recorded_weights(contract), weights_digest(checkpoint.weights)
+    recorded, found = recorded_weights(contract), hash_weights(checkpoint.weights)
     if recorded is None:
         tell(
             f"warning: {model} does not record its checkpoint, so {source} may be another one "
@@ -88,7 +88,7 @@ def find_checkpoint(
             tell(f"passed over: {error}")
             continue
         seen += 1
-        if weights_digest(checkpoint.weights) == recorded:
+        if hash_weights(checkpoint.weights) == recorded:
             return path, checkpoint
     raise click.UsageError(
         f"{model}: none of the {seen:,} checkpoints found in {RUNS}/ and among the released ones "

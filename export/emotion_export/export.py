@@ -55,11 +55,11 @@ from emotion_runtime.digest import sha256_of
 from emotion_runtime.model.contract import Contract, InputSpec
 from emotion_runtime.prediction import OTHER
 from emotion_train.checkpoints.checkpoint import Checkpoint
-from emotion_train.checkpoints.transfer import weights_digest
+from emotion_train.checkpoints.transfer import hash_weights
 from emotion_train.data.faces import Faces
 from emotion_train.data.votes import Votes
 from emotion_train.evaluation import measure
-from emotion_train.report.tables import prediction_warnings
+from emotion_train.report.tables import list_prediction_warnings
 
 COMPARISONS_PER_GRAPH = len(BATCH_SIZES) * len(OPTIMISATIONS)
 WEIGHTS = "weights_sha256"  # names the checkpoint in the parity metadata of a model file
@@ -224,7 +224,7 @@ def export_checkpoint(
         flips_allowed = plan.label_agreement is not None
         golden = with_answers_of(golden, infer, flips_allowed=flips_allowed)
     # By this emotion-verify finds the checkpoint; a network of one's own has none.
-    origin = {WEIGHTS: weights_digest(checkpoint.weights)} if checkpoint.weights else {}
+    origin = {WEIGHTS: hash_weights(checkpoint.weights)} if checkpoint.weights else {}
     metrics = {} if subset.dropped else _metrics(checkpoint, infer, plan, labelled, test)
     measured = FileFigures(infer, network, checkpoint, subset, threshold or 0.0, votes)
     if thresholds is not None:
@@ -296,7 +296,7 @@ def _repeat_warnings(checkpoint: Checkpoint, say: Callable[[str], None]) -> None
     for split in ("test", "hold-out", "validation"):
         figures = checkpoint.metrics.get(split)
         if isinstance(figures, dict) and "never_predicted" in figures:
-            for text in prediction_warnings(figures, split):
+            for text in list_prediction_warnings(figures, split):
                 say(f"warning: {text}; train it for longer, or with --start-from edge")
 
 

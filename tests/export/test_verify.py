@@ -19,7 +19,7 @@ from emotion_export.cli import main as export_command
 from emotion_export.verify_cli import main
 from emotion_runtime.model.contract import PREFIX
 from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
-from emotion_train.checkpoints.transfer import weights_digest
+from emotion_train.checkpoints.transfer import hash_weights
 
 Verify = Callable[..., Result]
 
@@ -61,7 +61,7 @@ def with_parity(model: Path, path: Path, change: Callable[[dict[str, object]], o
 
 def test_the_file_records_its_weights(model: Path, run_dir: Path) -> None:
     report = json.loads(model.with_suffix(".parity.json").read_text())
-    assert report["weights_sha256"] == weights_digest(load_checkpoint(run_dir).weights)
+    assert report["weights_sha256"] == hash_weights(load_checkpoint(run_dir).weights)
 
 
 def test_the_run_of_a_file_is_found_among_others(

@@ -276,9 +276,9 @@ def _read_votes(data: bytes, folder: Path) -> None:
     faces = Faces(pixels, np.zeros(1, np.int64), ("train/happy/0.png",))
     try:
         votes = Votes(path, CLASSES)
-        votes.majority(faces)
-        votes.targets(faces)
-        votes.shows_face(faces)
+        votes.find_majority(faces)
+        votes.compute_targets(faces)
+        votes.find_usable(faces)
     except EmotionEdgeError as error:
         check_sentence(error, folder)
 

@@ -24,9 +24,9 @@ def test_bf16_that_the_cpu_lacks_is_noticed(
 ) -> None:
     monkeypatch.setattr(cpu_features.platform, "machine", lambda: machine)
     (tmp_path / "cpuinfo").write_text(text)
-    assert cpu_features.lacks_fast("bf16", tmp_path / "cpuinfo") is lacks
-    assert not cpu_features.lacks_fast("fp32", tmp_path / "cpuinfo")
-    assert not cpu_features.lacks_fast("bf16", tmp_path / "gone")
+    assert cpu_features.is_emulated("bf16", tmp_path / "cpuinfo") is lacks
+    assert not cpu_features.is_emulated("fp32", tmp_path / "cpuinfo")
+    assert not cpu_features.is_emulated("bf16", tmp_path / "gone")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import torch
 from click.testing import Result
 
 from emotion_train.checkpoints.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint
-from emotion_train.checkpoints.transfer import blend, transfer
+from emotion_train.checkpoints.transfer import average_weights, transfer_weights
 from emotion_train.errors import CheckpointError, RunError
 from emotion_train.networks import build_network
 from emotion_train.recipe import Recipe
@@ -110,9 +110,9 @@ def test_weights_that_are_not_finite_or_do_not_fit_are_refused(
     with pytest.raises(CheckpointError, match="do not fit the network"):
         bent.build()
     with pytest.raises(RunError, match="of shape"):
-        transfer(bent, build_network("edge", 3), CLASSES)
+        transfer_weights(bent, build_network("edge", 3), CLASSES)
     with pytest.raises(RunError, match="one form of their network"):
-        blend([Checkpoint("edge", CLASSES, weights), bent])
+        average_weights([Checkpoint("edge", CLASSES, weights), bent])
 
 
 def test_one_changed_weight_is_noticed(tmp_path: Path, weights: dict[str, torch.Tensor]) -> None:

@@ -17,7 +17,7 @@ from emotion_train.errors import RunError
 from emotion_train.recipe import Recipe
 from emotion_train.report.rate_curve import write_rate_curve
 from emotion_train.training import rate_finder
-from emotion_train.training.distributed import Place
+from emotion_train.training.distributed import TrainingProcess
 from emotion_train.training.rate_finder import RangeTest, find_learning_rate
 from emotion_train.training.trainer import Trainer
 
@@ -61,7 +61,9 @@ def test_it_suggests_a_rate_and_shows_the_next_command(
 def test_it_is_deterministic_and_finds_a_rate_that_learns(data_folder: Path) -> None:
     dataset = load_dataset(data_folder, validation_per_class=46)
     recipe = Recipe("edge", dataset.classes, batch_size=8, augmentation="none", averaging=0.0)
-    first, again = (find_learning_rate(Trainer(dataset, recipe, Place())) for _ in range(2))
+    first, again = (
+        find_learning_rate(Trainer(dataset, recipe, TrainingProcess())) for _ in range(2)
+    )
     assert first.losses.tolist() == again.losses.tolist()
     assert 1e-4 < first.suggestion < first.lowest < 1
     assert first.rates[0] < first.steepest <= first.lowest
@@ -91,7 +93,7 @@ def test_a_loss_that_falls_by_its_noise_alone_gives_no_rate(
 ) -> None:
     dataset = load_dataset(data_folder, validation_per_class=46)
     recipe = Recipe("edge", dataset.classes, batch_size=8, augmentation="none", averaging=0.0)
-    trainer = Trainer(dataset, recipe, Place())
+    trainer = Trainer(dataset, recipe, TrainingProcess())
     rng = np.random.default_rng(0)
 
     def take_step(network: object, pixels: object, targets: object, total: int) -> torch.Tensor:

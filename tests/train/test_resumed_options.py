@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 import emotion_train.cli as command
 from emotion_runtime.digest import sha256_of
 from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from emotion_train.checkpoints.transfer import weights_digest
+from emotion_train.checkpoints.transfer import hash_weights
 from emotion_train.networks import build_network
 from emotion_train.run_record import read_record
 from synthetic import CLASSES, write_data
@@ -78,9 +78,7 @@ def test_what_the_run_was_begun_with_is_restored(
     assert "test" not in best.metrics  # --no-test
     assert best.training["recipe"]["teacher_weight"] == 0.5
     parents = best.training["started_from"]
-    expected = [
-        weights_digest(load_checkpoint(interrupted / f"start{n}.pt").weights) for n in (1, 2)
-    ]
+    expected = [hash_weights(load_checkpoint(interrupted / f"start{n}.pt").weights) for n in (1, 2)]
     assert [parent["weights"] for parent in parents] == expected
     assert [parent["epochs"] for parent in parents] == [1, 2]
     assert best.training["teachers_sha256"] == [sha256_of(interrupted / "teacher.pt")]

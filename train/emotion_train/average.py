@@ -181,7 +181,7 @@ class Averaging:
         from dataclasses import replace
 
         from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
-        from emotion_train.checkpoints.transfer import blend, lineage
+        from emotion_train.checkpoints.transfer import average_weights, describe_lineage
         from emotion_train.data.checks import list_warnings
         from emotion_train.data.dataset import load_recipe_dataset
         from emotion_train.errors import RunError
@@ -189,9 +189,9 @@ class Averaging:
         from emotion_train.run_record import find_validation_folder
 
         checkpoints = [load_checkpoint(run) for run in runs]
-        shared, draw = _shared_recipe(runs, checkpoints)
-        mean = blend(checkpoints)
-        if not _began_alike(checkpoints):
+        shared, draw = _find_shared_recipe(runs, checkpoints)
+        mean = average_weights(checkpoints)
+        if not _have_common_start(checkpoints):
             self.say(
                 "warning: nothing in the checkpoints says that the runs began from the same "
                 "weights; the mean of others is worth nothing"
@@ -207,7 +207,7 @@ class Averaging:
         for text in (*dataset.passed_over, *warnings):
             self.say(f"warning: {text}")
         _require_same_pictures(runs, checkpoints, dataset, shared)
-        averaged = _with_fresh_statistics(mean, dataset, shared["augmentation"], shared["balance"])
+        averaged = _recompute_statistics(mean, dataset, shared["augmentation"], shared["balance"])
         votes = self._votes(dataset)
         by_votes = bool(recipe.vote_weight) and votes is not None
         if recipe.vote_weight and votes is None:
@@ -229,11 +229,11 @@ class Averaging:
             "epoch": 0,
             "data_digest": dataset.digest(),
             "held_out_draw": draw,
-            "faces": dataset.train.counts(len(dataset.classes)).tolist(),
+            "faces": dataset.train.count_by_class(len(dataset.classes)).tolist(),
             "held_out": {name: list(one) for name, one in dataset.drawn.items()},
             "world_size": 1,
             "started_from": None,
-            "averaged_from": [lineage(one) for one in checkpoints],
+            "averaged_from": [describe_lineage(one) for one in checkpoints],
         }
         self._write(averaged, training, BEST, validation)
         return self._report(runs, dataset, recipe, votes, by_votes, warnings)
@@ -273,9 +273,9 @@ class Averaging:
     ) -> dict[str, Any]:
         import torch
 
-        from emotion_train.data.balance import balance_table
+        from emotion_train.data.balance import compute_balance
         from emotion_train.data.readers import read_other_classes
-        from emotion_train.report.outcome import REPORT, Outcome
+        from emotion_train.report.run_report import REPORT, RunReport
 
         unreadable: list[str] = []
         others = read_other_classes(
@@ -287,7 +287,7 @@ class Averaging:
         )
         if unreadable:
             self.say(f"skipped: {len(unreadable):,} pictures of other classes")
-        outcome = Outcome(
+        outcome = RunReport(
             dataset,
             recipe,
             torch.device("cpu"),
@@ -297,7 +297,7 @@ class Averaging:
             others,
             self.coverage,
             self.with_test,
-            balance=balance_table(dataset.train, len(dataset.classes), recipe.balance),
+            balance=compute_balance(dataset.train, len(dataset.classes), recipe.balance),
             origin={"weights": f"the mean of {len(runs)} runs, see the checkpoint"},
             by_votes=by_votes,
             warnings=warnings,
@@ -319,7 +319,7 @@ class Averaging:
         from emotion_train.evaluation import measure, predict_logits
         from emotion_train.report.tables import describe_interval
 
-        faces = dataset.selection()
+        faces = dataset.selection
         for name, one in (*zip(map(str, runs), checkpoints, strict=True), ("average", averaged)):
             metrics = measure(predict_logits(one.build(), faces.pixels), faces.labels)
             interval = describe_interval(metrics.to_dict(dataset.classes)).rstrip(", ")
@@ -329,7 +329,7 @@ class Averaging:
             )
 
 
-def _shared_recipe(
+def _find_shared_recipe(
     runs: Sequence[Path], checkpoints: Sequence[Checkpoint]
 ) -> tuple[dict[str, Any], str]:
     """Return what the runs' recipes say of the data, and how their held-out faces were drawn.
@@ -341,7 +341,7 @@ def _shared_recipe(
     """
     from emotion_train.data.held_out_draw import BY_PLACE
     from emotion_train.errors import RunError
-    from emotion_train.recipe import BALANCES, FULL, KEEP_DUPLICATES, duplicates_of
+    from emotion_train.recipe import BALANCES, FULL, KEEP_DUPLICATES, read_duplicates
     from emotion_train.training.augmentation import AUGMENTATIONS
 
     shared: list[dict[str, Any]] = []
@@ -361,7 +361,7 @@ def _shared_recipe(
         shared[-1] |= {
             "balance": recipe.get("balance", FULL),
             "faces": recipe.get("faces", False),
-            "duplicates": duplicates_of(recipe),
+            "duplicates": read_duplicates(recipe),
             "vote_weight": recipe.get("vote_weight", 0.0),
         }
         for name in (*_DATA_FIELDS, "faces"):
@@ -400,23 +400,23 @@ def _require_same_pictures(
         RunError: The pictures are others.
     """
     from emotion_train.errors import RunError
-    from emotion_train.recipe import duplicates_of
+    from emotion_train.recipe import read_duplicates
 
     for run, checkpoint in zip(runs, checkpoints, strict=True):
         recipe = checkpoint.training["recipe"]
         plain = not recipe.get("vote_weight") and not recipe.get("teacher_weight")
-        same_draw = duplicates_of(recipe) == shared["duplicates"]
+        same_draw = read_duplicates(recipe) == shared["duplicates"]
         if plain and same_draw and checkpoint.training.get("data_digest") != dataset.digest():
             raise RunError(f"{run}: was trained on other pictures than the data named here.")
 
 
-def _began_alike(checkpoints: Sequence[Checkpoint]) -> bool:
+def _have_common_start(checkpoints: Sequence[Checkpoint]) -> bool:
     """Return whether the checkpoints tell of common first weights, each pair of them."""
-    from emotion_train.checkpoints.transfer import lineage
+    from emotion_train.checkpoints.transfer import describe_lineage
 
     families = []
     for checkpoint in checkpoints:
-        told = lineage(checkpoint)
+        told = describe_lineage(checkpoint)
         family = {told["weights"], *told["ancestors"]}
         if not told["ancestors"]:  # fresh weights are drawn by the seed
             family.add(f"seed {checkpoint.training.get('seed')}")
@@ -424,7 +424,7 @@ def _began_alike(checkpoints: Sequence[Checkpoint]) -> bool:
     return all(one & other for one, other in combinations(families, 2))
 
 
-def _with_fresh_statistics(
+def _recompute_statistics(
     mean: Checkpoint, dataset: Dataset, augmentation: str, balance: str = "full"
 ) -> Checkpoint:
     """Take the statistics of batch normalisation anew, over one epoch as training sees it.
@@ -437,18 +437,18 @@ def _with_fresh_statistics(
     import torch
     from torch.optim.swa_utils import update_bn
 
-    from emotion_train.data.balance import balance_table
+    from emotion_train.data.balance import compute_balance
     from emotion_train.training.batches import AugmentedBatches, EpochBatches
-    from emotion_train.training.targets import label_targets
+    from emotion_train.training.targets import make_label_targets
 
     network, classes = mean.build(), len(dataset.classes)
-    targets = label_targets(dataset.train, classes)
+    targets = make_label_targets(dataset.train, classes)
     batches = EpochBatches(
         dataset.train,
         classes,
         _BATCH,
         seed=0,
-        table=balance_table(dataset.train, classes, balance),
+        table=compute_balance(dataset.train, classes, balance),
     )
     augmented = AugmentedBatches(dataset.train, targets, augmentation, batches, torch.device("cpu"))
     update_bn((pixels for pixels, _, _ in augmented), network)

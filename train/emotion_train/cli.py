@@ -30,17 +30,17 @@ from emotion_train.class_weights import (
     BALANCED,
     NO_WEIGHTS,
     check_class_weights,
+    format_class_weights,
     parse_class_weights,
-    write_class_weights,
 )
 from emotion_train.networks import NETWORKS
 from emotion_train.recipe import (
     BALANCES,
     DROP_DUPLICATES,
-    FEWEST_FOR_HOLDOUT,
     FREEZE_NOTHING,
     KEEP_DUPLICATES,
     MAX_SEED,
+    MIN_PICTURES_FOR_HOLDOUT,
     NO_BALANCE,
     OPTIMIZERS,
     PRECISIONS,
@@ -102,7 +102,7 @@ class ClassWeights(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             self.fail(f"{error}.", param, ctx)
         if not weights:
             self.fail("no weight is given.", param, ctx)
-        return write_class_weights(weights)
+        return format_class_weights(weights)
 
 
 _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
@@ -190,7 +190,7 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
         "--holdout",
         click.FloatRange(0.0, 0.9),
         "Fraction of the rest held out as well, to choose the epoch on.  [default: 0.1, about "
-        f"5,000 pictures at most; 0 where there are fewer than {FEWEST_FOR_HOLDOUT:,} training "
+        f"5,000 pictures at most; 0 where there are fewer than {MIN_PICTURES_FOR_HOLDOUT:,} training "
         "pictures or a validation set]",
     ),
     "freeze": (
@@ -440,7 +440,7 @@ def main(
         _start_defaults(context, start_from, choices)
     from emotion_train.run import Run, prepare_folder, prepare_search_folder
     from emotion_train.run_record import RUN
-    from emotion_train.training.distributed import choose_device, joined, restarts
+    from emotion_train.training.distributed import choose_device, count_restarts, join_processes
     from emotion_train.training.time_budget import TimeBudget
 
     if choices["network"] is None:
@@ -476,16 +476,18 @@ def main(
         unused = [f"--{name.replace('_', '-')}" for name in _NOT_IN_SEARCH if _given(context, name)]
         if unused and not quiet:
             say(f"not used by --find-learning-rate: {', '.join(unused)}")
-    elif restarts() and (folder / RUN).exists():  # the same command again: it must not begin anew
+    elif (
+        count_restarts() and (folder / RUN).exists()
+    ):  # the same command again: it must not begin anew
         resume, overwrite = True, False
     try:
-        with joined(device) as place:
-            if "batch_size" not in choose and recipe.batch_size < place.world_size:
+        with join_processes(device) as process:
+            if "batch_size" not in choose and recipe.batch_size < process.world_size:
                 raise click.UsageError(
                     f"--batch-size {recipe.batch_size} is smaller than the "
-                    f"{place.world_size} processes that share it."
+                    f"{process.world_size} processes that share it."
                 )
-            if find_learning_rate and place.is_distributed:
+            if find_learning_rate and process.is_distributed:
                 raise click.UsageError("--find-learning-rate runs in one process, not in several.")
             budget = None
             if max_minutes is not None and not find_learning_rate:
@@ -493,20 +495,20 @@ def main(
             stored = None
             if find_learning_rate:
                 prepare_search_folder(folder, overwrite=overwrite)
-            elif place.is_first or resume:
+            elif process.is_first or resume:
                 stored = prepare_folder(folder, resume=resume, overwrite=overwrite)
             if stored is not None:
                 if _given(context, "epochs"):
                     stored = _extended(stored, recipe.epochs, folder)
                 _refuse_changes(context, recipe, stored.recipe)
                 recipe = stored.recipe
-                options = _resumed(context, options, stored, say if place.is_first else None)
+                options = _resumed(context, options, stored, say if process.is_first else None)
                 choose, budget = [], None  # the run keeps its plan
                 _refuse_other_minutes(max_minutes, stored)
             run = Run(
                 data=data,
                 folder=folder,
-                place=place,
+                process=process,
                 say=(lambda _: None) if quiet else say,
                 show=(lambda _: None) if quiet else show,
                 threads=threads,
@@ -523,7 +525,7 @@ def main(
                     )
                 return
             run.train(recipe, choose=choose, resume=stored, overwrite=overwrite)
-            if place.is_first and not quiet:
+            if process.is_first and not quiet:
                 suggest("", "emotion-export", "model.onnx", "--checkpoint", folder)
     except (KeyboardInterrupt, Terminated) as error:
         ended, code = "interrupted", INTERRUPTED
@@ -609,9 +611,9 @@ def _start_defaults(
     Raises:
         click.UsageError: The user named another network or size than that of the weights.
     """
-    from emotion_train.checkpoints.transfer import blend, load_start
+    from emotion_train.checkpoints.transfer import average_weights, load_initial
 
-    start = blend([load_start(str(one)) for one in start_from])
+    start = average_weights([load_initial(str(one)) for one in start_from])
     for field, value in (("network", start.network), ("size", start.size)):
         if _given(context, field) and choices[field] != value:
             raise click.UsageError(
@@ -716,7 +718,7 @@ def _resumed(
     tell: Callable[[str], None] | None,
 ) -> dict[str, Any]:
     """Return the options that the run was begun with; one that asks for another is wrong usage."""
-    from emotion_train.run_record import describe_source, differing
+    from emotion_train.run_record import describe_input, differing
 
     then = stored.options
     if then is None:
@@ -736,7 +738,7 @@ def _resumed(
         given = options[name]
         named = list(given) if isinstance(given, tuple) else [given] if given else []
         if named and differing(
-            [describe_source(str(one), start=name == "start_from") for one in named], before
+            [describe_input(str(one), start=name == "start_from") for one in named], before
         ):
             shown = ", ".join(one.name for one in before) or "none"
             raise click.UsageError(

@@ -20,43 +20,43 @@ from emotion_runtime.command_line.extras import missing_message, missing_module
 from emotion_runtime.cpus import usable_cpus
 from emotion_runtime.errors import EmotionEdgeError
 from emotion_train.checkpoints.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
-from emotion_train.checkpoints.transfer import blend, load_start
+from emotion_train.checkpoints.transfer import average_weights, load_initial
 from emotion_train.class_weights import check_class_weights
-from emotion_train.data.balance import BalanceTable, balance_table
+from emotion_train.data.balance import ClassBalance, compute_balance
 from emotion_train.data.checks import list_warnings, require_every_class
 from emotion_train.data.dataset import Dataset, load_recipe_dataset
 from emotion_train.data.faces import Faces
-from emotion_train.data.held_out_draw import held_out_alike
+from emotion_train.data.held_out_draw import has_same_held_out
 from emotion_train.data.layout import refuse_output_within
 from emotion_train.data.readers import read_other_classes
 from emotion_train.data.source import VOTED_OUT
-from emotion_train.data.table import data_table
+from emotion_train.data.table import format_data_table
 from emotion_train.data.votes import SoftLabels, Votes
 from emotion_train.errors import DataError, RunError
 from emotion_train.networks import build_network
-from emotion_train.networks.face_network import parameter_count
+from emotion_train.networks.face_network import count_parameters
 from emotion_train.recipe import FREEZE_NOTHING, Recipe
-from emotion_train.report.outcome import REPORT, Outcome, tool_versions
 from emotion_train.report.rate_curve import RATE_CSV, RATE_PICTURE, write_rate_curve
-from emotion_train.report.tables import class_table
+from emotion_train.report.run_report import REPORT, RunReport, collect_tool_versions
+from emotion_train.report.tables import format_class_table
 from emotion_train.run_record import (
     RUN,
     Extension,
     Options,
     RunRecord,
-    describe_source,
+    describe_input,
     differing,
     read_record,
 )
-from emotion_train.training.cpu_features import lacks_fast
-from emotion_train.training.distributed import Place, sum_over_processes
+from emotion_train.training.cpu_features import is_emulated
+from emotion_train.training.distributed import TrainingProcess, sum_over_processes
 from emotion_train.training.event_files import TENSORBOARD, open_event_files
-from emotion_train.training.freezing import Frozen
+from emotion_train.training.freezing import FrozenLayers
 from emotion_train.training.planning import Workload, describe_plan, plan_recipe
 from emotion_train.training.rate_finder import RangeTest, find_learning_rate
-from emotion_train.training.targets import Targets, label_targets, mix
-from emotion_train.training.teacher import Teacher, load_member, require_member
-from emotion_train.training.time_budget import TimeBudget, report_seconds
+from emotion_train.training.targets import Targets, make_label_targets, mix_targets
+from emotion_train.training.teacher import Teacher, load_teacher_network, require_teacher_network
+from emotion_train.training.time_budget import TimeBudget, estimate_report_seconds
 from emotion_train.training.trainer import HISTORY, Trainer
 
 _PRECISION_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -82,7 +82,7 @@ class Run:
     Attributes:
         data: The data folder or CSV.
         folder: The run folder.
-        place: This process among all.
+        process: This process among all.
         votes: A votes file, for the report and, where the recipe says so, for the targets.
         teachers: Checkpoints, run folders, model files or released models by name; the mean of
             their answers joins the targets.
@@ -101,7 +101,7 @@ class Run:
 
     data: Path
     folder: Path
-    place: Place
+    process: TrainingProcess
     say: Callable[[str], None]
     show: Callable[[str], None]
     votes: Path | None = None
@@ -192,7 +192,7 @@ class Run:
             self.data,
             recipe,
             validation=self.validation,
-            progress=self.progress and self.place.is_first,
+            progress=self.progress and self.process.is_first,
         )
         try:
             check_class_weights(recipe.class_weights, dataset.classes)
@@ -207,12 +207,12 @@ class Run:
         votes = None if self.votes is None else Votes(self.votes, dataset.classes)
         dataset = self._with_votes(dataset, votes, recipe)
         targets = self._targets(dataset, recipe, votes)
-        balance = balance_table(dataset.train, len(dataset.classes), recipe.balance, targets)
+        balance = compute_balance(dataset.train, len(dataset.classes), recipe.balance, targets)
         warnings = list_warnings(dataset, dataset.holdout_share)
-        if self.place.is_first:
+        if self.process.is_first:
             self._introduce(dataset, balance, warnings)
         if votes is not None and dataset.test is not None:
-            votes.majority(dataset.test)  # fail now, not in hours
+            votes.find_majority(dataset.test)  # fail now, not in hours
         self._limit_threads()
         soft_labels = self._soft_labels(dataset, recipe, votes)
         teacher, doubts = self._teacher(recipe, dataset)
@@ -220,12 +220,12 @@ class Run:
         if last is None:
             initial, more = self._initial(dataset, recipe)
             doubts += more
-        for text in doubts if self.place.is_first else ():
+        for text in doubts if self.process.is_first else ():
             self.say(f"warning: {text}")
 
         def build(recipe: Recipe) -> Trainer:
             return Trainer(
-                dataset, recipe, self.place, targets, initial, teacher, soft_labels=soft_labels
+                dataset, recipe, self.process, targets, initial, teacher, soft_labels=soft_labels
             )
 
         # Read before the pace is measured, so that the plan knows how long the report takes.
@@ -233,7 +233,7 @@ class Run:
         workload = Workload(len(dataset.train), int(balance.total.sum()), bool(self.start_from))
         recipe, plan, report = self._plan(recipe, choose, dataset, workload, build, others or {})
         trainer = build(recipe)
-        if self.place.is_first:
+        if self.process.is_first:
             self.say(
                 f"network {recipe.network}: {_parameters(trainer)}, "
                 f"{trainer.multiply_adds / 1e6:.2f} M multiply-adds a face, "
@@ -264,9 +264,9 @@ class Run:
             raise DataError(f"{self.votes}: no such votes file.")
         if recipe.teacher_weight:
             for source in self.teachers:
-                require_member(source)
+                require_teacher_network(source)
         if recipe.freeze != FREEZE_NOTHING:
-            Frozen(build_network(recipe.network, 2, recipe.size), recipe.freeze)
+            FrozenLayers(build_network(recipe.network, 2, recipe.size), recipe.freeze)
 
     def _train(
         self, prepared: _Prepared, last: Path | None, *, resume: RunRecord | None, overwrite: bool
@@ -291,7 +291,7 @@ class Run:
                 record = replace(record, options=kept, warnings=tuple(told))
         if last is not None:
             self._restore(trainer, last, record.extensions)
-        if self.place.is_first:
+        if self.process.is_first:
             self.folder.mkdir(parents=True, exist_ok=True)
             if overwrite:
                 clear(self.folder)
@@ -304,7 +304,7 @@ class Run:
                 budget=self.budget,
                 report=prepared.report_seconds,
             )
-        if not self.place.is_first:
+        if not self.process.is_first:
             return {}
         others = prepared.others
         if others is None:
@@ -332,12 +332,12 @@ class Run:
             pace = trainer.measure_pace(self.budget)
             held_out = len(dataset.validation) + len(dataset.holdout)
             test = 0 if dataset.test is None else len(dataset.test)
-            report = report_seconds(pace, held_out + test + sum(map(len, others.values())))
+            report = estimate_report_seconds(pace, held_out + test + sum(map(len, others.values())))
             epochs, seconds = self.budget.plan_epochs(
                 pace, steps=len(trainer.batches), held_out=held_out, report=report
             )
             # All processes train what the first one measured.
-            epochs = int(sum_over_processes(epochs if self.place.is_first else 0, self.place))
+            epochs = int(sum_over_processes(epochs if self.process.is_first else 0, self.process))
             plan.append(
                 f"planned for --max-minutes {self.budget.minutes:g}: {epochs} epochs of about "
                 f"{seconds:.2g} seconds"
@@ -345,14 +345,14 @@ class Run:
         chosen = plan_recipe(recipe, workload, choose, epochs)
         if choose:
             plan.append(describe_plan(chosen, workload, choose))
-        if self.place.is_first:
+        if self.process.is_first:
             for text in plan:
                 self.say(text)
         return chosen, tuple(plan), report
 
     def _read_others(self, dataset: Dataset, recipe: Recipe) -> dict[str, NDArray[np.uint8]]:
         """Read the faces of classes that the network does not know, for the report."""
-        if not self.place.is_first:
+        if not self.process.is_first:
             return {}
         unreadable: list[str] = []
         others = read_other_classes(
@@ -378,12 +378,12 @@ class Run:
     ) -> dict[str, Any]:
         """Measure the network of the best epoch, write the report, and show its main figures."""
         options = record.options or Options()
-        outcome = Outcome(
+        outcome = RunReport(
             dataset,
             trainer.recipe,
-            self.place.device,
+            self.process.device,
             trainer.history,
-            int(trainer.kept["epoch"]),
+            int(trainer.kept_row["epoch"]),
             votes,
             others,
             self.coverage,
@@ -407,15 +407,15 @@ class Run:
         """Leave out what most annotators could not use, and tell what the votes do not cover."""
         if votes is None:
             return dataset
-        tell = self.say if self.place.is_first else (lambda _: None)
+        tell = self.say if self.process.is_first else (lambda _: None)
         if votes.uncommon:
             tell(
                 f"votes: the columns {', '.join(votes.uncommon)} are counted as votes for "
                 f"something other than the classes"
             )
         if recipe.vote_weight:
-            unlisted = int((~votes.lists(dataset.train)).sum())
-            faces = np.flatnonzero(votes.shows_face(dataset.train))
+            unlisted = int((~votes.find_listed(dataset.train)).sum())
+            faces = np.flatnonzero(votes.find_usable(dataset.train))
             tell(f"left out by votes: {len(dataset.train) - len(faces):,} pictures")
             if unlisted:
                 tell(
@@ -424,7 +424,7 @@ class Run:
                 )
             left_out = np.setdiff1d(np.arange(len(dataset.train)), faces)
             names = (dataset.classes[label] for label in dataset.train.labels[left_out])
-            inventory = dataset.inventory.without(names, VOTED_OUT)
+            inventory = dataset.inventory.leave_out(names, VOTED_OUT)
             dataset = replace(dataset, train=dataset.train.take(faces), inventory=inventory)
             require_every_class(dataset.train, dataset.classes, "those that --votes takes away")
             total, dropped = votes.count_dropped(dataset.train)
@@ -435,8 +435,8 @@ class Run:
                     f"for none of the classes ({named}) and are left out; the others of each "
                     f"picture are scaled to add up to 1"
                 )
-        if dataset.test is not None and not votes.lists(dataset.test).all():
-            listed = int(votes.lists(dataset.test).sum())
+        if dataset.test is not None and not votes.find_listed(dataset.test).all():
+            listed = int(votes.find_listed(dataset.test).sum())
             tell(f"votes: {listed:,} of {len(dataset.test):,} test pictures are listed")
         return dataset
 
@@ -448,13 +448,13 @@ class Run:
             return {}
         held_out = {"validation": dataset.validation, "holdout": dataset.holdout}
         found = {
-            name: votes.soften(faces, len(dataset.classes))
+            name: votes.make_soft_labels(faces, len(dataset.classes))
             for name, faces in held_out.items()
             if len(faces)
         }
         pictures = sum(len(one.targets) for one in found.values())
         fallback = sum(one.fallback for one in found.values())
-        if self.place.is_first:
+        if self.process.is_first:
             self.say(
                 f"votes: they choose the epoch, temperature and threshold, on {pictures:,} "
                 f"held-out pictures"
@@ -464,22 +464,22 @@ class Run:
 
     def _initial(self, dataset: Dataset, recipe: Recipe) -> tuple[Checkpoint | None, list[str]]:
         """Open what the run starts from, None for fresh weights; and what makes it doubtful."""
-        starts = [load_start(str(path)) for path in self.start_from]
+        starts = [load_initial(str(path)) for path in self.start_from]
         doubts: list[str] = []
         for path, start in zip(self.start_from, starts, strict=True):
             doubts += self._doubt_held_out(
                 str(path), start.training, start.metrics, dataset, recipe
             )
-        return blend(starts) if starts else None, doubts
+        return average_weights(starts) if starts else None, doubts
 
     def _record(self, recipe: Recipe, dataset: Dataset, trainer: Trainer) -> RunRecord:
         """Return what this run is begun, or gone on, with."""
         options = Options(
             self.coverage,
             self.with_test,
-            None if self.votes is None else describe_source(str(self.votes)),
-            tuple(describe_source(name) for name in self.teachers),
-            tuple(describe_source(str(path), start=True) for path in self.start_from),
+            None if self.votes is None else describe_input(str(self.votes)),
+            tuple(describe_input(name) for name in self.teachers),
+            tuple(describe_input(str(path), start=True) for path in self.start_from),
             None if self.validation is None else str(self.validation.absolute()),
             None if self.budget is None else self.budget.minutes,
         )
@@ -490,7 +490,7 @@ class Run:
             trainer.digest,
             None if dataset.test is None else _digest(dataset.test),
             _PRECISION_NAMES[trainer.precision],
-            tool_versions(),
+            collect_tool_versions(),
         )
 
     def _require_same(self, then: RunRecord, now: RunRecord, *, started: bool) -> None:
@@ -532,7 +532,7 @@ class Run:
                 f"{self.folder}: begun in {then.precision}, and this machine would go on in "
                 f"{now.precision}; go on where it was begun, or begin a new run with --precision."
             )
-        if not self.place.is_first:
+        if not self.process.is_first:
             return
         if then.data != now.data:
             self.say(f"data: the same pictures, read from {now.data}, before from {then.data}")
@@ -549,7 +549,7 @@ class Run:
         """
         try:
             trainer.restore(load_checkpoint(last))
-            kept = trainer.kept["epoch"]  # history has the rows that it must have
+            kept = trainer.kept_row["epoch"]  # history has the rows that it must have
             done = len(trainer.history)
             if done > trainer.recipe.epochs or not 1 <= kept <= done:
                 raise ValueError("more epochs than the recipe has")
@@ -557,7 +557,7 @@ class Run:
             raise
         except Exception as error:  # torch raises what it likes for a state that does not fit
             raise RunError(f"{last}: its state does not fit the run; begin a new one.") from error
-        if self.place.is_first:
+        if self.process.is_first:
             self.say(f"resuming after epoch {done}")
             self._tell_extension(trainer, extensions)
             if done == trainer.recipe.epochs:
@@ -585,7 +585,7 @@ class Run:
             resumed: A run goes on; where it wrote event files, it writes more of them.
         """
         begun = resumed and (self.folder / TENSORBOARD).is_dir()
-        if not self.place.is_first or not (self.tensorboard or begun):
+        if not self.process.is_first or not (self.tensorboard or begun):
             yield
             return
         if (missing := missing_module("tensorboard")) is not None:
@@ -596,14 +596,14 @@ class Run:
             yield
             return
         with open_event_files(self.folder, trainer.history) as events:
-            trainer.follow = events.add
+            trainer.on_epoch = events.add
             self.say(f"curves: tensorboard --logdir {shlex.quote(str(self.folder / TENSORBOARD))}")
             yield
 
     def _warn_of_slow_precision(self, precision: torch.dtype) -> None:
         """Warn where the CPU has no arithmetic of the precision, and computes it in float."""
         name = _PRECISION_NAMES[precision]
-        if self.place.is_first and self.place.device.type == "cpu" and lacks_fast(name):
+        if self.process.is_first and self.process.device.type == "cpu" and is_emulated(name):
             self.say(
                 f"warning: this CPU has no {name} arithmetic: --precision {name} is emulated, "
                 f"which is slower than fp32"
@@ -613,7 +613,7 @@ class Run:
         """Use the CPUs that are there: more threads than CPUs cost a third of the speed."""
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        elif "OMP_NUM_THREADS" not in os.environ and self.place.device.type == "cpu":
+        elif "OMP_NUM_THREADS" not in os.environ and self.process.device.type == "cpu":
             torch.set_num_threads(usable_cpus())
 
     def _targets(self, dataset: Dataset, recipe: Recipe, votes: Votes | None) -> Targets | None:
@@ -622,8 +622,8 @@ class Run:
             return None
         if votes is None:
             raise RunError("the recipe learns from votes; name their file with --votes.")
-        labels = label_targets(dataset.train, len(dataset.classes))
-        return mix(labels, votes.targets(dataset.train), recipe.vote_weight)
+        labels = make_label_targets(dataset.train, len(dataset.classes))
+        return mix_targets(labels, votes.compute_targets(dataset.train), recipe.vote_weight)
 
     def _teacher(self, recipe: Recipe, dataset: Dataset) -> tuple[Teacher | None, list[str]]:
         """Open the teacher, where the recipe learns from one; and what makes it doubtful."""
@@ -631,11 +631,11 @@ class Run:
             return None, []
         if not self.teachers:
             raise RunError("the recipe learns from a teacher; name it with --teacher.")
-        members = [load_member(source, self.place.device) for source in self.teachers]
+        members = [load_teacher_network(source, self.process.device) for source in self.teachers]
         doubts: list[str] = []
         for one in members:
             more = [name for name in one.labels if name not in dataset.classes]
-            if more and self.place.is_first:
+            if more and self.process.is_first:
                 self.say(
                     f"teacher {one.source}: also knows {', '.join(more)}; what it gives them is "
                     f"left out"
@@ -656,7 +656,7 @@ class Run:
         The draw depends on names and seed alone, so that the other run's classes do not matter.
         Where the data have grown or shrunk, another part of them is held out.
         """
-        if held_out_alike(training, metrics, dataset.drawn, recipe):
+        if has_same_held_out(training, metrics, dataset.drawn, recipe):
             return []
         return [
             f"{source} was trained with other held-out faces: where it was trained on pictures of "
@@ -664,7 +664,7 @@ class Run:
             f"held-out figures be too good"
         ]
 
-    def _introduce(self, dataset: Dataset, balance: BalanceTable, warnings: list[str]) -> None:
+    def _introduce(self, dataset: Dataset, balance: ClassBalance, warnings: list[str]) -> None:
         for line in dataset.notes:
             self.say(line)
         for line in dataset.skipped[:10]:
@@ -675,8 +675,8 @@ class Run:
             self.say(f"passed over: {line}")
         for line in warnings:
             self.say(f"warning: {line}")
-        self.show(data_table(dataset) + "\n")
-        self.show(class_table(dataset, balance))
+        self.show(format_data_table(dataset) + "\n")
+        self.show(format_class_table(dataset, balance))
         self.show(str(dataset.audit))
         if dataset.skipped:
             self.show(f"skipped: {len(dataset.skipped):,} pictures could not be used")
@@ -736,7 +736,7 @@ def _parameters(trainer: Trainer) -> str:
     frozen = trainer.frozen
     if not frozen.layers:
         return f"{every:,} parameters"
-    trained = parameter_count(trainer.network)
+    trained = count_parameters(trainer.network)
     return (
         f"{every:,} parameters, {trained:,} of them trained (the first {frozen.layers} of "
         f"{frozen.of} layers are frozen)"

@@ -248,7 +248,7 @@ def find_votes(run: Path) -> Path | None:
     return path if path.is_file() and sha256_of(path) == votes.sha256 else None
 
 
-def describe_source(name: str, *, start: bool = False) -> Source:
+def describe_input(name: str, *, start: bool = False) -> Source:
     """Return a file, run folder or released model with the digest of its content.
 
     A run folder stands for its ``best.pt``. What is missing gets an empty digest: whoever opens it

@@ -54,7 +54,7 @@ def by_votes(faces: Faces, votes: Votes) -> TrueClasses:
     Raises:
         DataError: The votes list none of the faces.
     """
-    majority = votes.majority(faces)
+    majority = votes.find_majority(faces)
     chosen = majority >= 0
     kept = faces.take(np.flatnonzero(chosen))
     return TrueClasses(BY_VOTES, Faces(kept.pixels, majority[chosen], kept.names), chosen)

@@ -15,7 +15,7 @@ from emotion_train.checkpoints.file import read_values
 from emotion_train.checkpoints.parts import check_parts
 from emotion_train.errors import CheckpointError
 from emotion_train.networks import NETWORKS, build_network
-from emotion_train.networks.face_network import FaceNetwork, multiply_adds
+from emotion_train.networks.face_network import FaceNetwork, count_multiply_adds
 
 FORMAT = "emotion-edge checkpoint"
 VERSION = 1
@@ -75,7 +75,7 @@ class Checkpoint:
                 f"the checkpoint's weights do not fit the network {self.network} ({first})"
             ) from error
         # The same weights also fit another stride, and would answer otherwise.
-        if self.multiply_adds not in (None, multiply_adds(network)):
+        if self.multiply_adds not in (None, count_multiply_adds(network)):
             raise CheckpointError(
                 f"the checkpoint is of another form of the network {self.network}; train it "
                 f"anew, perhaps with --start-from this checkpoint."

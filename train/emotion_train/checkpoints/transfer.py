@@ -17,7 +17,7 @@ from emotion_train.errors import CheckpointError, RunError
 from emotion_train.networks.face_network import FaceNetwork
 
 
-def blend(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
+def average_weights(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
     """Average the weights of runs that began alike: a "model soup" (Wortsman et al., 2022).
 
     Runs of one network that started from the same weights lie in one valley, and the mean of
@@ -39,10 +39,12 @@ def blend(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
         name: torch.stack([one.weights[name].float() for one in checkpoints]).mean(0).to(value)
         for name, value in first.weights.items()
     }
-    return replace(first, weights=mean, training={"parents": [lineage(c) for c in checkpoints]})
+    return replace(
+        first, weights=mean, training={"parents": [describe_lineage(c) for c in checkpoints]}
+    )
 
 
-def lineage(checkpoint: Checkpoint) -> dict[str, Any]:
+def describe_lineage(checkpoint: Checkpoint) -> dict[str, Any]:
     """Describe a checkpoint to those that come of it: JSON values, no path.
 
     Returns:
@@ -59,13 +61,13 @@ def lineage(checkpoint: Checkpoint) -> dict[str, Any]:
             if isinstance(parent, dict):
                 ancestors |= {str(parent.get("weights")), *map(str, parent.get("ancestors") or ())}
     return {
-        "weights": weights_digest(checkpoint.weights),
+        "weights": hash_weights(checkpoint.weights),
         **told,
         "ancestors": sorted(ancestors - {"None"}),
     }
 
 
-def weights_digest(weights: dict[str, Tensor]) -> str:
+def hash_weights(weights: dict[str, Tensor]) -> str:
     """Return the SHA-256 of a state dict: of names, types, shapes and values, in order of name."""
     digest = hashlib.sha256()
     for name, value in sorted(weights.items()):
@@ -78,18 +80,18 @@ def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in weights.items()}
 
 
-def load_start(source: str) -> Checkpoint:
+def load_initial(source: str) -> Checkpoint:
     """Open what a run starts from: a run folder, a checkpoint, or a released network by its name.
 
     Raises:
         CheckpointError: There is no such checkpoint, or it cannot be read.
         RunError: The name is that of a model file, which has no weights to go on training from.
     """
-    return load_checkpoint(start_path(source))
+    return load_checkpoint(find_initial_path(source))
 
 
-def start_path(source: str) -> Path:
-    """Return the path of what `load_start` opens; raises as that does."""
+def find_initial_path(source: str) -> Path:
+    """Return the path of what `load_initial` opens; raises as that does."""
     path = Path(source)
     if path.exists():
         return path
@@ -110,7 +112,7 @@ def start_path(source: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Transferred:
+class TransferSummary:
     """What a network took over.
 
     Attributes:
@@ -140,7 +142,9 @@ class Transferred:
         return f"{text}; fresh: the last layer ({self.last}){rows}"
 
 
-def transfer(initial: Checkpoint, network: FaceNetwork, classes: tuple[str, ...]) -> Transferred:
+def transfer_weights(
+    initial: Checkpoint, network: FaceNetwork, classes: tuple[str, ...]
+) -> TransferSummary:
     """Copy the weights of `initial` into `network`, in place.
 
     A layer with one row for each class gets the rows of the classes that both know; the others
@@ -189,7 +193,7 @@ def transfer(initial: Checkpoint, network: FaceNetwork, classes: tuple[str, ...]
             fresh[new_row] = old[old_row]
     network.load_state_dict(weights)
     kinds = [type(module) for module in network.modules()]
-    return Transferred(
+    return TransferSummary(
         kinds.count(nn.Conv2d),
         kinds.count(nn.Linear) - 1,
         last,

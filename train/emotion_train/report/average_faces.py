@@ -18,7 +18,7 @@ from sklearn.decomposition import PCA
 
 from emotion_train.data.faces import Faces
 
-FEWEST = 24  # faces in each average
+MIN_FACES_PER_AVERAGE = 24  # faces in each average
 _COMPONENTS = 40
 _SPARE = 3  # clusters made for each average kept: loose ones blur
 _REACH = 3  # pixels a face is moved to fit the others
@@ -28,8 +28,8 @@ _SAME = 0.9  # correlation from which two faces may be one photograph
 Images = NDArray[np.float32]
 
 
-def average_faces(
-    faces: Faces, label: int, count: int, *, per_average: int = FEWEST, seed: int = 0
+def make_average_faces(
+    faces: Faces, label: int, count: int, *, per_average: int = MIN_FACES_PER_AVERAGE, seed: int = 0
 ) -> NDArray[np.uint8]:
     """Make up to `count` average faces of one class, the sharpest first.
 
@@ -37,14 +37,16 @@ def average_faces(
         faces: Labelled faces.
         label: The class.
         count: Averages wanted; fewer are made where the class has too few faces.
-        per_average: Faces in each average, at least `FEWEST`; copies of one photograph count once.
+        per_average: Faces in each average, at least `MIN_FACES_PER_AVERAGE`; copies of one photograph count once.
         seed: Seeds k-means.
 
     Returns:
-        uint8, shape (k, size, size), k ≤ `count`; empty where the class has under `FEWEST` faces.
+        uint8, shape (k, size, size), k ≤ `count`; empty where the class has under `MIN_FACES_PER_AVERAGE` faces.
     """
-    if per_average < FEWEST:
-        raise ValueError(f"an average of {per_average} faces could show a person; use {FEWEST}")
+    if per_average < MIN_FACES_PER_AVERAGE:
+        raise ValueError(
+            f"an average of {per_average} faces could show a person; use {MIN_FACES_PER_AVERAGE}"
+        )
     pixels = faces.pixels[faces.labels == label].astype(np.float32)
     clusters = min(_SPARE * count, len(pixels) // per_average)
     if clusters == 0:

@@ -53,7 +53,7 @@ class Coverage:
         }
 
 
-def cover(
+def measure_coverage(
     min_confidence: float,
     chances: NDArray[np.float64],
     labels: NDArray[np.int64],

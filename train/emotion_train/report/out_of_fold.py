@@ -22,7 +22,7 @@ FOLDS = 5
 FEWEST_FACES = 50  # of fewer, four fifths fit no temperature that says much
 
 
-def deal_folds(parts: Sequence[Faces]) -> NDArray[np.int64] | None:
+def assign_folds(parts: Sequence[Faces]) -> NDArray[np.int64] | None:
     """Deal held-out faces into folds, with the classes spread and identical faces together.
 
     Args:
@@ -31,7 +31,7 @@ def deal_folds(parts: Sequence[Faces]) -> NDArray[np.int64] | None:
     Returns:
         int64, shape (n,), 0 to 4; None where there are fewer than 50 faces.
     """
-    prints = [one for faces in parts for one in faces.fingerprints()]
+    prints = [one for faces in parts for one in faces.hash_pixels()]
     if len(set(prints)) < FEWEST_FACES:
         return None
     labels = [label for faces in parts for label in faces.labels.tolist()]

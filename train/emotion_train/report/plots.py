@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emotion_runtime.atomic import replacing
 from emotion_runtime.evaluate.metrics import wilson_interval
-from emotion_train.data.balance import BalanceTable
+from emotion_train.data.balance import ClassBalance
 from emotion_train.data.faces import Faces
 from emotion_train.evaluation import Metrics, Reliability
 from emotion_train.report.confidence import Coverage
@@ -209,7 +209,7 @@ def plot_predictions(
     save(figure, path)
 
 
-def plot_classes(table: BalanceTable, classes: Sequence[str], path: Path) -> None:
+def plot_classes(table: ClassBalance, classes: Sequence[str], path: Path) -> None:
     """Draw the training faces of each class before and after balance."""
     figure = Figure(figsize=(4.4 + 0.9 * len(classes), 4.4), layout="constrained")
     before, after = figure.subplots(1, 2, sharey=True)

@@ -15,21 +15,21 @@ from emotion_runtime.atomic import replacing
 from emotion_runtime.command_line.text_width import display_width, right
 from emotion_runtime.evaluate.metrics import wilson_interval
 from emotion_train.class_weights import NO_WEIGHTS
-from emotion_train.data.balance import BalanceTable, balance_table
+from emotion_train.data.balance import ClassBalance, compute_balance
 from emotion_train.data.dataset import Dataset
 from emotion_train.recipe import Recipe
 from emotion_train.report import plots
+from emotion_train.report.calibration import Calibration
 from emotion_train.report.confidence import Coverage
-from emotion_train.report.evaluated import (
+from emotion_train.report.fonts import choose_fonts, use_fonts
+from emotion_train.report.out_of_fold import FEWEST_FACES
+from emotion_train.report.split_result import (
     IN_SAMPLE,
     INDEPENDENT,
     OUT_OF_FOLD,
     SPLIT_NAMES,
-    Evaluated,
+    SplitResult,
 )
-from emotion_train.report.fitting import Fitted
-from emotion_train.report.fonts import choose_fonts, use_fonts
-from emotion_train.report.out_of_fold import FEWEST_FACES
 
 SPLITS = "splits.csv"
 _TEMPERATURE_LIMITS = (0.1, 10.0)  # between which `fit_temperature` searches
@@ -40,14 +40,14 @@ def write_report(
     dataset: Dataset,
     history: Sequence[dict[str, float]],
     best_epoch: int | None,
-    fitted: Fitted,
-    evaluated: Sequence[Evaluated],
+    fitted: Calibration,
+    evaluated: Sequence[SplitResult],
     coverage: Sequence[Coverage],
     facts: dict[str, Any],
     *,
     warnings: Sequence[str] = (),
     caption: str = "",
-    balance: BalanceTable | None = None,
+    balance: ClassBalance | None = None,
 ) -> dict[str, Any]:
     """Write the report.
 
@@ -83,7 +83,7 @@ def write_report(
     truth = main.truth(by_votes=fitted.by_votes)
     title = main.split if truth is main.faces.labels else f"{main.split}, annotators' majority"
     pictures = ["metrics", "predictions", "coverage", "reliability", "classes"]
-    table = balance_table(dataset.train, len(classes)) if balance is None else balance
+    table = compute_balance(dataset.train, len(classes)) if balance is None else balance
     with use_fonts(choose_fonts(classes)):
         if history and best_epoch is not None:
             plots.plot_loss(history, best_epoch, folder / "loss.png", caption)
@@ -209,7 +209,7 @@ def describe_interval(figures: dict[str, Any]) -> str:
     return f"95 % interval {low:.1%} to {high:.1%}, "
 
 
-def prediction_warnings(figures: dict[str, Any], split: str) -> list[str]:
+def list_prediction_warnings(figures: dict[str, Any], split: str) -> list[str]:
     """Describe classes that the network never predicts, or never rightly, without a full stop.
 
     Args:
@@ -239,7 +239,7 @@ def prediction_warnings(figures: dict[str, Any], split: str) -> list[str]:
     ]
 
 
-def calibration_warnings(figures: Mapping[str, Any]) -> list[str]:
+def list_calibration_warnings(figures: Mapping[str, Any]) -> list[str]:
     """Describe a temperature that the held-out faces did not determine, without a full stop.
 
     Args:
@@ -260,7 +260,7 @@ def calibration_warnings(figures: Mapping[str, Any]) -> list[str]:
 
 def _markdown(
     dataset: Dataset,
-    balance: BalanceTable,
+    balance: ClassBalance,
     figures: dict[str, Any],
     split: str,
     facts: dict[str, Any],
@@ -278,9 +278,9 @@ def _markdown(
         "",
     ]
     for name in SPLIT_NAMES:
-        for text in prediction_warnings(figures[name], name) if name in figures else ():
+        for text in list_prediction_warnings(figures[name], name) if name in figures else ():
             lines += [f"**Warning: {text}.**", ""]
-    for text in (*warnings, *calibration_warnings(figures)):
+    for text in (*warnings, *list_calibration_warnings(figures)):
         lines += [f"**Warning: {text}.**", ""]
     if agreed:
         lines += [
@@ -298,9 +298,9 @@ def _markdown(
     for title, block in titles.items():
         if len(titles) > 1:
             lines += [f"## Against {title}", ""]
-        lines += [*metrics_tables(block), ""]
+        lines += [*format_metrics_tables(block), ""]
     lines += ["## What was measured on what", "", *_usage_table(figures, by_votes), ""]
-    lines += ["## Confidence", "", *confidence_table(figures["confidence"])]
+    lines += ["## Confidence", "", *format_confidence_table(figures["confidence"])]
     if by_votes:
         against = figures["confidence_against"]
         why = (
@@ -309,7 +309,15 @@ def _markdown(
         lines += ["", f"Accuracy here is against the {against}{why}."]
     lines += ["", "## The run", ""]
     lines += [f"- {name}: {value}" for name, value in facts.items()]
-    lines += ["", "```", class_table(dataset, balance), "```", "", str(dataset.audit) + ".", ""]
+    lines += [
+        "",
+        "```",
+        format_class_table(dataset, balance),
+        "```",
+        "",
+        str(dataset.audit) + ".",
+        "",
+    ]
     if dataset.skipped:
         lines += [f"{len(dataset.skipped):,} pictures could not be read and were left out.", ""]
     if dataset.passed_over:
@@ -369,7 +377,7 @@ def _accuracy(figures: dict[str, Any]) -> str:
     return f"{figures['accuracy']:.2%} ({low:.1%} to {high:.1%})"
 
 
-def confidence_table(rows: list[dict[str, Any]]) -> list[str]:
+def format_confidence_table(rows: list[dict[str, Any]]) -> list[str]:
     """Lay out what confidence thresholds do, as in ``metrics.json``, as a Markdown table.
 
     Args:
@@ -397,7 +405,7 @@ def confidence_table(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def metrics_tables(figures: dict[str, Any]) -> list[str]:
+def format_metrics_tables(figures: dict[str, Any]) -> list[str]:
     """Lay out one split's figures, as in ``metrics.json``, as Markdown tables."""
     lines = [
         "| class | precision | recall | F1 | pictures |",
@@ -420,7 +428,7 @@ def _percent(figure: float | None) -> str:
     return "–" if figure is None else f"{figure:.2%}"
 
 
-def class_table(dataset: Dataset, balance: BalanceTable | None = None) -> str:
+def format_class_table(dataset: Dataset, balance: ClassBalance | None = None) -> str:
     """Lay out the faces of every split by class, as printed before training.
 
     Args:
@@ -429,16 +437,16 @@ def class_table(dataset: Dataset, balance: BalanceTable | None = None) -> str:
     """
     classes = len(dataset.classes)
     if balance is None:
-        balance = balance_table(dataset.train, classes)
+        balance = compute_balance(dataset.train, classes)
     rows: list[tuple[str, NDArray[np.int64]]] = [
         ("train", balance.total),
         ("  copies", balance.copies),
-        ("validation", dataset.validation.counts(classes)),
+        ("validation", dataset.validation.count_by_class(classes)),
     ]
     if len(dataset.holdout):
-        rows.append(("hold-out", dataset.holdout.counts(classes)))
+        rows.append(("hold-out", dataset.holdout.count_by_class(classes)))
     if dataset.test is not None:
-        rows.append(("test", dataset.test.counts(classes)))
+        rows.append(("test", dataset.test.count_by_class(classes)))
     widths = [max(8, display_width(name) + 2) for name in (*dataset.classes, "total")]
     lines = [" " * 11 + "".join(map(right, (*dataset.classes, "total"), widths))]
     for name, counts in rows:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emotion_train.data.balance import BalanceTable, balance_table, draw_copies
+from emotion_train.data.balance import ClassBalance, compute_balance, draw_copies
 from emotion_train.data.faces import Faces
 from emotion_train.errors import RunError
 from emotion_train.training.augmentation import AUGMENTATIONS, COPY_STRENGTH, augment
@@ -60,9 +60,9 @@ class EpochBatches:
         *,
         rank: int = 0,
         world_size: int = 1,
-        table: BalanceTable | None = None,
+        table: ClassBalance | None = None,
     ) -> None:
-        self._table = balance_table(faces, classes) if table is None else table
+        self._table = compute_balance(faces, classes) if table is None else table
         self._originals = len(faces)
         self._seed, self._epoch = seed, 0
         self._rank, self._world_size = rank, world_size

@@ -26,7 +26,7 @@ def has_matrix_unit(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return platform.machine() == "x86_64" and "amx_bf16" in _read_flags(cpuinfo)
 
 
-def lacks_fast(precision: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+def is_emulated(precision: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Return whether the CPU is known to lack instructions for a precision.
 
     Args:

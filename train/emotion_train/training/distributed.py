@@ -15,7 +15,7 @@ from emotion_train.errors import RunError
 
 
 @dataclass(frozen=True)
-class Place:
+class TrainingProcess:
     """This process among all that train together; rank 0 alone writes and speaks."""
 
     rank: int = 0
@@ -46,7 +46,7 @@ def choose_device(device: str = "auto") -> str:
 
 
 @contextmanager
-def joined(device: str = "auto") -> Iterator[Place]:
+def join_processes(device: str = "auto") -> Iterator[TrainingProcess]:
     """Join the processes that ``torchrun`` started (gloo on CPUs, nccl on GPUs), or stand alone.
 
     Args:
@@ -62,29 +62,29 @@ def joined(device: str = "auto") -> Iterator[Place]:
         torch.cuda.set_device(local)
     here = local or torch.device("cpu")
     if world_size == 1:
-        yield Place(0, 1, here)
+        yield TrainingProcess(0, 1, here)
         return
     store, rank, _ = next(iter(rendezvous("env://")))
     # A name space of its own for each try: a process must not find the address of a dead one.
-    store = dist.PrefixStore(f"try-{restarts()}", store)  # type: ignore[attr-defined]
+    store = dist.PrefixStore(f"try-{count_restarts()}", store)  # type: ignore[attr-defined]
     dist.init_process_group(
         "nccl" if cuda else "gloo", store=store, rank=rank, world_size=world_size
     )
     try:
-        yield Place(dist.get_rank(), dist.get_world_size(), here)
+        yield TrainingProcess(dist.get_rank(), dist.get_world_size(), here)
     finally:
         dist.destroy_process_group()
 
 
-def restarts() -> int:
+def count_restarts() -> int:
     """Say how often ``torchrun --max-restarts`` has begun anew after a process died."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
-def sum_over_processes(value: float, place: Place) -> float:
+def sum_over_processes(value: float, process: TrainingProcess) -> float:
     """Add a number up over all processes."""
-    if not place.is_distributed:
+    if not process.is_distributed:
         return value
-    total = torch.tensor([value], dtype=torch.float64, device=place.device)
+    total = torch.tensor([value], dtype=torch.float64, device=process.device)
     dist.all_reduce(total)
     return float(total.item())

@@ -9,7 +9,7 @@ from emotion_train.networks.face_network import FaceNetwork
 from emotion_train.recipe import FREEZE_FEATURES, FREEZE_NOTHING
 
 
-class Frozen:
+class FrozenLayers:
     """The lower layers of a network, kept as they are: weights and statistics of normalisation.
 
     Args:

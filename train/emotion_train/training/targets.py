@@ -10,12 +10,12 @@ from emotion_train.data.faces import Faces
 Targets = NDArray[np.float32]  # (n, classes), rows that add up to 1
 
 
-def label_targets(faces: Faces, classes: int) -> Targets:
+def make_label_targets(faces: Faces, classes: int) -> Targets:
     """Put all weight on the label."""
     return np.eye(classes, dtype=np.float32)[faces.labels]
 
 
-def mix(labels: Targets, other: Targets, weight: float) -> Targets:
+def mix_targets(labels: Targets, other: Targets, weight: float) -> Targets:
     """Give `other` the part `weight` of each target; a row of NaN there leaves the target."""
     known = ~np.isnan(other[:, :1])
     mixed: Targets = np.where(known, (1 - weight) * labels + weight * np.nan_to_num(other), labels)

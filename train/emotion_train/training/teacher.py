@@ -47,8 +47,8 @@ class Member:
     answer: _Answer
 
 
-def require_member(source: str) -> None:
-    """Refuse what `load_member` would not find; it opens nothing.
+def require_teacher_network(source: str) -> None:
+    """Refuse what `load_teacher_network` would not find; it opens nothing.
 
     Raises:
         CheckpointError: There is no such file, folder or released model.
@@ -61,7 +61,7 @@ def require_member(source: str) -> None:
         )
 
 
-def load_member(source: str, device: torch.device) -> Member:
+def load_teacher_network(source: str, device: torch.device) -> Member:
     """Open a run folder, a checkpoint, an exported model file or a released model by name.
 
     A model file runs on the CPU in onnxruntime, which there is twice as fast as PyTorch, and four

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from emotion_train.errors import RunError
 
-MOST_EPOCHS = 200  # more gained nothing in the trials
+MAX_EPOCHS = 200  # more gained nothing in the trials
 PLANNED_SHARE = 0.95  # of the time that is left; the rest is for a machine that slows down
 EPOCH_OVERHEAD_SECONDS = 0.1  # checkpoints and history.csv
 REPORT_SECONDS = 4.0  # the report without its predictions; drawing the figures is most of it
@@ -61,7 +61,7 @@ class TimeBudget:
     ) -> tuple[int, float]:
         """Return how many epochs fit into the time that is left, and the seconds of one.
 
-        There are never more than `MOST_EPOCHS`.
+        There are never more than `MAX_EPOCHS`.
 
         Args:
             pace: Of this machine.
@@ -81,9 +81,9 @@ class TimeBudget:
                 f"--max-minutes {self.minutes:g} is too short: reading the data, one epoch and "
                 f"the report take about {math.ceil(needed / 6) / 10:g} minutes on this machine."
             )
-        return min(epochs, MOST_EPOCHS), epoch
+        return min(epochs, MAX_EPOCHS), epoch
 
 
-def report_seconds(pace: Pace, faces: int) -> float:
+def estimate_report_seconds(pace: Pace, faces: int) -> float:
     """Return how long the report takes, with predictions for so many faces."""
     return REPORT_SECONDS + faces * pace.face_seconds

@@ -22,9 +22,9 @@ from tqdm import tqdm
 from emotion_runtime.atomic import replacing
 from emotion_runtime.evaluate.metrics import wilson_interval
 from emotion_train.checkpoints.checkpoint import BEST, LAST, Checkpoint
-from emotion_train.checkpoints.transfer import transfer
-from emotion_train.class_weights import class_weights
-from emotion_train.data.balance import balance_table
+from emotion_train.checkpoints.transfer import transfer_weights
+from emotion_train.class_weights import compute_class_weights
+from emotion_train.data.balance import compute_balance
 from emotion_train.data.dataset import Dataset
 from emotion_train.data.faces import Faces
 from emotion_train.data.held_out_draw import BY_NAME
@@ -32,14 +32,14 @@ from emotion_train.data.votes import SoftLabels
 from emotion_train.errors import RunError
 from emotion_train.evaluation import cross_entropy, measure, predict_logits
 from emotion_train.networks import build_network
-from emotion_train.networks.face_network import FaceNetwork, multiply_adds
+from emotion_train.networks.face_network import FaceNetwork, count_multiply_adds
 from emotion_train.recipe import Recipe
 from emotion_train.training.batches import AugmentedBatches, EpochBatches
 from emotion_train.training.cpu_features import has_matrix_unit
-from emotion_train.training.distributed import Place, sum_over_processes
-from emotion_train.training.freezing import Frozen
+from emotion_train.training.distributed import TrainingProcess, sum_over_processes
+from emotion_train.training.freezing import FrozenLayers
 from emotion_train.training.schedule import build_optimizer, build_schedule
-from emotion_train.training.targets import Targets, label_targets
+from emotion_train.training.targets import Targets, make_label_targets
 from emotion_train.training.teacher import Teacher
 from emotion_train.training.time_budget import (
     FEWEST_STEPS,
@@ -63,14 +63,14 @@ class Trainer:
     Attributes:
         history: One row for each epoch that is done.
         extensions: Each change of the number of epochs so far, as in ``run.json``.
-        follow: Is given the row of each epoch, before the epoch counts as done.
+        on_epoch: Is given the row of each epoch, before the epoch counts as done.
     """
 
     def __init__(
         self,
         dataset: Dataset,
         recipe: Recipe,
-        place: Place,
+        process: TrainingProcess,
         targets: Targets | None = None,
         initial: Checkpoint | None = None,
         teacher: Teacher | None = None,
@@ -81,7 +81,7 @@ class Trainer:
         Args:
             dataset: The splits.
             recipe: What is learned, and how.
-            place: This process among all.
+            process: This process among all.
             targets: What each training face is taught to be; None for its label.
             initial: Whose weights the run starts with; None for fresh ones.
             teacher: What joins the targets.
@@ -91,53 +91,57 @@ class Trainer:
         self.soft_labels = soft_labels or {}
         self.digest = dataset.digest()
         if targets is None:
-            targets = label_targets(dataset.train, len(dataset.classes))
+            targets = make_label_targets(dataset.train, len(dataset.classes))
         else:
             self.digest = hashlib.sha256(self.digest.encode() + targets.tobytes()).hexdigest()
         self.teacher = teacher
         if teacher is not None:
-            asked = torch.from_numpy(dataset.train.pixels[:64, None]).to(place.device)
+            asked = torch.from_numpy(dataset.train.pixels[:64, None]).to(process.device)
             self.digest = hashlib.sha256(self.digest.encode() + teacher.digest(asked)).hexdigest()
-        self.dataset, self.recipe, self.place = dataset, recipe, place
-        self.balance = balance_table(dataset.train, len(dataset.classes), recipe.balance, targets)
-        weights = class_weights(recipe.class_weights, dataset.classes, targets)
-        self.class_weights = None if weights is None else torch.from_numpy(weights).to(place.device)
+        self.dataset, self.recipe, self.process = dataset, recipe, process
+        self.balance = compute_balance(dataset.train, len(dataset.classes), recipe.balance, targets)
+        weights = compute_class_weights(recipe.class_weights, dataset.classes, targets)
+        self.class_weights = (
+            None if weights is None else torch.from_numpy(weights).to(process.device)
+        )
         self.batches = EpochBatches(
             dataset.train,
             len(dataset.classes),
             recipe.batch_size,
             recipe.seed,
-            rank=place.rank,
-            world_size=place.world_size,
+            rank=process.rank,
+            world_size=process.world_size,
             table=self.balance,
         )
         self.augmented = AugmentedBatches(
-            dataset.train, targets, recipe.augmentation, self.batches, place.device
+            dataset.train, targets, recipe.augmentation, self.batches, process.device
         )
         torch.manual_seed(recipe.seed)
         network = build_network(recipe.network, len(dataset.classes), recipe.size)
         network.scaling.fit(torch.from_numpy(dataset.train.pixels))
         self.started_from = None if initial is None else initial.training.get("parents")
-        self.transferred = None if initial is None else transfer(initial, network, dataset.classes)
-        self.frozen = Frozen(network, recipe.freeze)
+        self.transferred = (
+            None if initial is None else transfer_weights(initial, network, dataset.classes)
+        )
+        self.frozen = FrozenLayers(network, recipe.freeze)
         # Channels last is 1.5 times as fast for small convolutions on x86, and no slower elsewhere.
-        self.network: FaceNetwork = network.to(place.device).to(memory_format=torch.channels_last)
-        self.multiply_adds = multiply_adds(self.network)
+        self.network: FaceNetwork = network.to(process.device).to(memory_format=torch.channels_last)
+        self.multiply_adds = count_multiply_adds(self.network)
         self.average = _averaged(network, recipe.averaging)
         self.optimizer = build_optimizer(network, recipe)
         self.schedule: LambdaLR = build_schedule(
             self.optimizer, recipe, steps=recipe.epochs * len(self.batches)
         )
-        self.precision = _precision(recipe.precision, place.device)
+        self.precision = _precision(recipe.precision, process.device)
         self.scaler = torch.amp.GradScaler(
-            enabled=place.device.type == "cuda" and self.precision is torch.float16
+            enabled=process.device.type == "cuda" and self.precision is torch.float16
         )
         self.history: list[Row] = []
         self.extensions: list[dict[str, int]] = []
-        self.follow: Callable[[Row], None] = lambda _: None
+        self.on_epoch: Callable[[Row], None] = lambda _: None
 
     @property
-    def best(self) -> Row:
+    def best_row(self) -> Row:
         """The epoch that is best on the selection faces.
 
         By accuracy, then by loss; where the run is taught by votes, by their cross-entropy.
@@ -147,14 +151,14 @@ class Trainer:
         return max(self.history, key=lambda r: (r["selection_accuracy"], -r["selection_loss"]))
 
     @property
-    def kept(self) -> Row:
+    def kept_row(self) -> Row:
         """The epoch whose weights are kept: the best, unless so few faces cannot tell.
 
         With fewer than `FEW_SELECTION_FACES` it is the latest inside the 95 % interval of the best:
         an early epoch is easily the best of many by chance, and the last ones, at a low rate, are
         better on other faces (EXPERIMENTS.md). The loss on votes is less a matter of chance.
         """
-        best, faces = self.best, len(self.dataset.selection())
+        best, faces = self.best_row, len(self.dataset.selection)
         if self.soft_labels or faces >= FEW_SELECTION_FACES:
             return best
         low, _ = wilson_interval(round(best["selection_accuracy"] * faces), faces)
@@ -179,7 +183,7 @@ class Trainer:
             report: Seconds to leave for the report.
         """
         step_network: nn.Module = self.network
-        if self.place.is_distributed:
+        if self.process.is_distributed:
             step_network = DistributedDataParallel(self.network)
         clock = time.perf_counter if budget is None else budget.clock
         needed = 0.0  # seconds of another epoch and the report
@@ -187,7 +191,7 @@ class Trainer:
             if self._stops_early(say, budget, needed):
                 break
             started = clock()
-            loss = self._train_epoch(step_network, epoch, progress and self.place.is_first)
+            loss = self._train_epoch(step_network, epoch, progress and self.process.is_first)
             seconds = clock() - started
             self._refuse_divergence(epoch + 1, np.isfinite(loss))
             row: Row = {
@@ -197,7 +201,7 @@ class Trainer:
                 "images_per_second": self.batches.faces_per_epoch / max(seconds, 1e-9),
                 "seconds": seconds,
             }
-            if self.place.is_first:
+            if self.process.is_first:
                 self._finish_epoch(run_dir, row)
                 say(self._line(row))
             else:
@@ -211,11 +215,11 @@ class Trainer:
         if not self.history or (budget is None and not self.recipe.patience):
             return False
         reason = ""
-        if self.place.is_first:
+        if self.process.is_first:
             done, patience = len(self.history), self.recipe.patience
-            if patience and done - self.best["epoch"] >= patience:
+            if patience and done - self.best_row["epoch"] >= patience:
                 reason = (
-                    f"epoch {self.best['epoch']:.0f} is still the best after {patience} more "
+                    f"epoch {self.best_row['epoch']:.0f} is still the best after {patience} more "
                     f"(--patience {patience})"
                 )
             elif budget is not None and budget.left() < needed:
@@ -225,11 +229,11 @@ class Trainer:
                 )
             if reason:
                 say(f"stopped after epoch {done} of {self.recipe.epochs}: {reason}")
-        return bool(sum_over_processes(float(bool(reason)), self.place))
+        return bool(sum_over_processes(float(bool(reason)), self.process))
 
     def measure_pace(self, budget: TimeBudget) -> Pace:
         """Return how fast this machine trains and predicts; the weights are changed by it."""
-        clock, device = budget.clock, self.place.device
+        clock, device = budget.clock, self.process.device
         self.network.train()
         self.frozen.hold()
         endless = chain.from_iterable(repeat(self.augmented))
@@ -258,10 +262,10 @@ class Trainer:
         """Go once through the balanced training set; return the mean loss."""
         self.batches.set_epoch(epoch)
         # Dropout and the like start each epoch from a known state, so that a resumed run repeats.
-        torch.manual_seed(self.recipe.seed + 1_000_003 * (epoch + 1) + self.place.rank)
+        torch.manual_seed(self.recipe.seed + 1_000_003 * (epoch + 1) + self.process.rank)
         network.train()
         self.frozen.hold()
-        seen, summed = 0, torch.zeros((), dtype=torch.float64, device=self.place.device)
+        seen, summed = 0, torch.zeros((), dtype=torch.float64, device=self.process.device)
         bar = tqdm(
             self.augmented,
             desc=f"epoch {epoch + 1}/{self.recipe.epochs}",
@@ -276,11 +280,11 @@ class Trainer:
             if number % 20 == 19 and not bar.disable:
                 rate = seen / (time.perf_counter() - started)
                 bar.set_postfix_str(f"loss {summed.item() / seen:.3f}, {rate:,.0f} images/s")
-        return sum_over_processes(summed.item(), self.place) / self.batches.faces_per_epoch
+        return sum_over_processes(summed.item(), self.process) / self.batches.faces_per_epoch
 
     def take_step(self, network: nn.Module, pixels: Tensor, targets: Tensor, total: int) -> Tensor:
         """Take one step; return the summed loss of this process's share."""
-        device = self.place.device
+        device = self.process.device
         pixels = pixels.to(memory_format=torch.channels_last)
         enabled = self.precision is not torch.float32
         with torch.autocast(device.type, self.precision, enabled=enabled):
@@ -296,7 +300,7 @@ class Trainer:
         )
         # Summed and divided by the whole batch: right also where the shares differ by one face.
         self.optimizer.zero_grad(set_to_none=True)
-        scaled: Tensor = self.scaler.scale(loss * (self.place.world_size / total))
+        scaled: Tensor = self.scaler.scale(loss * (self.process.world_size / total))
         scaled.backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -322,14 +326,14 @@ class Trainer:
         loss = f"{chosen}_votes_loss" if self.soft_labels else f"{chosen}_loss"
         row |= {"selection_loss": row[loss], "selection_accuracy": row[f"{chosen}_accuracy"]}
         self.history.append(row)
-        self.follow(row)
+        self.on_epoch(row)
         # history.csv before last.pt: a kill in between repeats the epoch, and nothing is missing.
         with replacing(run_dir / HISTORY) as path, path.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(row))
             writer.writeheader()
             writer.writerows(self.history)
         checkpoint = self.checkpoint()
-        if self.kept is row:
+        if self.kept_row is row:
             checkpoint.save(run_dir / BEST)
         Checkpoint(**{**checkpoint.__dict__, "resume": self._state()}).save(run_dir / LAST)
 
@@ -359,10 +363,10 @@ class Trainer:
                 "epoch": int(self.history[-1]["epoch"]),
                 "data_digest": self.digest,
                 "held_out_draw": BY_NAME,
-                "faces": self.dataset.train.counts(len(self.dataset.classes)).tolist(),
+                "faces": self.dataset.train.count_by_class(len(self.dataset.classes)).tolist(),
                 "held_out": {name: list(one) for name, one in self.dataset.drawn.items()},
                 "chosen_by": "votes" if self.soft_labels else "labels",
-                "world_size": self.place.world_size,
+                "world_size": self.process.world_size,
                 "started_from": self.started_from,
                 "extensions": self.extensions,
             },

@@ -30,7 +30,7 @@ IN_SAMPLE = "in-sample"
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluated:
+class SplitResult:
     """A network's logits for one split.
 
     Attributes:

@@ -17,24 +17,24 @@ from emotion_runtime import __version__
 from emotion_runtime.model.self_test import draw_probe
 from emotion_runtime.pictures.preprocessing import read_face
 from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
-from emotion_train.data.balance import BalanceTable
+from emotion_train.data.balance import ClassBalance
 from emotion_train.data.dataset import Dataset
 from emotion_train.data.faces import Faces
 from emotion_train.data.votes import SoftLabels, Votes
 from emotion_train.errors import RunError
 from emotion_train.evaluation import predict_logits
-from emotion_train.networks.face_network import multiply_adds, parameter_count
+from emotion_train.networks.face_network import count_multiply_adds, count_parameters
 from emotion_train.recipe import Recipe
-from emotion_train.report.average_faces import average_faces
-from emotion_train.report.evaluated import INDEPENDENT, SPLIT_NAMES, Evaluated
-from emotion_train.report.fitting import Fitted
+from emotion_train.report.average_faces import make_average_faces
+from emotion_train.report.calibration import Calibration
 from emotion_train.report.fonts import choose_fonts
+from emotion_train.report.split_result import INDEPENDENT, SPLIT_NAMES, SplitResult
 from emotion_train.report.tables import (
-    calibration_warnings,
     describe_split,
     describe_threshold,
     describe_train_loss,
-    prediction_warnings,
+    list_calibration_warnings,
+    list_prediction_warnings,
     write_report,
     write_splits,
 )
@@ -44,7 +44,7 @@ _AVERAGES_PER_CLASS = 12
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class RunReport:
     """A finished training, and what it is measured on.
 
     Attributes:
@@ -77,7 +77,7 @@ class Outcome:
     with_test: bool
     origin: Mapping[str, str] | None = None
     extensions: Sequence[str] = ()
-    balance: BalanceTable | None = None
+    balance: ClassBalance | None = None
     sources: Mapping[str, Any] = field(default_factory=dict)
     by_votes: bool = False
     warnings: Sequence[str] = ()
@@ -88,13 +88,13 @@ class Outcome:
         best = load_checkpoint(folder / BEST)
         network = best.build().to(self.device)
         held_out = [
-            Evaluated(
+            SplitResult(
                 name, faces, self._logits(network, faces.pixels, name), self._soft_labels(faces)
             )
             for name, faces in (("hold-out", dataset.holdout), ("validation", dataset.validation))
             if len(faces)
         ]
-        fitted = Fitted.of(held_out, self.coverage, by_votes=self.by_votes)
+        fitted = Calibration.of(held_out, self.coverage, by_votes=self.by_votes)
         evaluated = fitted.spread(held_out)
         others = {n: self._logits(network, pixels, n) for n, pixels in self.others.items()}
         coverage = fitted.measure_thresholds(others)
@@ -102,13 +102,13 @@ class Outcome:
         if dataset.test is not None and self.with_test:
             evaluated = [self._test(network, dataset.test, temperature), *evaluated]
         facts = {
-            "network": f"{recipe.network}, {parameter_count(network):,} parameters, "
-            f"{multiply_adds(network) / 1e6:.2f} M multiply-adds a face",
+            "network": f"{recipe.network}, {count_parameters(network):,} parameters, "
+            f"{count_multiply_adds(network) / 1e6:.2f} M multiply-adds a face",
             **self._origin(),
             **({"extended": "; ".join(self.extensions)} if self.extensions else {}),
             "temperature": f"{temperature:.3f}, {fitted.describe()}",
             "confidence threshold": f"{threshold:.2f}, for a coverage of {self.coverage:.0%}",
-            "tools": ", ".join(f"{k} {v}" for k, v in tool_versions().items()),
+            "tools": ", ".join(f"{k} {v}" for k, v in collect_tool_versions().items()),
         }
         write_splits(folder / REPORT, dataset)
         figures = write_report(
@@ -129,7 +129,7 @@ class Outcome:
             temperature=temperature,
             min_confidence=threshold,
             metrics=figures,
-            training={**best.training, **self.sources, "tool_versions": tool_versions()},
+            training={**best.training, **self.sources, "tool_versions": collect_tool_versions()},
             average_faces=self._average_faces(),
             probe=torch.from_numpy(read_face(draw_probe(), recipe.size)),
         ).save(folder / BEST)
@@ -149,19 +149,19 @@ class Outcome:
             text
             for split in SPLIT_NAMES
             if split in figures
-            for text in prediction_warnings(figures[split], split)
+            for text in list_prediction_warnings(figures[split], split)
         ]
         fonts = choose_fonts(self.dataset.classes).warning()
-        return found + calibration_warnings(figures) + ([fonts] if fonts else [])
+        return found + list_calibration_warnings(figures) + ([fonts] if fonts else [])
 
     def _soft_labels(self, faces: Faces) -> SoftLabels | None:
         """Return the votes on faces; None where there are none for any of them."""
-        if self.votes is None or not self.votes.lists(faces).any():
+        if self.votes is None or not self.votes.find_listed(faces).any():
             return None
-        return self.votes.soften(faces, len(self.dataset.classes))
+        return self.votes.make_soft_labels(faces, len(self.dataset.classes))
 
-    def _test(self, network: torch.nn.Module, faces: Faces, temperature: float) -> Evaluated:
-        return Evaluated(
+    def _test(self, network: torch.nn.Module, faces: Faces, temperature: float) -> SplitResult:
+        return SplitResult(
             "test",
             faces,
             self._logits(network, faces.pixels, "test"),
@@ -198,11 +198,11 @@ class Outcome:
     def _average_faces(self) -> torch.Tensor:
         """Make the average faces that travel with the checkpoint; uint8 (k, 1, size, size)."""
         train, classes = self.dataset.train, range(len(self.dataset.classes))
-        made = [average_faces(train, label, _AVERAGES_PER_CLASS) for label in classes]
+        made = [make_average_faces(train, label, _AVERAGES_PER_CLASS) for label in classes]
         return torch.from_numpy(np.concatenate(made)).unsqueeze(1)
 
 
-def tool_versions() -> dict[str, str]:
+def collect_tool_versions() -> dict[str, str]:
     """Name the packages that decide what a run learns, with their versions."""
     found = {"emotion-edge": __version__, "python": platform.python_version()}
     for name in ("torch", "numpy", "Pillow"):

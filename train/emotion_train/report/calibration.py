@@ -10,23 +10,23 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from emotion_train.evaluation import fit_temperature, scale
-from emotion_train.report.confidence import THRESHOLDS, Coverage, choose_threshold, cover
-from emotion_train.report.evaluated import IN_SAMPLE, OUT_OF_FOLD, Evaluated
+from emotion_train.report.confidence import THRESHOLDS, Coverage, choose_threshold, measure_coverage
 from emotion_train.report.out_of_fold import (
     FEWEST_FACES,
     FOLDS,
+    assign_folds,
     choose_thresholds,
-    deal_folds,
     fit_temperatures,
 )
+from emotion_train.report.split_result import IN_SAMPLE, OUT_OF_FOLD, SplitResult
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
+class Calibration:
     """What was fitted on the held-out faces, n of them, and how it does on faces it did not see.
 
     Attributes:
-        temperature: Fitted on all of them, for the model file.
+        temperature: Calibration on all of them, for the model file.
         threshold: The confidence threshold, chosen on all of them, for the model file.
         by_votes: The temperature was fitted to the votes, not the labels.
         by_majority: Thresholds are chosen and measured on the faces for which a majority of
@@ -50,7 +50,7 @@ class Fitted:
     thresholds: NDArray[np.float64]
 
     @classmethod
-    def of(cls, held_out: Sequence[Evaluated], coverage: float, *, by_votes: bool) -> Fitted:
+    def of(cls, held_out: Sequence[SplitResult], coverage: float, *, by_votes: bool) -> Calibration:
         """Fit temperature and threshold.
 
         Args:
@@ -81,7 +81,7 @@ class Fitted:
             by_majority = bool((majority >= 0).sum() >= FEWEST_FACES)
             truth = majority if by_majority else labels
         temperature = fit_temperature(logits, soft)
-        folds = deal_folds([one.faces for one in held_out])
+        folds = assign_folds([one.faces for one in held_out])
         temperatures = np.full(len(logits), temperature)
         if folds is not None:
             temperatures = fit_temperatures(logits, soft, folds)
@@ -119,7 +119,7 @@ class Fitted:
             f"and coverage on them are measured {how}"
         )
 
-    def spread(self, held_out: Sequence[Evaluated]) -> list[Evaluated]:
+    def spread(self, held_out: Sequence[SplitResult]) -> list[SplitResult]:
         """Return the splits that this was fitted on, with the temperature of each face."""
         ends = np.cumsum([len(one.faces) for one in held_out])
         parts = np.split(self.temperatures, ends[:-1])
@@ -138,7 +138,7 @@ class Fitted:
         chances = softmax(scale(self.logits[known], self.temperatures[known]), axis=1)
         unknown = {name: softmax(scale(x, self.temperature), axis=1) for name, x in others.items()}
         return [
-            cover(
+            measure_coverage(
                 one,
                 chances,
                 self.truth[known],
