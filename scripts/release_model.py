@@ -27,7 +27,7 @@ from emotion_runtime import EmotionClassifier
 from emotion_runtime.atomic import replacing
 from emotion_runtime.digest import sha256_of
 from emotion_runtime.model.contract import Contract
-from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
+from emotion_train.checkpoints.checkpoint import load_checkpoint
 from emotion_train.data.votes import Votes
 from emotion_train.networks import NETWORKS
 from emotion_train.recipe import (
@@ -41,6 +41,7 @@ from emotion_train.report.tables import (
     format_confidence_table,
     format_metrics_tables,
 )
+from emotion_train.run_folder import RunFolder
 
 PACKAGE = Path(__file__).parents[1] / "models" / "emotion_models"
 
@@ -58,7 +59,7 @@ def main(
     checkpoint = PACKAGE / "checkpoints" / f"{name}.pt"
     checkpoint.parent.mkdir(exist_ok=True)
     if run.resolve() != checkpoint.resolve():
-        shutil.copyfile(run / BEST, checkpoint)
+        shutil.copyfile(RunFolder(run).best_checkpoint, checkpoint)
     plan = Plan(report=False, labels=labels, other_coverage=coverage)
     _release(name, plan, checkpoint, data, command, votes)
     try:

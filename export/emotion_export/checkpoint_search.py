@@ -14,7 +14,8 @@ from emotion_runtime.model.contract import Contract
 from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.checkpoints.transfer import hash_weights
 from emotion_train.errors import CheckpointError, RunError
-from emotion_train.run_record import RUN, read_run_json
+from emotion_train.run_folder import RunFolder
+from emotion_train.run_record import read_run_json
 
 RUNS = Path("runs")  # where emotion-train writes when not told otherwise
 _SHOWN = 16  # digits of a digest in messages
@@ -104,15 +105,15 @@ def find_training_data(source: Path, tell: Callable[[str], None]) -> Path | None
         tell: Takes a message for a person.
     """
     folder = source if source.is_dir() else source.parent
-    if not (folder / RUN).exists():
+    if not RunFolder(folder).record.exists():
         return None
     try:
         data = Path(read_run_json(folder)["data"])
     except (RunError, KeyError, TypeError):
-        tell(f"{folder / RUN}: damaged; it does not say where the training data are")
+        tell(f"{RunFolder(folder).record}: damaged; it does not say where the training data are")
         return None
     if not data.exists():
-        tell(f"{folder / RUN}: the training data are no longer at {data}")
+        tell(f"{RunFolder(folder).record}: the training data are no longer at {data}")
         return None
     return data
 

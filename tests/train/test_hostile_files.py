@@ -21,7 +21,7 @@ from emotion_train.checkpoints.transfer import average_weights, transfer_weights
 from emotion_train.errors import CheckpointError, RunError
 from emotion_train.networks import build_network
 from emotion_train.recipe import Recipe
-from emotion_train.run_record import Options, RunRecord, read_record
+from emotion_train.run_record import RunOptions, RunRecord, read_record
 from synthetic import CLASSES, write_data
 
 Train = Callable[..., Result]
@@ -178,7 +178,7 @@ def test_a_pipe_is_refused_and_not_waited_for(train: Train, tmp_path: Path, flag
 
 def write_record(folder: Path, **changes: Any) -> Path:
     folder.mkdir(exist_ok=True)
-    RunRecord("/data", Recipe(), Options()).save(folder)
+    RunRecord("/data", Recipe(), RunOptions()).save(folder)
     values = json.loads((folder / "run.json").read_text())
     values["recipe"].update(changes.pop("recipe", {}))
     (folder / "run.json").write_text(json.dumps({**values, **changes}))

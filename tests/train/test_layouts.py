@@ -173,7 +173,7 @@ def test_sub_folders_of_a_class_are_read(tmp_path: Path, flat: bool) -> None:
     write_flat(top, (4, 4))
     save_face(top / "dog" / "batch 2" / "deep" / "x.png", 1, 99)
     source = read_source(tmp_path)
-    assert source.flat == flat
+    assert source.is_flat == flat
     assert source.splits["train"].count_by_class(2).tolist() == [4, 5]
     assert f"{'' if flat else 'train/'}dog/batch 2/deep/x.png" in source.splits["train"].names
     assert source.passed_over == ()

@@ -75,8 +75,8 @@ def test_a_threshold_is_that_of_the_other_faces() -> None:
 def test_held_out_figures_say_how_they_know_the_temperature(count: int, how: str) -> None:
     faces, logits = draw(count, 3.0)
     one = SplitResult("validation", faces, logits)
-    fitted = Calibration.of([one], 0.9, by_votes=False)
-    (spread,) = fitted.spread([one])
+    fitted = Calibration.fit([one], 0.9, by_votes=False)
+    (spread,) = fitted.apply([one])
     figures = spread.to_dict(("a", "b", "c"))
     assert figures["calibration"] == how
     assert fitted.temperature == fit_temperature(logits, faces.labels)
@@ -88,7 +88,7 @@ def test_held_out_figures_say_how_they_know_the_temperature(count: int, how: str
 
 def test_coverage_of_the_chosen_threshold_is_measured_out_of_fold() -> None:
     faces, logits = draw(400, 1.0)
-    fitted = Calibration.of([SplitResult("validation", faces, logits)], 0.9, by_votes=False)
+    fitted = Calibration.fit([SplitResult("validation", faces, logits)], 0.9, by_votes=False)
     rows = fitted.measure_thresholds({})
     chosen = next(row for row in rows if row.min_confidence == fitted.threshold)
     assert chosen.coverage == pytest.approx(0.9, abs=0.03)
@@ -105,18 +105,18 @@ def test_votes_that_teach_also_choose_temperature_and_threshold() -> None:
     wrong = Faces(faces.pixels, (faces.labels + 1) % 3, faces.names)
     soft = SoftLabels(votes.astype(np.float32), winners, 400, 0)
     one = SplitResult("hold-out", wrong, logits, soft)
-    fitted = Calibration.of([one], 0.9, by_votes=True)
+    fitted = Calibration.fit([one], 0.9, by_votes=True)
     assert fitted.temperature == pytest.approx(1.0, abs=0.01)
     assert fitted.by_majority
     assert fitted.measure_thresholds({})[0].faces == (int((winners >= 0).sum()),) * 2
-    assert Calibration.of([one], 0.9, by_votes=False).temperature > 5
-    (spread,) = fitted.spread([one])
+    assert Calibration.fit([one], 0.9, by_votes=False).temperature > 5
+    (spread,) = fitted.apply([one])
     agreed = spread.to_dict(("a", "b", "c"))["annotators_agree"]
     assert agreed["pictures"] == (winners >= 0).sum()
     assert agreed["accuracy"] == 1.0
     assert agreed["votes_calibration_error"] == pytest.approx(0, abs=0.02)
     few = SoftLabels(soft.targets, np.where(np.arange(400) < 40, winners, -1), 400, 0)
-    other = Calibration.of([SplitResult("hold-out", wrong, logits, few)], 0.9, by_votes=True)
+    other = Calibration.fit([SplitResult("hold-out", wrong, logits, few)], 0.9, by_votes=True)
     assert not other.by_majority  # too few to choose a threshold on
     assert other.temperature == fitted.temperature
 

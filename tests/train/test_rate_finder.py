@@ -16,6 +16,7 @@ from emotion_train.data.dataset import load_dataset
 from emotion_train.errors import RunError
 from emotion_train.recipe import Recipe
 from emotion_train.report.rate_curve import write_rate_curve
+from emotion_train.run_folder import RunFolder
 from emotion_train.training import rate_finder
 from emotion_train.training.distributed import TrainingProcess
 from emotion_train.training.rate_finder import RangeTest, find_learning_rate
@@ -73,7 +74,9 @@ def test_it_is_deterministic_and_finds_a_rate_that_learns(data_folder: Path) -> 
 def test_the_curve_is_drawn(tmp_path: Path) -> None:
     rates = np.geomspace(1e-5, 1, 50)
     losses = np.abs(np.log10(rates) + 2)
-    write_rate_curve(tmp_path, rates, losses, losses, {"suggested": 3e-3, "lowest loss": 1e-2})
+    write_rate_curve(
+        RunFolder(tmp_path), rates, losses, losses, {"suggested": 3e-3, "lowest loss": 1e-2}
+    )
     with Image.open(tmp_path / "learning_rate.png") as picture:
         assert min(picture.size) > 300
         assert len(picture.convert("RGB").getcolors(100_000) or ()) > 20

@@ -15,6 +15,7 @@ VALIDATION_PER_CLASS = 46
 # accuracy of 85 % to ±4 points (95 % interval).
 MIN_PICTURES_FOR_HOLDOUT = 3_000
 FORMER_FIELDS = ("drop_duplicates",)  # in recipes of older versions
+FORMER_COVERAGE_NAME = "answered"  # option and key of the coverage in older versions
 
 # What to do with training pictures whose pixels equal those of another picture.
 DROP_DUPLICATES = "drop"  # drop copies of held-out and test pictures, keep others once

@@ -164,11 +164,8 @@ def _list_items(
         if reader is not None and "cannot be listed" in str(error):
             reader.skipped.append(str(error))
 
-    paths = map(
-        Path,
-        find_pictures(
-            [str(folder)], on_error=record_error, on_other=others.append, on_repeat=links.append
-        ),
+    found = find_pictures(
+        [str(folder)], on_error=record_error, on_other=others.append, on_repeat=links.append
     )
     items: list[Item] = [
         (path.relative_to(base).as_posix(), label, lambda path=path: path)  # type: ignore[misc]

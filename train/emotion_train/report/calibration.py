@@ -9,11 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from emotion_train.evaluation import fit_temperature, scale
-from emotion_train.report.confidence import THRESHOLDS, Coverage, choose_threshold, measure_coverage
+from emotion_train.evaluation import Truth, fit_temperature, scale
+from emotion_train.report.confidence import (
+    THRESHOLDS,
+    Coverage,
+    choose_threshold,
+    measure_coverage,
+)
 from emotion_train.report.out_of_fold import (
-    FEWEST_FACES,
     FOLDS,
+    MIN_FACES,
     assign_folds,
     choose_thresholds,
     fit_temperatures,
@@ -23,20 +28,20 @@ from emotion_train.report.split_result import IN_SAMPLE, OUT_OF_FOLD, SplitResul
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What was fitted on the held-out faces, n of them, and how it does on faces it did not see.
+    """Temperature and threshold, fitted on n held-out faces, and their out-of-fold values.
 
     Attributes:
-        temperature: Calibration on all of them, for the model file.
-        threshold: The confidence threshold, chosen on all of them, for the model file.
+        temperature: The temperature for the model file, fitted on all faces.
+        threshold: The confidence threshold for the model file, chosen on all faces.
         by_votes: The temperature was fitted to the votes, not the labels.
-        by_majority: Thresholds are chosen and measured on the faces for which a majority of
-            annotators names a class, not on all by their labels.
+        by_majority: Thresholds are chosen and measured against the annotators' majority, on faces
+            that have one, not against the labels of all faces.
         logits: float32, shape (n, classes).
-        truth: What accuracy compares with, int64 (n,): -1 for faces that no threshold is chosen on.
+        truth: The labels for accuracy, int64 (n,); -1 for faces without a majority.
         folds: The fold of each face, (n,); None for too few faces.
-        temperatures: For each face the temperature of the other folds, (n,); without folds that of
-            all.
-        thresholds: For each face whose truth is a label the threshold of the other folds.
+        temperatures: The temperature for each face, fitted on the other folds, (n,); without folds
+            that of all faces.
+        thresholds: The threshold for each face with a label in `truth`, chosen on the other folds.
     """
 
     temperature: float
@@ -50,100 +55,108 @@ class Calibration:
     thresholds: NDArray[np.float64]
 
     @classmethod
-    def of(cls, held_out: Sequence[SplitResult], coverage: float, *, by_votes: bool) -> Calibration:
+    def fit(
+        cls, held_out: Sequence[SplitResult], coverage: float, *, by_votes: bool
+    ) -> Calibration:
         """Fit temperature and threshold.
 
         Args:
-            held_out: The splits that were held out of training.
-            coverage: Part of the held-out faces that must reach the threshold, 0.5 to 1.
-            by_votes: Fit to the votes, where a face has usable ones.
+            held_out: The held-out splits.
+            coverage: Minimum fraction of the held-out faces at or above the threshold, 0.5 to 1.
+            by_votes: Fit to the votes; faces without usable ones count by label.
         """
         logits = np.concatenate([one.logits for one in held_out])
-        labels = np.concatenate([one.faces.labels for one in held_out])
-        soft = labels
+        truth = np.concatenate([one.faces.labels for one in held_out])
+        targets: Truth = truth
+        by_majority = False
         if by_votes:
-            eye = np.eye(logits.shape[1], dtype=np.float32)
-            soft = np.concatenate(
-                [
-                    eye[one.faces.labels] if one.votes is None else one.votes.targets
-                    for one in held_out
-                ]
-            )
-        truth, by_majority = labels, False
-        if by_votes:
-            none = [np.full(len(one.faces), -1, np.int64) for one in held_out]
-            majority = np.concatenate(
-                [
-                    nothing if one.votes is None else one.votes.majority
-                    for one, nothing in zip(held_out, none, strict=True)
-                ]
-            )
-            by_majority = bool((majority >= 0).sum() >= FEWEST_FACES)
-            truth = majority if by_majority else labels
-        temperature = fit_temperature(logits, soft)
+            targets = _concatenate_votes(held_out, logits.shape[1])
+            majority = _concatenate_majorities(held_out)
+            by_majority = bool((majority >= 0).sum() >= MIN_FACES)
+            truth = majority if by_majority else truth
+        temperature = fit_temperature(logits, targets)
         folds = assign_folds([one.faces for one in held_out])
         temperatures = np.full(len(logits), temperature)
         if folds is not None:
-            temperatures = fit_temperatures(logits, soft, folds)
-        known = truth >= 0
-        chances = softmax(scale(logits[known], temperature), axis=1)
-        threshold = choose_threshold(chances, coverage)
-        thresholds = np.full(int(known.sum()), threshold)
+            temperatures = fit_temperatures(logits, targets, folds)
+        is_known = truth >= 0
+        probabilities = softmax(scale(logits[is_known], temperature), axis=1)
+        threshold = choose_threshold(probabilities, coverage)
+        thresholds = np.full(int(is_known.sum()), threshold)
         if folds is not None:
             thresholds = choose_thresholds(
-                logits[known], temperatures[known], folds[known], coverage
+                logits[is_known], temperatures[is_known], folds[is_known], coverage
             )
         return cls(
-            temperature,
-            threshold,
-            by_votes,
-            by_majority,
-            logits,
-            truth,
-            folds,
-            temperatures,
-            thresholds,
+            temperature=temperature,
+            threshold=threshold,
+            by_votes=by_votes,
+            by_majority=by_majority,
+            logits=logits,
+            truth=truth,
+            folds=folds,
+            temperatures=temperatures,
+            thresholds=thresholds,
         )
 
     @property
-    def how(self) -> str:
-        """Return how figures on the held-out faces know the temperature."""
+    def fitted_on(self) -> str:
+        """Return how the temperatures of the held-out faces were fitted."""
         return IN_SAMPLE if self.folds is None else OUT_OF_FOLD
 
     def describe(self) -> str:
-        """Return on what was fitted, and how the held-out figures were measured."""
-        what = "votes" if self.by_votes else "labels"
-        how = "in-sample" if self.folds is None else f"out of fold ({FOLDS} folds)"
+        """Return how temperature and held-out figures were obtained, for the report."""
+        targets = "votes" if self.by_votes else "labels"
+        method = "in-sample" if self.folds is None else f"out of fold ({FOLDS} folds)"
         return (
-            f"fitted to the {what} of {len(self.logits):,} held-out pictures; calibration error "
-            f"and coverage on them are measured {how}"
+            f"fitted to the {targets} of {len(self.logits):,} held-out pictures; calibration error "
+            f"and coverage on them are measured {method}"
         )
 
-    def spread(self, held_out: Sequence[SplitResult]) -> list[SplitResult]:
-        """Return the splits that this was fitted on, with the temperature of each face."""
+    def apply(self, held_out: Sequence[SplitResult]) -> list[SplitResult]:
+        """Return the splits of `fit` with the out-of-fold temperature of each face."""
         ends = np.cumsum([len(one.faces) for one in held_out])
         parts = np.split(self.temperatures, ends[:-1])
         return [
-            replace(one, temperature=part, fitted=self.how)
+            replace(one, temperature=part, fitted_on=self.fitted_on)
             for one, part in zip(held_out, parts, strict=True)
         ]
 
     def measure_thresholds(self, others: Mapping[str, NDArray[np.float32]]) -> list[Coverage]:
-        """Measure confidence thresholds on the held-out faces, the chosen one among them.
+        """Return coverage and accuracy at several thresholds, with the chosen one among them.
 
         Args:
-            others: Logits of faces of each class that the network does not know.
+            others: Logits of faces of each unknown class.
         """
-        known = self.truth >= 0
-        chances = softmax(scale(self.logits[known], self.temperatures[known]), axis=1)
+        is_known = self.truth >= 0
+        scaled = scale(self.logits[is_known], self.temperatures[is_known])
+        probabilities = softmax(scaled, axis=1)
         unknown = {name: softmax(scale(x, self.temperature), axis=1) for name, x in others.items()}
         return [
             measure_coverage(
-                one,
-                chances,
-                self.truth[known],
+                threshold,
+                probabilities,
+                self.truth[is_known],
                 unknown,
-                self.thresholds if one == self.threshold else None,
+                self.thresholds if threshold == self.threshold else None,
             )
-            for one in sorted({*THRESHOLDS, self.threshold})
+            for threshold in sorted({*THRESHOLDS, self.threshold})
         ]
+
+
+def _concatenate_votes(held_out: Sequence[SplitResult], classes: int) -> NDArray[np.float32]:
+    """Return the soft labels of all faces; one-hot labels for splits without votes."""
+    one_hot = np.eye(classes, dtype=np.float32)
+    return np.concatenate(
+        [one_hot[one.faces.labels] if one.votes is None else one.votes.targets for one in held_out]
+    )
+
+
+def _concatenate_majorities(held_out: Sequence[SplitResult]) -> NDArray[np.int64]:
+    """Return the annotators' majority for all faces; -1 for faces without one."""
+    return np.concatenate(
+        [
+            np.full(len(one.faces), -1, np.int64) if one.votes is None else one.votes.majority
+            for one in held_out
+        ]
+    )

@@ -1,7 +1,7 @@
-"""Choose what the user left open, from the number of training pictures and the time.
+"""Defaults that depend on the number of training pictures and the time limit.
 
-The rules were chosen on faces held out of FER2013's training set, see EXPERIMENTS.md. This file is
-read for ``--help``: it imports neither torch nor numpy.
+The rules were chosen on faces held out of FER2013's training set, see EXPERIMENTS.md. ``--help``
+loads this file, so it imports neither torch nor numpy.
 """
 
 from __future__ import annotations
