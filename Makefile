@@ -76,6 +76,7 @@ bench: $(BENCH)/.done ## The benchmarks, one after the other: make bench DATA=fe
 	$(BENCH)/bin/python benchmarks/cold_start.py
 	$(BENCH)/bin/python benchmarks/photos.py
 	$(BENCH)/bin/python benchmarks/faces.py
+	$(if $(PHOTOGRAPHS),$(BENCH)/bin/python benchmarks/photographs.py $(PHOTOGRAPHS))
 	-$(BENCH)/bin/python benchmarks/browser.py
 	$(BENCH)/bin/python benchmarks/scaling.py
 	$(BENCH)/bin/python benchmarks/folder.py $(TESTS) $(if $(PEER),--peer $(PEER))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from emotion_export.export_report import write_export_report
 from emotion_export.graph.convert import DEFAULT_OPSET, convert, opset_of
 from emotion_export.graph.half import to_half
 from emotion_export.graph.ort_format import OPERATORS, write_ort
-from emotion_export.graph.simplify import count_operators, simplify
+from emotion_export.graph.simplify import count_operators, is_same_graph, simplify
 from emotion_export.int8.labelled_faces import LabelledFaces, known_accuracy
 from emotion_export.int8.precision import (
     Loss,
@@ -29,6 +30,7 @@ from emotion_export.int8.precision import (
     loosened,
     speed_ratio,
 )
+from emotion_export.int8.quantise import METHODS
 from emotion_export.label_subset.figures import FileFigures, describe_other
 from emotion_export.label_subset.pictures import CONFUSION, CURVES, draw_other
 from emotion_export.label_subset.subset import keep_all, keep_labels
@@ -41,17 +43,17 @@ from emotion_export.parity.comparison import (
     Gate,
     Infer,
     Reference,
-    answers_of,
     require,
+    run_in_batches,
     session_of,
 )
 from emotion_export.parity.faces import ParityFaces
 from emotion_export.parity.file import prove_file, require_same_reader
-from emotion_export.parity.golden import make_golden, with_answers_of
+from emotion_export.parity.golden import make_golden
 from emotion_export.parity.paired_comparison import TOO_FEW, fewest_agreeing
 from emotion_runtime import __version__
-from emotion_runtime.atomic import naming, replacing
-from emotion_runtime.digest import sha256_of
+from emotion_runtime.atomic import name_in_errors, write_atomically
+from emotion_runtime.digest import compute_sha256
 from emotion_runtime.model.contract import Contract, InputSpec
 from emotion_runtime.prediction import OTHER
 from emotion_train.checkpoints.checkpoint import Checkpoint
@@ -59,9 +61,12 @@ from emotion_train.checkpoints.transfer import hash_weights
 from emotion_train.data.faces import Faces
 from emotion_train.data.votes import Votes
 from emotion_train.evaluation import measure
-from emotion_train.report.tables import list_prediction_warnings
 
 COMPARISONS_PER_GRAPH = len(BATCH_SIZES) * len(OPTIMISATIONS)
+# Steps of the progress bar, in the time of a comparison.
+CONVERSION_STEPS = 24
+QUANTISATION_STEPS = 8  # of each way to choose ranges
+FILE_STEPS = 4
 WEIGHTS = "weights_sha256"  # names the checkpoint in the parity metadata of a model file
 
 
@@ -123,10 +128,14 @@ class Plan:
             return gate
         return replace(gate, label_agreement=self.label_agreement)
 
-    def gate_on(self, faces: int) -> Gate:
-        """The gate for so many faces: on few of them, one flip by chance is none too many."""
-        gate = self.gate
-        return replace(gate, label_agreement=fewest_agreeing(faces, gate.label_agreement) / faces)
+    @property
+    def steps(self) -> int:
+        """Return how often `export_checkpoint` calls `on_step`, for the total of a progress bar."""
+        graphs = 1 + self.simplified + (self.precision != "fp32")
+        steps = CONVERSION_STEPS + COMPARISONS_PER_GRAPH * graphs + FILE_STEPS
+        if self.precision == "int8":
+            steps += QUANTISATION_STEPS * len(METHODS)
+        return steps + (FILE_STEPS if self.ort else 0)
 
 
 def export_checkpoint(
@@ -156,7 +165,7 @@ def export_checkpoint(
         votes: The annotators' votes: with `plan.labels`, a strict majority of them says what a
             face shows. None for the labels of the data.
         say: Takes a line for each stage.
-        on_step: Called after each comparison, for a progress bar.
+        on_step: Called `Plan.steps` times, for a progress bar.
 
     Raises:
         ExportError: The network does not know the labels, or the held-out faces do not show them.
@@ -180,28 +189,34 @@ def export_checkpoint(
     names = (*subset.labels, *([OTHER] if subset.dropped else []))
     _repeat_warnings(checkpoint, say)
     _warn_of_gaps(reference, names, labelled, say)
-    gate = plan.gate_on(len(faces.pixels))
+    gate = plan.gate
     graph = convert(
         network, checkpoint.temperature, size=checkpoint.size, opset=plan.opset, subset=subset
     )
     say(f"converted: {_summary(graph)}")
+    _repeat(on_step, CONVERSION_STEPS)
     stages = {"converted": graph}
     if plan.simplified:
-        graph = simplify(graph)
-        say(f"simplified: {_summary(graph)}")
-        stages["simplified"] = graph
+        stages["simplified"] = graph = simplify(graph)
+        unchanged = is_same_graph(stages["converted"], graph)
+        say("simplified: nothing to fold" if unchanged else f"simplified: {_summary(graph)}")
 
     comparisons: list[Comparison] = []
     for stage, model in stages.items():
+        if plan.simplified and unchanged and stage == "converted":
+            _repeat(on_step, COMPARISONS_PER_GRAPH)
+            continue  # the graph that is written is compared
         comparisons += reference.compare_graph(model.SerializeToString(), stage, on_step)
         require(comparisons, GATES["fp32"])
 
     smaller: dict[str, Any] = {}
     judged = comparisons
+    in_float = graph
     if plan.precision != "fp32":
-        in_float = graph
         known = None if subset.dropped else known_accuracy(checkpoint)
-        graph, smaller = _with_fewer_bits(graph, names, known, reference, plan, judged_on, say)
+        graph, smaller = _with_fewer_bits(
+            graph, names, known, reference, plan, judged_on, say, on_step
+        )
         say(f"{plan.precision}: {_summary(graph)}")
         stages[plan.precision] = graph
         judged = reference.compare_graph(graph.SerializeToString(), plan.precision, on_step)
@@ -215,14 +230,15 @@ def export_checkpoint(
     infer = session_of(graph.SerializeToString(), "full")
     golden = make_golden(
         network,
+        in_float,
+        graph,
         checkpoint.average_faces[:, 0].numpy(),
         checkpoint.size,
         subset,
         checkpoint.temperature,
+        plan.precision,
+        flips_allowed=plan.label_agreement is not None,
     )
-    if plan.precision != "fp32":
-        flips_allowed = plan.label_agreement is not None
-        golden = with_answers_of(golden, infer, flips_allowed=flips_allowed)
     # By this emotion-verify finds the checkpoint; a network of one's own has none.
     origin = {WEIGHTS: hash_weights(checkpoint.weights)} if checkpoint.weights else {}
     metrics = {} if subset.dropped else _metrics(checkpoint, infer, plan, labelled, test)
@@ -247,19 +263,20 @@ def export_checkpoint(
         parity=_worst(judged, faces) | origin | ({plan.precision: smaller} if smaller else {}),
         training=checkpoint.training,
         tool_versions=_tool_versions(),
+        graph_sha256=sha256(graph.graph.SerializeToString()).hexdigest(),
     )
     onnx.helper.set_model_props(graph, contract.to_metadata())
     graph.producer_name, graph.producer_version = "emotion-edge", __version__
 
     report_path = path.with_suffix(".parity.json")
-    with replacing(path) as temporary, replacing(report_path) as temporary_report:
-        with naming(path):
+    with write_atomically(path) as temporary, write_atomically(report_path) as temporary_report:
+        with name_in_errors(path):
             onnx.save(graph, temporary)
         comparisons += prove_file(temporary, reference, faces, gate)
-        on_step()
+        _repeat(on_step, FILE_STEPS)
         report = {
             "model": path.name,
-            "sha256": sha256_of(temporary),
+            "sha256": compute_sha256(temporary),
             "bytes": temporary.stat().st_size,
             "network": checkpoint.network,
             "labels": list(subset.labels),
@@ -270,7 +287,7 @@ def export_checkpoint(
             "ir_version": graph.ir_version,
             "operators": {stage: count_operators(model) for stage, model in stages.items()},
             "faces": faces.describe(),
-            "gate": asdict(plan.gate) | {"label_agreement_on_these_faces": gate.label_agreement},
+            "gate": asdict(gate) | _least_agreement(gate, comparisons),
             plan.precision: smaller,
             "comparisons": [one.to_dict() for one in comparisons],
             "tool_versions": contract.tool_versions,
@@ -280,15 +297,28 @@ def export_checkpoint(
             del report[plan.precision]
         temporary_report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if plan.report:
-        found = answers_of(infer, faces.pixels)
+        found = run_in_batches(infer, faces.pixels)
         write_export_report(path, report, reference, found, faces.paths)
         if thresholds is not None:
             draw_other(path, measured, thresholds)
     if plan.ort:
         target, proof = write_ort(path, reference, faces, gate)
+        _repeat(on_step, FILE_STEPS)
         say(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB, verified as well")
         comparisons += proof
     return Exported(path, report_path, tuple(comparisons))
+
+
+def _repeat(on_step: Callable[[], None], times: int) -> None:
+    for _ in range(times):
+        on_step()
+
+
+def _least_agreement(gate: Gate, comparisons: list[Comparison]) -> dict[str, float]:
+    """Return how many faces the gate counts, and the part of their labels that suffices."""
+    faces = max(gate.counted(one)[0] for one in comparisons)
+    least = fewest_agreeing(faces, gate.label_agreement) / faces
+    return {"faces_counted": faces, "label_agreement_on_these_faces": least}
 
 
 def _repeat_warnings(checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
@@ -296,6 +326,8 @@ def _repeat_warnings(checkpoint: Checkpoint, say: Callable[[str], None]) -> None
     for split in ("test", "hold-out", "validation"):
         figures = checkpoint.metrics.get(split)
         if isinstance(figures, dict) and "never_predicted" in figures:
+            from emotion_train.report.tables import list_prediction_warnings  # imports matplotlib
+
             for text in list_prediction_warnings(figures, split):
                 say(f"warning: {text}; train it for longer, or with --start-from edge")
 
@@ -328,6 +360,7 @@ def _with_fewer_bits(
     plan: Plan,
     labelled: LabelledFaces | None,
     say: Callable[[str], None],
+    on_step: Callable[[], None],
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Turn the proven graph to fp16 or int8; returns it with the figures of what that costs.
 
@@ -339,6 +372,7 @@ def _with_fewer_bits(
         plan: The precision and its gates.
         labelled: Calibration faces, and held-out faces with the indices of `labels`.
         say: Takes a line for each stage.
+        on_step: Called for each step of the quantisation.
     """
     wider = loosened(plan.gate.label_agreement, GATES[plan.precision].label_agreement, plan.loss)
     record: dict[str, Any] = {"loosened": wider} if wider else {}
@@ -347,7 +381,17 @@ def _with_fewer_bits(
     if labelled is None:
         raise ParityDataError("int8 needs labelled faces to take its ranges from.")
     required = plan.gate.label_agreement
-    best = best_int8(graph, labelled, reference, required, plan.loss, accuracy, labels, say)
+    best = best_int8(
+        graph,
+        labelled,
+        reference,
+        required,
+        plan.loss,
+        accuracy,
+        labels,
+        say,
+        lambda: _repeat(on_step, QUANTISATION_STEPS),
+    )
     say(f"int8: {best.method} ranges kept")
     if best.accuracy.decision == TOO_FEW:
         more = best.accuracy.more_faces
@@ -371,14 +415,14 @@ def _metrics(
     if plan.precision == "fp32":
         if test is None or "test" in checkpoint.metrics:
             return checkpoint.metrics
-        logits = answers_of(infer, test.pixels).logits
+        logits = run_in_batches(infer, test.pixels).logits
         figures = measure(logits, test.labels, checkpoint.temperature)
         return {**checkpoint.metrics, "test": figures.to_dict(checkpoint.labels)}
     held_out = None if labelled is None else labelled.held_out
     measured: dict[str, Any] = {"float_network": checkpoint.metrics}
     for name, faces in (("test", test), ("held-out", held_out)):
         if faces is not None:
-            logits = answers_of(infer, faces.pixels).logits
+            logits = run_in_batches(infer, faces.pixels).logits
             figures = measure(logits, faces.labels, checkpoint.temperature)
             measured[name] = figures.to_dict(checkpoint.labels)
     return measured

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion_export.parity.comparison import Reference
-from emotion_runtime.atomic import replacing
+from emotion_runtime.atomic import write_atomically
 from emotion_runtime.model.outputs import Outputs
 from emotion_runtime.prediction import OTHER
 
@@ -60,11 +60,12 @@ def write_export_report(
         "",
         f"On {faces['count']:,} {kind} ({faces['source']}).",
         "",
-        "| graph | optimisation | batch | largest logit difference | mean | labels the same |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
+        "| graph | optimisation | batch | faces | largest logit difference | mean "
+        "| labels the same |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     lines += [
-        f"| {one['stage']} | {one['optimisation']} | {one['batch_size']} | "
+        f"| {one['stage']} | {one['optimisation']} | {one['batch_size']} | {one['faces']:,} | "
         f"{one['max_logit_difference']:.1e} | {one['mean_logit_difference']:.1e} | "
         f"{one['label_agreement']:.2%} |"
         for one in report["comparisons"]
@@ -82,7 +83,7 @@ def write_export_report(
     lines += ["## Gates", "", *_gates(report)]
     versions = ", ".join(f"{name} {version}" for name, version in report["tool_versions"].items())
     lines += ["", f"Tools: {versions}.", ""]
-    with replacing(path.with_suffix(".export.md")) as temporary:
+    with write_atomically(path.with_suffix(".export.md")) as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -147,11 +148,12 @@ def _gates(report: dict[str, Any]) -> list[str]:
     gate, fewer_bits = report["gate"], report.get(report["precision"], {})
     allowed = gate["logit_difference"]
     difference = "any logit difference" if allowed is None else f"logits within {allowed:.0e}"
-    lines = [f"- against PyTorch: {gate['label_agreement']:.2%} of the labels, {difference}"]
+    labels = "clear labels" if gate["clear_alone"] else "labels"
+    lines = [f"- against PyTorch: {gate['label_agreement']:.2%} of the {labels}, {difference}"]
     here = gate["label_agreement_on_these_faces"]
     if round(here, 4) < gate["label_agreement"]:
         lines.append(
-            f"- on {report['faces']['count']:,} faces {here:.2%} of the labels suffice: "
+            f"- on the {gate['faces_counted']:,} faces with such labels {here:.2%} suffice: "
             f"fewer would be no chance"
         )
     if "method" in fewer_bits:
@@ -216,5 +218,5 @@ def _draw_histogram(path: Path, differences: NDArray[np.float64]) -> None:
     axes.set_ylabel("faces")
     axes.set_title(f"{len(differences):,} faces: file against PyTorch")
     axes.spines[["top", "right"]].set_visible(False)
-    with replacing(path) as temporary:
+    with write_atomically(path) as temporary:
         figure.savefig(temporary, dpi=150)

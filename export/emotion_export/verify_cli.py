@@ -8,14 +8,14 @@ import click
 
 from emotion_export.options import parity_data_option, parity_faces_option
 from emotion_runtime.command_line.commands import (
-    CONTEXT,
+    CONTEXT_SETTINGS,
     Command,
-    guarded,
+    handle_errors,
     quiet_option,
-    require,
+    require_extra,
     say,
     show,
-    suggest,
+    suggest_next,
     verbose_option,
     version_option,
 )
@@ -29,7 +29,7 @@ _EXAMPLES = (
 _GROUPS = {"Checkpoint and data": ("checkpoint", "parity_data", "parity_faces")}
 
 
-@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
+@click.command(cls=Command, context_settings=CONTEXT_SETTINGS, examples=_EXAMPLES, groups=_GROUPS)
 @click.argument("model", metavar="MODEL.onnx|NAME")
 @click.option(
     "-c",
@@ -44,7 +44,7 @@ _GROUPS = {"Checkpoint and data": ("checkpoint", "parity_data", "parity_faces")}
 @version_option("emotion-verify")
 @quiet_option
 @verbose_option
-@guarded(extra="export")
+@handle_errors(extra="export")
 def main(
     model: str,
     checkpoint: Path | None,
@@ -63,7 +63,7 @@ def main(
     failed. 2: wrong usage.
     """
     tell = (lambda _: None) if quiet else say
-    require("export")
+    require_extra("export")
     from emotion_export.checkpoint_search import (
         find_checkpoint,
         find_test_folder,
@@ -72,9 +72,10 @@ def main(
     from emotion_export.export import COMPARISONS_PER_GRAPH
     from emotion_export.parity.check import check_file
     from emotion_export.parity_progress import (
+        READING_STEPS,
         choose_parity_faces,
-        comparing,
         describe_comparisons,
+        showing_progress,
     )
     from emotion_runtime.classifier import EmotionClassifier
 
@@ -88,16 +89,18 @@ def main(
         tell(f"checkpoint: {source}")
     else:
         source, trained = checkpoint, load_named_checkpoint(path, contract, checkpoint, tell)
-    faces = choose_parity_faces(parity_data, source, trained, parity_faces, tell)
-    with comparing(f"{path}: ", COMPARISONS_PER_GRAPH + 1, quiet=quiet) as on_step:
-        comparisons = check_file(path, trained, faces, on_step)
+    steps = READING_STEPS + COMPARISONS_PER_GRAPH + 1
+    with showing_progress("verify", f"{path}: ", steps, quiet=quiet) as progress:
+        faces = choose_parity_faces(parity_data, source, trained, parity_faces, progress.tell)
+        progress.advance(READING_STEPS)
+        comparisons = check_file(path, trained, faces, progress.advance)
     if verbose:
         for comparison in comparisons:
             say(str(comparison))
     show(f"{path}: verified against {source}: {describe_comparisons(comparisons, faces)}")
     if not quiet:
         pictures = find_test_folder(source)
-        suggest(
+        suggest_next(
             "", "emotion-infer", *(["--self-test"] if pictures is None else [pictures]), "-m", path
         )
 

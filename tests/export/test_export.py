@@ -55,7 +55,7 @@ def test_the_file_and_its_proof_are_written(exported: tuple[Path, Result], run_d
     assert ways == {
         *(
             (s, o, b)
-            for s in ("converted", "simplified")
+            for s in ("simplified",)  # nothing was folded: the same graph as the converted one
             for o in ("off", "full")
             for b in (1, 7, 64)
         ),
@@ -66,6 +66,9 @@ def test_the_file_and_its_proof_are_written(exported: tuple[Path, Result], run_d
     assert all(c["label_agreement"] == 1 for c in report["comparisons"])
     assert all(c["max_logit_difference"] <= 1e-4 for c in report["comparisons"])
     assert report["faces"]["count"] == 188  # the run's own training faces
+    assert {c["faces"] for c in report["comparisons"] if c["batch_size"] == 64} == {188}
+    assert {c["faces"] for c in report["comparisons"] if c["batch_size"] < 64} == {128}
+    assert "5 comparisons on 188 faces and 4 on 128 of them" in result.stdout
     assert report["faces"]["real"]
     assert report["bytes"] == path.stat().st_size
 

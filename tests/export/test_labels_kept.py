@@ -25,7 +25,7 @@ from emotion_export.label_subset.threshold import (
 )
 from emotion_export.parity.comparison import GATES, Comparison, ParityError, Reference
 from emotion_runtime import EmotionClassifier
-from emotion_runtime.digest import sha256_of
+from emotion_runtime.digest import compute_sha256
 from emotion_runtime.evaluate.open_set import OpenSet
 from emotion_runtime.model.outputs import Outputs
 from emotion_train.checkpoints.checkpoint import load_checkpoint
@@ -107,7 +107,7 @@ def test_the_confidence_threshold_is_chosen_anew_for_its_coverage(four_class_run
     """Over two labels a face has a higher confidence than over four."""
     checkpoint = load_checkpoint(four_class_run)
     rows = [{"min_confidence": 0.5, "coverage": 0.8}]
-    strict = replace(checkpoint, min_confidence=0.5, metrics={"confidence": rows}, temperature=20)
+    strict = replace(checkpoint, min_confidence=0.5, metrics={"confidence": rows}, temperature=5)
     rng = np.random.default_rng(0)
     labels = np.arange(80) % 4
     noisy = [
@@ -121,7 +121,7 @@ def test_the_confidence_threshold_is_chosen_anew_for_its_coverage(four_class_run
     found = choose_thresholds(network, strict, subset, labelled).min_confidence
     logits = predict_logits(network, held_out.pixels)
     known = subset.truth_of(labels) < 2
-    confidence = subset.outputs(logits[known], 20).probabilities.max(axis=1)
+    confidence = subset.outputs(logits[known], 5).probabilities.max(axis=1)
     assert 0.8 <= (confidence >= found).mean() < 1
     assert found > 0.5
     assert choose_thresholds(network, checkpoint, subset, labelled).min_confidence == 0
@@ -175,7 +175,7 @@ def taught_by_votes(run: Path, votes: Path, target: Path) -> Path:
     target.mkdir()
     replace(checkpoint, training=checkpoint.training | {"recipe": recipe}).save(target / "best.pt")
     record = json.loads((run / "run.json").read_text())
-    record["options"]["votes"] = {"name": str(votes), "sha256": sha256_of(votes)}
+    record["options"]["votes"] = {"name": str(votes), "sha256": compute_sha256(votes)}
     (target / "run.json").write_text(json.dumps(record))
     return target
 

@@ -35,9 +35,13 @@ def test_more_pictures_give_larger_batches_and_no_more_epochs() -> None:
         assert fewer.batch_size <= more.batch_size
         assert fewer.epochs >= more.epochs
         assert fewer.learning_rate <= more.learning_rate
-        assert (fewer.augmentation, more.augmentation) != ("strong", "standard")
     assert (plans[0].batch_size, plans[-1].batch_size) == (BATCH_SIZES[0], BATCH_SIZES[-1])
-    assert (plans[0].augmentation, plans[-1].augmentation) == ("standard", "strong")
+
+
+def test_augmentation_is_strong_where_there_is_time_for_it() -> None:
+    assert plan(102).augmentation == "strong"  # many epochs
+    assert plan(340).augmentation == "standard"
+    assert plan(100_000).augmentation == "strong"  # many faces
 
 
 def test_few_pictures_still_give_many_steps_an_epoch() -> None:

@@ -12,11 +12,12 @@ import torch
 from click.testing import CliRunner, Result
 
 import emotion_train.cli as command
-from emotion_runtime.digest import sha256_of
+from emotion_runtime.digest import compute_sha256
 from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.checkpoints.transfer import hash_weights
 from emotion_train.networks import build_network
 from emotion_train.run_record import read_record
+from emotion_train.training import trainer
 from synthetic import CLASSES, write_data
 
 Train = Callable[..., Result]
@@ -81,8 +82,8 @@ def test_what_the_run_was_begun_with_is_restored(
     expected = [hash_weights(load_checkpoint(interrupted / f"start{n}.pt").weights) for n in (1, 2)]
     assert [parent["weights"] for parent in parents] == expected
     assert [parent["epochs"] for parent in parents] == [1, 2]
-    assert best.training["teachers_sha256"] == [sha256_of(interrupted / "teacher.pt")]
-    assert best.training["votes_sha256"] == sha256_of(interrupted / "votes.csv")
+    assert best.training["teachers_sha256"] == [compute_sha256(interrupted / "teacher.pt")]
+    assert best.training["votes_sha256"] == compute_sha256(interrupted / "votes.csv")
     record = json.loads((begun / "run.json").read_text())
     assert record["options"]["coverage"] == 0.9
     assert record["options"]["votes"]["name"] == str(interrupted / "votes.csv")
@@ -162,6 +163,17 @@ def test_other_arithmetic_is_refused(interrupted: Path, begun: Path, train: Trai
     result = train(interrupted / "d", "-o", begun, "--resume")
     assert result.exit_code == 1
     assert "begun in fp16, and this machine would go on in " in result.stderr
+
+
+def test_a_run_begun_in_fp32_goes_on_in_fp32(
+    interrupted: Path, begun: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = json.loads((begun / "run.json").read_text())
+    (begun / "run.json").write_text(json.dumps({**values, "precision": "fp32"}))
+    monkeypatch.setattr(trainer, "has_matrix_unit", lambda: True)  # auto is bf16 here
+    result = train(interrupted / "d", "-o", begun, "--resume")
+    assert result.exit_code == 0, result.output
+    assert "fp32 arithmetic" in result.stderr
 
 
 def test_another_start_is_refused_before_the_first_epoch_is_done(

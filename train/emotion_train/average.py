@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emotion_runtime.command_line.commands import (
-    CONTEXT,
+    CONTEXT_SETTINGS,
     Command,
-    guarded,
-    moved_option,
+    handle_errors,
+    make_moved_option,
     quiet_option,
-    require,
+    require_extra,
     say,
     show,
-    suggest,
+    suggest_next,
     verbose_option,
     version_option,
 )
@@ -57,7 +57,7 @@ _GROUPS = {
 }
 
 
-@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
+@click.command(cls=Command, context_settings=CONTEXT_SETTINGS, examples=_EXAMPLES, groups=_GROUPS)
 @click.argument(
     "runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN_DIR|FILE.pt..."
 )
@@ -87,13 +87,13 @@ _GROUPS = {
     show_default=True,
     help="Fraction of the held-out faces that must get a label, as in emotion-train.",
 )
-@moved_option(f"--{FORMER_COVERAGE_NAME}", "--coverage", type=float)
+@make_moved_option(f"--{FORMER_COVERAGE_NAME}", "--coverage", type=float)
 @click.option("--no-test", is_flag=True, help="Do not measure on the test set, for trials.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in RUN_DIR.")
 @version_option(_NAME)
 @quiet_option
 @verbose_option
-@guarded(extra="train")
+@handle_errors(extra="train")
 def main(
     runs: tuple[Path, ...],
     output: Path,
@@ -111,7 +111,7 @@ def main(
     the same weights (--start-from of emotion-train). The output is a run folder with best.pt and
     report/, for emotion-export. Its checkpoint and report name the averaged runs.
     """
-    require("train")
+    require_extra("train")
     if len(runs) < 2:
         raise click.UsageError("an average needs two runs or more.")
     if overwrite:
@@ -128,7 +128,7 @@ def main(
         show=(lambda _: None) if quiet else show,
     ).average(runs)
     if not quiet:
-        suggest("", "emotion-export", "model.onnx", "--checkpoint", output)
+        suggest_next("", "emotion-export", "model.onnx", "--checkpoint", output)
 
 
 def _find_data(run: Path) -> Path:
@@ -235,7 +235,7 @@ class Averaging:
 
     def _write(self, averaged: Checkpoint, validation: Path | None) -> None:
         """Write the checkpoint and ``run.json``."""
-        from emotion_runtime.atomic import replacing
+        from emotion_runtime.atomic import write_atomically
 
         folder = RunFolder(self.folder)
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -245,7 +245,7 @@ class Averaging:
         values: dict[str, Any] = {"data": str(self.data.absolute()), "averaged_from": digests}
         if validation is not None:
             values["options"] = {"validation": str(validation)}
-        with replacing(folder.record) as path:
+        with write_atomically(folder.record) as path:
             path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
     def _write_report(

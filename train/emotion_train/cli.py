@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emotion_runtime.command_line.commands import (
-    CONTEXT,
+    CONTEXT_SETTINGS,
     Command,
-    guarded,
+    handle_errors,
     quiet_option,
-    require,
+    require_extra,
     say,
     show,
-    suggest,
+    suggest_next,
     verbose_option,
     version_option,
 )
-from emotion_runtime.command_line.signals import INTERRUPTED, Terminated, raise_on_signals
+from emotion_runtime.command_line.signals import INTERRUPTED_EXIT_CODE, Terminated, raise_on_signals
 from emotion_train.command_line.choices import (
     check_conflicts,
     check_requirements,
@@ -46,14 +46,14 @@ if TYPE_CHECKING:
     from emotion_train.training.distributed import TrainingProcess
 
 
-@click.command(cls=Command, context_settings=CONTEXT, examples=EXAMPLES, groups=GROUPS)
+@click.command(cls=Command, context_settings=CONTEXT_SETTINGS, examples=EXAMPLES, groups=GROUPS)
 @click.argument("data", type=click.Path(path_type=Path))
 @add_options
 @version_option("emotion-train")
 @quiet_option
 @verbose_option
 @click.pass_context
-@guarded(extra="train")
+@handle_errors(extra="train")
 def main(context: click.Context, /, **values: Any) -> None:
     """Train a network on faces and report how good it is.
 
@@ -70,9 +70,9 @@ def main(context: click.Context, /, **values: Any) -> None:
     values["balance"] = choose_balance(context, values, classes)
     values["teacher_weight"] = choose_teacher_weight(context, values)
     check_requirements(values)
-    require("train")
+    require_extra("train")
     if values["tensorboard"]:
-        require("tensorboard", "--tensorboard")
+        require_extra("tensorboard", "--tensorboard")
     if values["overwrite"] and values["output"] is not None:
         refuse_inputs_within(values["output"], _list_inputs(values))
     if values["start_from"] and not (values["resume"] and values["output"]):
@@ -161,7 +161,7 @@ class _TrainCommand:
                 else:
                     self._train(process)
         except (KeyboardInterrupt, Terminated) as error:
-            reason, code = "interrupted", INTERRUPTED
+            reason, code = "interrupted", INTERRUPTED_EXIT_CODE
             if isinstance(error, Terminated):
                 reason, code = "terminated", 128 + error.number
             if RunFolder(self.folder).record.exists():
@@ -200,7 +200,7 @@ class _TrainCommand:
         rate = run.find_learning_rate(self.recipe, self._list_open_fields()).suggestion
         if not is_quiet:
             arguments = repeat_arguments(self.context)
-            suggest("", "emotion-train", *arguments, "--learning-rate", f"{rate:g}")
+            suggest_next("", "emotion-train", *arguments, "--learning-rate", f"{rate:g}")
 
     def _train(self, process: TrainingProcess) -> None:
         from emotion_train.training.time_budget import TimeBudget
@@ -236,7 +236,7 @@ class _TrainCommand:
 
     def _suggest_export(self, process: TrainingProcess) -> None:
         if process.is_first and not self.values["quiet"]:
-            suggest("", "emotion-export", "model.onnx", "--checkpoint", self.folder)
+            suggest_next("", "emotion-export", "model.onnx", "--checkpoint", self.folder)
 
     def _make_run(self, process: TrainingProcess) -> Run:
         from emotion_train.run import Run

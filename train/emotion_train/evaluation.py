@@ -15,7 +15,7 @@ from torch import nn
 from emotion_runtime.evaluate.metrics import (
     CALIBRATION_BINS,
     Metrics,
-    calibration_error,
+    compute_calibration_error,
     measure_probabilities,
 )
 
@@ -24,7 +24,7 @@ __all__ = [
     "Metrics",
     "Reliability",
     "Truth",
-    "calibration_error",
+    "compute_calibration_error",
     "cross_entropy",
     "fit_temperature",
     "measure",
@@ -141,7 +141,7 @@ class Reliability:
 def measure_reliability(
     probabilities: NDArray[np.float64], truth: Truth, bins: int = CALIBRATION_BINS
 ) -> Reliability:
-    """Return the reliability of predictions, in the bins of `calibration_error`.
+    """Return the reliability of predictions, in the bins of `compute_calibration_error`.
 
     Args:
         probabilities: Shape (n, classes).

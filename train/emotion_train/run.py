@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emotion_runtime.command_line.extras import missing_message, missing_module
-from emotion_runtime.cpus import usable_cpus
+from emotion_runtime.command_line.extras import find_missing_module, format_missing_message
+from emotion_runtime.cpus import count_usable_cpus
 from emotion_train.checkpoints.checkpoint import Checkpoint
 from emotion_train.checkpoints.transfer import average_weights, load_initial
 from emotion_train.class_weights import check_class_weights
@@ -136,7 +136,7 @@ class Run:
         Args:
             recipe: The recipe; that of the record for a resumed run.
             choose: Fields of the recipe to choose by data and time limit, from
-                `emotion_train.training.planning.PLANNED`.
+                `emotion_train.training.trainer.planning.PLANNED`.
             resume: The record of the run to resume.
             overwrite: Remove the run in the folder, just before the new one starts.
 
@@ -147,6 +147,8 @@ class Run:
             DataError: The data are missing, malformed or too few.
             RunError: The run cannot be resumed, does not fit into the time limit, or diverged.
         """
+        if resume is not None and resume.precision == "fp32" and recipe.precision == "auto":
+            recipe = replace(recipe, precision="fp32")  # available on every machine
         last = RunFolder(self.folder).last_checkpoint
         has_checkpoint = resume is not None and last.exists()
         prepared = self._prepare(recipe, choose, with_initial=not has_checkpoint)
@@ -485,10 +487,10 @@ class Run:
         if not self.process.is_first or not (self.tensorboard or has_event_files):
             yield
             return
-        if (missing := missing_module("tensorboard")) is not None:
+        if (missing := find_missing_module("tensorboard")) is not None:
             self.say(
                 f"warning: no further event files: "
-                f"{missing_message('TensorBoard', missing, 'tensorboard')}"
+                f"{format_missing_message('TensorBoard', missing, 'tensorboard')}"
             )
             yield
             return
@@ -511,7 +513,7 @@ class Run:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         elif "OMP_NUM_THREADS" not in os.environ and self.process.device.type == "cpu":
-            torch.set_num_threads(usable_cpus())
+            torch.set_num_threads(count_usable_cpus())
 
     def _describe_data(self, dataset: Dataset, balance: ClassBalance, warnings: list[str]) -> None:
         for line in dataset.notes:

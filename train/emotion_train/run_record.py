@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from emotion_runtime.atomic import replacing
-from emotion_runtime.digest import sha256_of
-from emotion_runtime.errors import shown
+from emotion_runtime.atomic import write_atomically
+from emotion_runtime.digest import compute_sha256
+from emotion_runtime.errors import shorten_repr
 from emotion_train.data.held_out_draw import BY_NAME
 from emotion_train.errors import RunError
 from emotion_train.recipe import FORMER_COVERAGE_NAME, FORMER_FIELDS, MAX_COUNT, Recipe
@@ -150,7 +150,7 @@ class RunRecord:
     def save(self, folder: Path) -> None:
         """Write ``run.json``. Paths are recorded there only, not in checkpoints."""
         values = {**asdict(self), "recipe": self.recipe.to_dict()}
-        with replacing(RunFolder(folder).record) as path:
+        with write_atomically(RunFolder(folder).record) as path:
             path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
@@ -207,8 +207,9 @@ def _require_resumable(folder: Path, values: Any) -> None:
     unknown = [name for name in values["recipe"] if name not in known]
     if unknown:
         raise RunError(
-            f"{folder}: begun by another version of emotion-edge, with {shown(unknown[0])} in "
-            f"its recipe, which this one does not have; go on with that version, or begin anew."
+            f"{folder}: begun by another version of emotion-edge, with "
+            f"{shorten_repr(unknown[0])} in its recipe, which this one does not have; go on with "
+            f"that version, or begin anew."
         )
     if values["recipe"].get("vote_weight") and "balance" not in values["recipe"]:
         raise RunError(
@@ -262,7 +263,7 @@ def find_votes(run: Path) -> Path | None:
     except (RunError, KeyError, TypeError):
         return None
     path = Path(votes.name)
-    return path if path.is_file() and sha256_of(path) == votes.sha256 else None
+    return path if path.is_file() and compute_sha256(path) == votes.sha256 else None
 
 
 def describe_input(name: str, *, start: bool = False) -> InputFile:
@@ -281,10 +282,10 @@ def describe_input(name: str, *, start: bool = False) -> InputFile:
     if path.is_dir():
         path = RunFolder(path).best_checkpoint
     elif not path.exists() and start and name in emotion_models.checkpoint_names():
-        return InputFile(name, sha256_of(emotion_models.checkpoint_path(name)))
+        return InputFile(name, compute_sha256(emotion_models.checkpoint_path(name)))
     elif not path.exists() and not start and name in emotion_models.names():
-        return InputFile(name, sha256_of(emotion_models.model_path(name)))
-    digest = sha256_of(path) if path.is_file() else ""
+        return InputFile(name, compute_sha256(emotion_models.model_path(name)))
+    digest = compute_sha256(path) if path.is_file() else ""
     return InputFile(str(Path(name).absolute()), digest)
 
 

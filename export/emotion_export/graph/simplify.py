@@ -1,10 +1,11 @@
-"""Simplification: constants folded and dead ends cut by onnxsim; parity is proven after it."""
+"""Simplification: constants folded and dead ends cut by onnxsim; parity is checked after it."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 import onnx
+from onnx import numpy_helper
 
 from emotion_export.errors import ConversionError, reason_of
 from emotion_runtime.model.session import import_onnxruntime
@@ -31,6 +32,27 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
         )
     simplified.ir_version = model.ir_version
     return simplified  # type: ignore[no-any-return]
+
+
+def is_same_graph(first: onnx.ModelProto, second: onnx.ModelProto) -> bool:
+    """Return whether two graphs have the same operators on the same tensors with the same values.
+
+    What they note beside, such as the shapes of tensors in between, may differ.
+    """
+    ends = ("node", "input", "output")
+    if any(list(getattr(first.graph, end)) != list(getattr(second.graph, end)) for end in ends):
+        return False
+    before, after = (
+        {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        for model in (first, second)
+    )
+    return before.keys() == after.keys() and all(
+        # Bytes, so that NaN equals itself and 0.0 is not -0.0.
+        array.dtype == after[name].dtype
+        and array.shape == after[name].shape
+        and array.tobytes() == after[name].tobytes()
+        for name, array in before.items()
+    )
 
 
 def count_operators(model: onnx.ModelProto) -> dict[str, int]:

@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from emotion_export.int8.labelled_faces import LabelledFaces, require_known_faces
 from emotion_export.int8.quantise import METHODS, hardest_nodes, prepared, quantise
+from emotion_export.parity.clear_labels import find_clear_labels
 from emotion_export.parity.comparison import (
     BATCH_SIZES,
-    Infer,
+    Comparison,
     ParityError,
     Reference,
-    answers_of,
+    run_in_batches,
     session_of,
 )
 from emotion_export.parity.paired_comparison import (
@@ -77,8 +77,10 @@ class Quantised:
         method: How its ranges were chosen.
         in_float: Nodes left in float.
         label_agreement: With the float graph on held-out faces, 0 to 1.
-        parity_agreement: With PyTorch on the faces that the finished file is proven on, 0 to 1.
-        parity_faces: How many these are.
+        clear_agreement: The same on those whose label is clear, see `clear_labels`; 1 where none
+            is.
+        clear_faces: How many these are.
+        parity: The comparison with PyTorch on the faces of the parity check.
         accuracy: Broken and mended held-out faces against the accuracy loss that is allowed.
         recall: The same for the faces of each class, by its index.
         size: Part of the float graph's bytes.
@@ -88,8 +90,9 @@ class Quantised:
     method: str
     in_float: tuple[str, ...]
     label_agreement: float
-    parity_agreement: float
-    parity_faces: int
+    clear_agreement: float
+    clear_faces: int
+    parity: Comparison
     accuracy: PairedTest
     recall: dict[int, PairedTest]
     size: float
@@ -122,17 +125,30 @@ class Quantised:
     ) -> list[Requirement]:
         """Return every gate: whether it opens, what was reached and what is required."""
         found = []
-        for part, faces, where in (
-            (self.label_agreement, self.faces, "held-out faces"),
-            (self.parity_agreement, self.parity_faces, "faces of the parity check"),
+        held_out = (self.faces, self.label_agreement, self.clear_faces, self.clear_agreement)
+        parity = self.parity
+        checked = (
+            parity.faces,
+            parity.label_agreement,
+            parity.clear_faces,
+            parity.clear_label_agreement,
+        )
+        for (faces, part, clear_faces, clear_part), where in (
+            (held_out, "held-out faces"),
+            (checked, "faces of the parity check"),
         ):
+            on_all = ""
+            if clear_faces:
+                where += " with a clear label"
+                on_all = f"; {part:.2%} on all {faces:,}"
+                faces, part = clear_faces, clear_part
             fewest = fewest_agreeing(faces, label_agreement)
             by_chance = f", at least {fewest:,} on so few" if faces < 1000 else ""
             found.append(
                 Requirement(
                     round(part * faces) >= fewest,
                     f"label agreement {part:.2%} on {faces:,} {where} (required "
-                    f"{label_agreement:.2%}{by_chance})",
+                    f"{label_agreement:.2%}{by_chance}{on_all})",
                     f"--allow-label-agreement {math.floor(part * 1000) / 1000:g}",
                 )
             )
@@ -156,7 +172,10 @@ class Quantised:
             "method": self.method,
             "in_float": list(self.in_float),
             "label_agreement": round(self.label_agreement, 6),
-            "parity_agreement": round(self.parity_agreement, 6),
+            "clear_label_agreement": round(self.clear_agreement, 6),
+            "clear_faces": self.clear_faces,
+            "parity_agreement": round(self.parity.label_agreement, 6),
+            "parity_clear_agreement": round(self.parity.clear_label_agreement, 6),
             "accuracy_loss": round(self.accuracy_loss, 6),
             "recall_loss": round(self.recall_loss, 6),
             "size": round(self.size, 6),
@@ -171,8 +190,9 @@ class Quantised:
         kept = f", {len(self.in_float)} layers in float" if self.in_float else ""
         worst = max(self.recall.values(), key=lambda one: (one.decision == WORSE, one.loss))
         return (
-            f"{self.method}{kept}: label agreement {self.label_agreement:.2%} held out, "
-            f"{self.parity_agreement:.2%} on the faces of the parity check; accuracy loss "
+            f"{self.method}{kept}: label agreement {self.label_agreement:.2%} held out "
+            f"({self.clear_agreement:.2%} of {self.clear_faces:,} clear labels), "
+            f"{self.parity.label_agreement:.2%} on the faces of the parity check; accuracy loss "
             f"{self.accuracy}; largest recall loss {worst.loss:+.2%} on {worst.faces:,} faces "
             f"({worst.broken:,} broken, {worst.mended:,} mended, p {worst.p_value:.2g}); "
             f"{self.size:.1%} of the size"
@@ -188,6 +208,7 @@ def best_int8(
     known: float | None,
     labels: Sequence[str],
     say: Callable[[str], None] = lambda _: None,
+    on_step: Callable[[], None] = lambda: None,
 ) -> Quantised:
     """Quantise in every way, and return the best that opens the gates.
 
@@ -201,6 +222,7 @@ def best_int8(
             measured it.
         labels: Class names in the order of the logits.
         say: Takes a line for each graph that is tried.
+        on_step: Called after each way to choose ranges, for a progress bar.
 
     Raises:
         ConversionError: onnxruntime cannot quantise the graph.
@@ -209,9 +231,11 @@ def best_int8(
     """
     judge = _Judge(model, faces, reference, allowed)
     require_known_faces(judge.accuracy, known)
-    tried = [judge.quantised(method) for method in METHODS]
-    for one in tried:
-        say(f"int8, {one}")
+    tried = []
+    for method in METHODS:
+        tried.append(judge.quantised(method))
+        say(f"int8, {tried[-1]}")
+        on_step()
     best = max(tried, key=_quality)
     if best.failures(label_agreement, allowed, labels):
         hardest = hardest_nodes(judge.prepared, best.graph, faces.calibration)
@@ -246,25 +270,26 @@ class _Judge:
         self._allowed = allowed
         data = model.SerializeToString()
         self._bytes = len(data)
-        self._labels = self._decide(session_of(data, "full"))
+        threshold = reference.other_threshold
+        outputs = run_in_batches(session_of(data, "full"), faces.held_out.pixels)
+        self._labels = outputs.decide(threshold)
+        self._clear = find_clear_labels(outputs.probabilities, outputs.other, threshold)
 
     @property
     def accuracy(self) -> float:
         """Return the accuracy of the float graph on the held-out faces, 0 to 1."""
         return float((self._labels == self._faces.held_out.labels).mean())
 
-    def _decide(self, infer: Infer) -> NDArray[np.int64]:
-        """Return the label of each held-out face, int64 (n,); ``other`` is one of the labels."""
-        outputs = answers_of(infer, self._faces.held_out.pixels)
-        return outputs.decide(self._reference.other_threshold)
-
     def quantised(self, method: str, in_float: tuple[str, ...] = ()) -> Quantised:
+        """Quantise the graph, and compare the result on every held-out face."""
         graph = quantise(self.prepared, self._faces.calibration, method, in_float=in_float)
         data = graph.SerializeToString()
         held_out = self._faces.held_out
         infer = session_of(data, "full")
-        labels = self._decide(infer)
-        proof = self._reference.compare(infer, method, "full", max(BATCH_SIZES))
+        # ``other`` is one of the labels.
+        labels = run_in_batches(infer, held_out.pixels).decide(self._reference.other_threshold)
+        same = labels == self._labels
+        parity = self._reference.compare(infer, method, "full", max(BATCH_SIZES))
         before, after = (one == held_out.labels for one in (self._labels, labels))
         present = [int(label) for label in np.unique(held_out.labels)]
         recall = {
@@ -280,9 +305,10 @@ class _Judge:
             graph,
             method,
             in_float,
-            float((labels == self._labels).mean()),
-            proof.label_agreement,
-            len(self._reference.faces),
+            float(same.mean()),
+            float(same[self._clear].mean()) if self._clear.any() else 1.0,
+            int(self._clear.sum()),
+            parity,
             compare_answers(before, after, self._allowed.accuracy),
             recall,
             len(data) / self._bytes,

@@ -42,8 +42,11 @@ METHODS = {
     "percentile": CalibrationMethod.Percentile,
 }
 
-# What carries the arithmetic, and what stands between; scaling and softmax stay in float.
-_OPERATORS = ["Conv", "Gemm", "MatMul", "Relu", "MaxPool"]
+# What carries the arithmetic, and what lies between; scaling and softmax stay in float.
+_OPERATORS = ["Conv", "Gemm", "MatMul", "Relu", "MaxPool", "Reshape"]
+# Their sums are integers; the outputs are scaled to float without a rounding to eight bits. On a
+# grid of 255 steps, two logits would often be equal, and the label that of the first class.
+_OUTPUTS_IN_FLOAT = ["Gemm", "MatMul"]
 _BATCH = 64
 
 
@@ -77,6 +80,7 @@ def quantise(
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=METHODS[method],
+                extra_options={"OpTypesToExcludeOutputQuantization": _OUTPUTS_IN_FLOAT},
             )
         except Exception as error:  # a library with errors of its own behind it
             raise ConversionError(f"the graph cannot be quantised ({reason_of(error)}).") from error

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from emotion_export.label_subset.subset import LabelSubset
-from emotion_export.parity.comparison import Infer, answers_of
+from emotion_export.parity.comparison import Infer, run_in_batches
 from emotion_runtime.evaluate.metrics import measure_probabilities
-from emotion_runtime.evaluate.open_set import OpenSet, confusion_with_other, share
+from emotion_runtime.evaluate.open_set import OpenSet, compute_share, count_confusion
 from emotion_runtime.model.outputs import Outputs
 from emotion_train.checkpoints.checkpoint import Checkpoint
 from emotion_train.data.faces import Faces
@@ -100,7 +100,7 @@ def measure_other(
         count = int(members.sum())
         others[subset.classes[index]] = {
             "pictures": count,
-            "named": share(int(named[members].sum()), count),
+            "named": compute_share(int(named[members].sum()), count),
         }
     figures = open_set_of(outputs, truth).to_dict(threshold)
     accuracy = None
@@ -114,7 +114,7 @@ def measure_other(
         **figures,
         "other_classes": others,
         "labels": [*subset.labels, "other"],
-        "confusion_matrix": confusion_with_other(decided, truth, len(subset.kept)).tolist(),
+        "confusion_matrix": count_confusion(decided, truth, len(subset.kept)).tolist(),
     }
 
 
@@ -144,7 +144,7 @@ class FileFigures:
         The accuracy of the kept labels is on the faces that the data give one of them; beside it
         are the figures of `other` and of every class, by the votes too where there are some.
         """
-        outputs = answers_of(self.infer, faces.pixels)
+        outputs = run_in_batches(self.infer, faces.pixels)
         every = predict_logits(self.network, faces.pixels)
         truth = self.subset.truth_of(faces.labels)
         known = truth < len(self.subset.kept)
@@ -182,7 +182,9 @@ class FileFigures:
 
     def outputs(self, true: TrueClasses) -> tuple[Outputs, NDArray[np.int64]]:
         """Return the file's outputs for faces whose class is known, and the true labels, (n,)."""
-        return answers_of(self.infer, true.faces.pixels), self.subset.truth_of(true.faces.labels)
+        return run_in_batches(self.infer, true.faces.pixels), self.subset.truth_of(
+            true.faces.labels
+        )
 
     def open_set(self, true: TrueClasses) -> OpenSet:
         """Return `other` on faces whose class is known."""

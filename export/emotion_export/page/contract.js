@@ -15,7 +15,7 @@ const MAX_GOLDEN_INPUTS = 1000;
 const MAX_LABEL_BYTES = 200;
 
 export const RESERVED_LABELS = [
-  ..."path label confidence error other uncertain x y width height detection_confidence".split(" "),
+  ..."path label confidence error other uncertain x y width height detection_confidence warning".split(" "),
   ..."time frame face box probabilities unreadable".split(" "),
   "no face",
 ];
@@ -157,7 +157,8 @@ function labelProblem(label) {
 // Upper case first, so that "ß" and "ss" are one name, as in Python's casefold.
 const caseless = (label) => label.normalize("NFC").toUpperCase().toLowerCase();
 
-function golden({ shape, pixels, logits, tolerance, probe, other }, size, classes) {
+function golden(given, size, classes) {
+  const { shape, pixels, logits, tolerance, mean_tolerance: meanTolerance, probe, other } = given;
   const inputs = Array.isArray(logits) ? logits.length : 0;
   const wanted = [inputs, 1, size, size];
   const sound =
@@ -171,6 +172,7 @@ function golden({ shape, pixels, logits, tolerance, probe, other }, size, classe
     ) &&
     Number.isFinite(tolerance) &&
     tolerance >= 0 &&
+    (meanTolerance === undefined || (Number.isFinite(meanTolerance) && meanTolerance >= 0)) &&
     (other === undefined ||
       (Array.isArray(other) && other.length === inputs && other.every((one) => one >= 0 && one <= 1)));
   if (!sound) throw damaged("golden");
@@ -179,6 +181,7 @@ function golden({ shape, pixels, logits, tolerance, probe, other }, size, classe
     pixels: fromBase64(pixels, inputs * size * size),
     logits,
     tolerance,
+    meanTolerance,
     other,
     // Files of before there was a reference picture have none.
     probe: probe === undefined ? undefined : fromBase64(probe, size * size),

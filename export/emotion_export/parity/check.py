@@ -10,7 +10,6 @@ from emotion_export.label_subset.subset import keep_all, keep_labels
 from emotion_export.parity.comparison import GATES, Comparison, ParityError, Reference, require
 from emotion_export.parity.faces import ParityFaces
 from emotion_export.parity.file import prove_file, require_same_reader
-from emotion_export.parity.paired_comparison import fewest_agreeing
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.model.contract import Contract
 from emotion_train.checkpoints.checkpoint import Checkpoint
@@ -42,8 +41,7 @@ def check_file(
         raise ParityError("its precision is none that emotion-export writes.")
     gate = GATES[contract.precision]
     required = min(gate.label_agreement, _loosened(contract, gate.label_agreement))
-    count = len(faces.pixels)
-    gate = replace(gate, label_agreement=fewest_agreeing(count, required) / count)
+    gate = replace(gate, label_agreement=required)
     reference = Reference(
         checkpoint.build(),
         checkpoint.temperature,

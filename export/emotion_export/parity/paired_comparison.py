@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta, binom
+from scipy.special import bdtr, bdtrc, betainccinv, betaincinv
 
 SIGNIFICANCE = 0.025  # probability that a file which is not worse is refused all the same
 _CONFIDENCE = 0.95  # of the largest loss, one-sided
@@ -153,16 +153,19 @@ def fewest_agreeing(faces: int, required: float) -> int:
     """
     if required >= 1 or faces >= _DECISIVE_FACES:
         return math.ceil(required * faces - 1e-9)
-    return faces - int(binom.isf(SIGNIFICANCE, faces, 1 - required))
+    differing = np.arange(faces + 1)
+    # The fewest that no more than `SIGNIFICANCE` of such files exceed.
+    return faces - int(np.argmax(bdtrc(differing, faces, 1 - required) <= SIGNIFICANCE))
 
 
 def _p_value(broken: int, mended: int) -> float:
-    return float(binom.sf(broken - 1, broken + mended, 0.5)) if broken + mended else 1.0
+    # At least so many broken are as probable as at most so many mended.
+    return float(bdtr(mended, broken + mended, 0.5)) if broken + mended else 1.0
 
 
 def _largest_loss(broken: float, mended: float, faces: float) -> float:
     """Take the two rates from opposite ends of their Clopper-Pearson intervals."""
     tail = (1 - _CONFIDENCE) / 2
-    most = 1.0 if broken >= faces else float(beta.isf(tail, broken + 1, faces - broken))
-    least = 0.0 if mended <= 0 else float(beta.ppf(tail, mended, faces - mended + 1))
+    most = 1.0 if broken >= faces else float(betainccinv(broken + 1, faces - broken, tail))
+    least = 0.0 if mended <= 0 else float(betaincinv(mended, faces - mended + 1, tail))
     return most - least

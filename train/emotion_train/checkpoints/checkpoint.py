@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emotion_runtime.atomic import replacing
+from emotion_runtime.atomic import write_atomically
 from emotion_runtime.terminal import escape_controls
 from emotion_train.checkpoints.file import read_values
 from emotion_train.checkpoints.parts import check_parts
@@ -85,7 +85,7 @@ class Checkpoint:
         parts = {part.name: getattr(self, part.name) for part in fields(self)}
         values = {"format": FORMAT, "version": VERSION, **parts, "labels": list(self.labels)}
         # To an open file, because torch's own writer hides the reason when the disk is full.
-        with replacing(path) as temporary, temporary.open("wb") as file:
+        with write_atomically(path) as temporary, temporary.open("wb") as file:
             torch.save(values, file)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import emotion_models
-from emotion_runtime.prediction import counted
+from emotion_runtime.prediction import format_count
 from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.errors import CheckpointError, RunError
 from emotion_train.networks.face_network import FaceNetwork
@@ -135,8 +135,8 @@ class TransferSummary:
 
     def __str__(self) -> str:
         text = (
-            f"carried over: {counted(self.convolutions, 'convolution')} and "
-            f"{counted(self.linear, 'linear layer')}"
+            f"carried over: {format_count(self.convolutions, 'convolution')} and "
+            f"{format_count(self.linear, 'linear layer')}"
         )
         if self.kept:
             text += f", and of the last layer the rows of {', '.join(self.kept)}"

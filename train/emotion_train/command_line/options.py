@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from emotion_runtime.command_line.commands import moved_option
+from emotion_runtime.command_line.commands import make_moved_option
 from emotion_train.class_weights import (
     BALANCED,
     NO_WEIGHTS,
@@ -37,6 +37,7 @@ from emotion_train.training.planning import (
     RATE_BATCH_SIZE,
     RATES,
     STEPS_PER_EPOCH,
+    STRONG_EPOCHS,
     STRONG_FACES,
     TOTAL_FACES,
     choose_network,
@@ -143,8 +144,8 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "augmentation": (
         "--augmentation",
         click.Choice(tuple(AUGMENTATIONS)),
-        f"Random changes of the faces.  [default: strong where all epochs have {STRONG_FACES:,} "
-        f"faces together, else standard]",
+        f"Random changes of the faces.  [default: strong for {STRONG_EPOCHS} epochs or more, and "
+        f"where all epochs together have {STRONG_FACES:,} faces, else standard]",
     ),
     "balance": (
         "--balance",
@@ -318,7 +319,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Fraction of the held-out faces that must get a label. It determines the confidence "
         "threshold, below which the label is uncertain; 1 means no threshold.",
     ),
-    moved_option(f"--{FORMER_COVERAGE_NAME}", "--coverage", type=float),
+    make_moved_option(f"--{FORMER_COVERAGE_NAME}", "--coverage", type=float),
     click.option(
         "--resume",
         is_flag=True,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion_runtime.pictures.preprocessing import FACE_SIZE
-from emotion_runtime.prediction import counted
+from emotion_runtime.prediction import format_count
 from emotion_train.data.duplicates import Audit, find_copies
 from emotion_train.data.faces import Faces
 from emotion_train.data.held_out_draw import (
@@ -239,7 +239,7 @@ def _check_classes(data: Path, source: Source, validation_per_class: int | None)
     if validation_per_class is None and smallest < MIN_PICTURES_PER_CLASS:
         raise DataError(
             f"{data}: the class {source.classes[int(counts.argmin())]} has "
-            f"{counted(smallest, 'training picture')}; at least {MIN_PICTURES_PER_CLASS} are "
+            f"{format_count(smallest, 'training picture')}; at least {MIN_PICTURES_PER_CLASS} are "
             f"needed, one to learn from and one to measure on."
         )
 
@@ -256,8 +256,8 @@ def _split_off_test(
     _require_every_class(data, pool, source.classes, "test, with its identical pictures")
     together = "; identical pictures stay in one split" if own_validation is None else ""
     note = (
-        f"test: {counted(len(test), 'picture')}, {TEST_SHARE:.0%} of each class, drawn by their "
-        f"file names{together}"
+        f"test: {format_count(len(test), 'picture')}, {TEST_SHARE:.0%} of each class, drawn by "
+        f"their file names{together}"
     )
     return pool, test, [note]
 
@@ -304,8 +304,8 @@ def _choose_validation(
     if own is not None:
         if wanted:
             raise DataError(
-                f"{data}: has a validation set of its own, {counted(len(own), 'picture')}; leave "
-                f"--validation out."
+                f"{data}: has a validation set of its own, {format_count(len(own), 'picture')}; "
+                f"leave --validation out."
             )
         return 0, [f"validation: the {len(own):,} pictures of the data's own validation set"]
     if wanted == 0:
@@ -411,7 +411,9 @@ def _require_old_layout(data: Path, source: Source) -> None:
     if data.is_dir():
         nested = sum(name.count("/") > 2 for name in source.splits["train"].names)
     if source.is_flat or nested:
-        what = f"{counted(nested, 'picture')} in sub-folders" if nested else "no folder 'train'"
+        what = (
+            f"{format_count(nested, 'picture')} in sub-folders" if nested else "no folder 'train'"
+        )
         raise DataError(
             f"{data}: has {what}, which the emotion-edge that this checkpoint was trained with did "
             f"not read; name its own data, or train anew."

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotion_runtime.errors import shown
-from emotion_runtime.prediction import counted
+from emotion_runtime.errors import shorten_repr
+from emotion_runtime.prediction import format_count
 from emotion_runtime.terminal import escape_controls
 from emotion_train.data.csv_text import read_rows
 from emotion_train.data.layout import SPLIT_NAMES, SPLITS
@@ -58,7 +58,8 @@ def read_picture_list(data: Path, wanted: Sequence[str] | None, reader: PictureR
     rows = _remove_repeats(data, [row for row in rows if row.label in classes], reader)
     if repeats := reader.inventory.left_out.total():
         passed_over.append(
-            f"{counted(repeats, 'row')} that list{'s' if repeats == 1 else ''} a file once more"
+            f"{format_count(repeats, 'row')} that list{'s' if repeats == 1 else ''} a file "
+            f"once more"
         )
     present = _remove_missing(data, rows, reader, passed_over)
     splits = {}
@@ -122,8 +123,8 @@ def _choose_row_classes(
     for row in rows:
         if row.label not in found and row.split != "train":
             raise DataError(
-                f"{data}, line {row.line}: a {row.split} picture of {shown(row.label)}, a class "
-                f"of which there is no training picture; it has {_join_names(found)}."
+                f"{data}, line {row.line}: a {row.split} picture of {shorten_repr(row.label)}, a "
+                f"class of which there is no training picture; it has {_join_names(found)}."
             )
     return classes
 
@@ -188,18 +189,18 @@ def _read_rows(data: Path) -> tuple[list[_Row], list[str], bool]:
         passed_over.append(f"the columns {_join_names(more)}")
     if short:
         passed_over.append(
-            f"{counted(len(short), 'row')} without a path, a label or a split (such as "
+            f"{format_count(len(short), 'row')} without a path, a label or a split (such as "
             f"line {short[0]})"
         )
     if long:
         passed_over.append(
-            f"{counted(len(long), 'row')} with more values than the header has columns (such as "
-            f"line {long[0]}); put a path or a label with a comma in quotes"
+            f"{format_count(len(long), 'row')} with more values than the header has columns (such "
+            f"as line {long[0]}); put a path or a label with a comma in quotes"
         )
     if unknown:
-        named = _join_names([f"{shown(name)} {count:,}" for name, count in unknown.most_common()])
+        splits = [f"{shorten_repr(name)} {count:,}" for name, count in unknown.most_common()]
         passed_over.append(
-            f"{counted(unknown.total(), 'row')} of an unknown split ({named}); "
+            f"{format_count(unknown.total(), 'row')} of an unknown split ({_join_names(splits)}); "
             f"known are train, val and test"
         )
     return rows, passed_over, split_column is None
@@ -220,8 +221,8 @@ def _remove_repeats(data: Path, rows: Sequence[_Row], reader: PictureReader) -> 
             before, now = getattr(first, field), getattr(row, field)
             if before != now:
                 raise DataError(
-                    f"{data}: {_join_names([row.path])} has the {field} {shown(before)} in line "
-                    f"{first.line} and {shown(now)} in line {row.line}."
+                    f"{data}: {_join_names([row.path])} has the {field} {shorten_repr(before)} in "
+                    f"line {first.line} and {shorten_repr(now)} in line {row.line}."
                 )
         reader.inventory.found[row.label] += 1
         reader.inventory.left_out[row.label, REPEATED] += 1
@@ -239,7 +240,7 @@ def _remove_missing(
         reader.inventory.left_out[row.label, MISSING] += 1
     if missing:
         passed_over.append(
-            f"{len(missing):,} of {counted(len(rows), 'file')} that are listed do not exist in "
-            f"{data.parent} (such as {_join_names([missing[0].path])})"
+            f"{len(missing):,} of {format_count(len(rows), 'file')} that are listed do not exist "
+            f"in {data.parent} (such as {_join_names([missing[0].path])})"
         )
     return [row for row in rows if row.path in existing]

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from emotion_runtime.atomic import replacing
+from emotion_runtime.atomic import write_atomically
 from emotion_train.data.dataset import Dataset
 from emotion_train.report import plots
 from emotion_train.report.content import ReportContent
@@ -70,7 +70,7 @@ def write_splits(folder: RunFolder, dataset: Dataset) -> None:
         "test": dataset.test,
     }
     with (
-        replacing(folder.splits) as temporary,
+        write_atomically(folder.splits) as temporary,
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         rows = csv.writer(file, lineterminator="\n")
@@ -82,5 +82,5 @@ def write_splits(folder: RunFolder, dataset: Dataset) -> None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
+    with write_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from matplotlib import font_manager, rc_context
 
-from emotion_runtime.prediction import counted
+from emotion_runtime.prediction import format_count
 
 _DEFAULT_FAMILY = "DejaVu Sans"  # of matplotlib: Latin, Greek, Cyrillic, Arabic and more
 _MAX_CHARACTERS_SHOWN = 10  # in a warning
@@ -37,7 +37,7 @@ class Fonts:
         )
         if (more := len(self.missing) - _MAX_CHARACTERS_SHOWN) > 0:
             names += f" and {more:,} more"
-        boxes = counted(len(self.missing), "character")
+        boxes = format_count(len(self.missing), "character")
         return (
             f"the report's pictures show boxes for {boxes} of the class names that no installed "
             f"font has: {names}; install a font such as Noto Sans CJK, and run the command again "

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_runtime.command_line.text_width import display_width, right
-from emotion_runtime.evaluate.metrics import wilson_interval
+from emotion_runtime.command_line.text_width import measure_width, pad_left
+from emotion_runtime.evaluate.metrics import compute_wilson_interval
 from emotion_train.class_weights import NO_WEIGHTS
 from emotion_train.data.balance import ClassBalance, compute_balance
 from emotion_train.data.dataset import Dataset
@@ -96,7 +96,7 @@ def describe_interval(figures: dict[str, Any]) -> str:
     Args:
         figures: The figures of a split, as in ``metrics.json``.
     """
-    low, high = wilson_interval(
+    low, high = compute_wilson_interval(
         round(figures["accuracy"] * figures["pictures"]), figures["pictures"]
     )
     return f"95 % interval {low:.1%} to {high:.1%}, "
@@ -227,8 +227,8 @@ def format_class_table(dataset: Dataset, balance: ClassBalance | None = None) ->
         rows.append(("hold-out", dataset.holdout.count_by_class(classes)))
     if dataset.test is not None:
         rows.append(("test", dataset.test.count_by_class(classes)))
-    widths = [max(8, display_width(name) + 2) for name in (*dataset.classes, "total")]
-    lines = [" " * 11 + "".join(map(right, (*dataset.classes, "total"), widths))]
+    widths = [max(8, measure_width(name) + 2) for name in (*dataset.classes, "total")]
+    lines = [" " * 11 + "".join(map(pad_left, (*dataset.classes, "total"), widths))]
     for name, counts in rows:
         values = [*counts, counts.sum()]
         lines.append(

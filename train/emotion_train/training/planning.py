@@ -17,12 +17,14 @@ PLANNED = ("epochs", "batch_size", "learning_rate", "augmentation")
 
 BATCH_SIZES = (16, 32, 64, 128)
 STEPS_PER_EPOCH = 40  # at least, where a batch size of the list allows it
-EPOCHS = (60, 150)  # with many pictures, with few
-TOTAL_FACES = 20_000  # in all epochs together, which few pictures reach by more epochs
+EPOCHS = (60, 200)  # with many pictures, with few
+TOTAL_FACES = 24_000  # in all epochs together, which few pictures reach by more epochs
 RATES = {"baseline": 1e-3, "edge": 2e-3, "wide": 2e-3}  # for batches of up to 64
 RATE_BATCH_SIZE = 64
 STARTED_RATE_SHARE = 0.5
-STRONG_FACES = 300_000  # in all epochs together, from which strong augmentation is better
+# From here on strong augmentation is better than standard, in all epochs together or a face.
+STRONG_FACES = 300_000
+STRONG_EPOCHS = 100
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def plan_recipe(
         rate = choose_learning_rate(recipe.network, recipe.batch_size, started=workload.started)
         recipe = replace(recipe, learning_rate=rate)
     if "augmentation" in choose:
-        strong = recipe.epochs * workload.epoch_faces >= STRONG_FACES
+        many = recipe.epochs * workload.epoch_faces >= STRONG_FACES
+        strong = many or recipe.epochs >= STRONG_EPOCHS
         recipe = replace(recipe, augmentation="strong" if strong else "standard")
     return recipe
 

@@ -18,8 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
-from emotion_runtime.atomic import replacing
-from emotion_runtime.evaluate.metrics import wilson_interval
+from emotion_runtime.atomic import write_atomically
+from emotion_runtime.evaluate.metrics import compute_wilson_interval
 from emotion_train.checkpoints.checkpoint import Checkpoint
 from emotion_train.checkpoints.transfer import transfer_weights
 from emotion_train.class_weights import compute_class_weights
@@ -160,7 +160,7 @@ class Trainer:
         best, faces = self.best_row, len(self.dataset.selection)
         if self.soft_labels or faces >= MIN_SELECTION_FACES:
             return best
-        low, _ = wilson_interval(round(best["selection_accuracy"] * faces), faces)
+        low, _ = compute_wilson_interval(round(best["selection_accuracy"] * faces), faces)
         return [row for row in self.history if row["selection_accuracy"] >= low][-1]
 
     def train(
@@ -327,7 +327,7 @@ class Trainer:
         self.history.append(row)
         self.on_epoch(row)
         # history.csv before last.pt: after a kill in between, the epoch is repeated.
-        with replacing(folder.history) as path, path.open("w", newline="") as file:
+        with write_atomically(folder.history) as path, path.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(row))
             writer.writeheader()
             writer.writerows(self.history)
@@ -452,7 +452,7 @@ def _hash_data(
 
 def format_accuracy(accuracy: float, pictures: int) -> str:
     """Return an accuracy with half of its 95 % interval, such as ``85.5% ±5.9``."""
-    low, high = wilson_interval(round(accuracy * pictures), pictures)
+    low, high = compute_wilson_interval(round(accuracy * pictures), pictures)
     return f"{accuracy:.1%} ±{50 * (high - low):.1f}"
 
 
