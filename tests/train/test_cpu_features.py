@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from emotion_train.training import cpu_features, trainer
+from emotion_train.training import cpu_features, precision
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_auto_is_bf16_where_the_cpu_multiplies_bf16_matrices(
     (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu {flags}\n")
     assert cpu_features.has_matrix_unit(tmp_path / "cpuinfo") is has
     assert not cpu_features.has_matrix_unit(tmp_path / "gone")
-    monkeypatch.setattr(trainer, "has_matrix_unit", lambda: has)
+    monkeypatch.setattr(precision, "has_matrix_unit", lambda: has)
     cpu = torch.device("cpu")
-    assert trainer._precision("auto", cpu) is (torch.bfloat16 if has else torch.float32)
-    assert trainer._precision("fp32", cpu) is torch.float32
+    assert precision.choose_precision("auto", cpu) is (torch.bfloat16 if has else torch.float32)
+    assert precision.choose_precision("fp32", cpu) is torch.float32

@@ -28,7 +28,7 @@ OPTIONS = ("--network", "edge", "--augmentation", "none", "--batch-size", "8")
 
 @pytest.fixture(autouse=True)
 def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_finder, "FEWEST_STEPS", 60)
+    monkeypatch.setattr(rate_finder, "MIN_STEPS", 60)
 
 
 def test_it_suggests_a_rate_and_shows_the_next_command(
@@ -85,7 +85,7 @@ def test_the_curve_is_drawn(tmp_path: Path) -> None:
 def test_the_suggestion_is_a_third_of_the_rate_of_the_lowest_loss() -> None:
     rates = np.geomspace(1e-4, 1, 5)
     smoothed = np.array([1.0, 0.9, 0.5, 0.45, 2.0])
-    found = RangeTest(rates, smoothed, smoothed, diverged=True)
+    found = RangeTest(rates, smoothed, smoothed, has_diverged=True)
     assert found.lowest == pytest.approx(0.1)
     assert found.suggestion == pytest.approx(0.033)
     assert found.steepest in rates[1:3]

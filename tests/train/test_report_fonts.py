@@ -54,7 +54,7 @@ def _only_own_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_greek_and_cyrillic_need_no_other_font() -> None:
     fonts = choose_fonts(("счастье", "θυμός", "sad"))
     assert fonts.families == ("DejaVu Sans",)
-    assert fonts.warning() is None
+    assert fonts.describe_missing() is None
 
 
 @pytest.mark.usefixtures("_only_own_fonts")

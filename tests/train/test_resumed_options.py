@@ -17,7 +17,7 @@ from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.checkpoints.transfer import hash_weights
 from emotion_train.networks import build_network
 from emotion_train.run_record import read_record
-from emotion_train.training import trainer
+from emotion_train.training import precision
 from synthetic import CLASSES, write_data
 
 Train = Callable[..., Result]
@@ -170,7 +170,7 @@ def test_a_run_begun_in_fp32_goes_on_in_fp32(
 ) -> None:
     values = json.loads((begun / "run.json").read_text())
     (begun / "run.json").write_text(json.dumps({**values, "precision": "fp32"}))
-    monkeypatch.setattr(trainer, "has_matrix_unit", lambda: True)  # auto is bf16 here
+    monkeypatch.setattr(precision, "has_matrix_unit", lambda: True)  # auto is bf16 here
     result = train(interrupted / "d", "-o", begun, "--resume")
     assert result.exit_code == 0, result.output
     assert "fp32 arithmetic" in result.stderr

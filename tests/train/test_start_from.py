@@ -68,10 +68,10 @@ def test_a_number_of_layers_is_frozen_with_their_normalisation() -> None:
     network = build_network("edge", 3)
     frozen = FrozenLayers(network, "2")
     network.train()
-    frozen.hold()
+    frozen.set_eval_mode()
     assert [not p.requires_grad for p in network.parameters()] == [True] * 6 + [False] * 13
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert [norm.training for norm in norms] == [False, False, True, True, True]
-    assert FrozenLayers(build_network("baseline", 3), "features").layers == 6
+    assert FrozenLayers(build_network("baseline", 3), "features").count == 6
     with pytest.raises(RunError, match="has 7 layers, of which the last must be trained"):
         FrozenLayers(build_network("edge", 3), "7")

@@ -26,26 +26,26 @@ def write_run(path: Path, labels: tuple[str, ...]) -> str:
 def test_a_teacher_of_more_classes_is_asked_for_the_students(tmp_path: Path) -> None:
     labels = ("angry", "surprise", "sad", "neutral", "happy")
     member = load_teacher_network(write_run(tmp_path / "five.pt", labels), CPU)
-    answers = Teacher([member], CLASSES, 48).answer(PIXELS)
+    answers = Teacher([member], CLASSES, 48).predict(PIXELS)
     assert answers.shape == (6, 3)
     assert answers.dtype == torch.float32
     np.testing.assert_allclose(answers.sum(dim=1), 1, atol=1e-6)
-    turned = Teacher([member], CLASSES[::-1], 48).answer(PIXELS)
+    turned = Teacher([member], CLASSES[::-1], 48).predict(PIXELS)
     np.testing.assert_allclose(turned.flip(1), answers, atol=1e-6)
 
 
 def test_several_teachers_answer_with_their_mean(tmp_path: Path) -> None:
     one = load_teacher_network(write_run(tmp_path / "one.pt", CLASSES), CPU)
     other = load_teacher_network("edge", CPU)
-    shares = [Teacher([member], CLASSES, 48).answer(PIXELS) for member in (one, other)]
-    both = Teacher([one, other], CLASSES, 48).answer(PIXELS)
+    shares = [Teacher([member], CLASSES, 48).predict(PIXELS) for member in (one, other)]
+    both = Teacher([one, other], CLASSES, 48).predict(PIXELS)
     np.testing.assert_allclose(both, (shares[0] + shares[1]) / 2, atol=1e-6)
 
 
 def test_a_released_model_teaches_as_its_checkpoint_does() -> None:
     checkpoint = emotion_models.checkpoint_path("edge")
     by_name, by_checkpoint = (
-        Teacher([load_teacher_network(source, CPU)], CLASSES, 48).answer(PIXELS)
+        Teacher([load_teacher_network(source, CPU)], CLASSES, 48).predict(PIXELS)
         for source in ("edge", str(checkpoint))
     )
     np.testing.assert_allclose(by_name, by_checkpoint, atol=1e-5)

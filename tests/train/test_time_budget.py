@@ -189,7 +189,7 @@ def test_few_held_out_faces_do_not_choose_an_early_epoch(faces: int, kept: int) 
     """Inside the interval of the best, the latest is kept; many faces can tell epochs apart."""
     trainer = object.__new__(Trainer)
     trainer.soft_labels = {}
-    trainer.dataset = SimpleNamespace(selection=lambda: range(faces))  # type: ignore[assignment]
+    trainer.dataset = SimpleNamespace(selection=range(faces))  # type: ignore[assignment]
     trainer.history = [
         {"epoch": epoch, "selection_accuracy": accuracy, "selection_loss": 0.5}
         for epoch, accuracy in ((1, 0.9), (2, 0.8), (3, 0.75), (4, 0.3))
