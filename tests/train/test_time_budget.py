@@ -170,7 +170,7 @@ def test_patience_stops_and_a_resumed_run_stays_stopped(
 ) -> None:
     folder = tmp_path / "run"
     options = (data, "-o", folder, "--epochs", 9, "--no-test")
-    monkeypatch.setattr(Trainer, "best", property(lambda self: self.history[0]))
+    monkeypatch.setattr(Trainer, "best_row", property(lambda self: self.history[0]))
     result = train(*options, "--patience", 2)
     assert result.exit_code == 0, result.output
     expected = "stopped after epoch 3 of 9: epoch 1 is still the best after 2 more (--patience 2)"
