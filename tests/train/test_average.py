@@ -77,7 +77,7 @@ def test_an_average_is_a_run_with_its_lineage(average: Average, data: Path, tmp_
     assert "the mean of 3 runs" in (tmp_path / "mean" / "report" / "report.md").read_text()
     again = CliRunner().invoke(_train(), [str(data), "-o", str(tmp_path / "mean"), "--resume"])
     assert again.exit_code == 1
-    assert "an average of runs has no epoch to go on after" in again.stderr
+    assert "an average of runs has no epoch to resume after" in again.stderr
 
 
 def _train() -> object:

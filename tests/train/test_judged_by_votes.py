@@ -141,7 +141,7 @@ def test_a_run_whose_epoch_was_chosen_by_labels_is_not_gone_on_with(
     replace(last, resume={**last.resume, "history": rows}).save(folder / "last.pt")
     result = train(run[0] / "d", "-o", folder, "--resume")
     assert result.exit_code == 1
-    assert "begun by an older emotion-edge, which chose the epoch by labels" in result.stderr
+    assert "started by an older emotion-edge, which chose the epoch by labels" in result.stderr
 
 
 def test_faces_without_usable_votes_count_by_their_label(tmp_path: Path) -> None:

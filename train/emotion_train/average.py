@@ -89,7 +89,7 @@ _GROUPS = {
 )
 @make_moved_option(f"--{FORMER_COVERAGE_NAME}", "--coverage", type=float)
 @click.option("--no-test", is_flag=True, help="Do not measure on the test set, for trials.")
-@click.option("--overwrite", is_flag=True, help="Replace what is in RUN_DIR.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in RUN_DIR.")
 @version_option(_NAME)
 @quiet_option
 @verbose_option
@@ -409,7 +409,7 @@ def _check_recipe(run: Path, recipe: dict[str, Any]) -> None:
     if recipe["augmentation"] not in tuple(AUGMENTATIONS):
         raise RunError(
             f"{run}: trained with an augmentation that this emotion-edge does not have, so "
-            f"that the statistics of batch normalisation cannot be taken anew."
+            f"that the statistics of batch normalisation cannot be recomputed."
         )
     if recipe["balance"] not in BALANCES:
         raise RunError(f"{run}: a damaged checkpoint: a class balance that there is not.")

@@ -58,7 +58,7 @@ def format_class_weights(weights: Mapping[str, float]) -> str:
 
 
 def check_class_weights(text: str, classes: Sequence[str]) -> None:
-    """Refuse class weights that name a class which the run does not have.
+    """Check that class weights name only classes of the run.
 
     Raises:
         ValueError: There is one. The message is a sentence without a full stop.

@@ -166,7 +166,7 @@ class _TrainCommand:
                 reason, code = "terminated", 128 + error.number
             if RunFolder(self.folder).record.exists():
                 command = format_resume_command(self.values["data"], self.folder)
-                say(f"{reason}; go on with: {command}")
+                say(f"{reason}; continue with: {command}")
             else:
                 say(f"{reason} before the training began; nothing was saved.")
             self.context.exit(code)

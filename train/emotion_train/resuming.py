@@ -55,25 +55,25 @@ def require_same_run(
     """
     if then.data_digest not in (None, now.data_digest):
         raise RunError(
-            f"{folder}: the training data, votes or teacher have changed since the run was begun; "
-            f"begin a new one."
+            f"{folder}: the training data, votes or teacher have changed since the run started; "
+            f"start a new one."
         )
     if then.options is not None and then.test_digest != now.test_digest:
         raise RunError(
-            f"{folder}: the test pictures have changed since the run was begun; begin a new one."
+            f"{folder}: the test pictures have changed since the run started; start a new one."
         )
     if then.options is not None and now.options is not None:
         _require_same_files(folder, then.options, now.options, has_checkpoint=has_checkpoint)
     if then.precision not in (None, now.precision):
         raise RunError(
-            f"{folder}: begun in {then.precision}, and this machine would go on in "
-            f"{now.precision}; go on where it was begun, or begin a new run with --precision."
+            f"{folder}: started in {then.precision}, and this machine would continue in "
+            f"{now.precision}; continue where it was started, or start a new run with --precision."
         )
     if then.data != now.data:
         tell(f"data: the same pictures, read from {now.data}, before from {then.data}")
     for name, version in (then.tool_versions or {}).items():
         if (current := (now.tool_versions or {}).get(name)) != version:
-            tell(f"warning: begun with {name} {version}, gone on with {current}")
+            tell(f"warning: started with {name} {version}, continued with {current}")
 
 
 def _require_same_files(
@@ -93,7 +93,7 @@ def _require_same_files(
     for flag, before, after in files:
         if have_changed([one for one in before if one], [one for one in after if one]):
             raise RunError(
-                f"{folder}: the content of {flag} has changed since the run was begun; begin a "
+                f"{folder}: the content of {flag} has changed since the run started; start a "
                 f"new one."
             )
 
@@ -122,14 +122,14 @@ def restore_trainer(
     except EmotionEdgeError:
         raise
     except Exception as error:  # torch raises many types for a state that does not fit
-        raise RunError(f"{last}: its state does not fit the run; begin a new one.") from error
+        raise RunError(f"{last}: its state does not fit the run; start a new one.") from error
     tell(f"resuming after epoch {completed}")
     if completed and extensions and extensions[-1].after == completed:
         before = trainer.history[-1]["learning_rate"]
         now = trainer.optimizer.param_groups[0]["lr"]
-        tell(f"{extensions[-1]}: the learning rate was {before:.2g} and goes on at {now:.2g}")
+        tell(f"{extensions[-1]}: the learning rate was {before:.2g} and continues at {now:.2g}")
     if completed == trainer.recipe.epochs:
         tell(
-            f"all epochs are done: the report alone is made anew (--epochs N, more than "
-            f"{completed}, goes on with the training)"
+            f"all epochs are done: only the report is written again (--epochs N, more than "
+            f"{completed}, continues the training)"
         )

@@ -424,8 +424,8 @@ class Run:
             more = [name for name in network.labels if name not in dataset.classes]
             if more:
                 self._tell(
-                    f"teacher {network.source}: also knows {', '.join(more)}; what it gives them "
-                    f"is left out"
+                    f"teacher {network.source}: also knows {', '.join(more)}; their "
+                    f"probabilities are left out"
                 )
             warnings += self._check_held_out(
                 network.source, network.training, network.metrics, dataset, recipe

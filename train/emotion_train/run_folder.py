@@ -89,7 +89,7 @@ class RunFolder:
             raise RunError(f"{self.path}: a file, not a folder to write a run to.")
         if self.path.is_dir() and any(self.path.iterdir()) and not overwrite:
             raise RunError(
-                f"{self.path}: not empty; choose another folder with -o, go on with --resume, "
+                f"{self.path}: not empty; choose another folder with -o, continue it with --resume, "
                 f"or replace the run with --overwrite."
             )
 

@@ -112,7 +112,7 @@ class Extension:
     def __str__(self) -> str:
         return (
             f"{self.epochs} epochs instead of {self.planned} since epoch {self.after}, with the "
-            f"learning-rate schedule planned anew over {self.epochs}"
+            f"learning-rate schedule recomputed for {self.epochs}"
         )
 
 
@@ -197,24 +197,24 @@ def _require_resumable(folder: Path, values: Any) -> None:
         RunError: As above.
     """
     if isinstance(values, dict) and "averaged_from" in values:
-        raise RunError(f"{folder}: an average of runs has no epoch to go on after.")
+        raise RunError(f"{folder}: an average of runs has no epoch to resume after.")
     if isinstance(values, dict) and "recipe" in values and values.get("held_out_draw") != BY_NAME:
         raise RunError(
-            f"{folder}: begun by an older emotion-edge, which drew other held-out pictures; go on "
-            f"with that version, or begin a new run."
+            f"{folder}: started by an older emotion-edge, which drew other held-out pictures; continue "
+            f"with that version, or start a new run."
         )
     known = {*Recipe().to_dict(), *FORMER_FIELDS}
     unknown = [name for name in values["recipe"] if name not in known]
     if unknown:
         raise RunError(
-            f"{folder}: begun by another version of emotion-edge, with "
-            f"{shorten_repr(unknown[0])} in its recipe, which this one does not have; go on with "
-            f"that version, or begin anew."
+            f"{folder}: started by another version of emotion-edge, with "
+            f"{shorten_repr(unknown[0])} in its recipe, which this one does not have; continue with "
+            f"that version, or start a new run."
         )
     if values["recipe"].get("vote_weight") and "balance" not in values["recipe"]:
         raise RunError(
-            f"{folder}: begun by an older emotion-edge, which copied faces by their labels, "
-            f"and this one does by the votes; go on with that version, or begin a new run."
+            f"{folder}: started by an older emotion-edge, which copied faces by their labels, "
+            f"and this one does by the votes; continue with that version, or start a new run."
         )
 
 

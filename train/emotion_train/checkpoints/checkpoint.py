@@ -76,7 +76,7 @@ class Checkpoint:
         if self.multiply_adds not in (None, count_multiply_adds(network)):
             raise CheckpointError(
                 f"the checkpoint is of another form of the network {self.network}; train it "
-                f"anew, perhaps with --start-from this checkpoint."
+                f"again, perhaps with --start-from this checkpoint."
             )
         return network.eval()
 

@@ -176,7 +176,7 @@ def transfer_weights(
     if weights.keys() != initial.weights.keys():
         raise RunError(
             f"the checkpoint to start from holds another {initial.network} than this version of "
-            f"emotion-train builds; train it anew, or start from fresh weights."
+            f"emotion-train builds; train it again, or start from fresh weights."
         )
     for name, fresh in weights.items():
         has_class_rows = name in (f"{last}.weight", f"{last}.bias")

@@ -50,7 +50,7 @@ def check_conflicts(values: Mapping[str, Any]) -> None:
         click.UsageError: As above.
     """
     if values["resume"] and values["overwrite"]:
-        raise click.UsageError("--resume goes on with a run, --overwrite replaces it: choose one.")
+        raise click.UsageError("--resume continues a run, --overwrite replaces it: choose one.")
     if values["find_learning_rate"] and (values["resume"] or values["tensorboard"]):
         raise click.UsageError(
             f"--find-learning-rate trains no run: leave "

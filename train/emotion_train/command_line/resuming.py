@@ -70,8 +70,8 @@ def refuse_recipe_changes(context: click.Context, requested: Recipe, stored: Rec
             continue  # the record has the names; changed data are reported later
         if given and wanted != value:
             raise click.UsageError(
-                f"the run to resume has {field} {value}, not {wanted}; begin a new run instead "
-                f"(--start-from RUN_DIR begins with its weights)."
+                f"the run to resume has {field} {value}, not {wanted}; start a new run instead "
+                f"(--start-from RUN_DIR starts with its weights)."
             )
 
 
@@ -84,7 +84,7 @@ def refuse_other_minutes(minutes: float | None, record: RunRecord) -> None:
     stored = None if record.options is None else record.options.max_minutes
     if minutes not in (None, stored):
         raise click.UsageError(
-            f"the run to resume has {record.recipe.epochs} epochs, and goes on to the last of "
+            f"the run to resume has {record.recipe.epochs} epochs, and continues to the last of "
             f"them; leave --max-minutes out."
         )
 
@@ -116,14 +116,16 @@ def resume_settings(
         return settings
     _refuse_other_files(settings, stored)
     if settings["validation"] is not None and stored.validation is None:
-        raise click.UsageError("the run to resume was begun without --val; leave it out to go on.")
+        raise click.UsageError(
+            "the run to resume was started without --val; leave it out to continue."
+        )
     if is_given(context, "coverage") and settings["coverage"] != stored.coverage:
         raise click.UsageError(
-            f"the run to resume has --coverage {stored.coverage:g}; leave it out to go on."
+            f"the run to resume has --coverage {stored.coverage:g}; leave it out to continue."
         )
     if not settings["with_test"] and stored.with_test:
         raise click.UsageError(
-            "the run to resume was begun without --no-test; leave it out to go on."
+            "the run to resume was started without --no-test; leave it out to continue."
         )
     votes = None if stored.votes is None else Path(stored.votes.name)
     validation = None if stored.validation is None else Path(stored.validation)
@@ -156,5 +158,5 @@ def _refuse_other_files(settings: dict[str, Any], stored: RunOptions) -> None:
         if have_changed(before, now):
             names = ", ".join(one.name for one in before) or "none"
             raise click.UsageError(
-                f"the run to resume has another {flag} ({names}); leave {flag} out to go on."
+                f"the run to resume has another {flag} ({names}); leave {flag} out to continue."
             )

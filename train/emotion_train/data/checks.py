@@ -110,6 +110,6 @@ def _describe_duplicates(dataset: Dataset) -> list[str]:
         if known := sum(one in of_test for one in chosen_on):
             warnings.append(
                 f"{known:,} of {len(chosen_on):,} validation and hold-out pictures are in test "
-                f"too: what is chosen on them is chosen on a part of test"
+                f"too: choices on these pictures are choices on a part of test"
             )
     return warnings

@@ -60,7 +60,7 @@ class Dataset:
         passed_over: One sentence, with a count, per kind of file or row that is not read.
         faceless: How many photographs show no face, by split of the source.
         notes: What was recognised and chosen, in sentences without a full stop.
-        inventory: Counts of what was found and left out, by class.
+        inventory: Counts of files that were found and left out, by class.
         validation_per_class: Validation pictures drawn of each class; 0 if the data have a
             validation set.
         holdout_share: Fraction of the remaining pictures of each class that was held out.
@@ -416,5 +416,5 @@ def _require_old_layout(data: Path, source: Source) -> None:
         )
         raise DataError(
             f"{data}: has {what}, which the emotion-edge that this checkpoint was trained with did "
-            f"not read; name its own data, or train anew."
+            f"not read; name its own data, or train again."
         )

@@ -393,9 +393,7 @@ class Trainer:
         if state is None:
             raise RunError("the checkpoint holds no state to resume from; use last.pt of a run.")
         if checkpoint.training["data_digest"] != self.digest:
-            raise RunError(
-                "the training data have changed since the run was begun; begin a new one."
-            )
+            raise RunError("the training data have changed since the run started; start a new one.")
         self.network.load_state_dict(state["network"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
@@ -412,8 +410,8 @@ class Trainer:
         self.history = list(state["history"])
         if self.soft_labels and any("validation_votes_loss" not in row for row in self.history):
             raise RunError(
-                "the run is taught by votes, and was begun by an older emotion-edge, which chose "
-                "the epoch by labels; begin a new one (--start-from RUN_DIR begins with its "
+                "the run is taught by votes, and was started by an older emotion-edge, which chose "
+                "the epoch by labels; start a new one (--start-from RUN_DIR begins with its "
                 "weights)."
             )
         self.started_from = checkpoint.training.get("started_from")
