@@ -89,8 +89,8 @@ class RunFolder:
             raise RunError(f"{self.path}: a file, not a folder to write a run to.")
         if self.path.is_dir() and any(self.path.iterdir()) and not overwrite:
             raise RunError(
-                f"{self.path}: not empty; choose another folder with -o, continue it with --resume, "
-                f"or replace the run with --overwrite."
+                f"{self.path}: not empty; choose another folder with -o, continue the run with "
+                f"--resume, or replace it with --overwrite."
             )
 
     def check_new_range_test(self, *, overwrite: bool) -> None:

@@ -200,16 +200,16 @@ def _require_resumable(folder: Path, values: Any) -> None:
         raise RunError(f"{folder}: an average of runs has no epoch to resume after.")
     if isinstance(values, dict) and "recipe" in values and values.get("held_out_draw") != BY_NAME:
         raise RunError(
-            f"{folder}: started by an older emotion-edge, which drew other held-out pictures; continue "
-            f"with that version, or start a new run."
+            f"{folder}: started by an older emotion-edge, which drew other held-out pictures; "
+            f"continue with that version, or start a new run."
         )
     known = {*Recipe().to_dict(), *FORMER_FIELDS}
     unknown = [name for name in values["recipe"] if name not in known]
     if unknown:
         raise RunError(
             f"{folder}: started by another version of emotion-edge, with "
-            f"{shorten_repr(unknown[0])} in its recipe, which this one does not have; continue with "
-            f"that version, or start a new run."
+            f"{shorten_repr(unknown[0])} in its recipe, which this one does not have; continue "
+            f"with that version, or start a new run."
         )
     if values["recipe"].get("vote_weight") and "balance" not in values["recipe"]:
         raise RunError(
