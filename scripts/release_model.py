@@ -17,10 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from emotion_export.defaults import OTHER_COVERAGE
 from emotion_export.export import Plan, check_target, export_checkpoint
 from emotion_export.int8.labelled_faces import read_labelled_faces
 from emotion_export.label_subset.figures import BY_VOTES
-from emotion_export.label_subset.threshold import DEFAULT_COVERAGE
 from emotion_export.parity.comparison import ParityError
 from emotion_export.parity.faces import read_parity_faces
 from emotion_runtime import EmotionClassifier
@@ -53,7 +53,7 @@ def main(
     command: str,
     labels: tuple[str, ...] = (),
     votes: Path | None = None,
-    coverage: float = DEFAULT_COVERAGE,
+    coverage: float = OTHER_COVERAGE,
 ) -> None:
     """Write everything that belongs to the release `name`."""
     checkpoint = PACKAGE / "checkpoints" / f"{name}.pt"
@@ -88,7 +88,7 @@ def _release(
         labelled,
         test=labelled.test,
         votes=None if votes is None else Votes(votes, trained.labels),
-        say=print,
+        log=print,
     )
     print(f"{model.name}: largest logit difference {done.max_logit_difference:.1e}")
     contract = EmotionClassifier(model).contract
@@ -346,7 +346,7 @@ if __name__ == "__main__":
     parser.add_argument("command")
     parser.add_argument("--labels", default="")
     parser.add_argument("--votes", type=Path)
-    parser.add_argument("--other-coverage", type=float, default=DEFAULT_COVERAGE)
+    parser.add_argument("--other-coverage", type=float, default=OTHER_COVERAGE)
     given = parser.parse_args()
     wanted = tuple(filter(None, given.labels.split(",")))
     main(

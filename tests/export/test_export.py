@@ -16,7 +16,7 @@ from onnx import numpy_helper
 import emotion_export.export as stages
 from emotion_export import export_module
 from emotion_export.errors import ExportError
-from emotion_export.parity.comparison import Comparison, Gate, ParityError, require
+from emotion_export.parity.comparison import Comparison, Gate, ParityError, require_parity
 from emotion_export.parity.faces import ParityFaces, read_parity_faces
 from emotion_runtime import EmotionClassifier
 from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
@@ -197,10 +197,10 @@ FACES = np.stack([band_face(n % 3, n) for n in range(6)])
         (Linear(scaled), {"faces": FACES, "size": 64}, "size= names another side"),
         (Linear(scaled), {"faces": "gone"}, "no such folder"),
         (Linear(scaled), {"path": "no/m.onnx"}, "no such folder"),
-        (Linear(scaled), {"plan": stages.Plan("int8")}, "int8 is judged on faces held out"),
-        (Linear(scaled), {"temperature": float("nan")}, "no number above 0"),
-        (Linear(lambda pixels: pixels), {}, "takes float pixels alone"),
-        (Colour(scale=True), {}, "takes three channels"),
+        (Linear(scaled), {"plan": stages.Plan("int8")}, "int8 is evaluated on held-out faces"),
+        (Linear(scaled), {"temperature": float("nan")}, "not a number above 0"),
+        (Linear(lambda pixels: pixels), {}, "accepts only float pixels"),
+        (Colour(scale=True), {}, "needs three channels"),
         (Colour(scale=False), {}, "float pixels of three channels"),
         (torch.nn.Sequential(Linear(scaled), torch.nn.Softmax(1)), {}, "returns probabilities"),
         (Linear(lambda pixels: scaled(pixels) * float("nan")), {}, "not all finite"),
@@ -225,7 +225,7 @@ def test_a_network_that_does_not_fit_is_one_sentence_before_anything_is_converte
 def test_a_scaling_that_seems_to_be_missing_is_a_warning(tmp_path: Path) -> None:
     """With faces as an array, and the path as text."""
     target = str(tmp_path / "m.onnx")
-    with pytest.warns(UserWarning, match="its scaling seems to be missing"):
+    with pytest.warns(UserWarning, match="it seems to lack the scaling"):
         done = export_module(Linear(lambda p: p.float()), ["up", "down"], target, FACES)
     assert EmotionClassifier(done.path).labels == ("up", "down")
 
@@ -273,7 +273,7 @@ def test_a_broken_conversion_is_refused_and_leaves_no_file(
     monkeypatch.setattr(stages, "simplify", damage)
     result = export(tmp_path / "m.onnx", "-c", run_dir)
     assert result.exit_code == 1
-    assert "does not answer as PyTorch does" in result.stderr
+    assert "does not compute what PyTorch computes" in result.stderr
     assert "the simplified graph" in result.stderr
     assert result.stderr.count("logits max") == 12, "the figures are shown"
     assert list(tmp_path.iterdir()) == []
@@ -306,7 +306,7 @@ def test_a_disk_that_fills_is_one_sentence_and_leaves_nothing(
 def test_a_nan_never_passes_the_gate() -> None:
     figures = ("file", "full", 1, 10, float("nan"), 0.0, 0.0, 0.0, 1.0)
     with pytest.raises(ParityError, match="nan"):
-        require([Comparison(*figures)], Gate())
+        require_parity([Comparison(*figures)], Gate())
 
 
 def test_faces_that_cover_little_are_a_warning(

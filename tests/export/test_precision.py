@@ -106,7 +106,7 @@ def test_noise_is_refused_as_calibration(export: Export, run_dir: Path, tmp_path
         tmp_path / "m.onnx", "-c", run_dir, "-p", "int8", "--calibration", tmp_path / "noise"
     )
     assert result.exit_code == 1
-    assert "not what the network was trained on" in result.stderr
+    assert "not the training data of the network" in result.stderr
     assert not (tmp_path / "m.onnx").exists()
 
 
@@ -120,7 +120,7 @@ def test_other_pictures_than_in_training_are_noticed(
     shutil.copytree(data_folder, data)
     save_face(data / "train" / CLASSES[0] / "more.png", 0, 5000)
     note = read_labelled_faces(data, checkpoint).note
-    assert "other pictures than the network was trained on" in note
+    assert "not the pictures that the network was trained on" in note
 
 
 def test_int8_is_judged_on_the_validation_set_that_the_run_was_given(
@@ -170,8 +170,8 @@ def test_a_lossy_conversion_is_refused_and_a_loosened_gate_recorded(
         return graph
 
     if precision == "fp16":
-        convert = stages.to_half
-        monkeypatch.setattr(stages, "to_half", lambda graph: convert(lossy(graph)))
+        convert = stages.convert_to_half
+        monkeypatch.setattr(stages, "convert_to_half", lambda graph: convert(lossy(graph)))
     else:
         from emotion_export.int8 import precision as choice
 
@@ -214,7 +214,7 @@ def test_another_resize_filter_than_in_training_is_refused(
     )
     result = export(tmp_path / "m.onnx", "-c", run_dir)
     assert result.exit_code == 1
-    assert "read otherwise than in training" in result.stderr
+    assert "differently than the training did" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
