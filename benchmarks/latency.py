@@ -36,11 +36,11 @@ def multiply_rate(rounds: int = 15) -> float:
     return 768**3 / min(seconds)
 
 
-def multiply_adds(classifier: EmotionClassifier) -> int | None:
+def count_multiply_adds(classifier: EmotionClassifier) -> int | None:
     """Count a released network's multiply-adds; None where it cannot be built here."""
     try:
         from emotion_train.networks import build_network
-        from emotion_train.networks.face_network import multiply_adds as count
+        from emotion_train.networks.face_network import count_multiply_adds as count
 
         # A file may keep some of the network's classes.
         classes = (*classifier.labels, *classifier.contract.other_classes)
@@ -80,7 +80,7 @@ def single_face(names: list[str], calls: int) -> tuple[str, Seconds]:
         values = each[name][3 * BURST :]
         p50, p90, p99 = (amount(1e6 * q) for q in np.percentile(values, (50, 90, 99)))
         faster = ratios(seconds, first, name)[1]
-        cost = multiply_adds(models[name])
+        cost = count_multiply_adds(models[name])
         share = "–" if cost is None else f"{cost / np.percentile(values, 50) / rate:.0%}"
         lines.append(f"| {name} | {p50} | {p90} | {p99} | {faster:.2f} | {share} |")
     return "\n".join(lines), {name: [t / BURST for t in ts] for name, ts in seconds.items()}

@@ -86,11 +86,11 @@ def run_trial(data: Path, case: Case, seed: int, keep: Path | None) -> None:
     """Train on one draw of a case; print accuracy, epochs and seconds of the CPU."""
     import torch
 
-    from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
+    from emotion_train.checkpoints.checkpoint import load_checkpoint
     from emotion_train.evaluation import predict_logits
     from emotion_train.recipe import Recipe
     from emotion_train.run import Run
-    from emotion_train.training.distributed import Place
+    from emotion_train.training.distributed import TrainingProcess
     from emotion_train.training.planning import PLANNED, choose_network
     from emotion_train.training.time_budget import TimeBudget
 
@@ -106,7 +106,7 @@ def run_trial(data: Path, case: Case, seed: int, keep: Path | None) -> None:
         run = Run(
             folder / "data",
             folder / "run",
-            Place(),
+            TrainingProcess(),
             say=lambda text: print(text, file=sys.stderr),
             show=lambda _: None,
             threads=1,
@@ -116,7 +116,7 @@ def run_trial(data: Path, case: Case, seed: int, keep: Path | None) -> None:
         recipe = Recipe(network=choose_network("cpu"), classes=case.classes, seed=seed)
         run.train(recipe, choose=PLANNED)
         seconds = time.process_time() - drawing
-        checkpoint = load_checkpoint(folder / "run" / BEST)
+        checkpoint = load_checkpoint(folder / "run")
         predicted = predict_logits(checkpoint.build(), pixels).argmax(axis=1)
         if keep is not None:
             shutil.copytree(folder / "run", keep / f"{case.pictures}-{seed}", dirs_exist_ok=True)

@@ -21,7 +21,7 @@ from emotion_train.data.faces import Faces
 from emotion_train.networks import build_network
 from emotion_train.training.augmentation import AUGMENTATIONS, augment
 from emotion_train.training.batches import AugmentedBatches, EpochBatches
-from emotion_train.training.targets import label_targets
+from emotion_train.training.targets import make_label_targets
 from harness import medians, ratios, table, take_turns
 from results import draw_bars, finish, options
 
@@ -92,7 +92,7 @@ def main() -> None:
 
     def ours() -> Iterator[tuple[Tensor, Tensor, int]]:
         batches = EpochBatches(faces, CLASSES, size, seed=0)
-        targets = label_targets(faces, CLASSES)
+        targets = make_label_targets(faces, CLASSES)
         augmented = AugmentedBatches(faces, targets, "strong", batches, torch.device("cpu"))
         while True:
             yield from augmented
@@ -112,7 +112,7 @@ def main() -> None:
     )
     batches = ours()
     ready = torch.from_numpy(pixels[:size, None])
-    ready_targets = torch.from_numpy(label_targets(faces, CLASSES)[:size])
+    ready_targets = torch.from_numpy(make_label_targets(faces, CLASSES)[:size])
     plain_step, our_step, bf16_step = (
         trainer(False, False),
         trainer(False, True),

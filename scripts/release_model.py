@@ -27,16 +27,21 @@ from emotion_runtime import EmotionClassifier
 from emotion_runtime.atomic import write_atomically
 from emotion_runtime.digest import compute_sha256
 from emotion_runtime.model.contract import Contract
-from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
+from emotion_train.checkpoints.checkpoint import load_checkpoint
 from emotion_train.data.votes import Votes
 from emotion_train.networks import NETWORKS
 from emotion_train.recipe import (
     DROP_DUPLICATES,
     DROP_HELD_OUT,
     KEEP_DUPLICATES,
-    duplicates_of,
+    read_duplicates,
 )
-from emotion_train.report.tables import confidence_table, describe_interval, metrics_tables
+from emotion_train.report.tables import (
+    describe_interval,
+    format_confidence_table,
+    format_metrics_tables,
+)
+from emotion_train.run_folder import RunFolder
 
 PACKAGE = Path(__file__).parents[1] / "models" / "emotion_models"
 
@@ -54,7 +59,7 @@ def main(
     checkpoint = PACKAGE / "checkpoints" / f"{name}.pt"
     checkpoint.parent.mkdir(exist_ok=True)
     if run.resolve() != checkpoint.resolve():
-        shutil.copyfile(run / BEST, checkpoint)
+        shutil.copyfile(RunFolder(run).best_checkpoint, checkpoint)
     plan = Plan(report=False, labels=labels, other_coverage=coverage)
     _release(name, plan, checkpoint, data, command, votes)
     try:
@@ -130,10 +135,10 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         f"| hold-out accuracy of the network | {held_out['accuracy']:.2%} on "
         f"{held_out['pictures']:,} pictures ({describe_interval(held_out)}{_chosen(contract)}) |",
     ]
-    lines += [*_int8(contract), *_agreed(test), "", *metrics_tables(test), *_other(contract)]
+    lines += [*_int8(contract), *_agreed(test), "", *format_metrics_tables(test), *_other(contract)]
     if rows := network.get("confidence"):
         own = f"The file's own confidence threshold is {contract.min_confidence:.2f}."
-        lines += ["", "## Confidence", "", *confidence_table(rows), "", own]
+        lines += ["", "## Confidence", "", *format_confidence_table(rows), "", own]
     lines += [
         "",
         "## How it was made",
@@ -191,7 +196,7 @@ def _describe_duplicates(recipe: dict[str, Any]) -> str:
         "left out.",
         DROP_DUPLICATES: "Training pictures that stand in the test set or the hold-out too were "
         "left out, and other copies counted once.",
-    }[duplicates_of(recipe)]
+    }[read_duplicates(recipe)]
 
 
 def _limit(contract: Contract) -> str:

@@ -12,9 +12,10 @@ from emotion_export.errors import ExportError
 from emotion_export.parity_report import WEIGHTS_KEY
 from emotion_runtime.model.contract import Contract
 from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from emotion_train.checkpoints.transfer import weights_digest
+from emotion_train.checkpoints.transfer import hash_weights
 from emotion_train.errors import CheckpointError, RunError
-from emotion_train.run_record import RUN, read_run_json
+from emotion_train.run_folder import RunFolder
+from emotion_train.run_record import read_run_json
 
 RUNS = Path("runs")  # the default output of emotion-train
 _DIGITS_SHOWN = 16  # of a digest in messages
@@ -50,7 +51,7 @@ def load_named_checkpoint(
         ExportError: The file was exported from other weights.
     """
     checkpoint = load_checkpoint(source)
-    recorded, found = get_recorded_weights(contract), weights_digest(checkpoint.weights)
+    recorded, found = get_recorded_weights(contract), hash_weights(checkpoint.weights)
     if recorded is None:
         log(
             f"warning: {model} does not record its checkpoint; {source} may be another one "
@@ -89,7 +90,7 @@ def find_checkpoint(
             log(f"skipped: {error}")
             continue
         seen += 1
-        if weights_digest(checkpoint.weights) == recorded:
+        if hash_weights(checkpoint.weights) == recorded:
             return path, checkpoint
     raise click.UsageError(
         f"{model}: none of the {seen:,} checkpoints found in {RUNS}/ and among the released ones "
@@ -106,15 +107,15 @@ def find_training_data(source: Path, log: Callable[[str], None]) -> Path | None:
         log: Called with a message if the data are not found.
     """
     folder = source if source.is_dir() else source.parent
-    if not (folder / RUN).exists():
+    if not RunFolder(folder).record.exists():
         return None
     try:
         data = Path(read_run_json(folder)["data"])
     except (RunError, KeyError, TypeError):
-        log(f"{folder / RUN}: damaged; the path of the training data cannot be read")
+        log(f"{RunFolder(folder).record}: damaged; the path of the training data cannot be read")
         return None
     if not data.exists():
-        log(f"{folder / RUN}: the training data are no longer at {data}")
+        log(f"{RunFolder(folder).record}: the training data are no longer at {data}")
         return None
     return data
 

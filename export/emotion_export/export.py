@@ -63,7 +63,7 @@ from emotion_runtime.atomic import name_in_errors, write_atomically
 from emotion_runtime.model.contract import Contract, InputSpec
 from emotion_runtime.prediction import OTHER
 from emotion_train.checkpoints.checkpoint import Checkpoint
-from emotion_train.checkpoints.transfer import weights_digest
+from emotion_train.checkpoints.transfer import hash_weights
 from emotion_train.data.faces import Faces
 from emotion_train.data.votes import Votes
 
@@ -312,9 +312,9 @@ def _warn_about_training(run: _Run) -> None:
     for split in ("test", "hold-out", "validation"):
         figures = run.checkpoint.metrics.get(split)
         if isinstance(figures, dict) and "never_predicted" in figures:
-            from emotion_train.report.tables import prediction_warnings  # imports matplotlib
+            from emotion_train.report.tables import list_prediction_warnings  # imports matplotlib
 
-            for text in prediction_warnings(figures, split):
+            for text in list_prediction_warnings(figures, split):
                 run.log(f"warning: {text}; train it for longer, or with --start-from edge")
 
 
@@ -483,7 +483,7 @@ def _select_final_comparisons(run: _Run) -> list[Comparison]:
 def _identify_weights(run: _Run) -> dict[str, str]:
     """Return the digest by which emotion-verify finds the checkpoint; none for a bare network."""
     weights = run.checkpoint.weights
-    return {WEIGHTS_KEY: weights_digest(weights)} if weights else {}
+    return {WEIGHTS_KEY: hash_weights(weights)} if weights else {}
 
 
 def _write_verified(run: _Run, contract: Contract, path: Path, report_path: Path) -> dict[str, Any]:

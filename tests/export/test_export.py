@@ -21,7 +21,7 @@ from emotion_export.parity.faces import ParityFaces, read_parity_faces
 from emotion_runtime import EmotionClassifier
 from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.networks import NETWORKS, build_network
-from emotion_train.networks.face_network import multiply_adds
+from emotion_train.networks.face_network import count_multiply_adds
 from synthetic import band_face, save_face
 
 Export = Callable[..., Result]
@@ -115,7 +115,7 @@ def test_nothing_of_this_machine_is_in_the_file(
 def test_every_network_exports_and_is_proven(network: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     built = build_network(network, 2)
-    count = multiply_adds(built)
+    count = count_multiply_adds(built)
     checkpoint = Checkpoint(network, ("a", "b"), built.state_dict(), multiply_adds=count)
     faces = np.stack([band_face(n % 3, n) for n in range(70)])
     done = stages.export_checkpoint(

@@ -63,7 +63,7 @@ def test_a_finished_run_goes_on_by_the_schedule_of_its_new_length(
 ) -> None:
     result = train(data, "-o", run, "--resume", "--epochs", "4")
     assert result.exit_code == 0, result.output
-    told = "4 epochs instead of 2 since epoch 2, with the learning-rate schedule planned anew over"
+    told = "4 epochs instead of 2 since epoch 2, with the learning-rate schedule recomputed for"
     assert told in result.stderr
     rates = [float(row["learning_rate"]) for row in read_history(run)]
     assert len(rates) == 4
@@ -111,7 +111,7 @@ def test_an_extension_that_was_interrupted_reaches_the_same_weights(
 def test_a_finished_run_is_called_complete(run: Path, data: Path, train: Train) -> None:
     result = train(data, "-o", run, "--resume")
     assert result.exit_code == 0, result.output
-    assert "all epochs are done: the report alone is made anew (--epochs N, more than 2" in (
+    assert "all epochs are done: only the report is written again (--epochs N, more than 2" in (
         result.stderr
     )
     shorter = train(data, "-o", run, "--resume", "--epochs", "1")
@@ -128,7 +128,7 @@ def test_other_pictures_are_refused_in_an_extension_too(
     before = (run / "run.json").read_bytes()
     result = train(other, "-o", run, "--resume", "--epochs", "4")
     assert result.exit_code == 1
-    assert "have changed since the run was begun" in result.stderr
+    assert "have changed since the run started" in result.stderr
     assert (run / "run.json").read_bytes() == before
 
 

@@ -54,7 +54,7 @@ def use_majority_votes(faces: Faces, votes: Votes) -> TrueClasses:
     Raises:
         DataError: None of the faces has votes.
     """
-    majority = votes.majority(faces)
+    majority = votes.find_majority(faces)
     chosen = majority >= 0
     kept = faces.take(np.flatnonzero(chosen))
     return TrueClasses(BY_VOTES, Faces(kept.pixels, majority[chosen], kept.names), chosen)
