@@ -451,7 +451,7 @@ def test_detector_of_the_readme_runs() -> None:
 
 
 def test_more_candidates_than_are_compared_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emotion_runtime.faces.finder.candidates.MAX_CANDIDATES", 3)
+    monkeypatch.setattr("emotion_runtime.faces.candidates.MAX_CANDIDATES", 3)
     finder = FaceFinder(RetinaFace())
     finder.find(scene(("happy_01", 130, (40, 60)), ("surprise_03", 170, (380, 220))))
     assert "more than 3 candidates" in finder.notes()[0]

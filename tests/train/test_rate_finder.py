@@ -16,9 +16,10 @@ from emotion_train.data.dataset import load_dataset
 from emotion_train.errors import RunError
 from emotion_train.recipe import Recipe
 from emotion_train.report.rate_curve import write_rate_curve
+from emotion_train.training import rate_finder
 from emotion_train.training.distributed import Place
 from emotion_train.training.rate_finder import RangeTest, find_learning_rate
-from emotion_train.training.trainer import Trainer, rate_finder
+from emotion_train.training.trainer import Trainer
 
 Train = Callable[..., Result]
 OPTIONS = ("--network", "edge", "--augmentation", "none", "--batch-size", "8")

@@ -128,7 +128,7 @@ class Run:
         Args:
             recipe: What to learn; that of the record, where a run goes on.
             choose: Fields of the recipe to choose from the data and the time, of
-                `emotion_train.training.trainer.planning.PLANNED`.
+                `emotion_train.training.planning.PLANNED`.
             resume: What the run to go on with was begun with.
             overwrite: Replace the run in the folder, once the new one is about to begin.
 
