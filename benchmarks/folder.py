@@ -26,7 +26,7 @@ from PIL import Image
 
 import emotion_models
 from emotion_runtime import EmotionClassifier, read_face
-from emotion_runtime.cpus import usable_cpus
+from emotion_runtime.cpus import count_usable_cpus
 from emotion_runtime.infer.job import Job
 from emotion_runtime.model.session import import_onnxruntime
 from emotion_runtime.pictures import jpeg
@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--model", default=emotion_models.DEFAULT_MODEL)
     parser.add_argument("--peer", help="Python of an environment with the package fer")
     chosen = parser.parse_args()
-    with _pictures(chosen.folders) as folders, ProcessPoolExecutor(usable_cpus()) as pool:
+    with _pictures(chosen.folders) as folders, ProcessPoolExecutor(count_usable_cpus()) as pool:
         paths = list(find_pictures(folders))
         pool.submit(os.getpid).result()
         model, baseline = EmotionClassifier(chosen.model), emotion_models.model_path("baseline")
@@ -177,7 +177,7 @@ def main() -> None:
     count = len(paths)
     times = medians(seconds, unit=1e6, count=count)
     faster = {f"{ours}: times as fast as the {loop}": ratios(seconds, loop, ours)[1]}
-    text = f"{count:,} pictures, {usable_cpus()} CPUs, once started:\n\n"
+    text = f"{count:,} pictures, {count_usable_cpus()} CPUs, once started:\n\n"
     text += table(seconds, alone, unit=1e6, heading="µs a picture", count=count)
     text += f"\n\nThe plain loop takes {ratios(seconds, loop, ours)[1]:.1f} times as long as ours"
     if FAST is not None:

@@ -21,7 +21,7 @@ import numpy as np
 
 import emotion_models
 from emotion_runtime import EmotionClassifier
-from emotion_runtime.cpus import usable_cpus
+from emotion_runtime.cpus import count_usable_cpus
 from harness import Seconds, amount, medians, ratios, take_turns
 from results import finish, options
 
@@ -88,7 +88,7 @@ def single_face(names: list[str], calls: int) -> tuple[str, Seconds]:
 
 def batches(names: list[str], rounds: int) -> tuple[str, dict[str, dict[int, float]]]:
     """Time batches on one thread and on all; microseconds a face by model and threads."""
-    threads = sorted({1, usable_cpus()})
+    threads = sorted({1, count_usable_cpus()})
     shown: dict[str, dict[int, float]] = {}
     for count in BATCHES:
         pixels = faces(count)

@@ -123,7 +123,7 @@ def _identity(result: dict[str, Any]) -> str:
 
 def machine() -> dict[str, Any]:
     """Describe what the figures were measured on."""
-    from emotion_runtime.cpus import usable_cpus
+    from emotion_runtime.cpus import count_usable_cpus
 
     versions = {}
     for package in _PACKAGES:
@@ -145,7 +145,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": model,
         "instructions": [name for name in wanted if name in flags.split()],
-        "cpus": usable_cpus(),
+        "cpus": count_usable_cpus(),
         "memory_gib": round(memory / 2**30, 1),
         "system": platform.system(),
         "python": platform.python_version(),

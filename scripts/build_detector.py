@@ -21,7 +21,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.utils import Extractor
 
-from emotion_runtime.atomic import replacing
+from emotion_runtime.atomic import write_atomically
 from emotion_runtime.model.session import import_onnxruntime
 
 onnxruntime = import_onnxruntime()  # before onnxsim, which imports it too
@@ -95,7 +95,7 @@ def main() -> None:
     if not difference < 1e-3:
         raise SystemExit(f"its answers differ by {difference:.2g}")
     DETECTORS.mkdir(exist_ok=True)
-    with replacing(DETECTORS / "retinaface.onnx") as path:
+    with write_atomically(DETECTORS / "retinaface.onnx") as path:
         path.write_bytes(new)
     print(f"retinaface.onnx: {len(new):,} bytes, sha256 {hashlib.sha256(new).hexdigest()},")
     print(f"largest difference to the file it is made of {difference:.2g}")

@@ -24,8 +24,8 @@ from emotion_export.label_subset.threshold import DEFAULT_COVERAGE
 from emotion_export.parity.comparison import ParityError
 from emotion_export.parity.faces import read_parity_faces
 from emotion_runtime import EmotionClassifier
-from emotion_runtime.atomic import replacing
-from emotion_runtime.digest import sha256_of
+from emotion_runtime.atomic import write_atomically
+from emotion_runtime.digest import compute_sha256
 from emotion_runtime.model.contract import Contract
 from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
 from emotion_train.data.votes import Votes
@@ -61,8 +61,8 @@ def main(
         _release(f"{name}-int8", replace(plan, precision="int8"), checkpoint, data, command, votes)
     except ParityError as error:
         print(f"{name}-int8 is not released: {error}")
-    lines = [f"{sha256_of(path)}  {path.name}\n" for path in sorted(PACKAGE.glob("*.onnx"))]
-    with replacing(PACKAGE / "SHA256SUMS") as path:
+    lines = [f"{compute_sha256(path)}  {path.name}\n" for path in sorted(PACKAGE.glob("*.onnx"))]
+    with write_atomically(PACKAGE / "SHA256SUMS") as path:
         path.write_text("".join(lines), encoding="ascii")
 
 
@@ -88,7 +88,7 @@ def _release(
     print(f"{model.name}: largest logit difference {done.max_logit_difference:.1e}")
     contract = EmotionClassifier(model).contract
     card = PACKAGE / "cards" / f"{name}.md"
-    with replacing(card) as path:
+    with write_atomically(card) as path:
         path.write_text(write_card(name, model, contract, command), encoding="utf-8")
 
 
@@ -115,7 +115,7 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         "| | |",
         "| --- | --- |",
         f"| file | `{name}.onnx`, {model.stat().st_size / 1e6:.2f} MB, {contract.precision}, "
-        f"sha256 `{sha256_of(model)[:16]}…` |",
+        f"sha256 `{compute_sha256(model)[:16]}…` |",
         f"| input | `pixels`, uint8, (batch, 1, {contract.input.size}, {contract.input.size}), "
         "gray 0–255, batch dynamic |",
         f"| outputs | `logits` and `probabilities`, float32, (batch, {len(labels)})"

@@ -9,15 +9,15 @@ import click
 
 from emotion_export.options import parity_data_option, parity_faces_option
 from emotion_runtime.command_line.commands import (
-    CONTEXT,
+    CONTEXT_SETTINGS,
     Command,
-    guarded,
-    moved_option,
+    handle_errors,
+    make_moved_option,
     quiet_option,
-    require,
+    require_extra,
     say,
     show,
-    suggest,
+    suggest_next,
     verbose_option,
     version_option,
 )
@@ -43,7 +43,7 @@ _GROUPS = {
 }
 
 
-@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
+@click.command(cls=Command, context_settings=CONTEXT_SETTINGS, examples=_EXAMPLES, groups=_GROUPS)
 @click.argument("model", type=click.Path(path_type=Path), metavar="MODEL.onnx")
 @click.option(
     "-c",
@@ -134,9 +134,9 @@ _GROUPS = {
     help="ONNX operator set; the lowest IR version that serves it is written.",
 )
 @click.option("--simplify/--no-simplify", default=True, show_default=True, help="Run onnxsim.")
-@moved_option("--check", "emotion-verify MODEL.onnx", is_flag=True)
-@moved_option("--page", "emotion-page MODEL.onnx -o DIR", metavar="DIR")
-@moved_option("--onnxruntime-web", "emotion-page --onnxruntime-web", metavar="DIR")
+@make_moved_option("--check", "emotion-verify MODEL.onnx", is_flag=True)
+@make_moved_option("--page", "emotion-page MODEL.onnx -o DIR", metavar="DIR")
+@make_moved_option("--onnxruntime-web", "emotion-page --onnxruntime-web", metavar="DIR")
 @click.option(
     "--overwrite",
     is_flag=True,
@@ -145,7 +145,7 @@ _GROUPS = {
 @version_option("emotion-export")
 @quiet_option
 @verbose_option
-@guarded(extra="export")
+@handle_errors(extra="export")
 def main(
     model: Path,
     checkpoint: Path | None,
@@ -195,7 +195,7 @@ def main(
         raise click.UsageError("--calibration is for --precision int8 or --labels.")
     if not kept and (other_coverage is not None or votes is not None):
         raise click.UsageError("--other-coverage and --votes need --labels.")
-    require("export")
+    require_extra("export")
     from emotion_export.checkpoint_search import find_test_folder, newest_run
     from emotion_export.export import Plan, check_target, export_checkpoint
     from emotion_export.int8.precision import Loss
@@ -248,9 +248,9 @@ def main(
     if not quiet:
         test = find_test_folder(source)
         if test is None:
-            suggest("", "emotion-verify", model, "--checkpoint", source)
+            suggest_next("", "emotion-verify", model, "--checkpoint", source)
         else:
-            suggest("", "emotion-eval", test, "-m", model)
+            suggest_next("", "emotion-eval", test, "-m", model)
 
 
 def _kept_labels(labels: str | None, label: tuple[str, ...]) -> tuple[str, ...]:

@@ -52,8 +52,8 @@ from emotion_export.parity.file import prove_file, require_same_reader
 from emotion_export.parity.golden import make_golden
 from emotion_export.parity.paired_comparison import TOO_FEW, fewest_agreeing
 from emotion_runtime import __version__
-from emotion_runtime.atomic import naming, replacing
-from emotion_runtime.digest import sha256_of
+from emotion_runtime.atomic import name_in_errors, write_atomically
+from emotion_runtime.digest import compute_sha256
 from emotion_runtime.model.contract import Contract, InputSpec
 from emotion_runtime.prediction import OTHER
 from emotion_train.checkpoints.checkpoint import Checkpoint
@@ -269,14 +269,14 @@ def export_checkpoint(
     graph.producer_name, graph.producer_version = "emotion-edge", __version__
 
     report_path = path.with_suffix(".parity.json")
-    with replacing(path) as temporary, replacing(report_path) as temporary_report:
-        with naming(path):
+    with write_atomically(path) as temporary, write_atomically(report_path) as temporary_report:
+        with name_in_errors(path):
             onnx.save(graph, temporary)
         comparisons += prove_file(temporary, reference, faces, gate)
         _repeat(on_step, FILE_STEPS)
         report = {
             "model": path.name,
-            "sha256": sha256_of(temporary),
+            "sha256": compute_sha256(temporary),
             "bytes": temporary.stat().st_size,
             "network": checkpoint.network,
             "labels": list(subset.labels),

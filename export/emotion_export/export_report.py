@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion_export.parity.comparison import Reference
-from emotion_runtime.atomic import replacing
+from emotion_runtime.atomic import write_atomically
 from emotion_runtime.model.outputs import Outputs
 from emotion_runtime.prediction import OTHER
 
@@ -82,7 +82,7 @@ def write_export_report(
     lines += ["## Gates", "", *_gates(report)]
     versions = ", ".join(f"{name} {version}" for name, version in report["tool_versions"].items())
     lines += ["", f"Tools: {versions}.", ""]
-    with replacing(path.with_suffix(".export.md")) as temporary:
+    with write_atomically(path.with_suffix(".export.md")) as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -216,5 +216,5 @@ def _draw_histogram(path: Path, differences: NDArray[np.float64]) -> None:
     axes.set_ylabel("faces")
     axes.set_title(f"{len(differences):,} faces: file against PyTorch")
     axes.spines[["top", "right"]].set_visible(False)
-    with replacing(path) as temporary:
+    with write_atomically(path) as temporary:
         figure.savefig(temporary, dpi=150)

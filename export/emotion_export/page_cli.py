@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from emotion_runtime.command_line.commands import (
-    CONTEXT,
+    CONTEXT_SETTINGS,
     Command,
-    guarded,
+    handle_errors,
     quiet_option,
     say,
-    suggest,
+    suggest_next,
     verbose_option,
     version_option,
 )
@@ -26,7 +26,7 @@ _EXAMPLES = (
 _GROUPS = {"Output": ("output", "overwrite"), "Input": ("onnxruntime_web",)}
 
 
-@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
+@click.command(cls=Command, context_settings=CONTEXT_SETTINGS, examples=_EXAMPLES, groups=_GROUPS)
 @click.argument("model", metavar="MODEL.onnx|NAME")
 @click.option(
     "-o",
@@ -50,7 +50,7 @@ _GROUPS = {"Output": ("output", "overwrite"), "Input": ("onnxruntime_web",)}
 @version_option("emotion-page")
 @quiet_option
 @verbose_option
-@guarded()
+@handle_errors()
 def main(
     model: str,
     output: Path,
@@ -72,7 +72,7 @@ def main(
     write_page(model, output, runtime=onnxruntime_web, overwrite=overwrite, say=tell)
     if not quiet:
         done = f"the page is in {output}"
-        suggest(done, "python", "-m", "http.server", "--directory", output)
+        suggest_next(done, "python", "-m", "http.server", "--directory", output)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,14 @@ import click
 
 from emotion_export.options import parity_data_option, parity_faces_option
 from emotion_runtime.command_line.commands import (
-    CONTEXT,
+    CONTEXT_SETTINGS,
     Command,
-    guarded,
+    handle_errors,
     quiet_option,
-    require,
+    require_extra,
     say,
     show,
-    suggest,
+    suggest_next,
     verbose_option,
     version_option,
 )
@@ -29,7 +29,7 @@ _EXAMPLES = (
 _GROUPS = {"Checkpoint and data": ("checkpoint", "parity_data", "parity_faces")}
 
 
-@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
+@click.command(cls=Command, context_settings=CONTEXT_SETTINGS, examples=_EXAMPLES, groups=_GROUPS)
 @click.argument("model", metavar="MODEL.onnx|NAME")
 @click.option(
     "-c",
@@ -44,7 +44,7 @@ _GROUPS = {"Checkpoint and data": ("checkpoint", "parity_data", "parity_faces")}
 @version_option("emotion-verify")
 @quiet_option
 @verbose_option
-@guarded(extra="export")
+@handle_errors(extra="export")
 def main(
     model: str,
     checkpoint: Path | None,
@@ -63,7 +63,7 @@ def main(
     failed. 2: wrong usage.
     """
     tell = (lambda _: None) if quiet else say
-    require("export")
+    require_extra("export")
     from emotion_export.checkpoint_search import (
         find_checkpoint,
         find_test_folder,
@@ -100,7 +100,7 @@ def main(
     show(f"{path}: verified against {source}: {describe_comparisons(comparisons, faces)}")
     if not quiet:
         pictures = find_test_folder(source)
-        suggest(
+        suggest_next(
             "", "emotion-infer", *(["--self-test"] if pictures is None else [pictures]), "-m", path
         )
 

@@ -17,18 +17,18 @@ from pathlib import Path
 from emotion_runtime.errors import OutputError
 
 # Not fewer: what the name of a temporary file adds must fit where the name itself does not.
-_STEM_BYTES = 32
-_SUFFIX_BYTES = 16
+_MAX_STEM_BYTES = 32
+_MAX_SUFFIX_BYTES = 16
 _NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 _BINARY: int = getattr(os, "O_BINARY", 0)
 _NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
 
 # What an exception at the wrong moment would leave behind; see `remove_temporary_files`.
-_temporary: set[str] = set()
+_temporary_paths: set[str] = set()
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and rename it to `path` when the block succeeds.
 
     When the block raises, the temporary file is removed and an earlier `path` is left as it was.
@@ -40,49 +40,49 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             or the block or the rename failed for want of space or permission.
     """
     target = Path(path)
-    with _output_errors(target):
+    with _convert_output_errors(target):
         if is_stream(target):
             # Not beside the node: /dev is no place for files.
             import tempfile
 
             with tempfile.TemporaryDirectory(prefix="emotion-edge-") as folder:
-                temporary = Path(folder) / f"output{_short_suffix(target)}"
+                temporary = Path(folder) / f"output{_get_short_suffix(target)}"
                 yield temporary
                 _copy_to_stream(temporary, target)
             return
         real = Path(os.path.realpath(target))
-        earlier = _replaceable(real)
+        earlier = _check_replaceable(real)
         temporary = _create_beside(real, target, earlier)
         try:
-            with _output_errors(target, temporary):
+            with _convert_output_errors(target, temporary):
                 yield temporary
-                _keep_owner(temporary, earlier)
+                _copy_owner(temporary, earlier)
                 temporary.replace(real)
         finally:
-            _discard(temporary)
+            _remove_temporary(temporary)
 
 
 @contextmanager
-def creating(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Like `replacing`, for a folder of results: nothing that is there is ever overwritten.
+def write_new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Like `write_atomically`, for a folder of results: nothing that is there is ever overwritten.
 
     A file of the same content is left as it is, so that a run may be repeated. Missing folders
     are made, and those that stay empty are removed again.
 
     Raises:
-        OutputError: Another file is there, or as in `replacing`.
+        OutputError: Another file is there, or as in `write_atomically`.
     """
     target = Path(path)
     made = _make_folders(target.parent)
     try:
-        with _output_errors(target):
+        with _convert_output_errors(target):
             temporary = _create_beside(target, target, None)
             try:
-                with _output_errors(target, temporary):
+                with _convert_output_errors(target, temporary):
                     yield temporary
-                    _link_new(temporary, target)
+                    _link_without_replacing(temporary, target)
             finally:
-                _discard(temporary)
+                _remove_temporary(temporary)
     except BaseException:
         for folder in reversed(made):
             with contextlib.suppress(OSError):
@@ -91,7 +91,7 @@ def creating(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def naming(output: str | os.PathLike[str]) -> Iterator[None]:
+def name_in_errors(output: str | os.PathLike[str]) -> Iterator[None]:
     """Name the file that a person asked for when a write within the block fails.
 
     Raises:
@@ -100,10 +100,10 @@ def naming(output: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise cannot_write(output, error) from error
+        raise make_write_error(output, error) from error
 
 
-def cannot_write(output: str | os.PathLike[str], error: OSError) -> OutputError:
+def make_write_error(output: str | os.PathLike[str], error: OSError) -> OutputError:
     """Return the error for a file that cannot be written."""
     return OutputError(
         f"{os.fspath(output)}: cannot be written ({error.strerror or error or 'unknown reason'})."
@@ -116,14 +116,14 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
     Raises:
         OutputError: It is a folder or a socket, or its name is too long for the file system.
     """
-    if descriptor_of(path) is not None:
+    if parse_descriptor(path) is not None:
         return True
     try:
         mode = Path(path).stat().st_mode
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise make_write_error(path, error) from error
     if stat.S_ISDIR(mode):
         raise OutputError(f"{os.fspath(path)}: is a folder; name a file.")
     if stat.S_ISSOCK(mode):
@@ -133,7 +133,7 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
     return not stat.S_ISREG(mode)
 
 
-def descriptor_of(path: str | os.PathLike[str]) -> int | None:
+def parse_descriptor(path: str | os.PathLike[str]) -> int | None:
     """Return the number of an open descriptor that has a path, such as 1 for ``/dev/stdout``."""
     if os.name != "posix":
         return None
@@ -153,7 +153,7 @@ def open_stream(path: str | os.PathLike[str]) -> int:
     Raises:
         OSError: It cannot be opened.
     """
-    number = descriptor_of(path)
+    number = parse_descriptor(path)
     if number is not None:
         return os.dup(number)
     return os.open(path, os.O_WRONLY | _BINARY)
@@ -161,12 +161,12 @@ def open_stream(path: str | os.PathLike[str]) -> int:
 
 def remove_temporary_files() -> None:
     """Remove what an interruption left behind: a command calls this before it ends."""
-    for name in tuple(_temporary):
-        _discard(Path(name))
+    for name in tuple(_temporary_paths):
+        _remove_temporary(Path(name))
 
 
 @contextmanager
-def _output_errors(target: Path, temporary: Path | None = None) -> Iterator[None]:
+def _convert_output_errors(target: Path, temporary: Path | None = None) -> Iterator[None]:
     """Turn system errors that concern the output into a sentence with the name of the output."""
     try:
         yield
@@ -179,10 +179,10 @@ def _output_errors(target: Path, temporary: Path | None = None) -> Iterator[None
             names.add(str(temporary))
         if error.filename not in names:
             raise
-        raise cannot_write(target, error) from error
+        raise make_write_error(target, error) from error
 
 
-def _replaceable(path: Path) -> os.stat_result | None:
+def _check_replaceable(path: Path) -> os.stat_result | None:
     """Return the status of a regular file that may be replaced; None where there is none.
 
     Raises:
@@ -205,34 +205,34 @@ def _create_beside(real: Path, target: Path, earlier: os.stat_result | None) -> 
 
     # Never readable to more people than the file that it will replace.
     mode = 0o666 if earlier is None else stat.S_IMODE(earlier.st_mode) & 0o777
-    stem = os.fsencode(target.name)[:_STEM_BYTES].decode("utf-8", "ignore")
+    stem = os.fsencode(target.name)[:_MAX_STEM_BYTES].decode("utf-8", "ignore")
     while True:
-        name = f".{stem}.{secrets.token_hex(4)}{_short_suffix(target)}"
+        name = f".{stem}.{secrets.token_hex(4)}{_get_short_suffix(target)}"
         temporary = real.parent / name
-        _temporary.add(str(temporary))
+        _temporary_paths.add(str(temporary))
         try:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | _NOFOLLOW | _BINARY
             os.close(os.open(temporary, flags, mode))
         except FileExistsError:
-            _temporary.discard(str(temporary))
+            _temporary_paths.discard(str(temporary))
             continue
         except BaseException as error:
-            _temporary.discard(str(temporary))
+            _temporary_paths.discard(str(temporary))
             if isinstance(error, OSError):
-                raise cannot_write(target, error) from error
-            _discard(temporary)
+                raise make_write_error(target, error) from error
+            _remove_temporary(temporary)
             raise
         if earlier is not None:
             temporary.chmod(mode)  # the umask may have taken some away
         return temporary
 
 
-def _short_suffix(path: Path) -> str:
+def _get_short_suffix(path: Path) -> str:
     """Return the suffix, which says the format to Pillow and others, unless it is none."""
-    return path.suffix if len(os.fsencode(path.suffix)) <= _SUFFIX_BYTES else ""
+    return path.suffix if len(os.fsencode(path.suffix)) <= _MAX_SUFFIX_BYTES else ""
 
 
-def _keep_owner(temporary: Path, earlier: os.stat_result | None) -> None:
+def _copy_owner(temporary: Path, earlier: os.stat_result | None) -> None:
     """Give the new file the owner and the mode of the file that it replaces."""
     if earlier is None:
         return
@@ -244,7 +244,7 @@ def _keep_owner(temporary: Path, earlier: os.stat_result | None) -> None:
     temporary.chmod(stat.S_IMODE(earlier.st_mode) & 0o777)
 
 
-def _link_new(temporary: Path, target: Path) -> None:
+def _link_without_replacing(temporary: Path, target: Path) -> None:
     """Give a file its name unless another file has it."""
     try:
         try:
@@ -260,10 +260,10 @@ def _link_new(temporary: Path, target: Path) -> None:
 
         if target.is_file() and filecmp.cmp(temporary, target, shallow=False):
             return
-        raise exists_already(target) from error
+        raise make_exists_error(target) from error
 
 
-def exists_already(target: str | os.PathLike[str]) -> OutputError:
+def make_exists_error(target: str | os.PathLike[str]) -> OutputError:
     """Return the error for a name in a folder of results that another file has."""
     return OutputError(
         f"{os.fspath(target)}: exists and is another file already; choose an empty folder."
@@ -280,18 +280,18 @@ def _make_folders(folder: Path) -> list[Path]:
         except FileNotFoundError:
             missing.append(one)
         except OSError as error:
-            raise cannot_write(one, error) from error
+            raise make_write_error(one, error) from error
     missing.reverse()
-    with naming(folder):
+    with name_in_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return missing
 
 
-def _discard(temporary: Path) -> None:
+def _remove_temporary(temporary: Path) -> None:
     """Remove a temporary file, if it is still there."""
     with contextlib.suppress(OSError):
         temporary.unlink()
-    _temporary.discard(str(temporary))
+    _temporary_paths.discard(str(temporary))
 
 
 def _copy_to_stream(temporary: Path, target: Path) -> None:

@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 import emotion_models
-from emotion_runtime.errors import ModelFileError, PictureError, SourceError, shown
-from emotion_runtime.lazy_imports import IMPORTING
+from emotion_runtime.errors import ModelFileError, PictureError, SourceError, shorten_repr
+from emotion_runtime.lazy_imports import IMPORT_LOCK
 from emotion_runtime.model.contract import INPUT_NAME, OTHER_NAME, OUTPUT_NAMES, Contract
-from emotion_runtime.model.outputs import Outputs, other_tolerance
-from emotion_runtime.model.self_test import SelfTest, draw_probe, pixel_difference
+from emotion_runtime.model.outputs import Outputs, compute_other_tolerance
+from emotion_runtime.model.self_test import SelfTest, draw_probe, measure_pixel_difference
 from emotion_runtime.model.session import Session, check_count, open_session
 from emotion_runtime.pictures.arguments import (
     check_picture,
     check_pictures,
-    path_of,
-    type_error_of,
+    find_type_error,
+    get_path,
 )
 from emotion_runtime.pictures.preprocessing import Picture, Pixels, is_small, read_face
 from emotion_runtime.pictures.sources import find_pictures
@@ -31,7 +31,7 @@ from emotion_runtime.prediction import OTHER, UNCERTAIN, FacePrediction, Predict
 
 if TYPE_CHECKING:
     from emotion_runtime.faces.finder import FaceFinder
-    from emotion_runtime.streaming import Answer
+    from emotion_runtime.streaming import PredictBatch
 
 _SUM_TOLERANCE = 0.01  # of a row of probabilities: fp16 is off by some thousandths
 _SELF_TEST_BATCH = 64
@@ -180,7 +180,7 @@ class EmotionClassifier:
         # comparison with them is true. Each row is looked at in `interpret`.
         off = abs(float(probabilities.sum()) / len(pixels) - 1)
         if not (off <= _SUM_TOLERANCE and probabilities.min() >= 0):
-            raise self._no_probabilities()
+            raise self._make_probability_error()
         if other is not None:
             if other.shape != shape[:1]:
                 raise ModelFileError(
@@ -188,7 +188,7 @@ class EmotionClassifier:
                     f"{shape[0]} faces."
                 )
             if not (other.min() >= 0 and other.max() <= 1 + _SUM_TOLERANCE):  # a NaN too
-                raise self._no_probabilities()
+                raise self._make_probability_error()
         return Outputs(logits, probabilities, other)
 
     def predict(self, picture: Picture) -> Prediction:
@@ -199,7 +199,7 @@ class EmotionClassifier:
             TypeError: It is nothing that counts as a picture, such as a list or None.
         """
         face = self.read(picture)
-        (prediction,) = self.interpret_all(self.compute(face[np.newaxis]), [path_of(picture)])
+        (prediction,) = self.interpret_all(self.compute(face[np.newaxis]), [get_path(picture)])
         return prediction
 
     def predict_many(
@@ -219,13 +219,13 @@ class EmotionClassifier:
             ValueError: `batch_size` or `workers` is less than 1.
             TypeError: One of them is no integer, or `pictures` is a single picture.
         """
-        with IMPORTING:
-            from emotion_runtime.classifier import whole_pictures
+        with IMPORT_LOCK:
+            from emotion_runtime.classifier import make_picture_predictor
             from emotion_runtime.streaming import predict_stream
 
         check_pictures(pictures)
         return predict_stream(
-            whole_pictures(self), pictures, batch_size=batch_size, workers=workers
+            make_picture_predictor(self), pictures, batch_size=batch_size, workers=workers
         )
 
     def predict_folder(
@@ -268,13 +268,15 @@ class EmotionClassifier:
             PictureError: The picture cannot be read.
             TypeError: It is nothing that counts as a picture, such as a list or None.
         """
-        with IMPORTING:
+        with IMPORT_LOCK:
             from emotion_runtime.faces.classification import face_outputs, of_face
 
         check_picture(picture)
-        faces = (finder or self._finder()).find(picture, self.contract.input.size, largest=largest)
+        faces = (finder or self._get_finder()).find(
+            picture, self.contract.input.size, largest=largest
+        )
 
-        path = path_of(picture)
+        path = get_path(picture)
         predictions = self.interpret_all(face_outputs(self, faces), [path] * len(faces))
         return [
             of_face(prediction, face, keep_crop=keep_crops)
@@ -308,22 +310,22 @@ class EmotionClassifier:
         Raises:
             ModelFileError, ValueError, TypeError: As in `predict_many`.
         """
-        with IMPORTING:
+        with IMPORT_LOCK:
             from emotion_runtime.faces.classification import faces_within
             from emotion_runtime.streaming import predict_stream
 
         check_pictures(pictures)
-        finder = finder or self._finder()
+        finder = finder or self._get_finder()
         answer = faces_within(self, finder, largest=largest, keep_crops=keep_crops)
         return predict_stream(answer, pictures, batch_size=batch_size, workers=workers)
 
-    def _finder(self) -> FaceFinder:
+    def _get_finder(self) -> FaceFinder:
         """Return the default finder, made at its first use.
 
         Under the lock that a fork waits for: another one might be held in another thread then.
         """
         if self._default_finder is None:
-            with IMPORTING:
+            with IMPORT_LOCK:
                 from emotion_runtime.faces.finder import FaceFinder
 
                 self._default_finder = FaceFinder()
@@ -367,7 +369,7 @@ class EmotionClassifier:
         if len(values) != len(self.labels):
             raise ValueError(f"{len(values)} probabilities for {len(self.labels)} labels")
         if not abs(sum(values) - 1) <= _SUM_TOLERANCE:
-            raise self._no_probabilities()
+            raise self._make_probability_error()
         confidence = max(values)
         # In the network's own precision: its 0.9 is a little less than Python's.
         floor = float(np.float32(self.min_confidence))
@@ -385,7 +387,7 @@ class EmotionClassifier:
             label, confidence = OTHER, other
         return Prediction(label, confidence, by_label, path, other=other)
 
-    def _no_probabilities(self) -> ModelFileError:
+    def _make_probability_error(self) -> ModelFileError:
         return ModelFileError(
             f"{self.model_path}: gives numbers that are no probabilities (not finite, negative, or "
             f"not adding up to 1)."
@@ -410,9 +412,9 @@ class EmotionClassifier:
             label_flips=int((logits.argmax(axis=1) != golden.logits.argmax(axis=1)).sum()),
             pixel_difference=None
             if golden.probe is None
-            else pixel_difference(self.read(draw_probe()), golden.probe),
+            else measure_pixel_difference(self.read(draw_probe()), golden.probe),
             other_difference=other_difference,
-            other_tolerance=other_tolerance(golden.tolerance, self.contract.temperature),
+            other_tolerance=compute_other_tolerance(golden.tolerance, self.contract.temperature),
             mean_difference=float(differences.mean()),
             mean_tolerance=golden.mean_tolerance,
             graph_changed=graph != recorded if recorded and graph is not None else None,
@@ -429,13 +431,13 @@ def resolve_model(model: str | os.PathLike[str] | None) -> Path:
     if name in emotion_models.names():
         return emotion_models.model_path(name)
     path = Path(name)
-    if not _exists(path):
+    if not _path_exists(path):
         known = ", ".join(emotion_models.names())
         raise ModelFileError(f"{name}: no such model file, nor a released model ({known}).")
     return path
 
 
-def _exists(path: Path) -> bool:
+def _path_exists(path: Path) -> bool:
     """Return whether something is there; what it is, opening it says."""
     try:
         path.stat()
@@ -459,7 +461,7 @@ def _check_graph(session: Session, contract: Contract) -> None:
     outputs = {name: (kind, shape[1:]) for name, (kind, shape) in session.outputs().items()}
     if inputs != {INPUT_NAME: ("tensor(uint8)", [1, size, size])}:
         raise ModelFileError(
-            f"{path}: its input is {shown(inputs)}, not {INPUT_NAME} uint8 "
+            f"{path}: its input is {shorten_repr(inputs)}, not {INPUT_NAME} uint8 "
             f"(batch, 1, {size}, {size})."
         )
     wanted: dict[str, tuple[str, list[int]]]
@@ -470,14 +472,14 @@ def _check_graph(session: Session, contract: Contract) -> None:
         further = f" and {OTHER_NAME} float32 (batch,)"
     if outputs != wanted:
         raise ModelFileError(
-            f"{path}: its outputs are {shown(outputs)}, not {' and '.join(OUTPUT_NAMES)} "
+            f"{path}: its outputs are {shorten_repr(outputs)}, not {' and '.join(OUTPUT_NAMES)} "
             f"float32 (batch, {classes}){further}."
         )
     if isinstance(shapes[INPUT_NAME][1][0], int):
         raise ModelFileError(f"{path}: its batch size is fixed; the contract wants a dynamic one.")
 
 
-def whole_pictures(classifier: EmotionClassifier) -> Answer[Prediction]:
+def make_picture_predictor(classifier: EmotionClassifier) -> PredictBatch[Prediction]:
     """Take each picture for one face."""
     # Of this stream alone, not of the module: a child that is forked while another thread holds a
     # module's lock would wait for it for ever.
@@ -497,7 +499,7 @@ def whole_pictures(classifier: EmotionClassifier) -> Answer[Prediction]:
         large = []
         with one_batch_of_small_ones:
             for index, picture in enumerate(batch):
-                if (error := type_error_of(picture)) is not None:
+                if (error := find_type_error(picture)) is not None:
                     found[index] = error
                 elif is_small(picture):
                     read(index)
@@ -511,12 +513,12 @@ def whole_pictures(classifier: EmotionClassifier) -> Answer[Prediction]:
         answers: Iterator[Prediction] = iter(())
         if faces:
             read_pictures = zip(batch, found, strict=True)
-            paths = [path_of(pic) for pic, one in read_pictures if isinstance(one, np.ndarray)]
+            paths = [get_path(pic) for pic, one in read_pictures if isinstance(one, np.ndarray)]
             answers = classifier.interpret_all(classifier.compute(np.stack(faces)), paths)
         return [
             next(answers)
             if isinstance(one, np.ndarray)
-            else Prediction(None, None, None, path_of(picture), str(one))
+            else Prediction(None, None, None, get_path(picture), str(one))
             for picture, one in zip(batch, found, strict=True)
         ]
 

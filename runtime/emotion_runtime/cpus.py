@@ -10,7 +10,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
-def usable_cpus() -> int:
+def count_usable_cpus() -> int:
     """Count them: not the machine's, but what the container, the scheduler and the user leave.
 
     The smallest of the CPU set, the CPU quota of the control groups (``docker --cpus``), and
@@ -23,11 +23,11 @@ def usable_cpus() -> int:
     wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if wanted.isdecimal() and len(wanted) < 10 and int(wanted) > 0:
         cpus = min(cpus, int(wanted))
-    quota = cpu_quota()
+    quota = read_cpu_quota()
     return max(1, cpus if quota is None else min(cpus, math.ceil(quota)))
 
 
-def cpu_quota(own: Path = _OWN_CGROUPS, root: Path = _CGROUPS) -> float | None:
+def read_cpu_quota(own: Path = _OWN_CGROUPS, root: Path = _CGROUPS) -> float | None:
     """Return the CPUs that the control groups of this process leave it, versions 1 and 2.
 
     A group's quota holds for those nested in it, so that the smallest on the way up counts.
@@ -43,49 +43,49 @@ def cpu_quota(own: Path = _OWN_CGROUPS, root: Path = _CGROUPS) -> float | None:
         lines = own.read_text(errors="replace").splitlines()
     except OSError:
         lines = []  # no Linux, or no /proc
-    found = [_quota_2(root)]  # in a container its own group, whatever the paths say
+    found = [_read_quota_v2(root)]  # in a container its own group, whatever the paths say
     for line in lines:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if not controllers:
             found += [
-                _quota_2(group)
+                _read_quota_v2(group)
                 for mount in (root, root / "unified")
-                for group in _upwards(mount, path)
+                for group in _list_enclosing_groups(mount, path)
             ]
         elif "cpu" in controllers.split(","):
             found += [
-                _quota_1(group)
+                _read_quota_v1(group)
                 for mount in (root / controllers, root / "cpu")
-                for group in _upwards(mount, path)
+                for group in _list_enclosing_groups(mount, path)
             ]
     return min((quota for quota in found if quota is not None), default=None)
 
 
-def _upwards(mount: Path, path: str) -> list[Path]:
+def _list_enclosing_groups(mount: Path, path: str) -> list[Path]:
     """List the folders of a group and of those around it, up to where they are mounted."""
     # ".." leads to groups outside of what a container sees.
     parts = [part for part in path.split("/") if part not in ("", ".", "..")]
     return [mount.joinpath(*parts[:count]) for count in range(len(parts), -1, -1)]
 
 
-def _quota_2(group: Path) -> float | None:
+def _read_quota_v2(group: Path) -> float | None:
     """Read ``cpu.max``, such as ``50000 100000`` or ``max 100000``."""
     try:
         quota, period = (group / "cpu.max").read_text().split()
-        return _share(int(quota), int(period))
+        return _compute_quota(int(quota), int(period))
     except (OSError, ValueError):  # no such file, or "max"
         return None
 
 
-def _quota_1(group: Path) -> float | None:
+def _read_quota_v1(group: Path) -> float | None:
     """Read ``cpu.cfs_quota_us``, -1 for none, and ``cpu.cfs_period_us``."""
     try:
         quota = int((group / "cpu.cfs_quota_us").read_text())
-        return _share(quota, int((group / "cpu.cfs_period_us").read_text()))
+        return _compute_quota(quota, int((group / "cpu.cfs_period_us").read_text()))
     except (OSError, ValueError):
         return None
 
 
-def _share(quota: int, period: int) -> float | None:
+def _compute_quota(quota: int, period: int) -> float | None:
     return quota / period if quota > 0 and period > 0 else None

@@ -11,16 +11,16 @@ EmotionEdgeError
 
 from __future__ import annotations
 
-MAX_REASON = 300  # characters of what a library said
+MAX_REASON_CHARACTERS = 300  # characters of what a library said
 
 
-def reason_of(error: BaseException, most: int = MAX_REASON) -> str:
+def format_reason(error: BaseException, most: int = MAX_REASON_CHARACTERS) -> str:
     """Return what a library raised on one line of at most `most` characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
-def shown(value: object, most: int = 200) -> str:
+def shorten_repr(value: object, most: int = 200) -> str:
     """Return a value from a file for a message: no control characters, `most` characters."""
     text = repr(value)
     return text if len(text) <= most else text[: most - 3] + "..."

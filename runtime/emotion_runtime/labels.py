@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from emotion_runtime.errors import shown
+from emotion_runtime.errors import shorten_repr
 
 # Columns of the results, and what is said where a picture gets no label.
 RESERVED_LABELS = frozenset(
@@ -37,7 +37,7 @@ RESERVED_LABELS = frozenset(
 )
 MAX_LABEL_BYTES = 200  # in UTF-8: a folder's name may have 255
 
-_SHOWN = 100  # characters of a name in a message
+_MAX_SHOWN_CHARACTERS = 100  # characters of a name in a message
 
 
 def check_labels(labels: Sequence[str]) -> None:
@@ -54,20 +54,27 @@ def check_labels(labels: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     for label in labels:
         if not isinstance(label, str):
-            raise ValueError(f"a class is named {shown(label, _SHOWN)}, which is no text")
-        problem = _problem(label)
+            raise ValueError(
+                f"a class is named {shorten_repr(label, _MAX_SHOWN_CHARACTERS)}, which is no text"
+            )
+        problem = _find_problem(label)
         if problem:
-            raise ValueError(f"no class may be named {shown(label, _SHOWN)}: {problem}")
+            raise ValueError(
+                f"no class may be named {shorten_repr(label, _MAX_SHOWN_CHARACTERS)}: {problem}"
+            )
         # Folders of one name but for its case are one folder on some systems, and "é" has two
         # spellings that look the same.
         plain = unicodedata.normalize("NFC", label).casefold()
         if plain in seen:
-            one, other = shown(seen[plain], _SHOWN), shown(label, _SHOWN)
+            one, other = (
+                shorten_repr(seen[plain], _MAX_SHOWN_CHARACTERS),
+                shorten_repr(label, _MAX_SHOWN_CHARACTERS),
+            )
             raise ValueError(f"the classes {one} and {other} cannot be told apart")
         seen[plain] = label
 
 
-def _problem(label: str) -> str | None:
+def _find_problem(label: str) -> str | None:
     if not label.strip():
         return "the name is empty"
     if label != label.strip():

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import threading
 
-IMPORTING = threading.RLock()
+IMPORT_LOCK = threading.RLock()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=IMPORTING.acquire,
-        after_in_parent=IMPORTING.release,
-        after_in_child=IMPORTING.release,
+        before=IMPORT_LOCK.acquire,
+        after_in_parent=IMPORT_LOCK.release,
+        after_in_child=IMPORT_LOCK.release,
     )

@@ -117,6 +117,6 @@ class FacePrediction(Prediction):
         return dict(zip(FacePrediction.COLUMNS, values, strict=True))
 
 
-def counted(number: int, noun: str) -> str:
+def format_count(number: int, noun: str) -> str:
     """Say a number of things, such as ``1 face`` or ``1,200 faces``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

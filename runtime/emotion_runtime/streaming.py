@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from emotion_runtime.cpus import usable_cpus
-from emotion_runtime.lazy_imports import IMPORTING
+from emotion_runtime.cpus import count_usable_cpus
+from emotion_runtime.lazy_imports import IMPORT_LOCK
 from emotion_runtime.model.session import check_count
 from emotion_runtime.pictures.preprocessing import Picture
 from emotion_runtime.prediction import Prediction
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 P = TypeVar("P", bound=Prediction)
 
 # Answers a batch; what is left of it is given up once the event is set.
-Answer: TypeAlias = "Callable[[list[Picture], threading.Event], list[P]]"
+PredictBatch: TypeAlias = "Callable[[list[Picture], threading.Event], list[P]]"
 
 
 def predict_stream(
-    answer: Answer[P],
+    answer: PredictBatch[P],
     pictures: Iterable[Picture],
     *,
     batch_size: int,
@@ -59,25 +59,25 @@ def predict_stream(
     """
     batches = _Batches(iter(pictures), check_count("batch_size", batch_size))
     # Checked here, not at the first answer.
-    count = usable_cpus() if workers is None else check_count("workers", workers)
-    return _answered(answer, batches, count)
+    count = count_usable_cpus() if workers is None else check_count("workers", workers)
+    return _predict_batches(answer, batches, count)
 
 
-def _answered(answer: Answer[P], batches: _Batches, workers: int) -> Iterator[P]:
+def _predict_batches(answer: PredictBatch[P], batches: _Batches, workers: int) -> Iterator[P]:
     # The first batch is one picture: no thread is started for it, nor for a run of one.
     stop = threading.Event()
     for batch in batches if workers == 1 else islice(batches, 1):
         yield from answer(batch, stop)
     if (second := next(batches, None)) is not None:
-        yield from _in_threads(answer, chain([second], batches), workers, stop)
+        yield from _predict_in_threads(answer, chain([second], batches), workers, stop)
     if batches.failure is not None:
         raise batches.failure
 
 
-def _in_threads(
-    answer: Answer[P], batches: Iterable[list[Picture]], workers: int, stop: threading.Event
+def _predict_in_threads(
+    answer: PredictBatch[P], batches: Iterable[list[Picture]], workers: int, stop: threading.Event
 ) -> Iterator[P]:
-    with IMPORTING:
+    with IMPORT_LOCK:
         from concurrent.futures import ThreadPoolExecutor
 
     process = os.getpid()
@@ -88,16 +88,16 @@ def _in_threads(
             ahead.append(pool.submit(answer, batch, stop))
             while ahead and (len(ahead) > 2 * workers or ahead[0].done()):
                 yield from ahead.popleft().result()
-                _stay_in(process)
+                _check_process(process)
         while ahead:
             yield from ahead.popleft().result()
-            _stay_in(process)
+            _check_process(process)
     finally:  # also where the caller has seen enough, or Ctrl-C came
         stop.set()
         pool.shutdown(cancel_futures=True)
 
 
-def _stay_in(process: int) -> None:
+def _check_process(process: int) -> None:
     """Refuse to wait for threads that stayed behind in the parent of a forked child."""
     if os.getpid() != process:
         raise RuntimeError(

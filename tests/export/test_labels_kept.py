@@ -25,7 +25,7 @@ from emotion_export.label_subset.threshold import (
 )
 from emotion_export.parity.comparison import GATES, Comparison, ParityError, Reference
 from emotion_runtime import EmotionClassifier
-from emotion_runtime.digest import sha256_of
+from emotion_runtime.digest import compute_sha256
 from emotion_runtime.evaluate.open_set import OpenSet
 from emotion_runtime.model.outputs import Outputs
 from emotion_train.checkpoints.checkpoint import load_checkpoint
@@ -175,7 +175,7 @@ def taught_by_votes(run: Path, votes: Path, target: Path) -> Path:
     target.mkdir()
     replace(checkpoint, training=checkpoint.training | {"recipe": recipe}).save(target / "best.pt")
     record = json.loads((run / "run.json").read_text())
-    record["options"]["votes"] = {"name": str(votes), "sha256": sha256_of(votes)}
+    record["options"]["votes"] = {"name": str(votes), "sha256": compute_sha256(votes)}
     (target / "run.json").write_text(json.dumps(record))
     return target
 

@@ -11,7 +11,7 @@ import pytest
 
 import emotion_models
 from emotion_runtime import EmotionClassifier
-from emotion_runtime.digest import sha256_of
+from emotion_runtime.digest import compute_sha256
 from emotion_train.checkpoints.checkpoint import load_checkpoint
 
 NAMES = emotion_models.names()
@@ -35,7 +35,7 @@ def test_checkpoints_have_the_names_of_their_networks() -> None:
 @pytest.mark.parametrize("name", NAMES)
 class TestRelease:
     def test_the_checksum_holds(self, name: str) -> None:
-        assert sha256_of(emotion_models.model_path(name)) == emotion_models.checksums()[name]
+        assert compute_sha256(emotion_models.model_path(name)) == emotion_models.checksums()[name]
 
     def test_it_keeps_the_contract_and_proves_itself(self, name: str) -> None:
         classifier = EmotionClassifier(name)

@@ -11,7 +11,7 @@ from PIL import Image
 
 import emotion_runtime
 from emotion_runtime import EmotionClassifier, ModelFileError, PictureError, SourceError, errors
-from emotion_runtime.digest import sha256_of
+from emotion_runtime.digest import compute_sha256
 from synthetic import CLASSES, band_face, band_model, save_face
 
 
@@ -262,6 +262,6 @@ def test_interpret_refuses_what_are_no_probabilities(model_file: Path) -> None:
 
 def test_the_digest_is_that_of_the_file_that_was_opened(tmp_path: Path) -> None:
     path = band_model(tmp_path / "m.onnx")
-    classifier, digest = EmotionClassifier(path), sha256_of(path)
+    classifier, digest = EmotionClassifier(path), compute_sha256(path)
     path.write_bytes(b"something else")
-    assert classifier.model_sha256 == digest != sha256_of(path)
+    assert classifier.model_sha256 == digest != compute_sha256(path)

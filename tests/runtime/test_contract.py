@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from emotion_runtime import EmotionClassifier, ModelFileError
-from emotion_runtime.model.contract import Contract, Golden, InputSpec
+from emotion_runtime.model.contract import Contract, GoldenInputs, InputSpec
 from synthetic import band_model
 
 
 def make_contract() -> Contract:
     rng = np.random.default_rng(0)
-    golden = Golden(
+    golden = GoldenInputs(
         rng.integers(0, 255, (2, 1, 48, 48), dtype=np.uint8),
         rng.normal(size=(2, 3)).astype(np.float32),
         1e-3,

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from emotion_runtime import EmotionClassifier, PictureError, cpus, read_face
-from emotion_runtime.cpus import cpu_quota, usable_cpus
+from emotion_runtime.cpus import count_usable_cpus, read_cpu_quota
 from emotion_runtime.pictures import jpeg
 from synthetic import CLASSES, band_face
 
@@ -224,9 +224,9 @@ def test_cpus_are_those_that_the_process_may_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert usable_cpus() == 1
+    assert count_usable_cpus() == 1
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
-    monkeypatch.setattr(cpus, "cpu_quota", lambda: None)
+    monkeypatch.setattr(cpus, "read_cpu_quota", lambda: None)
     for text, expected in {
         "2": 2,
         " 3 ": 3,
@@ -237,7 +237,7 @@ def test_cpus_are_those_that_the_process_may_use(
         "9" * 5000: 8,
     }.items():
         monkeypatch.setenv("OMP_NUM_THREADS", text)
-        assert usable_cpus() == expected, text
+        assert count_usable_cpus() == expected, text
 
 
 def groups(root: Path, files: dict[str, str]) -> Path:
@@ -296,7 +296,7 @@ def test_the_quota_of_control_groups_is_read(
     tmp_path: Path, own: str, files: dict[str, str], expected: float | None
 ) -> None:
     (tmp_path / "own").write_text(own)
-    assert cpu_quota(tmp_path / "own", groups(tmp_path / "root", files)) == expected
+    assert read_cpu_quota(tmp_path / "own", groups(tmp_path / "root", files)) == expected
 
 
 @pytest.mark.parametrize(
@@ -305,10 +305,10 @@ def test_the_quota_of_control_groups_is_read(
 def test_a_part_of_a_cpu_counts_as_one(
     monkeypatch: pytest.MonkeyPatch, quota: float | None, workers: int
 ) -> None:
-    monkeypatch.setattr(cpus, "cpu_quota", lambda: quota)
+    monkeypatch.setattr(cpus, "read_cpu_quota", lambda: quota)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert usable_cpus() == workers
+    assert count_usable_cpus() == workers
 
 
 @pytest.mark.parametrize("decoder", ["simplejpeg", "Pillow"])
@@ -327,7 +327,7 @@ def test_the_short_way_to_a_small_jpeg_gives_the_same_pixels(
     buffer = io.BytesIO()
     small.resize(shape[::-1]).convert(mode).save(buffer, "JPEG", **options)
     short = by_the_short_way(monkeypatch, decoder, buffer.getvalue())
-    monkeypatch.setattr(jpeg, "SMALL", 0)
+    monkeypatch.setattr(jpeg, "SMALL_FILE_BYTES", 0)
     np.testing.assert_array_equal(read_face(buffer.getvalue()), short)
 
 
@@ -344,7 +344,7 @@ def test_a_damaged_small_jpeg_is_refused_or_read_as_by_the_long_way(
         del damaged[int(rng.integers(len(whole) // 2, 3 * len(whole))) :]
         with monkeypatch.context() as patch:
             short = by_the_short_way(patch, decoder, bytes(damaged))
-            patch.setattr(jpeg, "SMALL", 0)
+            patch.setattr(jpeg, "SMALL_FILE_BYTES", 0)
             long = answer(bytes(damaged))
         if decoder == "Pillow" or isinstance(short, str) or isinstance(long, str):
             np.testing.assert_equal(short, long)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emotion_train.evaluation import calibration_error, fit_temperature, measure
+from emotion_train.evaluation import compute_calibration_error, fit_temperature, measure
 from emotion_train.report.tables import calibration_warnings
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
@@ -24,8 +24,8 @@ def test_figures_by_hand() -> None:
 def test_calibration_error_by_hand() -> None:
     chances = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
     # two at 0.9, one right: gap 0.4; two at 0.6, both right: gap 0.4
-    assert calibration_error(chances, np.array([0, 1, 0, 0])) == pytest.approx(0.4)
-    assert calibration_error(np.eye(2), np.array([0, 1])) == 0
+    assert compute_calibration_error(chances, np.array([0, 1, 0, 0])) == pytest.approx(0.4)
+    assert compute_calibration_error(np.eye(2), np.array([0, 1])) == 0
 
 
 @pytest.mark.parametrize("right", [True, False])

@@ -155,7 +155,7 @@ def test_without_tensorboard_its_option_is_refused_before_the_data_are_read(
 ) -> None:
     from emotion_runtime.command_line import extras
 
-    monkeypatch.setitem(extras.MODULES, "tensorboard", ("no_such_package",))
+    monkeypatch.setitem(extras.EXTRA_MODULES, "tensorboard", ("no_such_package",))
     result = train(tmp_path / "nowhere", "-o", tmp_path / "r", "--tensorboard")
     assert result.exit_code == 1
     assert "--tensorboard needs no_such_package, which is not installed" in result.stderr
@@ -167,7 +167,7 @@ def test_a_resumed_run_without_tensorboard_warns_that_its_curves_end(
 ) -> None:
     from emotion_runtime.command_line import extras
 
-    monkeypatch.setitem(extras.MODULES, "tensorboard", ("no_such_package",))
+    monkeypatch.setitem(extras.EXTRA_MODULES, "tensorboard", ("no_such_package",))
     result = train(data, "-o", run, "--resume")
     assert result.exit_code == 0, result.output
     assert "warning: no further event files: TensorBoard needs no_such_package" in result.stderr

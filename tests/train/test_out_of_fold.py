@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from emotion_train.data.faces import Faces
 from emotion_train.data.votes import SoftLabels
 from emotion_train.evaluation import (
-    calibration_error,
+    compute_calibration_error,
     fit_temperature,
     measure_reliability,
 )
@@ -128,6 +128,6 @@ def test_the_reliability_diagram_has_the_bins_of_the_calibration_error() -> None
     assert one.pictures.sum() == 4
     assert one.pictures[13] == one.pictures[9] == 2
     assert one.right[13] == 1
-    assert one.error == pytest.approx(calibration_error(chances, labels))
+    assert one.error == pytest.approx(compute_calibration_error(chances, labels))
     soft = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
     assert measure_reliability(chances, soft).error == pytest.approx(0)

@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner, Result
 
 import emotion_train.cli as command
-from emotion_runtime.digest import sha256_of
+from emotion_runtime.digest import compute_sha256
 from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.checkpoints.transfer import weights_digest
 from emotion_train.networks import build_network
@@ -84,8 +84,8 @@ def test_what_the_run_was_begun_with_is_restored(
     ]
     assert [parent["weights"] for parent in parents] == expected
     assert [parent["epochs"] for parent in parents] == [1, 2]
-    assert best.training["teachers_sha256"] == [sha256_of(interrupted / "teacher.pt")]
-    assert best.training["votes_sha256"] == sha256_of(interrupted / "votes.csv")
+    assert best.training["teachers_sha256"] == [compute_sha256(interrupted / "teacher.pt")]
+    assert best.training["votes_sha256"] == compute_sha256(interrupted / "votes.csv")
     record = json.loads((begun / "run.json").read_text())
     assert record["options"]["coverage"] == 0.9
     assert record["options"]["votes"]["name"] == str(interrupted / "votes.csv")

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emotion_runtime.command_line.commands import (
-    CONTEXT,
+    CONTEXT_SETTINGS,
     Command,
-    guarded,
-    moved_option,
+    handle_errors,
+    make_moved_option,
     quiet_option,
-    require,
+    require_extra,
     say,
     show,
-    suggest,
+    suggest_next,
     verbose_option,
     version_option,
 )
@@ -55,7 +55,7 @@ _GROUPS = {
 }
 
 
-@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
+@click.command(cls=Command, context_settings=CONTEXT_SETTINGS, examples=_EXAMPLES, groups=_GROUPS)
 @click.argument(
     "runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN_DIR|FILE.pt..."
 )
@@ -85,13 +85,13 @@ _GROUPS = {
     show_default=True,
     help="Part of the held-out faces that must get a label, as in emotion-train.",
 )
-@moved_option("--answered", "--coverage", type=float)
+@make_moved_option("--answered", "--coverage", type=float)
 @click.option("--no-test", is_flag=True, help="A trial: leave the test set unmeasured.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in RUN_DIR.")
 @version_option(_NAME)
 @quiet_option
 @verbose_option
-@guarded(extra="train")
+@handle_errors(extra="train")
 def main(
     runs: tuple[Path, ...],
     output: Path,
@@ -110,7 +110,7 @@ def main(
     best.pt and report/, which emotion-export takes like any other; its checkpoint and report name
     the runs that it came of.
     """
-    require("train")
+    require_extra("train")
     from emotion_train.run import prepare_folder
 
     if len(runs) < 2:
@@ -129,7 +129,7 @@ def main(
         show=(lambda _: None) if quiet else show,
     ).average(runs)
     if not quiet:
-        suggest("", "emotion-export", "model.onnx", "--checkpoint", output)
+        suggest_next("", "emotion-export", "model.onnx", "--checkpoint", output)
 
 
 def _data_of(run: Path) -> Path:
@@ -248,7 +248,7 @@ class Averaging:
     ) -> None:
         from dataclasses import replace
 
-        from emotion_runtime.atomic import replacing
+        from emotion_runtime.atomic import write_atomically
         from emotion_train.run import clear
         from emotion_train.run_record import RUN
 
@@ -259,7 +259,7 @@ class Averaging:
         values: dict[str, Any] = {"data": str(self.data.absolute()), "averaged_from": digests}
         if validation is not None:
             values["options"] = {"validation": str(validation)}
-        with replacing(self.folder / RUN) as path:
+        with write_atomically(self.folder / RUN) as path:
             path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
     def _report(

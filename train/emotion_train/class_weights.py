@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from emotion_runtime.errors import shown
+from emotion_runtime.errors import shorten_repr
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,9 @@ def parse_class_weights(text: str) -> dict[str, float]:
     while place < len(text):
         pair = _PAIR.match(text, place)
         if pair is None:
-            raise ValueError(f"{shown(text)} is neither balanced nor of the form NAME=WEIGHT,…")
+            raise ValueError(
+                f"{shorten_repr(text)} is neither balanced nor of the form NAME=WEIGHT,…"
+            )
         name, number = pair.groups()
         try:
             weight = float(number)
@@ -40,11 +42,11 @@ def parse_class_weights(text: str) -> dict[str, float]:
             weight = -1.0
         if not 0 < weight <= MAX_WEIGHT:
             raise ValueError(
-                f"the weight {shown(number)} of {shown(name)} is no number above 0 and at most "
-                f"{MAX_WEIGHT:,.0f}"
+                f"the weight {shorten_repr(number)} of {shorten_repr(name)} is no number above 0 "
+                f"and at most {MAX_WEIGHT:,.0f}"
             )
         if name in weights:
-            raise ValueError(f"{shown(name)} has two weights")
+            raise ValueError(f"{shorten_repr(name)} has two weights")
         weights[name] = weight
         place = pair.end()
     return weights
@@ -65,7 +67,9 @@ def check_class_weights(text: str, classes: Sequence[str]) -> None:
         return
     unknown = [name for name in parse_class_weights(text) if name not in classes]
     if unknown:
-        raise ValueError(f"no class is named {shown(unknown[0])}; they are {', '.join(classes)}")
+        raise ValueError(
+            f"no class is named {shorten_repr(unknown[0])}; they are {', '.join(classes)}"
+        )
 
 
 def class_weights(

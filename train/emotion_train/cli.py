@@ -12,19 +12,19 @@ import click
 from click.core import ParameterSource
 
 from emotion_runtime.command_line.commands import (
-    CONTEXT,
+    CONTEXT_SETTINGS,
     Command,
-    guarded,
-    moved_option,
+    handle_errors,
+    make_moved_option,
     quiet_option,
-    require,
+    require_extra,
     say,
     show,
-    suggest,
+    suggest_next,
     verbose_option,
     version_option,
 )
-from emotion_runtime.command_line.signals import INTERRUPTED, Terminated, raise_on_signals
+from emotion_runtime.command_line.signals import INTERRUPTED_EXIT_CODE, Terminated, raise_on_signals
 from emotion_runtime.labels import check_labels
 from emotion_train.class_weights import (
     BALANCED,
@@ -241,7 +241,7 @@ _GROUPS = {
 }
 
 
-@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
+@click.command(cls=Command, context_settings=CONTEXT_SETTINGS, examples=_EXAMPLES, groups=_GROUPS)
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -341,7 +341,7 @@ _GROUPS = {
     help="Part of the held-out faces that must get a label. It sets the model's confidence "
     "threshold, below which the label is uncertain; 1 sets none.",
 )
-@moved_option("--answered", "--coverage", type=float)
+@make_moved_option("--answered", "--coverage", type=float)
 @click.option(
     "--resume",
     is_flag=True,
@@ -366,7 +366,7 @@ _GROUPS = {
 @quiet_option
 @verbose_option
 @click.pass_context
-@guarded(extra="train")
+@handle_errors(extra="train")
 def main(
     context: click.Context,
     /,
@@ -430,9 +430,9 @@ def main(
             raise click.UsageError(f"--{weight.replace('_', '-')} needs {flag}.")
     if choices["freeze"] != FREEZE_NOTHING and not start_from and not resume:
         raise click.UsageError("--freeze needs --start-from: fresh weights are not worth keeping.")
-    require("train")
+    require_extra("train")
     if tensorboard:
-        require("tensorboard", "--tensorboard")
+        require_extra("tensorboard", "--tensorboard")
     inputs: list[Path | str] = [data, *start_from, *teacher]
     inputs += [path for path in (votes, validation) if path is not None]
     if overwrite and output is not None:
@@ -519,15 +519,15 @@ def main(
             if find_learning_rate:
                 rate = run.find_learning_rate(recipe, choose).suggestion
                 if not quiet:
-                    suggest(
+                    suggest_next(
                         "", "emotion-train", *_repeated(context), "--learning-rate", f"{rate:g}"
                     )
                 return
             run.train(recipe, choose=choose, resume=stored, overwrite=overwrite)
             if place.is_first and not quiet:
-                suggest("", "emotion-export", "model.onnx", "--checkpoint", folder)
+                suggest_next("", "emotion-export", "model.onnx", "--checkpoint", folder)
     except (KeyboardInterrupt, Terminated) as error:
-        ended, code = "interrupted", INTERRUPTED
+        ended, code = "interrupted", INTERRUPTED_EXIT_CODE
         if isinstance(error, Terminated):
             ended, code = "terminated", 128 + error.number
         if (folder / RUN).exists():

@@ -15,7 +15,7 @@ from torch import nn
 from emotion_runtime.evaluate.metrics import (
     CALIBRATION_BINS,
     Metrics,
-    calibration_error,
+    compute_calibration_error,
     measure_probabilities,
 )
 
@@ -24,7 +24,7 @@ __all__ = [
     "Metrics",
     "Reliability",
     "Truth",
-    "calibration_error",
+    "compute_calibration_error",
     "cross_entropy",
     "fit_temperature",
     "measure",
@@ -132,7 +132,7 @@ class Reliability:
 def measure_reliability(
     probabilities: NDArray[np.float64], truth: Truth, bins: int = CALIBRATION_BINS
 ) -> Reliability:
-    """Sort predictions into the bins of `calibration_error`.
+    """Sort predictions into the bins of `compute_calibration_error`.
 
     Args:
         probabilities: Shape (n, classes).

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emotion_runtime.command_line.extras import missing_message, missing_module
-from emotion_runtime.cpus import usable_cpus
+from emotion_runtime.command_line.extras import find_missing_module, format_missing_message
+from emotion_runtime.cpus import count_usable_cpus
 from emotion_runtime.errors import EmotionEdgeError
 from emotion_train.checkpoints.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
 from emotion_train.checkpoints.transfer import blend, load_start
@@ -590,10 +590,10 @@ class Run:
         if not self.place.is_first or not (self.tensorboard or begun):
             yield
             return
-        if (missing := missing_module("tensorboard")) is not None:
+        if (missing := find_missing_module("tensorboard")) is not None:
             self.say(
                 f"warning: no further event files: "
-                f"{missing_message('TensorBoard', missing, 'tensorboard')}"
+                f"{format_missing_message('TensorBoard', missing, 'tensorboard')}"
             )
             yield
             return
@@ -616,7 +616,7 @@ class Run:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         elif "OMP_NUM_THREADS" not in os.environ and self.place.device.type == "cpu":
-            torch.set_num_threads(usable_cpus())
+            torch.set_num_threads(count_usable_cpus())
 
     def _targets(self, dataset: Dataset, recipe: Recipe, votes: Votes | None) -> Targets | None:
         """Mix labels and votes; None where labels alone are taught."""

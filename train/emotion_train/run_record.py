@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from emotion_runtime.atomic import replacing
-from emotion_runtime.digest import sha256_of
-from emotion_runtime.errors import shown
+from emotion_runtime.atomic import write_atomically
+from emotion_runtime.digest import compute_sha256
+from emotion_runtime.errors import shorten_repr
 from emotion_train.data.held_out_draw import BY_NAME
 from emotion_train.errors import RunError
 from emotion_train.recipe import FORMER_FIELDS, MAX_COUNT, Recipe
@@ -142,7 +142,7 @@ class RunRecord:
     def save(self, folder: Path) -> None:
         """Write ``run.json``; paths stay there, outside of the checkpoint."""
         values = {**asdict(self), "recipe": self.recipe.to_dict()}
-        with replacing(folder / RUN) as path:
+        with write_atomically(folder / RUN) as path:
             path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
@@ -172,9 +172,9 @@ def read_record(folder: Path) -> RunRecord:
         unknown = [name for name in values["recipe"] if name not in known]
         if unknown:
             raise RunError(
-                f"{folder}: begun by another version of emotion-edge, with {shown(unknown[0])} in "
-                f"its recipe, which this one does not have; go on with that version, or begin "
-                f"anew."
+                f"{folder}: begun by another version of emotion-edge, with "
+                f"{shorten_repr(unknown[0])} in its recipe, which this one does not have; go on "
+                f"with that version, or begin anew."
             )
         if values["recipe"].get("vote_weight") and "balance" not in values["recipe"]:
             raise RunError(
@@ -245,7 +245,7 @@ def find_votes(run: Path) -> Path | None:
     except (RunError, KeyError, TypeError):
         return None
     path = Path(votes.name)
-    return path if path.is_file() and sha256_of(path) == votes.sha256 else None
+    return path if path.is_file() and compute_sha256(path) == votes.sha256 else None
 
 
 def describe_source(name: str, *, start: bool = False) -> Source:
@@ -265,10 +265,10 @@ def describe_source(name: str, *, start: bool = False) -> Source:
     if path.is_dir():
         path = path / BEST
     elif not path.exists() and start and name in emotion_models.checkpoint_names():
-        return Source(name, sha256_of(emotion_models.checkpoint_path(name)))
+        return Source(name, compute_sha256(emotion_models.checkpoint_path(name)))
     elif not path.exists() and not start and name in emotion_models.names():
-        return Source(name, sha256_of(emotion_models.model_path(name)))
-    digest = sha256_of(path) if path.is_file() else ""
+        return Source(name, compute_sha256(emotion_models.model_path(name)))
+    digest = compute_sha256(path) if path.is_file() else ""
     return Source(str(Path(name).absolute()), digest)
 
 

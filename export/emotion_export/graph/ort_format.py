@@ -15,7 +15,7 @@ from emotion_export.graph.silence import silence
 from emotion_export.parity.comparison import Comparison, Gate, Reference
 from emotion_export.parity.faces import ParityFaces
 from emotion_export.parity.file import prove_file
-from emotion_runtime.atomic import replacing
+from emotion_runtime.atomic import write_atomically
 from emotion_runtime.model.session import import_onnxruntime
 
 OPERATORS = ".required_operators.config"
@@ -54,9 +54,9 @@ def write_ort(
         converted = Path(folder) / target.name
         comparisons = prove_file(converted, reference, faces, gate)
         operators = (Path(folder) / "required_operators.config").read_text(encoding="utf-8")
-        with replacing(target) as temporary:
+        with write_atomically(target) as temporary:
             shutil.copyfile(converted, temporary)
-    with replacing(model.with_suffix(OPERATORS)) as temporary:
+    with write_atomically(model.with_suffix(OPERATORS)) as temporary:
         # The first lines name the file with its path on this machine.
         kept = [line for line in operators.splitlines() if not line.startswith("#")]
         temporary.write_text("\n".join(kept) + "\n", encoding="utf-8")

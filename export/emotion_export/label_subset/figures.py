@@ -12,7 +12,7 @@ from torch import nn
 from emotion_export.label_subset.subset import LabelSubset
 from emotion_export.parity.comparison import Infer, answers_of
 from emotion_runtime.evaluate.metrics import measure_probabilities
-from emotion_runtime.evaluate.open_set import OpenSet, confusion_with_other, share
+from emotion_runtime.evaluate.open_set import OpenSet, compute_share, count_confusion
 from emotion_runtime.model.outputs import Outputs
 from emotion_train.checkpoints.checkpoint import Checkpoint
 from emotion_train.data.faces import Faces
@@ -100,7 +100,7 @@ def measure_other(
         count = int(members.sum())
         others[subset.classes[index]] = {
             "pictures": count,
-            "named": share(int(named[members].sum()), count),
+            "named": compute_share(int(named[members].sum()), count),
         }
     figures = open_set_of(outputs, truth).to_dict(threshold)
     accuracy = None
@@ -114,7 +114,7 @@ def measure_other(
         **figures,
         "other_classes": others,
         "labels": [*subset.labels, "other"],
-        "confusion_matrix": confusion_with_other(decided, truth, len(subset.kept)).tolist(),
+        "confusion_matrix": count_confusion(decided, truth, len(subset.kept)).tolist(),
     }
 
 

@@ -14,7 +14,7 @@ from emotion_export.errors import ExportError, ParityDataError
 from emotion_export.int8.labelled_faces import LabelledFaces, known_accuracy, require_known_faces
 from emotion_export.label_subset.figures import TrueClasses, by_labels, by_votes, open_set_of
 from emotion_export.label_subset.subset import LabelSubset
-from emotion_runtime.evaluate.open_set import OpenSet, share
+from emotion_runtime.evaluate.open_set import OpenSet, compute_share
 from emotion_runtime.model.outputs import Outputs, is_other
 from emotion_train.checkpoints.checkpoint import Checkpoint
 from emotion_train.data.faces import Faces
@@ -178,7 +178,10 @@ def measure_out_of_fold(open_set: OpenSet, coverage: float) -> dict[str, Any]:
         )
         named += int((~is_other(known[folds == fold], threshold)).sum())
         unnamed += int(is_other(others[other_folds == fold], threshold).sum())
-    return {"coverage": share(named, len(known)), "others_unnamed": share(unnamed, len(others))}
+    return {
+        "coverage": compute_share(named, len(known)),
+        "others_unnamed": compute_share(unnamed, len(others)),
+    }
 
 
 def _require_both(true: TrueClasses, subset: LabelSubset, what: str) -> None:

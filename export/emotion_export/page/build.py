@@ -23,7 +23,7 @@ import emotion_models
 from emotion_export.errors import PageError, reason_of
 from emotion_export.page.card_html import card_html
 from emotion_export.page.reference_pictures import reference_pictures
-from emotion_runtime.atomic import naming
+from emotion_runtime.atomic import name_in_errors
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.errors import OutputError
 
@@ -78,10 +78,10 @@ def write_page(
     source = classifier.model_path
     _check_model(source)
     target = _resolved(folder)
-    with naming(folder):
+    with name_in_errors(folder):
         _check_folder(target, folder, overwrite=overwrite)
     files = _runtime_files(runtime, say)
-    with naming(folder):
+    with name_in_errors(folder):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".page.") as made:
             page = Path(made) / "page"

@@ -13,7 +13,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from emotion_runtime.model.self_test import TOLERANCE, draw_probe
+from emotion_runtime.model.self_test import MAX_PIXEL_DIFFERENCE, draw_probe
 from emotion_runtime.pictures.preprocessing import read_face
 
 _EXIF_ORIENTATION = 0x0112
@@ -37,7 +37,7 @@ def reference_pictures() -> str:
     side = min(drawn.shape[:2])  # the central square at full resolution: nothing is averaged
     image = Image.fromarray(drawn)
     pictures = [
-        ("a PNG", TOLERANCE, _png(image)),
+        ("a PNG", MAX_PIXEL_DIFFERENCE, _png(image)),
         ("a turned JPEG", JPEG_TOLERANCE, _turned_jpeg(image)),
         ("a transparent PNG", ALPHA_TOLERANCE, _transparent_png(image)),
     ]

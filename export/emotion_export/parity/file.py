@@ -18,7 +18,11 @@ from emotion_export.parity.comparison import (
 from emotion_export.parity.faces import ParityFaces
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.model.outputs import Outputs
-from emotion_runtime.model.self_test import TOLERANCE, draw_probe, pixel_difference
+from emotion_runtime.model.self_test import (
+    MAX_PIXEL_DIFFERENCE,
+    draw_probe,
+    measure_pixel_difference,
+)
 from emotion_runtime.pictures.preprocessing import Pixels, read_face
 from emotion_train.checkpoints.checkpoint import Checkpoint
 
@@ -67,10 +71,10 @@ def require_same_reader(checkpoint: Checkpoint) -> None:
     """
     if not len(checkpoint.probe):
         return  # a checkpoint of before there was a probe, or one that was never measured
-    difference = pixel_difference(
+    difference = measure_pixel_difference(
         read_face(draw_probe(), checkpoint.size), checkpoint.probe.numpy()
     )
-    if difference > TOLERANCE:
+    if difference > MAX_PIXEL_DIFFERENCE:
         raise ParityError(
             f"pictures are read otherwise than in training: the probe picture differs by "
             f"{difference} of 255. Export with the emotion-edge and the Pillow of the training."

@@ -18,7 +18,7 @@ from emotion_export.parity.comparison import (
     session_of,
 )
 from emotion_export.parity.golden_inputs import STEPS, choose_golden_inputs
-from emotion_runtime.model.contract import Golden
+from emotion_runtime.model.contract import GoldenInputs
 from emotion_runtime.model.self_test import draw_probe
 from emotion_runtime.pictures.preprocessing import Pixels, read_face
 from emotion_train.evaluation import predict_logits
@@ -44,7 +44,7 @@ def make_golden(
     precision: str,
     *,
     flips_allowed: bool = False,
-) -> Golden:
+) -> GoldenInputs:
     """Choose golden inputs, and compute the logits that a device must find again.
 
     Those of fp32 are PyTorch's. A file of fewer bits is off PyTorch by design; what a device must
@@ -82,7 +82,7 @@ def make_golden(
         tolerance = max(step * TOLERANCE_STEPS, largest * _SPREADS)
         mean_tolerance = max(step * MEAN_TOLERANCE_STEPS, mean * _SPREADS)
     probe = read_face(draw_probe(), size)
-    return Golden(pixels[:, np.newaxis], logits, tolerance, probe, other, mean_tolerance)
+    return GoldenInputs(pixels[:, np.newaxis], logits, tolerance, probe, other, mean_tolerance)
 
 
 def _measure_spread(

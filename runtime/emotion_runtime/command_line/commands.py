@@ -18,12 +18,12 @@ import click
 from emotion_runtime import __version__
 from emotion_runtime.atomic import remove_temporary_files
 from emotion_runtime.command_line.signals import (
-    INTERRUPTED,
+    INTERRUPTED_EXIT_CODE,
     Terminated,
     ignore_interrupts_at_exit,
     was_interrupted,
 )
-from emotion_runtime.command_line.streams import abandon
+from emotion_runtime.command_line.streams import discard_output
 from emotion_runtime.errors import EmotionEdgeError, OutputError
 from emotion_runtime.pictures.decoder_messages import silence_decoders
 from emotion_runtime.terminal import escape_controls
@@ -31,7 +31,7 @@ from emotion_runtime.terminal import escape_controls
 P = ParamSpec("P")
 R = TypeVar("R")
 
-CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+CONTEXT_SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 model_option = click.option(
     "-m",
@@ -58,7 +58,7 @@ verbose_option = click.option(
 )
 
 
-def moved_option(flag: str, replacement: str, **kind: Any) -> Callable[[Any], Any]:
+def make_moved_option(flag: str, replacement: str, **kind: Any) -> Callable[[Any], Any]:
     """Give a command a hidden option of earlier versions, which names what replaces it.
 
     Args:
@@ -77,7 +77,7 @@ def moved_option(flag: str, replacement: str, **kind: Any) -> Callable[[Any], An
 
 
 @contextlib.contextmanager
-def wrong_usage() -> Iterator[None]:
+def raise_usage_errors() -> Iterator[None]:
     """Make wrong usage, with exit code 2, of a ValueError about an option's value.
 
     Raises:
@@ -99,7 +99,7 @@ def say(message: str) -> None:
     try:
         click.echo(escape_controls(message, keep="\n"), err=True)
     except (OSError, ValueError):
-        abandon(sys.stderr)  # there is nowhere to say it
+        discard_output(sys.stderr)  # there is nowhere to say it
 
 
 def show(text: str) -> None:
@@ -120,15 +120,15 @@ def show_json(text: str) -> None:
     try:
         click.echo(text)
     except BrokenPipeError:
-        abandon(sys.stdout)  # the reader has seen enough (``| head``)
+        discard_output(sys.stdout)  # the reader has seen enough (``| head``)
         sys.exit(0)
     except (OSError, ValueError) as error:
-        abandon(sys.stdout)
+        discard_output(sys.stdout)
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"standard output: cannot be written ({reason}).") from error
 
 
-def suggest(done: str, *command: str | Path) -> None:
+def suggest_next(done: str, *command: str | Path) -> None:
     """Say where the outputs are, and which command is likely to be typed next.
 
     Args:
@@ -226,7 +226,7 @@ class Command(click.Command):
         try:
             code = super().main(args, prog_name, complete_var, False, **extra)
         except (click.exceptions.Abort, KeyboardInterrupt):
-            fail("interrupted.", INTERRUPTED)
+            fail("interrupted.", INTERRUPTED_EXIT_CODE)
         except Terminated as error:
             fail("terminated.", 128 + error.number)
         except click.ClickException as error:
@@ -234,7 +234,7 @@ class Command(click.Command):
             sys.exit(error.exit_code)
         except OSError as error:
             # Of click's own writing, such as --help; a command's own errors are caught below.
-            abandon(sys.stdout)
+            discard_output(sys.stdout)
             if error.errno == errno.EPIPE:
                 sys.exit(0)
             fail(f"standard output: cannot be written ({error.strerror or error}).")
@@ -252,7 +252,7 @@ def _show_usage(error: click.ClickException) -> None:
     say(f"Error: {error.format_message()}")
 
 
-def guarded(extra: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def handle_errors(extra: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Turn the toolkit's own errors into one sentence and exit code 1.
 
     Args:
@@ -274,11 +274,11 @@ def guarded(extra: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
             except Terminated as error:
                 fail("terminated.", 128 + error.number)
             except KeyboardInterrupt:
-                fail("interrupted.", INTERRUPTED)
+                fail("interrupted.", INTERRUPTED_EXIT_CODE)
             except Exception as error:
                 if was_interrupted():  # an import can turn Ctrl-C into another exception
-                    fail("interrupted.", INTERRUPTED)
-                message = _message(error, extra)
+                    fail("interrupted.", INTERRUPTED_EXIT_CODE)
+                message = _describe_error(error, extra)
                 if message is None:
                     raise
                 if kwargs.get("verbose"):
@@ -290,7 +290,7 @@ def guarded(extra: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
     return decorate
 
 
-def require(extra: str, what: str = "this command") -> None:
+def require_extra(extra: str, what: str = "this command") -> None:
     """End a command at once where a package of an extra is missing.
 
     Imports take seconds; what is missing is looked for before.
@@ -299,14 +299,14 @@ def require(extra: str, what: str = "this command") -> None:
         extra: The extra.
         what: What needs it, as the beginning of the sentence.
     """
-    from emotion_runtime.command_line.extras import missing_message, missing_module
+    from emotion_runtime.command_line.extras import find_missing_module, format_missing_message
 
-    missing = missing_module(extra)
+    missing = find_missing_module(extra)
     if missing is not None:
-        fail(missing_message(what, missing, extra))
+        fail(format_missing_message(what, missing, extra))
 
 
-def _message(error: Exception, extra: str | None) -> str | None:
+def _describe_error(error: Exception, extra: str | None) -> str | None:
     """Return what is said of an error; None for one that is a fault of this program."""
     if isinstance(error, EmotionEdgeError):
         return str(error)
@@ -315,14 +315,14 @@ def _message(error: Exception, extra: str | None) -> str | None:
         missing = (error.name or "").partition(".")[0]
         if extra is None or missing.startswith("emotion_"):
             return None
-        from emotion_runtime.command_line.extras import missing_message
+        from emotion_runtime.command_line.extras import format_missing_message
 
-        return missing_message("this command", missing, extra)
+        return format_missing_message("this command", missing, extra)
     if isinstance(error, OSError) and error.strerror:
-        place = "" if error.filename is None else f"{_text(error.filename)}: "
+        place = "" if error.filename is None else f"{_decode_name(error.filename)}: "
         return f"{place}{error.strerror}."
     return None
 
 
-def _text(name: object) -> str:
+def _decode_name(name: object) -> str:
     return name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)

@@ -12,23 +12,23 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 _DISTRIBUTION = "emotion-edge"
-_TRAIN = ("torch", "torchvision", "sklearn", "matplotlib", "tqdm")
+_TRAIN_MODULES = ("torch", "torchvision", "sklearn", "matplotlib", "tqdm")
 # The modules of each extra, in the order in which they are looked for.
-MODULES = {
-    "train": _TRAIN,
-    "export": (*_TRAIN, "onnx", "onnxscript", "onnxsim"),
+EXTRA_MODULES = {
+    "train": _TRAIN_MODULES,
+    "export": (*_TRAIN_MODULES, "onnx", "onnxscript", "onnxsim"),
     "faces": ("cv2",),
     "ray": ("ray", "pyarrow"),
     "tensorboard": ("tensorboard",),
 }
 
 
-def missing_module(extra: str) -> str | None:
+def find_missing_module(extra: str) -> str | None:
     """Return the first module of an extra that is not installed, without importing any."""
-    return next((name for name in MODULES[extra] if find_spec(name) is None), None)
+    return next((name for name in EXTRA_MODULES[extra] if find_spec(name) is None), None)
 
 
-def missing_message(what: str, module: str, extra: str) -> str:
+def format_missing_message(what: str, module: str, extra: str) -> str:
     """Return the sentence about a missing module, with the command that installs its extra.
 
     Args:
@@ -36,23 +36,23 @@ def missing_message(what: str, module: str, extra: str) -> str:
         module: The module's name.
         extra: The extra that holds it.
     """
-    return f"{what} needs {module}, which is not installed; run\n  {install_hint(extra)}"
+    return f"{what} needs {module}, which is not installed; run\n  {make_install_command(extra)}"
 
 
-def install_hint(extra: str) -> str:
+def make_install_command(extra: str) -> str:
     """Return the command that installs an extra from where this package was installed.
 
     The package may be on no index: what pip wrote down of its source (PEP 610) is named again. A
     copy from an index has no such record, and is named by its name.
     """
-    source = _source()
+    source = _find_source()
     if source is None:
-        return f"pip install {_quoted(f'{_DISTRIBUTION}[{extra}]')}"
+        return f"pip install {_quote(f'{_DISTRIBUTION}[{extra}]')}"
     editable, place = source
-    return f"pip install {'-e ' if editable else ''}{_quoted(_with_extra(place, extra))}"
+    return f"pip install {'-e ' if editable else ''}{_quote(_add_extra(place, extra))}"
 
 
-def _source() -> tuple[bool, str] | None:
+def _find_source() -> tuple[bool, str] | None:
     """Return whether the install is editable, and the path or URL that it came from."""
     checkout = Path(__file__).resolve().parents[3]
     try:
@@ -83,12 +83,12 @@ def _is_project(folder: Path) -> bool:
     return (folder / "pyproject.toml").is_file()
 
 
-def _with_extra(place: str, extra: str) -> str:
+def _add_extra(place: str, extra: str) -> str:
     """Return a requirement: a path with the extra behind it, or a name with its URL (PEP 508)."""
     if "://" in place:
         return f"{_DISTRIBUTION}[{extra}] @ {place}"
     return f"{place}[{extra}]"
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return f'"{text}"' if os.name == "nt" else shlex.quote(text)

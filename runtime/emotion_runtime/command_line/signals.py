@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-INTERRUPTED = 130  # exit code: 128 + SIGINT, as shells report it
+INTERRUPTED_EXIT_CODE = 130  # exit code: 128 + SIGINT, as shells report it
 
 
 class Terminated(BaseException):
@@ -32,7 +32,7 @@ class Terminated(BaseException):
 
 
 _is_command = False
-_interrupted = False
+_was_interrupted = False
 
 
 def exit_on_interrupt() -> None:
@@ -43,7 +43,7 @@ def exit_on_interrupt() -> None:
     global _is_command
     _is_command = True
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-        _signal.signal(_signal.SIGINT, _exit)
+        _signal.signal(_signal.SIGINT, _exit_interrupted)
 
 
 def raise_on_signals() -> None:
@@ -57,53 +57,53 @@ def raise_on_signals() -> None:
         return
     import sys
 
-    if _signal.getsignal(_signal.SIGINT) is _exit:
-        _signal.signal(_signal.SIGINT, _interrupt)
-        sys.unraisablehook = _unraisable
+    if _signal.getsignal(_signal.SIGINT) is _exit_interrupted:
+        _signal.signal(_signal.SIGINT, _raise_interrupt)
+        sys.unraisablehook = _resend_dropped_signal
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return
-    global _process
-    _process = os.getpid()
+    global _raising_process
+    _raising_process = os.getpid()
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(_signal, name, None)
         # A caller that ignores the signal (nohup) wants it ignored.
         if number is not None and _signal.getsignal(number) == _signal.SIG_DFL:
-            _signal.signal(number, _terminate)
+            _signal.signal(number, _raise_terminated)
 
 
 def was_interrupted() -> bool:
     """Return whether Ctrl-C came, also where an import turned it into another exception."""
-    return _interrupted
+    return _was_interrupted
 
 
 def ignore_interrupts_at_exit() -> None:
     """Let Ctrl-C end a process that has finished its work without a word."""
-    if _is_command and _signal.getsignal(_signal.SIGINT) in (_exit, _interrupt):
+    if _is_command and _signal.getsignal(_signal.SIGINT) in (_exit_interrupted, _raise_interrupt):
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 
-def _exit(_number: int, _frame: FrameType | None) -> None:
+def _exit_interrupted(_number: int, _frame: FrameType | None) -> None:
     os.write(2, b"error: interrupted.\n")
-    os._exit(INTERRUPTED)
+    os._exit(INTERRUPTED_EXIT_CODE)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    global _interrupted
-    _interrupted = True
+def _raise_interrupt(_number: int, _frame: FrameType | None) -> None:
+    global _was_interrupted
+    _was_interrupted = True
     raise KeyboardInterrupt
 
 
-_process = 0  # the one that raises; a worker that it forked does not
+_raising_process = 0  # the one that raises; a worker that it forked does not
 
 
-def _terminate(number: int, _frame: FrameType | None) -> None:
+def _raise_terminated(number: int, _frame: FrameType | None) -> None:
     _signal.signal(number, _signal.SIG_DFL)
-    if os.getpid() != _process:
+    if os.getpid() != _raising_process:
         os.kill(os.getpid(), number)  # it has nothing to clean up
     raise Terminated(number)
 
 
-def _unraisable(unraisable: Any) -> None:
+def _resend_dropped_signal(unraisable: Any) -> None:
     """Send a signal again that came while an object was deleted: its exception was dropped."""
     import sys
     import threading
@@ -113,7 +113,7 @@ def _unraisable(unraisable: Any) -> None:
         number = _signal.SIGINT
     elif isinstance(error, Terminated):
         number = error.number
-        _signal.signal(number, _terminate)
+        _signal.signal(number, _raise_terminated)
     else:
         sys.__unraisablehook__(unraisable)
         return

@@ -27,14 +27,14 @@ def open_standard_streams() -> None:
                 os.dup2(handle, number)
                 os.close(handle)
     if sys.stdin is None:
-        sys.stdin = _stream(0, "r")
+        sys.stdin = _open_stream(0, "r")
     if sys.stdout is None:
-        sys.stdout = _stream(1, "w")
+        sys.stdout = _open_stream(1, "w")
     if sys.stderr is None:
-        sys.stderr = _stream(2, "w")
+        sys.stderr = _open_stream(2, "w")
 
 
-def abandon(stream: TextIO | None) -> None:
+def discard_output(stream: TextIO | None) -> None:
     """Send what `stream` still buffers, and all that follows, nowhere.
 
     For a stream that cannot be written: Python would complain once more at its exit.
@@ -47,5 +47,5 @@ def abandon(stream: TextIO | None) -> None:
         os.close(handle)
 
 
-def _stream(number: int, mode: Literal["r", "w"]) -> TextIO:
+def _open_stream(number: int, mode: Literal["r", "w"]) -> TextIO:
     return open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 _JOINER, _EMOJI_STYLE = "\u200d", "\ufe0f"
 
 
-def display_width(text: str) -> int:
+def measure_width(text: str) -> int:
     """Return the number of terminal columns of a line of text.
 
     East Asian wide characters and emoji take two (Unicode Standard Annex 11); combining marks
@@ -35,11 +35,11 @@ def display_width(text: str) -> int:
     return width
 
 
-def left(text: str, width: int) -> str:
+def pad_right(text: str, width: int) -> str:
     """Return `text` with spaces behind it, `width` columns wide."""
-    return text + " " * (width - display_width(text))
+    return text + " " * (width - measure_width(text))
 
 
-def right(text: str, width: int) -> str:
+def pad_left(text: str, width: int) -> str:
     """Return `text` with spaces before it, `width` columns wide."""
-    return " " * (width - display_width(text)) + text
+    return " " * (width - measure_width(text)) + text

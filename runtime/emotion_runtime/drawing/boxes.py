@@ -61,8 +61,8 @@ def _draw_label(
     x, y, width, height = box
     points = round(min(max(12, width / 7), max(12, size[0] / 20)))
     pad = max(2, line)
-    drawn_by = font.sized(points)
-    text = font.fitted(label, points, size[0] - 2 * pad, share)
+    drawn_by = font.get_font(points)
+    text = font.fit_text(label, points, size[0] - 2 * pad, share)
     left, top, right, bottom = (round(value) for value in draw.textbbox((0, 0), text, drawn_by))
     wide, high = right - left + 2 * pad, bottom - top + 2 * pad
     at_x = max(0, min(x - line, size[0] - wide))
@@ -72,10 +72,10 @@ def _draw_label(
         if at_y + high > size[1]:
             at_y = max(0, y)
     draw.rectangle((at_x, at_y, at_x + wide, at_y + high), fill=colour, outline=_INK)
-    draw.text((at_x + pad - left, at_y + pad - top), text, _ink_on(colour), drawn_by)
+    draw.text((at_x + pad - left, at_y + pad - top), text, _choose_ink(colour), drawn_by)
 
 
-def _ink_on(colour: str) -> str:
+def _choose_ink(colour: str) -> str:
     """Return black or white, whichever is easier to read on a colour."""
     red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
     return _INK if 0.299 * red + 0.587 * green + 0.114 * blue > 110 else _PAPER

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 import click
 
 from emotion_runtime.command_line.commands import (
-    CONTEXT,
+    CONTEXT_SETTINGS,
     Command,
     fail,
-    guarded,
+    handle_errors,
     model_option,
     other_threshold_option,
     quiet_option,
+    raise_usage_errors,
     say,
-    suggest,
+    suggest_next,
     verbose_option,
     version_option,
     workers_option,
-    wrong_usage,
 )
 from emotion_runtime.command_line.signals import raise_on_signals
 from emotion_runtime.errors import OutputError
-from emotion_runtime.prediction import OTHER, UNCERTAIN, counted
+from emotion_runtime.prediction import OTHER, UNCERTAIN, format_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ _GROUPS = {
 }
 
 
-@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
+@click.command(cls=Command, context_settings=CONTEXT_SETTINGS, examples=_EXAMPLES, groups=_GROUPS)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="FOLDER")
 @click.option(
     "--splits",
@@ -118,7 +118,7 @@ _GROUPS = {
 @version_option("emotion-eval")
 @quiet_option
 @verbose_option
-@guarded()
+@handle_errors()
 def main(
     folder: Path,
     splits: Path | None,
@@ -177,7 +177,7 @@ def main(
     from emotion_runtime.results.output_guard import OutputGuard
     from emotion_runtime.results.progress import PictureTotal, counting
 
-    with wrong_usage():
+    with raise_usage_errors():
         classifier = EmotionClassifier(
             model, min_confidence=min_confidence, other_threshold=other_threshold
         )
@@ -245,12 +245,14 @@ def main(
     if not quiet:
         for note in _notes(evaluation):
             say(note)
-        if missing := drawing.note():
+        if missing := drawing.describe_missing():
             say(missing)
         if wrong is None and contact_sheet is None and evaluation.metrics.accuracy < 1:
             named = () if model is None else ("-m", model)
             chosen = () if splits is None else ("--splits", splits)
-            suggest("", "emotion-eval", folder, *chosen, *named, "--contact-sheet", "wrong.png")
+            suggest_next(
+                "", "emotion-eval", folder, *chosen, *named, "--contact-sheet", "wrong.png"
+            )
     if evaluation.errors:
         sys.exit(1)
 
@@ -258,24 +260,24 @@ def main(
 def _draw_confusion(
     evaluation: Evaluation, classifier: EmotionClassifier, path: Path, font: Font
 ) -> None:
-    from emotion_runtime.atomic import replacing
+    from emotion_runtime.atomic import write_atomically
     from emotion_runtime.evaluate.confusion_matrix import draw_confusion_matrix
 
     metrics = evaluation.metrics
-    count = counted(int(metrics.confusion.sum()), "picture")
+    count = format_count(int(metrics.confusion.sum()), "picture")
     title = f"{classifier.model_path.stem}: accuracy {metrics.accuracy:.1%} on {count}"
     confusion, labels = metrics.confusion, evaluation.labels
     if evaluation.confusion is not None:
         confusion, labels = evaluation.confusion, (*labels, OTHER)
     image = draw_confusion_matrix(confusion, labels, title, font)
-    with replacing(path) as temporary:
+    with write_atomically(path) as temporary:
         image.save(temporary)
 
 
 def _draw_curves(
     evaluation: Evaluation, classifier: EmotionClassifier, path: Path, font: Font
 ) -> None:
-    from emotion_runtime.atomic import replacing
+    from emotion_runtime.atomic import write_atomically
     from emotion_runtime.evaluate.curves import draw_curves
 
     open_set, threshold = evaluation.open_set, evaluation.other_threshold
@@ -284,7 +286,7 @@ def _draw_curves(
     known, others = len(open_set.known), len(open_set.others)
     title = f"{classifier.model_path.stem}: {known:,} faces of the labels, {others:,} others"
     image = draw_curves(open_set, threshold, title, font)
-    with replacing(path) as temporary:
+    with write_atomically(path) as temporary:
         image.save(temporary)
 
 
@@ -303,15 +305,15 @@ def _notes(evaluation: Evaluation) -> Iterator[str]:
     if evaluation.open_set is not None and UNCERTAIN in evaluation.others:
         count, _ = evaluation.others[UNCERTAIN]
         yield (
-            f"{counted(count, 'picture')} of the folder {UNCERTAIN}: what they show is not known, "
-            f"so that the figures of other leave them out"
+            f"{format_count(count, 'picture')} of the folder {UNCERTAIN}: what they show is not "
+            f"known, so that the figures of other leave them out"
         )
     if evaluation.outside_split:
-        yield f"{counted(evaluation.outside_split, 'picture')} left out: not in the test set"
+        yield f"{format_count(evaluation.outside_split, 'picture')} left out: not in the test set"
     if evaluation.not_found:
         yield (
-            f"warning: {counted(evaluation.not_found, 'picture')} of the test set not found here; "
-            f"the figures do not cover them"
+            f"warning: {format_count(evaluation.not_found, 'picture')} of the test set not found "
+            f"here; the figures do not cover them"
         )
     if evaluation.passed_over:
         yield (

@@ -12,7 +12,7 @@ from emotion_runtime.drawing.fonts import Font
 
 _CELL_PIXELS, _MARGIN_PIXELS, _GAP_PIXELS = 96, 24, 10
 _LARGE, _MIDDLE, _SMALL = 18, 15, 13  # pixels of the text
-_MOST_NAME_PIXELS = 320  # of a class name beside its row
+_MAX_NAME_PIXELS = 320  # of a class name beside its row
 _INK, _FAINT, _PAPER, _FULL = "#1b1b1b", "#6b6b6b", "#ffffff", (0, 90, 160)
 
 
@@ -31,9 +31,9 @@ def draw_confusion_matrix(
         An RGB image.
     """
     font = Font() if font is None else font
-    large, middle, small = map(font.sized, (_LARGE, _MIDDLE, _SMALL))
-    title = font.drawable(title)
-    rows = [font.fitted(name, _MIDDLE, _MOST_NAME_PIXELS, " ").rstrip() for name in labels]
+    large, middle, small = map(font.get_font, (_LARGE, _MIDDLE, _SMALL))
+    title = font.prepare_text(title)
+    rows = [font.fit_text(name, _MIDDLE, _MAX_NAME_PIXELS, " ").rstrip() for name in labels]
     names = round(max(middle.getlength(name) for name in rows))
     left = _MARGIN_PIXELS + 24 + names + _GAP_PIXELS
     top = _MARGIN_PIXELS + 34 + 24 + 26
@@ -48,7 +48,7 @@ def draw_confusion_matrix(
     for row, name in enumerate(labels):
         middle_of_row = top + (row + 0.5) * _CELL_PIXELS
         draw.text((left - _GAP_PIXELS, middle_of_row), rows[row], _INK, middle, anchor="rm")
-        short = font.fitted(name, _MIDDLE, _CELL_PIXELS - 6, " ").rstrip()
+        short = font.fit_text(name, _MIDDLE, _CELL_PIXELS - 6, " ").rstrip()
         place = (left + (row + 0.5) * _CELL_PIXELS, top - 8)
         draw.text(place, short, _INK, middle, anchor="ms")
         for column in range(len(labels)):
@@ -66,7 +66,7 @@ def _draw_cell(
     font: Font,
 ) -> None:
     x, y = corner
-    large, small = font.sized(_MIDDLE), font.sized(_SMALL)
+    large, small = font.get_font(_MIDDLE), font.get_font(_SMALL)
     colour = tuple(round(255 + (full - 255) * (share or 0.0)) for full in _FULL)
     draw.rectangle((x, y, x + _CELL_PIXELS - 2, y + _CELL_PIXELS - 2), fill=colour)
     centre = x + _CELL_PIXELS / 2 - 1
@@ -84,7 +84,7 @@ def _draw_sideways(
     centre: tuple[int, int],
     font: Font,
 ) -> None:
-    sized = font.sized(_SMALL)
+    sized = font.get_font(_SMALL)
     box = ImageDraw.Draw(image).textbbox((0, 0), text, sized)
     strip = Image.new("RGB", (round(box[2]) + 2, round(box[3]) + 2), _PAPER)
     ImageDraw.Draw(strip).text((0, 0), text, _FAINT, sized)

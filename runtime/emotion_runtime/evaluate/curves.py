@@ -14,7 +14,7 @@ from emotion_runtime.evaluate.open_set import OpenSet
 _SIDE_PIXELS, _MARGIN_PIXELS, _GAP_PIXELS = 320, 24, 96
 _LEFT_PIXELS, _TOP_PIXELS, _BOTTOM_PIXELS = 76, 96, 64
 _LARGE, _MIDDLE, _SMALL = 18, 15, 13  # pixels of the text
-_FINE = 3  # lines are drawn so many times as large, and made smaller: smooth edges
+_OVERSAMPLING = 3  # lines are drawn so many times as large, and made smaller: smooth edges
 _INK, _FAINT, _PAPER, _GRID, _LINE, _POINT = (
     *("#1b1b1b", "#6b6b6b", "#ffffff", "#e4e4e4", "#005aa0", "#b03020"),
 )
@@ -66,14 +66,14 @@ def draw_curves(
     height = _TOP_PIXELS + _SIDE_PIXELS + _BOTTOM_PIXELS + _MARGIN_PIXELS
     image = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(image)
-    fitted = font.fitted(title, _LARGE, width - 2 * _MARGIN_PIXELS, " ").rstrip()
-    draw.text((_MARGIN_PIXELS, _MARGIN_PIXELS), fitted, _INK, font.sized(_LARGE))
+    fitted = font.fit_text(title, _LARGE, width - 2 * _MARGIN_PIXELS, " ").rstrip()
+    draw.text((_MARGIN_PIXELS, _MARGIN_PIXELS), fitted, _INK, font.get_font(_LARGE))
     for place, (head, across, up, line, mark, most) in enumerate(panels):
         left = _MARGIN_PIXELS + _LEFT_PIXELS + place * (_SIDE_PIXELS + _GAP_PIXELS)
-        image.paste(_plot(line, mark, most), (left, _TOP_PIXELS))
+        image.paste(_draw_plot(line, mark, most), (left, _TOP_PIXELS))
         bottom = _TOP_PIXELS + _SIDE_PIXELS
-        draw.text((left, _TOP_PIXELS - 10), head, _INK, font.sized(_MIDDLE), anchor="ls")
-        small = font.sized(_SMALL)
+        draw.text((left, _TOP_PIXELS - 10), head, _INK, font.get_font(_MIDDLE), anchor="ls")
+        small = font.get_font(_SMALL)
         for share in (0.0, 0.25, 0.5, 0.75, 1.0):
             at = share * (_SIDE_PIXELS - 1)
             draw.text((left + at, bottom + 6), f"{share:.0%}", _FAINT, small, anchor="ma")
@@ -83,31 +83,37 @@ def draw_curves(
         draw.text((middle, bottom + 26), across, _FAINT, small, anchor="ma")
         _draw_upwards(image, up, (left - _LEFT_PIXELS + 4, _TOP_PIXELS + _SIDE_PIXELS // 2), font)
     note = f"the point is the threshold {threshold:g}"
-    draw.text((width - _MARGIN_PIXELS, height - 20), note, _POINT, font.sized(_SMALL), anchor="rs")
+    draw.text(
+        (width - _MARGIN_PIXELS, height - 20), note, _POINT, font.get_font(_SMALL), anchor="rs"
+    )
     return image
 
 
-def _plot(curve: Curve, mark: tuple[float, float], most: float) -> Image.Image:
+def _draw_plot(curve: Curve, mark: tuple[float, float], most: float) -> Image.Image:
     """Draw a curve over a grid; x from 0 to 1, y from 0 to `most`."""
-    side = _SIDE_PIXELS * _FINE
+    side = _SIDE_PIXELS * _OVERSAMPLING
     image = Image.new("RGB", (side, side), _PAPER)
     draw = ImageDraw.Draw(image)
     for step in range(5):
-        at = round(step / 4 * (side - _FINE))
-        draw.rectangle((0, at, side, at + _FINE - 1), fill=_GRID)
-        draw.rectangle((at, 0, at + _FINE - 1, side), fill=_GRID)
+        at = round(step / 4 * (side - _OVERSAMPLING))
+        draw.rectangle((0, at, side, at + _OVERSAMPLING - 1), fill=_GRID)
+        draw.rectangle((at, 0, at + _OVERSAMPLING - 1, side), fill=_GRID)
 
     def place(x: float, y: float) -> tuple[float, float]:
         return x * (side - 1), (1 - y / most) * (side - 1)
 
-    draw.line(_thinned([place(x, y) for x, y in zip(*curve, strict=True)]), _LINE, 2 * _FINE)
+    draw.line(
+        _drop_close_points([place(x, y) for x, y in zip(*curve, strict=True)]),
+        _LINE,
+        2 * _OVERSAMPLING,
+    )
     x, y = place(*mark)
-    radius = 5 * _FINE
+    radius = 5 * _OVERSAMPLING
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_POINT)
     return image.resize((_SIDE_PIXELS, _SIDE_PIXELS), Image.Resampling.LANCZOS)
 
 
-def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _drop_close_points(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Keep points that are a pixel apart, the first and the last."""
     kept = [points[0]]
     for point in points[1:]:
@@ -122,7 +128,7 @@ def _round_up(value: float) -> float:
 
 
 def _draw_upwards(image: Image.Image, text: str, centre: tuple[int, int], font: Font) -> None:
-    sized = font.sized(_SMALL)
+    sized = font.get_font(_SMALL)
     box = ImageDraw.Draw(image).textbbox((0, 0), text, sized)
     strip = Image.new("RGB", (round(box[2]) + 2, round(box[3]) + 2), _PAPER)
     ImageDraw.Draw(strip).text((0, 0), text, _FAINT, sized)

@@ -16,7 +16,7 @@ from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.errors import SourceError
 from emotion_runtime.evaluate.folders import ClassFolders
 from emotion_runtime.evaluate.metrics import Metrics, measure_probabilities
-from emotion_runtime.evaluate.open_set import OpenSet, confusion_with_other
+from emotion_runtime.evaluate.open_set import OpenSet, count_confusion
 from emotion_runtime.pictures.sources import find_pictures
 from emotion_runtime.prediction import OTHER, UNCERTAIN, Prediction
 
@@ -246,4 +246,4 @@ class _OpenSetCounts:
 
     def confusion(self) -> NDArray[np.int64]:
         decided, truth = np.array(self._decided, np.int64), np.array(self._truth, np.int64)
-        return confusion_with_other(decided, truth, len(self._labels))
+        return count_confusion(decided, truth, len(self._labels))

@@ -51,17 +51,17 @@ class Metrics:
     @property
     def precision(self) -> NDArray[np.float64]:
         """Return the part of each class's predictions that is right; 0 where it has none."""
-        return _ratio(self.confusion.diagonal(), self.confusion.sum(axis=0))
+        return _divide(self.confusion.diagonal(), self.confusion.sum(axis=0))
 
     @property
     def recall(self) -> NDArray[np.float64]:
         """Return the part of each class's pictures that is predicted; 0 where it has none."""
-        return _ratio(self.confusion.diagonal(), self.support)
+        return _divide(self.confusion.diagonal(), self.support)
 
     @property
     def f1(self) -> NDArray[np.float64]:
         """Return the harmonic mean of precision and recall of each class."""
-        return _ratio(
+        return _divide(
             2 * self.confusion.diagonal(), self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
         )
 
@@ -83,7 +83,7 @@ class Metrics:
 
     def accuracy_interval(self) -> tuple[float, float]:
         """Return the 95 % interval of the accuracy."""
-        return wilson_interval(int(self.confusion.trace()), int(self.confusion.sum()))
+        return compute_wilson_interval(int(self.confusion.trace()), int(self.confusion.sum()))
 
     def to_dict(self, classes: Sequence[str]) -> dict[str, Any]:
         """Return JSON values, rounded to six places; None where a figure is not defined.
@@ -105,9 +105,9 @@ class Metrics:
             "cross_entropy": round(self.cross_entropy, 6),
             "classes": {
                 name: {
-                    "precision": _defined(self.precision[i], predicted[i]),
-                    "recall": _defined(self.recall[i], self.support[i]),
-                    "f1": _defined(self.f1[i], self.support[i]),
+                    "precision": _round_if_defined(self.precision[i], predicted[i]),
+                    "recall": _round_if_defined(self.recall[i], self.support[i]),
+                    "f1": _round_if_defined(self.f1[i], self.support[i]),
                     "support": int(self.support[i]),
                 }
                 for i, name in enumerate(classes)
@@ -116,7 +116,7 @@ class Metrics:
         }
 
 
-def _defined(figure: float, counted: int) -> float | None:
+def _round_if_defined(figure: float, counted: int) -> float | None:
     """Round a figure; return None where it is a share of nothing."""
     return round(float(figure), 6) if counted else None
 
@@ -137,12 +137,12 @@ def measure_probabilities(
     true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return Metrics(
         confusion=confusion.reshape(classes, classes).astype(np.int64),
-        calibration_error=calibration_error(probabilities, labels),
+        calibration_error=compute_calibration_error(probabilities, labels),
         cross_entropy=float(-np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean()),
     )
 
 
-def calibration_error(
+def compute_calibration_error(
     probabilities: NDArray[np.floating[Any]],
     labels: NDArray[np.int64],
     bins: int = CALIBRATION_BINS,
@@ -155,7 +155,7 @@ def calibration_error(
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def wilson_interval(right: int, count: int) -> tuple[float, float]:
+def compute_wilson_interval(right: int, count: int) -> tuple[float, float]:
     """Return the 95 % interval of a proportion (Wilson, 1927), 0 to 1.
 
     Raises:
@@ -170,6 +170,6 @@ def wilson_interval(right: int, count: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def _ratio(parts: NDArray[np.int64], wholes: NDArray[np.int64]) -> NDArray[np.float64]:
+def _divide(parts: NDArray[np.int64], wholes: NDArray[np.int64]) -> NDArray[np.float64]:
     """Divide, with 0 where there is nothing to divide by."""
     return np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > 0)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from emotion_runtime.model.outputs import is_other
 
-_CURVE_POINTS = 21  # of a curve in JSON: every five points of coverage
+_MAX_CURVE_POINTS = 21  # of a curve in JSON: every five points of coverage
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class OperatingPoint:
         """Return JSON values; shares are rounded to six places, and None of no faces."""
         return {
             "threshold": round(self.threshold, 6),
-            "coverage": share(self.named, self.known),
-            "named_correctly": share(self.named_correctly, self.known),
-            "others_unnamed": share(self.others - self.others_named, self.others),
+            "coverage": compute_share(self.named, self.known),
+            "named_correctly": compute_share(self.named_correctly, self.known),
+            "others_unnamed": compute_share(self.others - self.others_named, self.others),
             "pictures": self.known,
             "other_pictures": self.others,
         }
@@ -91,7 +91,7 @@ class OpenSet:
         One point for each threshold that changes something, from none named to all.
         """
         values = np.unique(np.concatenate([self.known, self.others]))
-        counts = [np.searchsorted(np.sort(one), values, side="right") for one in self._kinds()]
+        counts = [np.searchsorted(np.sort(one), values, side="right") for one in self._both_kinds()]
         shares = [np.concatenate([[0], one]) / one[-1] for one in counts]
         return shares[1], shares[0]
 
@@ -114,7 +114,7 @@ class OpenSet:
         """Return JSON values: the AUROC, what the threshold does, and the risk–coverage curve."""
         auroc = self.auroc()
         coverage, risk = self.risk_coverage()
-        places = np.linspace(0, 1, _CURVE_POINTS)[1:]
+        places = np.linspace(0, 1, _MAX_CURVE_POINTS)[1:]
         chosen = np.searchsorted(coverage, places - 1e-9)
         return {
             "auroc": None if auroc is None else round(auroc, 6),
@@ -125,16 +125,16 @@ class OpenSet:
             ],
         }
 
-    def _kinds(self) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
+    def _both_kinds(self) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
         return self.known, self.others
 
 
-def share(part: int, whole: int) -> float | None:
+def compute_share(part: int, whole: int) -> float | None:
     """Return a share rounded to six places; None of nothing."""
     return round(part / whole, 6) if whole else None
 
 
-def confusion_with_other(
+def count_confusion(
     decided: NDArray[np.int64], truth: NDArray[np.int64], classes: int
 ) -> NDArray[np.int64]:
     """Count labels: int64 (classes + 1, classes + 1), rows true, columns predicted, `other` last.

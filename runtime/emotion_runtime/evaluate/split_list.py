@@ -7,7 +7,7 @@ from pathlib import Path
 
 from emotion_runtime.errors import SourceError
 
-TEST = "test"
+TEST_SPLIT = "test"
 
 
 def read_test_paths(path: Path) -> frozenset[str]:
@@ -26,9 +26,9 @@ def read_test_paths(path: Path) -> frozenset[str]:
             reader = csv.DictReader(file)
             if not {"path", "split"} <= set(reader.fieldnames or ()):
                 raise SourceError(f"{path}: expected a CSV with the columns path and split.")
-            listed = frozenset(row["path"] or "" for row in reader if row["split"] == TEST)
+            listed = frozenset(row["path"] or "" for row in reader if row["split"] == TEST_SPLIT)
     except (OSError, csv.Error) as error:
         raise SourceError(f"{path}: cannot be read ({error}).") from error
     if not listed:
-        raise SourceError(f"{path}: lists no picture of the split {TEST!r}.")
+        raise SourceError(f"{path}: lists no picture of the split {TEST_SPLIT!r}.")
     return listed

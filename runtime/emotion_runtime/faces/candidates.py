@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from emotion_runtime.faces.detection import Box, Detection, suppress
 from emotion_runtime.faces.tally import Tally
-from emotion_runtime.prediction import counted
+from emotion_runtime.prediction import format_count
 
 MAX_CANDIDATES = 5000  # of one view that are compared with each other
 
@@ -48,7 +48,8 @@ class Candidates:
         crowded = self._counts.total()["crowded"]
         if not crowded:
             return []
+        views = format_count(crowded, "view")
         return [
-            f"{counted(crowded, 'view')} had more than {MAX_CANDIDATES:,} candidates for a face; "
+            f"{views} had more than {MAX_CANDIDATES:,} candidates for a face; "
             f"only the surest {MAX_CANDIDATES:,} of each were looked at"
         ]

@@ -17,12 +17,12 @@ from emotion_runtime.pictures.preprocessing import (
     FACE_SIZE,
     Picture,
     Pixels,
-    opened,
+    process_picture,
     reduce_jpeg,
     to_rgb,
-    upright,
+    turn_upright,
 )
-from emotion_runtime.prediction import RELIABLE_FACE_PIXELS, counted
+from emotion_runtime.prediction import RELIABLE_FACE_PIXELS, format_count
 
 # FER2013's square against the box that RetinaFace draws around its faces, measured on 900 of its
 # training faces (enlarged, their edges drawn on): side over the box's geometric mean, median 1.13,
@@ -136,7 +136,7 @@ class FaceFinder:
             PictureError: The picture cannot be read.
             DetectorError: The detector gave something that is no list of faces.
         """
-        image, full = opened(picture, self._reduced)
+        image, full = process_picture(picture, self._reduced)
         turn: Image.Transpose | None = None
         found = self._detect(image, full)
         seen = image
@@ -185,7 +185,7 @@ class FaceFinder:
         Raises:
             PictureError: The picture cannot be read.
         """
-        image = opened(picture, lambda image: to_rgb(upright(image)))
+        image = process_picture(picture, lambda image: to_rgb(turn_upright(image)))
         faces: list[Face | None] = []
         for box in boxes:
             inside = clipped(box, *image.size)
@@ -207,7 +207,7 @@ class FaceFinder:
             PictureError: The picture cannot be read.
             DetectorError: The detector gave something that is no list of faces.
         """
-        image, full = opened(picture, self._reduced)
+        image, full = process_picture(picture, self._reduced)
         return image, max(image.size) / max(full), self._detect(image, full)
 
     def smallest_face(self, width: int, height: int) -> int:
@@ -231,21 +231,23 @@ class FaceFinder:
                 span = f"{least} to {most} pixels (by the size of the {noun})"
             notes.append(
                 f"faces under {span} were not searched for in "
-                f"{counted(pictures, f'large {noun}')}; --min-face {DEFAULT_LEAST_FACE} finds them"
+                f"{format_count(pictures, f'large {noun}')}; --min-face {DEFAULT_LEAST_FACE} "
+                f"finds them"
             )
         if counts["turned"]:
+            turned = format_count(counts["turned"], noun)
             notes.append(
-                f"the faces of {counted(counts['turned'], noun)} were found after turning by 90, "
+                f"the faces of {turned} were found after turning by 90, "
                 f"180 or 270 degrees; boxes are of the {noun} as it is"
             )
         if counts["small"]:
             notes.append(
-                f"{counts['small']:,} of {counted(counts['faces'], 'face')} are under "
+                f"{counts['small']:,} of {format_count(counts['faces'], 'face')} are under "
                 f"{RELIABLE_FACE_PIXELS} pixels high in the {noun} as it was decoded: their labels "
                 f"are less reliable"
             )
         if counts["not the largest"]:
-            others = counted(counts["not the largest"], "smaller face")
+            others = format_count(counts["not the largest"], "smaller face")
             notes.append(f"{others} left out (only the largest of each {noun} is kept)")
         if outside := counts["outside"]:
             boxes = "1 box" if outside == 1 else f"{outside:,} boxes"
@@ -279,7 +281,7 @@ class FaceFinder:
         wanted = self._scales(*full)[0] * (1 - _NEAR)
         reduce_jpeg(image, "RGB", (math.ceil(full[0] * wanted), math.ceil(full[1] * wanted)))
         lying = image.size
-        turned = upright(image)
+        turned = turn_upright(image)
         if turned.size != lying:
             full = full[1], full[0]
         return to_rgb(turned), full

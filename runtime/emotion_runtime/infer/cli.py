@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 import click
 
 from emotion_runtime.command_line.commands import (
-    CONTEXT,
+    CONTEXT_SETTINGS,
     Command,
     fail,
-    guarded,
+    handle_errors,
     model_option,
     other_threshold_option,
     quiet_option,
+    raise_usage_errors,
     say,
     show,
     show_json,
-    suggest,
+    suggest_next,
     verbose_option,
     workers_option,
-    wrong_usage,
 )
 from emotion_runtime.command_line.signals import raise_on_signals
 from emotion_runtime.infer.face_options import FaceOptions, face_options
@@ -52,7 +52,7 @@ _GROUPS = {
 }
 
 
-@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
+@click.command(cls=Command, context_settings=CONTEXT_SETTINGS, examples=_EXAMPLES, groups=_GROUPS)
 @click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path(allow_dash=True))
 @model_option
 @click.option(
@@ -132,7 +132,7 @@ _GROUPS = {
 @click.option("--version", is_flag=True, help="Print the version of the tool and of the model.")
 @quiet_option
 @verbose_option
-@guarded()
+@handle_errors()
 def main(
     paths: tuple[str, ...],
     model: str | None,
@@ -192,7 +192,7 @@ def main(
     # After the checks above: onnxruntime takes most of the start-up.
     from emotion_runtime.classifier import EmotionClassifier
 
-    with wrong_usage():
+    with raise_usage_errors():
         classifier = EmotionClassifier(
             model,
             threads=threads,
@@ -238,7 +238,7 @@ def main(
             strict=strict,
             quiet=quiet,
         ).run()
-        if font is not None and (note := font.note()):
+        if font is not None and (note := font.describe_missing()):
             say(note)
         if not quiet:
             _suggest_next(paths, model, finding, sort_into, output)
@@ -289,7 +289,7 @@ def main(
             **finding.settings(),
         },
     ).run()
-    if font is not None and (note := font.note()):
+    if font is not None and (note := font.describe_missing()):
         say(note)
     if not quiet:
         _suggest_next(paths, model, finding, sort_into, output)
@@ -308,27 +308,27 @@ def _suggest_next(
     named = () if model is None else ("-m", model)
     if sort_into is not None and sort_into.is_dir():
         done = f"sorted pictures are in {sort_into}; move those that are wrong"
-        suggest(done, "emotion-eval", sort_into, *named)
+        suggest_next(done, "emotion-eval", sort_into, *named)
     elif finding.crops is not None and finding.crops.is_dir():
         target = finding.crops.with_name(f"{finding.crops.name}-sorted")
         done = f"face crops are in {finding.crops}"
-        suggest(done, "emotion-infer", finding.crops, "--sort-into", target, *named)
+        suggest_next(done, "emotion-infer", finding.crops, "--sort-into", target, *named)
     elif finding.annotate is not None and finding.annotate.exists():
         following: tuple[str, ...] = ()
         if output is None and "-" not in paths and 0 < len(paths) <= _MOST_PATHS:
             following = ("emotion-infer", "--faces", *paths, *named, "-f", "csv", "-o", "faces.csv")
         what = "annotated copies are in" if finding.annotate.is_dir() else "annotated video:"
-        suggest(f"{what} {finding.annotate}", *following)
+        suggest_next(f"{what} {finding.annotate}", *following)
 
 
 def _print_version(model: str | None) -> None:
     from emotion_runtime import __version__
     from emotion_runtime.classifier import resolve_model
-    from emotion_runtime.digest import sha256_of
+    from emotion_runtime.digest import compute_sha256
 
     path = resolve_model(model)
     # The first line is that of every command.
-    show(f"emotion-infer {__version__}\nmodel {path.stem} (sha256 {sha256_of(path)[:16]})")
+    show(f"emotion-infer {__version__}\nmodel {path.stem} (sha256 {compute_sha256(path)[:16]})")
 
 
 def _print_self_test(classifier: EmotionClassifier) -> None:

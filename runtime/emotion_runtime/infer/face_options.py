@@ -210,9 +210,9 @@ class FaceOptions:
         """Return what the results depend on, by name; digests stand for files."""
         detector = self._detector
         if self.faces and self.detector_file is not None:
-            from emotion_runtime.digest import sha256_of
+            from emotion_runtime.digest import compute_sha256
 
-            detector = sha256_of(self.detector_file)
+            detector = compute_sha256(self.detector_file)
         return {
             "faces": self.faces,
             "detector": detector if self.faces else None,

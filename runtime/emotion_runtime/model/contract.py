@@ -19,14 +19,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_runtime.errors import ModelFileError, shown
+from emotion_runtime.errors import ModelFileError, shorten_repr
 from emotion_runtime.labels import check_labels
 from emotion_runtime.pictures.preprocessing import ASPECT, COLOUR, FACE_SIZE, RESIZE
 
 PREFIX = "emotion_edge."
 VERSION = 1
 OTHER_VERSION = 2  # of files with the output `other`
-VERSIONS = {str(version): version for version in (VERSION, OTHER_VERSION)}
+SUPPORTED_VERSIONS = {str(version): version for version in (VERSION, OTHER_VERSION)}
 
 INPUT_NAME = "pixels"
 OUTPUT_NAMES = ("logits", "probabilities")
@@ -34,11 +34,11 @@ OTHER_NAME = "other"  # the third output of files of contract version 2
 
 PRECISIONS = ("fp32", "fp16", "int8")
 MAX_METADATA_BYTES = 16 * 2**20
-MAX_SIZE = 1024  # pixels, of the input's side
+MAX_SIDE_PIXELS = 1024  # pixels, of the input's side
 MAX_LABELS = 1000
 MAX_GOLDEN_INPUTS = 1000
-MAX_DEPTH = 20  # levels of nested JSON
-MAX_NAME = 200  # characters of the network's name
+MAX_JSON_DEPTH = 20  # levels of nested JSON
+MAX_NAME_CHARACTERS = 200  # characters of the network's name
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class InputSpec:
 
 
 @dataclass(frozen=True, eq=False)
-class Golden:
+class GoldenInputs:
     """Inputs with the logits of a proven machine, so that a device can prove the file on its chip.
 
     Of an fp32 file the logits are PyTorch's; one of fewer bits is off those by design, and has the
@@ -95,19 +95,19 @@ class Golden:
         return json.dumps(values)
 
     @classmethod
-    def from_json(cls, text: str) -> Golden:
+    def from_json(cls, text: str) -> GoldenInputs:
         """Undo `to_json`.
 
         Raises:
             ValueError: The text is something else; the message says what.
         """
         try:
-            return cls._parsed(text)
+            return cls._parse(text)
         except (KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
     @classmethod
-    def _parsed(cls, text: str) -> Golden:
+    def _parse(cls, text: str) -> GoldenInputs:
         values = json.loads(text)
         data = base64.b64decode(values["pixels"], validate=True)
         pixels = np.frombuffer(data, np.uint8).reshape(values["shape"])
@@ -169,7 +169,7 @@ class Contract:
 
     labels: tuple[str, ...]
     network: str
-    golden: Golden
+    golden: GoldenInputs
     input: InputSpec = field(default_factory=InputSpec)
     precision: str = "fp32"
     temperature: float = 1.0
@@ -197,10 +197,10 @@ class Contract:
             check_labels((*self.labels, *self.other_classes))
         except ValueError as error:
             raise ModelFileError(f"no model file can be written: {error}.") from error
-        if not 1 <= self.input.size <= MAX_SIZE:
+        if not 1 <= self.input.size <= MAX_SIDE_PIXELS:
             raise ModelFileError(
                 f"no model file can be written: its input would be {self.input.size} pixels wide, "
-                f"not 1 to {MAX_SIZE}."
+                f"not 1 to {MAX_SIDE_PIXELS}."
             )
         values = {
             "contract_version": str(self.version),
@@ -210,10 +210,10 @@ class Contract:
             "precision": self.precision,
             "temperature": repr(self.temperature),
             "min_confidence": repr(self.min_confidence),
-            "metrics": json.dumps(_finite(self.metrics), allow_nan=False),
-            "parity": json.dumps(_finite(self.parity), allow_nan=False),
-            "training": json.dumps(_finite(self.training), allow_nan=False),
-            "tool_versions": json.dumps(_finite(self.tool_versions), allow_nan=False),
+            "metrics": json.dumps(_replace_non_finite(self.metrics), allow_nan=False),
+            "parity": json.dumps(_replace_non_finite(self.parity), allow_nan=False),
+            "training": json.dumps(_replace_non_finite(self.training), allow_nan=False),
+            "tool_versions": json.dumps(_replace_non_finite(self.tool_versions), allow_nan=False),
             "golden": self.golden.to_json(),
         }
         if self.graph_sha256:
@@ -243,35 +243,35 @@ class Contract:
                 f"{file}: an ONNX file without the emotion-edge contract; "
                 f"make one with emotion-export."
             )
-        if version not in VERSIONS:
-            named = version if version.isdecimal() and len(version) < 20 else shown(version)
+        if version not in SUPPORTED_VERSIONS:
+            named = version if version.isdecimal() and len(version) < 20 else shorten_repr(version)
             raise ModelFileError(
                 f"{file}: has contract version {named}, this runtime reads versions "
-                f"{' and '.join(VERSIONS)}; install a matching emotion-edge."
+                f"{' and '.join(SUPPORTED_VERSIONS)}; install a matching emotion-edge."
             )
-        parts = _Parts(metadata, file)
-        labels, spec, golden = parts.labels(), parts.input(), parts.golden()
-        has_other = VERSIONS[version] == OTHER_VERSION
+        reader = _MetadataReader(metadata, file)
+        labels, spec, golden = reader.read_labels(), reader.read_input(), reader.read_golden()
+        has_other = SUPPORTED_VERSIONS[version] == OTHER_VERSION
         shape = golden.pixels.shape[1:]
         if golden.logits.shape[1] != len(labels) or shape != (1, spec.size, spec.size):
-            raise parts.malformed("golden")
+            raise reader.make_error("golden")
         if has_other and golden.other is None:
-            raise parts.malformed("golden", "without values of the output other")
+            raise reader.make_error("golden", "without values of the output other")
         return cls(
             labels=labels,
-            network=parts.name("network"),
+            network=reader.read_name("network"),
             golden=golden,
             input=spec,
-            precision=parts.precision(),
-            temperature=parts.number("temperature", above=0.0),
-            min_confidence=parts.number("min_confidence", most=1.0),
-            other_threshold=parts.number("other_threshold", most=1.0) if has_other else None,
-            other_classes=parts.other_classes(labels) if has_other else (),
-            metrics=parts.json("metrics", dict),
-            parity=parts.json("parity", dict),
-            training=parts.json("training", dict),
-            tool_versions=parts.json("tool_versions", dict),
-            graph_sha256=parts.digest("graph_sha256"),
+            precision=reader.read_precision(),
+            temperature=reader.read_number("temperature", above=0.0),
+            min_confidence=reader.read_number("min_confidence", most=1.0),
+            other_threshold=reader.read_number("other_threshold", most=1.0) if has_other else None,
+            other_classes=reader.read_other_classes(labels) if has_other else (),
+            metrics=reader.read_json("metrics", dict),
+            parity=reader.read_json("parity", dict),
+            training=reader.read_json("training", dict),
+            tool_versions=reader.read_json("tool_versions", dict),
+            graph_sha256=reader.read_digest("graph_sha256"),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -296,113 +296,115 @@ class Contract:
         return described
 
 
-class _Parts:
+class _MetadataReader:
     """Reads single parts of the metadata, each refused in a sentence that names it."""
 
     def __init__(self, metadata: Mapping[str, str], file: str) -> None:
         self._metadata, self._file = metadata, file
 
-    def malformed(self, name: str, why: str = "missing or malformed") -> ModelFileError:
+    def make_error(self, name: str, why: str = "missing or malformed") -> ModelFileError:
         return ModelFileError(
             f"{self._file}: its contract is damaged: {PREFIX}{name} is {why}; "
             f"export the model again."
         )
 
-    def text(self, name: str) -> str:
+    def read_text(self, name: str) -> str:
         try:
             return self._metadata[PREFIX + name]
         except KeyError as error:
-            raise self.malformed(name) from error
+            raise self.make_error(name) from error
 
-    def name(self, name: str) -> str:
-        text = self.text(name)
-        if len(text) > MAX_NAME:
-            raise self.malformed(name, f"longer than {MAX_NAME} characters")
+    def read_name(self, name: str) -> str:
+        text = self.read_text(name)
+        if len(text) > MAX_NAME_CHARACTERS:
+            raise self.make_error(name, f"longer than {MAX_NAME_CHARACTERS} characters")
         return text
 
-    def digest(self, name: str) -> str:
+    def read_digest(self, name: str) -> str:
         """Read a SHA-256 in hexadecimal digits; empty where there is none."""
         text = self._metadata.get(PREFIX + name, "")
         if text and not re.fullmatch("[0-9a-f]{64}", text):
-            raise self.malformed(name, "no SHA-256")
+            raise self.make_error(name, "no SHA-256")
         return text
 
-    def json(self, name: str, kind: type[T]) -> T:
+    def read_json(self, name: str, kind: type[T]) -> T:
         try:
             # NaN and Infinity, which are no JSON, were written where a figure was not measured.
-            value = json.loads(self.text(name), parse_constant=lambda _: None)
+            value = json.loads(self.read_text(name), parse_constant=lambda _: None)
             _check_json(value)
         except (ValueError, RecursionError) as error:
-            raise self.malformed(name) from error
+            raise self.make_error(name) from error
         if not isinstance(value, kind):
-            raise self.malformed(name)
+            raise self.make_error(name)
         return value
 
-    def number(self, name: str, *, above: float | None = None, most: float = math.inf) -> float:
+    def read_number(
+        self, name: str, *, above: float | None = None, most: float = math.inf
+    ) -> float:
         """Read a finite number of at least 0, or one above a limit."""
         try:
-            value = float(self.text(name))
+            value = float(self.read_text(name))
         except ValueError as error:
-            raise self.malformed(name) from error
+            raise self.make_error(name) from error
         low = value >= 0 if above is None else value > above
         if not (low and value <= most and math.isfinite(value)):
-            raise self.malformed(name)
+            raise self.make_error(name)
         return value
 
-    def labels(self) -> tuple[str, ...]:
-        labels = tuple(self.json("labels", list))
+    def read_labels(self) -> tuple[str, ...]:
+        labels = tuple(self.read_json("labels", list))
         if not 2 <= len(labels) <= MAX_LABELS:
-            raise self.malformed("labels")
+            raise self.make_error("labels")
         try:
             check_labels(labels)
         except ValueError as error:
             raise ModelFileError(f"{self._file}: {error}; export the model again.") from error
         return labels
 
-    def other_classes(self, labels: tuple[str, ...]) -> tuple[str, ...]:
-        others = tuple(self.json("other_classes", list))
+    def read_other_classes(self, labels: tuple[str, ...]) -> tuple[str, ...]:
+        others = tuple(self.read_json("other_classes", list))
         if not 1 <= len(others) <= MAX_LABELS:
-            raise self.malformed("other_classes")
+            raise self.make_error("other_classes")
         try:
             check_labels((*labels, *others))
         except ValueError as error:
             raise ModelFileError(f"{self._file}: {error}; export the model again.") from error
         return others
 
-    def precision(self) -> str:
-        precision = self.text("precision")
+    def read_precision(self) -> str:
+        precision = self.read_text("precision")
         if precision not in PRECISIONS:
-            raise self.malformed("precision", f"none of {', '.join(PRECISIONS)}")
+            raise self.make_error("precision", f"none of {', '.join(PRECISIONS)}")
         return precision
 
-    def golden(self) -> Golden:
+    def read_golden(self) -> GoldenInputs:
         try:
-            return Golden.from_json(self.text("golden"))
+            return GoldenInputs.from_json(self.read_text("golden"))
         except ValueError as error:
-            raise self.malformed("golden") from error
+            raise self.make_error("golden") from error
 
-    def input(self) -> InputSpec:
+    def read_input(self) -> InputSpec:
         try:
-            spec = InputSpec(**self.json("input", dict))
+            spec = InputSpec(**self.read_json("input", dict))
         except TypeError as error:
-            raise self.malformed("input") from error
-        if type(spec.size) is not int or not 1 <= spec.size <= MAX_SIZE:
-            raise self.malformed("input", f"not of a size from 1 to {MAX_SIZE} pixels")
+            raise self.make_error("input") from error
+        if type(spec.size) is not int or not 1 <= spec.size <= MAX_SIDE_PIXELS:
+            raise self.make_error("input", f"not of a size from 1 to {MAX_SIDE_PIXELS} pixels")
         known = InputSpec(size=spec.size)
         if spec != known:
             raise ModelFileError(
-                f"{self._file}: asks for preprocessing ({shown(asdict(spec))}) that this runtime "
-                f"does not do ({asdict(known)}); install a newer emotion-edge."
+                f"{self._file}: asks for preprocessing ({shorten_repr(asdict(spec))}) that this "
+                f"runtime does not do ({asdict(known)}); install a newer emotion-edge."
             )
         return spec
 
 
-def _finite(value: Any) -> Any:
+def _replace_non_finite(value: Any) -> Any:
     """Return JSON values with None for what is not finite: JSON has no NaN."""
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: _replace_non_finite(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
+        return [_replace_non_finite(one) for one in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -412,11 +414,11 @@ def _check_json(value: Any) -> None:
     """Refuse JSON values that could not be written again, or only with harm.
 
     Raises:
-        ValueError: They are nested deeper than `MAX_DEPTH`, hold an integer of more than 64 bits,
-            a number that is not finite, or half a character (a lone surrogate).
+        ValueError: They are nested deeper than `MAX_JSON_DEPTH`, hold an integer of more than 64
+            bits, a number that is not finite, or half a character (a lone surrogate).
     """
     level = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(MAX_JSON_DEPTH):
         below: list[Any] = []
         for one in level:
             if isinstance(one, dict):
@@ -434,4 +436,4 @@ def _check_json(value: Any) -> None:
         level = below
         if not level:
             return
-    raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+    raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels")

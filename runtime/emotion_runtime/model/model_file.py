@@ -11,7 +11,7 @@ from emotion_runtime.model.onnx_graph import check_onnx
 
 MAX_MODEL_BYTES = 512 * 2**20
 
-_HEAD = 4096  # bytes that say what a file is
+_HEAD_BYTES = 4096  # bytes that say what a file is
 
 
 def read_model(path: Path) -> bytes:
@@ -25,10 +25,10 @@ def read_model(path: Path) -> bytes:
             that this toolkit runs; the message says what it is instead where that is known.
     """
     try:
-        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  closed below
+        file = open(path, "rb", opener=_open_without_blocking)  # noqa: SIM115  closed below
     except (OSError, ValueError) as error:
         if Path(path).is_dir():
-            raise ModelFileError(_folder(path)) from error
+            raise ModelFileError(_describe_folder(path)) from error
         reason = getattr(error, "strerror", None) or str(error)
         raise ModelFileError(f"{path}: cannot be opened ({reason}).") from error
     with file:
@@ -36,17 +36,17 @@ def read_model(path: Path) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise ModelFileError(f"{path}: not a regular file; a model is opened from one.")
         try:
-            data = file.read(_HEAD)
-            if problem := _something_else(data, path):
+            data = file.read(_HEAD_BYTES)
+            if problem := _describe_other_format(data, path):
                 raise ModelFileError(f"{path}: {problem}.")
             if status.st_size > MAX_MODEL_BYTES:
-                raise ModelFileError(_too_large(path))
+                raise ModelFileError(_describe_too_large(path))
             # One more, to see a file that has grown since.
             data += file.read(MAX_MODEL_BYTES + 1 - len(data))
         except OSError as error:
             raise ModelFileError(f"{path}: cannot be read ({error.strerror}).") from error
     if len(data) > MAX_MODEL_BYTES:
-        raise ModelFileError(_too_large(path))
+        raise ModelFileError(_describe_too_large(path))
     try:
         if is_ort(data):
             from emotion_runtime.model.ort_graph import check_ort
@@ -64,7 +64,7 @@ def is_ort(data: bytes) -> bool:
     return data[4:8] == b"ORTM"
 
 
-def _something_else(head: bytes, path: Path) -> str | None:
+def _describe_other_format(head: bytes, path: Path) -> str | None:
     """Name what people take for a model file; None where it may be one."""
     if not head:
         return "the file is empty"
@@ -72,10 +72,10 @@ def _something_else(head: bytes, path: Path) -> str | None:
         return "a pointer of Git LFS, not the model itself; run git lfs pull"
     if head.startswith(b"PK\x03\x04"):
         if b"data.pkl" in head or Path(path).suffix in (".pt", ".pth"):
-            return _checkpoint(path)
+            return _describe_checkpoint(path)
         return "a zip archive, not a model file"
     if head.startswith(b"\x80") and Path(path).suffix in (".pt", ".pth"):
-        return _checkpoint(path)
+        return _describe_checkpoint(path)
     if _is_text(head):
         return "a text file, not a model file"
     return None
@@ -92,14 +92,14 @@ def _is_text(head: bytes) -> bool:
     return all(character.isprintable() or character in "\t\n\r" for character in text)
 
 
-def _checkpoint(path: Path) -> str:
+def _describe_checkpoint(path: Path) -> str:
     return (
         f"a PyTorch checkpoint, not a model file; export it first with "
         f"emotion-export model.onnx --checkpoint {path}"
     )
 
 
-def _folder(path: Path) -> str:
+def _describe_folder(path: Path) -> str:
     if (Path(path) / "best.pt").is_file():
         return (
             f"{path}: the folder of a training run, not a model file; export it first with "
@@ -108,10 +108,10 @@ def _folder(path: Path) -> str:
     return f"{path}: a folder, not a model file."
 
 
-def _too_large(path: Path) -> str:
+def _describe_too_large(path: Path) -> str:
     return f"{path}: larger than {MAX_MODEL_BYTES // 2**20} MiB, the largest model that is opened."
 
 
-def _without_waiting(path: str, flags: int) -> int:
+def _open_without_blocking(path: str, flags: int) -> int:
     """Open a file; the other end of a pipe, which may never come, is not waited for."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

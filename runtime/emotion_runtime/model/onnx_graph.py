@@ -31,7 +31,7 @@ def check_onnx(data: bytes) -> None:
             is an operator with a graph of its own, a function, or an operator that
             `operators.check_operator` refuses. The message goes behind the name of the file.
     """
-    _Walk(data).model()
+    _OnnxChecker(data).check_model()
 
 
 def find_graph(data: bytes) -> Iterator[bytes]:
@@ -41,23 +41,23 @@ def find_graph(data: bytes) -> Iterator[bytes]:
         data: The bytes of an ONNX file that `check_onnx` lets through; they hold one graph, or
             parts that protobuf merges.
     """
-    for number, kind, start, end in _Walk(data)._fields(0, len(data)):
+    for number, kind, start, end in _OnnxChecker(data)._read_fields(0, len(data)):
         if kind == _MESSAGE and number == 7:
             yield data[start:end]
 
 
-class _Walk:
+class _OnnxChecker:
     """One walk over a file; counts the fields, so that it ends."""
 
     def __init__(self, data: bytes) -> None:
-        self._data, self._left = data, MAX_FIELDS
+        self._data, self._fields_left = data, MAX_FIELDS
 
-    def model(self) -> None:
+    def check_model(self) -> None:
         graphs = 0
-        for number, kind, start, end in self._fields(0, len(self._data)):
+        for number, kind, start, end in self._read_fields(0, len(self._data)):
             if kind == _MESSAGE and number == 7:
                 graphs += 1
-                self._graph(start, end)
+                self._check_graph(start, end)
             elif number == 20:
                 raise ValueError("it holds instructions for training")
             elif number == 25:
@@ -65,49 +65,49 @@ class _Walk:
         if not graphs:
             raise ValueError("it holds no graph: not an ONNX model")
 
-    def _graph(self, start: int, end: int) -> None:
-        for number, kind, first, last in self._fields(start, end):
+    def _check_graph(self, start: int, end: int) -> None:
+        for number, kind, first, last in self._read_fields(start, end):
             if kind != _MESSAGE:
                 continue
             if number == 1:
-                self._node(first, last)
+                self._check_node(first, last)
             elif number == 5:
-                self._tensor(first, last)
+                self._check_tensor(first, last)
             elif number == 15:
                 raise ValueError("it holds sparse tensors")
 
-    def _node(self, start: int, end: int) -> None:
+    def _check_node(self, start: int, end: int) -> None:
         name = domain = ""
         attributes = []
-        for number, kind, first, last in self._fields(start, end):
+        for number, kind, first, last in self._read_fields(start, end):
             if kind != _MESSAGE:
                 continue
             if number == 4:
-                name = self._text(first, last)
+                name = self._read_text(first, last)
             elif number == 5:
                 attributes.append((first, last))
             elif number == 7:
-                domain = self._text(first, last)
+                domain = self._read_text(first, last)
         check_operator(domain, name)
         for first, last in attributes:
-            self._attribute(first, last)
+            self._check_attribute(first, last)
 
-    def _attribute(self, start: int, end: int) -> None:
-        for number, kind, first, last in self._fields(start, end):
+    def _check_attribute(self, start: int, end: int) -> None:
+        for number, kind, first, last in self._read_fields(start, end):
             if kind != _MESSAGE:
                 continue
             if number in (5, 10):
-                self._tensor(first, last)
+                self._check_tensor(first, last)
             elif number in (6, 11):
                 raise ValueError("an operator holds a graph of its own")
             elif number in (22, 23):
                 raise ValueError("it holds sparse tensors")
 
-    def _tensor(self, start: int, end: int) -> None:
+    def _check_tensor(self, start: int, end: int) -> None:
         elements = 1
-        for number, kind, first, last in self._fields(start, end):
+        for number, kind, first, last in self._read_fields(start, end):
             if number == 1:
-                for size in [first] if kind == _VARINT else self._packed(first, last):
+                for size in [first] if kind == _VARINT else self._read_packed(first, last):
                     elements *= size  # a negative one is read as a huge one
             elif number == 13 or (number == 14 and first != 0):
                 raise ValueError(
@@ -117,40 +117,40 @@ class _Walk:
                 raise ValueError("it holds tensors of text")
         check_elements(elements, len(self._data))
 
-    def _text(self, start: int, end: int) -> str:
+    def _read_text(self, start: int, end: int) -> str:
         return self._data[start:end].decode("utf-8", errors="replace")
 
-    def _packed(self, start: int, end: int) -> Iterator[int]:
+    def _read_packed(self, start: int, end: int) -> Iterator[int]:
         while start < end:
-            value, start = self._varint(start)
+            value, start = self._read_varint(start)
             yield value
 
-    def _fields(self, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    def _read_fields(self, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
         """Yield number, wire type, and where the value lies; of a varint, the value as start."""
         position = start
         while position < end:
-            self._left -= 1
-            if self._left < 0:
+            self._fields_left -= 1
+            if self._fields_left < 0:
                 raise ValueError(f"its graph has more than {MAX_FIELDS:,} parts")
-            key, position = self._varint(position)
+            key, position = self._read_varint(position)
             number, kind = key >> 3, key & 7
             value = position
             if kind == _MESSAGE:
-                size, value = self._varint(position)
+                size, value = self._read_varint(position)
                 position = value + size
             elif kind == _VARINT:
-                value, position = self._varint(position)
+                value, position = self._read_varint(position)
             elif kind == _FIXED32:
                 position += 4
             elif kind == _FIXED64:
                 position += 8
             else:
-                raise _damaged()
+                raise _make_damage_error()
             if position > end or not number:
-                raise _damaged()
+                raise _make_damage_error()
             yield number, kind, value, position
 
-    def _varint(self, position: int) -> tuple[int, int]:
+    def _read_varint(self, position: int) -> tuple[int, int]:
         """Read an integer of seven bits a byte; returns it and where it ends."""
         data, value = self._data, 0
         try:
@@ -165,7 +165,7 @@ class _Walk:
                     return value, position
         except IndexError:
             pass
-        raise _damaged()
+        raise _make_damage_error()
 
 
 def check_elements(elements: int, size: int) -> None:
@@ -178,5 +178,5 @@ def check_elements(elements: int, size: int) -> None:
         raise ValueError("it is damaged: a tensor is larger than the file")
 
 
-def _damaged() -> ValueError:
+def _make_damage_error() -> ValueError:
     return ValueError("not an ONNX model, or a damaged one")

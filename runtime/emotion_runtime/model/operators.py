@@ -9,7 +9,7 @@ from elsewhere.
 from __future__ import annotations
 
 # ONNX's own, as of opset 25.
-_ONNX = """
+_ONNX_OPERATORS = """
 Abs Acos Acosh Add AffineGrid And ArgMax ArgMin Asin Asinh Atan Atanh Attention AveragePool
 BatchNormalization BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu
 CenterCropPad Clip Col2Im Compress Concat Constant ConstantOfShape Conv ConvInteger ConvTranspose
@@ -28,21 +28,21 @@ ThresholdedRelu Tile TopK Transpose Trilu Unique Unsqueeze Upsample Where Xor
 """
 
 # What onnxruntime's optimiser writes into an .ort file in their place.
-_FUSED = """
+_FUSED_OPERATORS = """
 BiasGelu BiasSoftmax DequantizeLinear DynamicQuantizeMatMul FastGelu FusedConv FusedGemm
 FusedMatMul Gelu GridSample MatMulIntegerToFloat NhwcConv NhwcFusedConv NhwcMaxPool QGemm QLinearAdd
 QLinearAveragePool QLinearConcat QLinearConv QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul
 QLinearSigmoid QLinearSoftmax QLinearWhere QuantizeLinear QuickGelu SkipLayerNormalization
 """
-_BLOCKED = """
+_BLOCKED_OPERATORS = """
 AveragePool Conv GlobalAveragePool GlobalMaxPool MaxPool ReorderInput ReorderOutput Upsample
 """
 
-_BY_DOMAIN = {
-    "": frozenset(_ONNX.split()),
-    "ai.onnx": frozenset(_ONNX.split()),
-    "com.microsoft": frozenset(_FUSED.split()),
-    "com.microsoft.nchwc": frozenset(_BLOCKED.split()),
+_OPERATORS_BY_DOMAIN = {
+    "": frozenset(_ONNX_OPERATORS.split()),
+    "ai.onnx": frozenset(_ONNX_OPERATORS.split()),
+    "com.microsoft": frozenset(_FUSED_OPERATORS.split()),
+    "com.microsoft.nchwc": frozenset(_BLOCKED_OPERATORS.split()),
 }
 
 
@@ -56,7 +56,7 @@ def check_operator(domain: str, name: str) -> None:
     Raises:
         ValueError: It is not in the list; the message goes behind the name of a file.
     """
-    if name not in _BY_DOMAIN.get(domain, ()):
+    if name not in _OPERATORS_BY_DOMAIN.get(domain, ()):
         shown = f"{domain}.{name}" if domain else name
         raise ValueError(
             f"it uses the operator {shown[:80]!r}, which is not on the list of those that a model "

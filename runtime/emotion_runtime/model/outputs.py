@@ -46,7 +46,7 @@ def is_other(other: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
     return reached & (threshold < 1)
 
 
-def other_tolerance(logit_tolerance: float, temperature: float) -> float:
+def compute_other_tolerance(logit_tolerance: float, temperature: float) -> float:
     """Return by how much `other` may differ where every logit differs by the tolerance at most.
 
     `other` is the logistic function of a difference of two logarithms of sums of exponentials, of

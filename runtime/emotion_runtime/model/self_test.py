@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-TOLERANCE = 1  # of 255: roundings of another build of Pillow
+MAX_PIXEL_DIFFERENCE = 1  # of 255: roundings of another build of Pillow
 
 
 def draw_probe() -> NDArray[np.uint8]:
@@ -24,7 +24,7 @@ def draw_probe() -> NDArray[np.uint8]:
     return np.stack([red, green, blue], axis=-1).astype(np.uint8)
 
 
-def pixel_difference(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> int:
+def measure_pixel_difference(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> int:
     """Return the largest absolute difference of a pixel, 0 to 255."""
     return int(np.abs(first.astype(np.int16) - second).max())
 
@@ -88,7 +88,7 @@ class SelfTest:
                 f"the largest difference of the output other is {self.other_difference:.2g} "
                 f"(allowed {self.other_tolerance:.2g}): this onnxruntime or chip computes otherwise"
             )
-        if self.pixel_difference is not None and self.pixel_difference > TOLERANCE:
+        if self.pixel_difference is not None and self.pixel_difference > MAX_PIXEL_DIFFERENCE:
             found.append(
                 f"a picture is read {self.pixel_difference} of 255 off what the training read: "
                 f"this Pillow decodes or resizes otherwise"

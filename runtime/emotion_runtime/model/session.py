@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import emotion_models
-from emotion_runtime.errors import ModelFileError, reason_of
+from emotion_runtime.errors import ModelFileError, format_reason
 from emotion_runtime.model.model_file import is_ort, read_model
 from emotion_runtime.model.onnx_graph import find_graph
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-TELEMETRY = "ORT_DISABLE_TELEMETRY"
+TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
 
 _PACKAGE = Path(emotion_models.__file__).parent
 
@@ -37,8 +37,8 @@ def import_onnxruntime() -> Any:
     otherwise. Where the user's own code imported onnxruntime before, its files are written
     already; then its events are switched off through its API.
     """
-    if TELEMETRY not in os.environ:
-        os.environ[TELEMETRY] = "1"
+    if TELEMETRY_VARIABLE not in os.environ:
+        os.environ[TELEMETRY_VARIABLE] = "1"
         imported = sys.modules.get("onnxruntime")
         # Set to None by those who forbid an import.
         switch_off = getattr(imported, "disable_telemetry_events", None)
@@ -72,7 +72,7 @@ class Session:
     ) -> None:
         self.path, self.threads, self.provider = path, threads, provider
         self._data = data  # onnxruntime's own object keeps them too: no copy
-        self._opened: Any = self._open()
+        self._ort_session: Any = self._open()
         _open_sessions.add(self)
 
     def run(
@@ -86,7 +86,7 @@ class Session:
         try:
             values: list[NDArray[np.float32]] = self._session.run(list(outputs), dict(inputs))
         except Exception as error:  # onnxruntime's errors share no public base
-            raise ModelFileError(f"{self.path}: cannot be run ({reason_of(error)}).") from error
+            raise ModelFileError(f"{self.path}: cannot be run ({format_reason(error)}).") from error
         return values
 
     def metadata(self) -> dict[str, str]:
@@ -108,7 +108,7 @@ class Session:
         Raises:
             ModelFileError: A name is no UTF-8.
         """
-        return self._described("get_inputs")
+        return self._describe_tensors("get_inputs")
 
     def outputs(self) -> dict[str, tuple[str, list[Any]]]:
         """Return name → type and shape of each output.
@@ -116,7 +116,7 @@ class Session:
         Raises:
             ModelFileError: A name is no UTF-8.
         """
-        return self._described("get_outputs")
+        return self._describe_tensors("get_outputs")
 
     def sha256(self) -> str:
         """Return the hexadecimal SHA-256 of the file that was opened."""
@@ -142,19 +142,19 @@ class Session:
     def _session(self) -> Any:
         # Two threads of a forked child at once may open two, and one is kept: a lock could be
         # held in another thread when the process forks.
-        if self._opened is None:
-            self._opened = self._open()
-        return self._opened
+        if self._ort_session is None:
+            self._ort_session = self._open()
+        return self._ort_session
 
-    def _forget(self) -> None:
+    def _abandon(self) -> None:
         """Leave the parent's session alone, in a forked child: neither use it nor end it."""
         import ctypes
 
-        if self._opened is not None:
+        if self._ort_session is not None:
             # Ending it would wait for threads that the child does not have. With one reference
             # more than there are, not even the end of the process ends it.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._opened))
-            self._opened = None
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._ort_session))
+            self._ort_session = None
 
     def _open(self) -> Any:
         onnxruntime = import_onnxruntime()
@@ -185,7 +185,7 @@ class Session:
         except Exception as error:  # onnxruntime's errors share no public base
             raise ModelFileError(
                 f"{self.path}: not a model that onnxruntime {onnxruntime.__version__} can open "
-                f"({reason_of(error)})."
+                f"({format_reason(error)})."
             ) from error
         if self.provider not in session.get_providers():
             raise ModelFileError(
@@ -194,7 +194,7 @@ class Session:
             )
         return session
 
-    def _described(self, which: str) -> dict[str, tuple[str, list[Any]]]:
+    def _describe_tensors(self, which: str) -> dict[str, tuple[str, list[Any]]]:
         try:
             return {one.name: (one.type, one.shape) for one in getattr(self._session, which)()}
         except UnicodeDecodeError as error:
@@ -213,22 +213,22 @@ class Session:
         path = Path(self.path).absolute()
         shipped = path.is_relative_to(_PACKAGE)  # wherever the other one is installed
         where = path.relative_to(_PACKAGE) if shipped else path
-        return _reopened, (where, self.sha256(), self.threads, self.provider)
+        return _open_unpickled, (where, self.sha256(), self.threads, self.provider)
 
 
 _open_sessions: WeakSet[Session] = WeakSet()
 
 
-def _forget_sessions() -> None:
+def _abandon_sessions() -> None:
     for session in _open_sessions:
-        session._forget()
+        session._abandon()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_sessions)
+    os.register_at_fork(after_in_child=_abandon_sessions)
 
 
-def _reopened(path: Path, sha256: str, threads: int, provider: str) -> Session:
+def _open_unpickled(path: Path, sha256: str, threads: int, provider: str) -> Session:
     """Open the file that was pickled.
 
     Raises:

@@ -45,14 +45,14 @@ def check_pictures(pictures: object) -> None:
         raise TypeError(f"pictures must be iterable, not {type(pictures).__name__}")
 
 
-def path_of(picture: Picture) -> str | None:
+def get_path(picture: Picture) -> str | None:
     """Return the path of a picture that was given as one, or remembers it."""
     if isinstance(picture, (str, os.PathLike)):
         return os.fsdecode(picture)
     return picture.path if isinstance(picture, NamedBytes) else None
 
 
-def type_error_of(picture: object) -> TypeError | None:
+def find_type_error(picture: object) -> TypeError | None:
     """Return what is wrong with the type of a picture: in a stream an answer, not the end."""
     try:
         check_picture(picture)

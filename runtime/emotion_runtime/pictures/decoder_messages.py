@@ -7,25 +7,25 @@ error. A redirection of the file descriptor would also hide what Python and onnx
 
 from __future__ import annotations
 
-_wanted = False
+_silence_requested = False
 
 
 def silence_decoders() -> None:
     """Keep decoders silent from now on, in this process."""
-    global _wanted
-    _wanted = True
+    global _silence_requested
+    _silence_requested = True
 
 
-def silence_libtiff_if_wanted() -> None:
+def silence_libtiff_if_requested() -> None:
     """Take libtiff's writers of warnings and errors away, where `silence_decoders` was called.
 
     They are found through Pillow's own module, so that it is the libtiff that Pillow uses. Where
     the platform does not show its functions, the lines stay.
     """
-    global _wanted
-    if not _wanted:
+    global _silence_requested
+    if not _silence_requested:
         return
-    _wanted = False
+    _silence_requested = False
     import contextlib
     import ctypes
 

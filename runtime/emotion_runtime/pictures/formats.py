@@ -13,10 +13,10 @@ from typing import IO
 
 from PIL import Image, ImageFile
 
-from emotion_runtime.pictures.decoder_messages import silence_libtiff_if_wanted
+from emotion_runtime.pictures.decoder_messages import silence_libtiff_if_requested
 from emotion_runtime.pictures.limits import Refusal
 
-HEAD = 32  # bytes that recognise a format
+HEAD_BYTES = 32  # bytes that recognise a format
 
 # Pillow's name of a format, and the module of Pillow that reads it.
 _PLUGINS = {
@@ -34,10 +34,16 @@ _PLUGINS = {
     "TGA": "TgaImagePlugin",
 }
 HEIF = "HEIF"  # read by the package pillow-heif
-READ = "JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF, JPEG 2000, PNM, PCX, TGA, HEIC"
+FORMAT_NAMES = "JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF, JPEG 2000, PNM, PCX, TGA, HEIC"
 
 # What a build of Pillow may lack, by the names of `PIL.features`.
-_OPTIONAL = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000", "JPEG": "jpg", "PNG": "zlib"}
+_OPTIONAL_FEATURES = {
+    "WEBP": "webp",
+    "AVIF": "avif",
+    "JPEG2000": "jpg_2000",
+    "JPEG": "jpg",
+    "PNG": "zlib",
+}
 
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1"}
@@ -45,11 +51,11 @@ _HEIF_BRANDS |= {b"msf1", b"mif2"}
 _DIB_HEADERS = {12, 40, 52, 56, 64, 108, 124}
 
 
-def recognise(head: bytes) -> str | None:
+def recognise_format(head: bytes) -> str | None:
     """Return Pillow's name of the format that a file's first bytes show.
 
     Args:
-        head: The first `HEAD` bytes, or all of a shorter file.
+        head: The first `HEAD_BYTES` bytes, or all of a shorter file.
 
     Returns:
         None where it is no format that is read. What could be TGA, which has no signature, is
@@ -91,14 +97,14 @@ _SIGNATURES = (
 )
 
 
-def open_as(kind: str, file: IO[bytes]) -> ImageFile.ImageFile:
+def open_format(kind: str, file: IO[bytes]) -> ImageFile.ImageFile:
     """Open a picture of a known format; pixels are decoded when they are needed.
 
     `PIL.Image.open` is passed by: it tries other formats too, loads all of Pillow's decoders for
     that, and warns by a limit that belongs to the program around this library.
 
     Args:
-        kind: What `recognise` returned.
+        kind: What `recognise_format` returned.
         file: At any position; it stays open, and must until the pixels are decoded.
 
     Raises:
@@ -115,10 +121,10 @@ def open_as(kind: str, file: IO[bytes]) -> ImageFile.ImageFile:
     if kind in ("WEBP", "AVIF", "JPEG2000"):
         from PIL import features
 
-        if not features.check(_OPTIONAL[kind]):
+        if not features.check(_OPTIONAL_FEATURES[kind]):
             _refuse_missing(kind)
     if kind == "TIFF":
-        silence_libtiff_if_wanted()
+        silence_libtiff_if_requested()
     image: ImageFile.ImageFile = Image.OPEN[kind][0](file, "")
     return image
 

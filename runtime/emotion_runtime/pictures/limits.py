@@ -16,12 +16,12 @@ import os
 from PIL import Image
 
 MAX_PIXELS = 64_000_000
-VARIABLE = "EMOTION_EDGE_MAX_PIXELS"
+PIXEL_LIMIT_VARIABLE = "EMOTION_EDGE_MAX_PIXELS"
 
 _PILLOW_DEFAULT = 1024 * 1024 * 1024 // 4 // 3
-_BYTES_PER_PIXEL = 8  # of a file: four channels of 16 bits, not compressed
+_MAX_BYTES_PER_PIXEL = 8  # of a file: four channels of 16 bits, not compressed
 
-_chosen: int | None = None
+_pixel_limit: int | None = None
 
 
 class Refusal(Exception):  # noqa: N818  a reason, on its way to a PictureError
@@ -38,38 +38,40 @@ def set_pixel_limit(pixels: int | None) -> None:
     Raises:
         ValueError: `pixels` is less than one.
     """
-    global _chosen
+    global _pixel_limit
     if pixels is not None and pixels < 1:
         raise ValueError(f"the pixel limit is {pixels}; it must be 1 or more.")
-    _chosen = pixels
+    _pixel_limit = pixels
 
 
-def pixel_limit() -> int:
+def get_pixel_limit() -> int:
     """Return how many pixels of one picture may be decoded.
 
     Raises:
         Refusal: The environment variable holds no positive whole number.
     """
-    limit = _chosen
+    limit = _pixel_limit
     if limit is None:
-        text = os.environ.get(VARIABLE)
+        text = os.environ.get(PIXEL_LIMIT_VARIABLE)
         limit = MAX_PIXELS
         if text:
             if not text.isdecimal() or int(text) < 1:
-                raise Refusal(f"not read: {VARIABLE} is {text!r}, not a number of pixels")
+                raise Refusal(
+                    f"not read: {PIXEL_LIMIT_VARIABLE} is {text!r}, not a number of pixels"
+                )
             limit = int(text)
     own = Image.MAX_IMAGE_PIXELS
     # Pillow refuses what exceeds twice its limit.
     return limit if own is None or own >= _PILLOW_DEFAULT else min(limit, 2 * own)
 
 
-def file_limit() -> int:
+def get_file_limit() -> int:
     """Return the size in bytes of the largest file that is read."""
-    return _BYTES_PER_PIXEL * max(pixel_limit(), MAX_PIXELS)
+    return _MAX_BYTES_PER_PIXEL * max(get_pixel_limit(), MAX_PIXELS)
 
 
 def check_pixels(width: int, height: int, *, share: float = 1.0, what: str = "") -> None:
-    """Refuse a picture of more pixels than `pixel_limit`.
+    """Refuse a picture of more pixels than `get_pixel_limit`.
 
     Args:
         width: Of what will be decoded, in pixels.
@@ -80,10 +82,10 @@ def check_pixels(width: int, height: int, *, share: float = 1.0, what: str = "")
     Raises:
         Refusal: There are more.
     """
-    limit = int(pixel_limit() * share)
+    limit = int(get_pixel_limit() * share)
     if width * height > limit:
         kind = f" for {what}" if what else ""
         raise Refusal(
             f"{width:,}×{height:,} pixels, refused: the limit{kind} is {limit:,} pixels "
-            f"({VARIABLE} sets another)"
+            f"({PIXEL_LIMIT_VARIABLE} sets another)"
         )

@@ -13,8 +13,8 @@ from typing import Any
 
 from PIL import Image
 
-TAG = 0x0112
-_TURNS = {
+ORIENTATION_TAG = 0x0112
+_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -24,25 +24,25 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-_METADATA = {"exif", "xmp", "XML:com.adobe.xmp"}
-_INTEGERS = {1: "B", 3: "H", 4: "I"}  # types of a TIFF tag: BYTE, SHORT, LONG
+_METADATA_KEYS = {"exif", "xmp", "XML:com.adobe.xmp"}
+_INTEGER_FORMATS = {1: "B", 3: "H", 4: "I"}  # types of a TIFF tag: BYTE, SHORT, LONG
 
 _TIFF_NAMESPACE = (
     rb"""xmlns:([\w.-]{1,64})\s{0,64}=\s{0,64}["']http://ns\.adobe\.com/tiff/1\.0/["']"""
 )
-_PREFIXES = 8  # names of the namespace that are tried: each is a search of the whole packet
+_MAX_PREFIXES = 8  # names of the namespace that are tried: each is a search of the whole packet
 _XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
 
 
-def turn_of(orientation: int | None) -> Image.Transpose | None:
+def find_transpose(orientation: int | None) -> Image.Transpose | None:
     """Return what turns a picture of this orientation (EXIF 2.32, tag 0x0112) upright.
 
     None where it is upright already, or the value means nothing.
     """
-    return None if orientation is None else _TURNS.get(orientation)
+    return None if orientation is None else _TRANSPOSES.get(orientation)
 
 
-def orientation_of(image: Image.Image) -> int | None:
+def read_orientation(image: Image.Image) -> int | None:
     """Return the orientation that a decoded picture's metadata state.
 
     An orientation in EXIF wins over one in XMP, also where it is 1 or invalid.
@@ -53,10 +53,10 @@ def orientation_of(image: Image.Image) -> int | None:
     info = image.info
     exif = info.get("exif")
     if exif is None:
-        exif = _raw_profile(info, "exif") or _raw_profile(info, "APP1")
+        exif = _read_raw_profile(info, "exif") or _read_raw_profile(info, "APP1")
     if isinstance(exif, bytes) and (found := parse_exif(exif)) is not None:
         return found
-    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or _raw_profile(info, "xmp")
+    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or _read_raw_profile(info, "xmp")
     if not xmp:
         # Before Pillow 11 a JPEG's XMP is among its segments alone.
         for name, data in getattr(image, "applist", ()):
@@ -65,10 +65,10 @@ def orientation_of(image: Image.Image) -> int | None:
     return parse_xmp(xmp) if xmp else None
 
 
-def without_orientation(image: Image.Image) -> None:
+def remove_orientation(image: Image.Image) -> None:
     """Take away the metadata that may state an orientation, from an image of our own."""
     for name in list(image.info):
-        if name in _METADATA or str(name).startswith("Raw profile type "):
+        if name in _METADATA_KEYS or str(name).startswith("Raw profile type "):
             del image.info[name]
 
 
@@ -89,8 +89,8 @@ def parse_exif(data: bytes) -> int | None:
         (count,) = struct.unpack_from(order + "H", data, start)
         for entry in range(start + 2, start + 2 + 12 * count, 12):
             tag, kind, number = struct.unpack_from(order + "HHI", data, entry)
-            if tag == TAG and number == 1 and kind in _INTEGERS:
-                (found,) = struct.unpack_from(order + _INTEGERS[kind], data, entry + 8)
+            if tag == ORIENTATION_TAG and number == 1 and kind in _INTEGER_FORMATS:
+                (found,) = struct.unpack_from(order + _INTEGER_FORMATS[kind], data, entry + 8)
     except struct.error:  # cut off; what was found before holds
         pass
     return found
@@ -111,7 +111,7 @@ def parse_xmp(xmp: Any) -> int | None:
         return None
     if b"Orientation" not in data:
         return None
-    others = itertools.islice(re.finditer(_TIFF_NAMESPACE, data), _PREFIXES)
+    others = itertools.islice(re.finditer(_TIFF_NAMESPACE, data), _MAX_PREFIXES)
     for prefix in dict.fromkeys([b"tiff", *(found[1] for found in others)]):
         name = re.escape(prefix) + b":Orientation"
         value = rb"\s{0,64}([1-8])\s{0,64}"
@@ -124,7 +124,7 @@ def parse_xmp(xmp: Any) -> int | None:
     return None
 
 
-def _raw_profile(info: dict[Any, Any], kind: str) -> bytes | None:
+def _read_raw_profile(info: dict[Any, Any], kind: str) -> bytes | None:
     """Return a profile that an older PNG keeps as text: its length, then hexadecimal lines."""
     text = info.get(f"Raw profile type {kind}")
     if not isinstance(text, str):

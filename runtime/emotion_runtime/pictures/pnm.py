@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from emotion_runtime.pictures.limits import Refusal, check_pixels
 
-_HEADER = 1 << 16  # bytes, comments included
-_TEXT_BYTES = 16 << 20  # of a picture whose values are decimal text
+_MAX_HEADER_BYTES = 1 << 16  # bytes, comments included
+_MAX_TEXT_BYTES = 16 << 20  # of a picture whose values are decimal text
 _SPACE = rb"(?:[ \t\n\v\f\r]|#[^\n\r]*[\n\r])+"
 _FIELDS = re.compile(rb"P([1-6])" + (_SPACE + rb"(\d{1,10})") * 2)
 _LEVELS = re.compile(_SPACE + rb"(\d{1,10})")
 
 
-def to_usual_form(file: IO[bytes], size: int) -> IO[bytes]:
+def normalise_pnm(file: IO[bytes], size: int) -> IO[bytes]:
     """Return a PNM picture in a form that is decoded fast: `file` itself where it is one.
 
     Args:
@@ -35,21 +35,21 @@ def to_usual_form(file: IO[bytes], size: int) -> IO[bytes]:
         ValueError: The picture is damaged.
     """
     file.seek(0)
-    head = file.read(_HEADER)
+    head = file.read(_MAX_HEADER_BYTES)
     if head[1:2] == b"f":
         return file  # PFM: floating point
     fields = _FIELDS.match(head)
     if fields is None:
-        if len(head) == _HEADER:
-            raise Refusal(f"refused: a header of more than {_HEADER:,} bytes")
+        if len(head) == _MAX_HEADER_BYTES:
+            raise Refusal(f"refused: a header of more than {_MAX_HEADER_BYTES:,} bytes")
         raise ValueError("no width and height in its header")
     kind, width, height = int(fields[1]), int(fields[2]), int(fields[3])
     end, levels = fields.end(), 1
     if kind not in (1, 4):
         found = _LEVELS.match(head, end)
         if found is None:
-            if len(head) == _HEADER:
-                raise Refusal(f"refused: a header of more than {_HEADER:,} bytes")
+            if len(head) == _MAX_HEADER_BYTES:
+                raise Refusal(f"refused: a header of more than {_MAX_HEADER_BYTES:,} bytes")
             raise ValueError("no number of levels in its header")
         end, levels = found.end(), int(found[1])
         if not 0 < levels < 65536:
@@ -72,7 +72,7 @@ def to_usual_form(file: IO[bytes], size: int) -> IO[bytes]:
         return io.BytesIO(header.encode() + b"\n" + data)
     count = height * width * colours
     if kind in (1, 2, 3):
-        if size > _TEXT_BYTES:
+        if size > _MAX_TEXT_BYTES:
             raise Refusal("refused: a PNM picture in text of more than 16 MB")
         file.seek(end)
         values = _parse_text(file.read(), count, bits=kind == 1)

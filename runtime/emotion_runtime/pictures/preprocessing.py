@@ -4,7 +4,7 @@ Decode → first frame → gray (ITU-R 601-2, Pillow's ``L``), white where it is
 orientation (EXIF, XMP) → central square → antialiased bilinear → uint8. A gray picture that
 already has the network's size passes through untouched, byte for byte.
 
-`opened` is the one place that decodes pictures. What the caller hands over is never changed: not
+`process_picture` is the one place that decodes pictures. What the caller hands over is never changed: not
 a PIL image, an array or bytes, nor the position of a file object.
 """
 
@@ -24,12 +24,17 @@ from PIL import Image, ImageFile
 
 from emotion_runtime.errors import PictureError
 from emotion_runtime.pictures import jpeg
-from emotion_runtime.pictures.formats import HEAD, READ, open_as, recognise
-from emotion_runtime.pictures.limits import Refusal, check_pixels, file_limit
-from emotion_runtime.pictures.modes import flattened as flattened
+from emotion_runtime.pictures.formats import FORMAT_NAMES, HEAD_BYTES, open_format, recognise_format
+from emotion_runtime.pictures.limits import Refusal, check_pixels, get_file_limit
+from emotion_runtime.pictures.modes import flatten as flatten
 from emotion_runtime.pictures.modes import to_gray
 from emotion_runtime.pictures.modes import to_rgb as to_rgb
-from emotion_runtime.pictures.orientation import TAG, orientation_of, turn_of, without_orientation
+from emotion_runtime.pictures.orientation import (
+    ORIENTATION_TAG,
+    find_transpose,
+    read_orientation,
+    remove_orientation,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -47,23 +52,23 @@ Picture: TypeAlias = (
     "| NDArray[np.uint8]"
 )
 
-_PHOTOGRAPH_BYTES = 16_384  # fewer are not worth opening a picture twice
+_MIN_PHOTOGRAPH_BYTES = 16_384  # fewer are not worth opening a picture twice
 
-# Set on images that `opened` opened itself: others belong to the caller.
-_OWN = "_emotion_edge_own"
+# Set on images that `process_picture` opened itself: others belong to the caller.
+_OPENED_HERE = "_emotion_edge_own"
 # A pipe that nobody writes to would be waited for for ever; a terminal must not be taken over.
-_FLAGS = os.O_RDONLY | sum(
+_OPEN_FLAGS = os.O_RDONLY | sum(
     getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
 )
 
 # Two threads may hand over one image, whose file has one position.
-_reopening = threading.Lock()
+_reopen_lock = threading.Lock()
 
 
 def _renew_lock() -> None:
     """Replace the lock in a forked child, where it may stay locked for ever."""
-    global _reopening
-    _reopening = threading.Lock()
+    global _reopen_lock
+    _reopen_lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -110,25 +115,27 @@ def read_face(picture: Picture, size: int = FACE_SIZE) -> Pixels:
     name = "the bytes"
     if isinstance(picture, (str, os.PathLike)):
         name = os.fsdecode(picture)
-        data = _small_file(name)
+        data = _read_small_file(name)
     elif isinstance(picture, bytes):
         data = picture
         name = getattr(picture, "path", name)
     if data is None:
-        return opened(picture, lambda image: _face(image, size))
+        return process_picture(picture, lambda image: _convert_to_face(image, size))
     pixels = jpeg.decode_small_jpeg(data, size)
     if pixels is None:
-        return _decode_bytes(data, lambda image: _face(image, size), name)
-    return pixels if pixels.shape == (size, size) else _fitted(Image.fromarray(pixels), size)
+        return _decode_bytes(data, lambda image: _convert_to_face(image, size), name)
+    return (
+        pixels if pixels.shape == (size, size) else _crop_and_resize(Image.fromarray(pixels), size)
+    )
 
 
-def opened(picture: Picture, use: Callable[[Image.Image], T]) -> T:
+def process_picture(picture: Picture, use: Callable[[Image.Image], T]) -> T:
     """Open whatever counts as a picture, use it, and say in one sentence what is wrong with it.
 
     Args:
         picture: As in `read_face`.
         use: Given the opened image, whose pixels may not be decoded yet, and which may be the
-            caller's own: it must not change it. `reduce_jpeg` and `upright` do not.
+            caller's own: it must not change it. `reduce_jpeg` and `turn_upright` do not.
 
     Raises:
         PictureError: The picture cannot be read; the message says why.
@@ -137,14 +144,14 @@ def opened(picture: Picture, use: Callable[[Image.Image], T]) -> T:
     if isinstance(picture, Image.Image):
         return _use_image(picture, use)
     if isinstance(picture, np.ndarray):
-        return _guarded(lambda: use(_from_array(picture)), "the array")
+        return _convert_errors(lambda: use(_wrap_array(picture)), "the array")
     if isinstance(picture, (bytes, bytearray, memoryview)):
         name = getattr(picture, "path", "the bytes")
         return _decode_bytes(bytes(picture), use, name)
     if isinstance(picture, (str, os.PathLike)):
         name = os.fsdecode(picture)
         with _open_file(name) as (file, size):
-            return _guarded(lambda: _decode(file, size, use), name)
+            return _convert_errors(lambda: _decode(file, size, use), name)
     if hasattr(picture, "read"):
         given = getattr(picture, "name", None)
         name = given if isinstance(given, str) else "the file object"
@@ -162,11 +169,11 @@ def reduce_jpeg(image: Image.Image, mode: str, size: tuple[int, int]) -> None:
     they are.
 
     Args:
-        image: What `opened` gives.
+        image: What `process_picture` gives.
         mode: ``L``, decoded straight to luminance, or ``RGB``.
         size: Least width and height that is wanted, in pixels.
     """
-    if image.format in ("JPEG", "MPO") and hasattr(image, _OWN):
+    if image.format in ("JPEG", "MPO") and hasattr(image, _OPENED_HERE):
         # MPO: a JPEG with more pictures behind it, as phones write.
         image.draft(mode, size)  # type: ignore[no-untyped-call,unused-ignore]
 
@@ -177,29 +184,29 @@ def is_small(picture: Picture) -> bool:
     What cannot be looked at is small too: saying so takes no time.
     """
     if isinstance(picture, Image.Image):
-        return picture.width * picture.height <= jpeg.SMALL
+        return picture.width * picture.height <= jpeg.SMALL_FILE_BYTES
     if isinstance(picture, np.ndarray):
-        return picture.nbytes <= jpeg.SMALL
+        return picture.nbytes <= jpeg.SMALL_FILE_BYTES
     if isinstance(picture, (bytes, bytearray, memoryview)):
-        return len(picture) <= jpeg.SMALL
+        return len(picture) <= jpeg.SMALL_FILE_BYTES
     if hasattr(picture, "read"):
         return False
     try:
-        return os.stat(picture).st_size <= jpeg.SMALL
+        return os.stat(picture).st_size <= jpeg.SMALL_FILE_BYTES
     except (OSError, ValueError, TypeError):
         return True
 
 
-def photograph_size(path: str) -> tuple[int, int] | None:
+def find_photograph_size(path: str) -> tuple[int, int] | None:
     """Return width and height of a picture that looks like a whole photograph, else None.
 
     That is one clearly wider or higher than a face's square, or of more pixels than a face's
     crop usually has. Tiny files, and what cannot be read, are none.
     """
     try:
-        if os.path.getsize(path) < _PHOTOGRAPH_BYTES:
+        if os.path.getsize(path) < _MIN_PHOTOGRAPH_BYTES:
             return None
-        width, height = opened(path, lambda image: image.size)
+        width, height = process_picture(path, lambda image: image.size)
     except (OSError, ValueError, PictureError):  # reading it will say what is wrong with it
         return None
     short, long = sorted((width, height))
@@ -207,12 +214,12 @@ def photograph_size(path: str) -> tuple[int, int] | None:
     return (width, height) if whole else None
 
 
-def _size_of(name: str) -> int:
+def _get_file_size(name: str) -> int:
     """Return the size of a file in bytes; what is no file that can hold a picture is refused."""
     try:
         status = os.stat(name)
     except (OSError, ValueError) as error:
-        raise _cannot_open(name, error) from error
+        raise _make_open_error(name, error) from error
     _check_regular(name, status)
     return status.st_size
 
@@ -224,28 +231,28 @@ def _check_regular(name: str, status: os.stat_result) -> None:
         raise PictureError(f"{name}: not a regular file.")
 
 
-def _cannot_open(name: str, error: OSError | ValueError) -> PictureError:
+def _make_open_error(name: str, error: OSError | ValueError) -> PictureError:
     reason = getattr(error, "strerror", None) or str(error)
     return PictureError(f"{name}: cannot be opened ({reason}).")
 
 
-def _small_file(name: str) -> bytes | None:
-    """Read a small file; None for others, which `opened` reads.
+def _read_small_file(name: str) -> bytes | None:
+    """Read a small file; None for others, which `process_picture` reads.
 
     Raises:
         PictureError: It cannot be read.
     """
-    if not 0 < _size_of(name) <= jpeg.SMALL:
+    if not 0 < _get_file_size(name) <= jpeg.SMALL_FILE_BYTES:
         return None
     try:
-        descriptor = os.open(name, _FLAGS)
+        descriptor = os.open(name, _OPEN_FLAGS)
         try:
-            data = os.read(descriptor, jpeg.SMALL + 1)
+            data = os.read(descriptor, jpeg.SMALL_FILE_BYTES + 1)
         finally:
             os.close(descriptor)
     except (OSError, ValueError) as error:
-        raise _cannot_open(name, error) from error
-    return data if len(data) <= jpeg.SMALL else None  # it has grown since
+        raise _make_open_error(name, error) from error
+    return data if len(data) <= jpeg.SMALL_FILE_BYTES else None  # it has grown since
 
 
 @contextlib.contextmanager
@@ -255,11 +262,11 @@ def _open_file(name: str) -> Iterator[tuple[IO[bytes], int]]:
     It is looked at before it is opened, because opening a device may do something, and once more
     when it is open, because it may be another one by then.
     """
-    _size_of(name)
+    _get_file_size(name)
     try:
-        file = os.fdopen(os.open(name, _FLAGS), "rb")
+        file = os.fdopen(os.open(name, _OPEN_FLAGS), "rb")
     except (OSError, ValueError) as error:
-        raise _cannot_open(name, error) from error
+        raise _make_open_error(name, error) from error
     with file:
         status = os.fstat(file.fileno())
         _check_regular(name, status)
@@ -280,7 +287,7 @@ def _read_whole(file: Any, name: str) -> bytes:
             position = file.tell()
             file.seek(0)
         try:
-            most = file_limit()
+            most = get_file_limit()
             data = file.read(most + 1)
         finally:
             if position is not None:
@@ -298,7 +305,7 @@ def _read_whole(file: Any, name: str) -> bytes:
 def _decode_bytes(data: bytes, use: Callable[[Image.Image], T], name: str) -> T:
     if not data:
         raise PictureError(f"{name}: empty.")
-    return _guarded(lambda: _decode(io.BytesIO(data), len(data), use), name)
+    return _convert_errors(lambda: _decode(io.BytesIO(data), len(data), use), name)
 
 
 def _decode(file: IO[bytes], size: int, use: Callable[[Image.Image], T]) -> T:
@@ -308,30 +315,30 @@ def _decode(file: IO[bytes], size: int, use: Callable[[Image.Image], T]) -> T:
 
 
 def _open_picture(file: IO[bytes], size: int) -> ImageFile.ImageFile:
-    if size > (most := file_limit()):
+    if size > (most := get_file_limit()):
         raise Refusal(f"a file of {size:,} bytes, refused: at most {most:,} are read")
     file.seek(0)
-    head = file.read(HEAD)
-    kind = recognise(head)
+    head = file.read(HEAD_BYTES)
+    kind = recognise_format(head)
     if kind is None:
-        raise Refusal(f"not a picture in a format that is read ({READ})")
-    if kind != "PNG" or size > jpeg.SMALL:  # a small PNG starts without that module
+        raise Refusal(f"not a picture in a format that is read ({FORMAT_NAMES})")
+    if kind != "PNG" or size > jpeg.SMALL_FILE_BYTES:  # a small PNG starts without that module
         from emotion_runtime.pictures.headers import check_header
 
         check_header(kind, file, size)
     if kind == "PPM":
-        from emotion_runtime.pictures.pnm import to_usual_form
+        from emotion_runtime.pictures.pnm import normalise_pnm
 
-        file = to_usual_form(file, size)
+        file = normalise_pnm(file, size)
     try:
-        image = open_as(kind, file)
+        image = open_format(kind, file)
     except SyntaxError as error:
         if kind in ("TGA", "PCX", "DIB", "PPM"):  # hardly a signature
-            raise Refusal(f"not a picture in a format that is read ({READ})") from error
+            raise Refusal(f"not a picture in a format that is read ({FORMAT_NAMES})") from error
         raise
     if kind == "PNG":
         _scale_transparency(image, depth=head[24], colour=head[25])
-    setattr(image, _OWN, True)
+    setattr(image, _OPENED_HERE, True)
     return image
 
 
@@ -344,7 +351,7 @@ def _scale_transparency(image: Image.Image, depth: int, colour: int) -> None:
         image.info["transparency"] = tuple(one >> 8 for one in value)
 
 
-def _guarded(read: Callable[[], T], name: str) -> T:
+def _convert_errors(read: Callable[[], T], name: str) -> T:
     """Read a picture, and say in one sentence, with its name, what is wrong with it."""
     try:
         return read()
@@ -360,7 +367,7 @@ def _guarded(read: Callable[[], T], name: str) -> T:
         raise PictureError(f"{name}: not enough memory to decode it.") from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:  # the system's, not Pillow's
-            raise _cannot_open(name, error) from error
+            raise _make_open_error(name, error) from error
         raise PictureError(f"{name}: damaged picture ({_reason(error)}).") from error
 
 
@@ -372,10 +379,10 @@ def _reason(error: Exception) -> str:
 
 def _use_image(image: Image.Image, use: Callable[[Image.Image], T]) -> T:
     """Use the caller's image, and leave it as it is."""
-    own = _guarded(lambda: _reopened(image), "the image")
+    own = _convert_errors(lambda: _reopen(image), "the image")
     if own is not None:
         with own:
-            return _guarded(lambda: use(own), "the image")
+            return _convert_errors(lambda: use(own), "the image")
 
     def used() -> T:
         if getattr(image, "tile", None):  # not decoded yet
@@ -384,10 +391,10 @@ def _use_image(image: Image.Image, use: Callable[[Image.Image], T]) -> T:
             check_pixels(*image.size)
         return use(image)
 
-    return _guarded(used, "the image")
+    return _convert_errors(used, "the image")
 
 
-def _reopened(image: Image.Image) -> ImageFile.ImageFile | None:
+def _reopen(image: Image.Image) -> ImageFile.ImageFile | None:
     """Open once more what the caller opened and has not decoded.
 
     To decode the caller's image would close its file, turn a TIFF by its orientation, and undo the
@@ -401,7 +408,7 @@ def _reopened(image: Image.Image) -> ImageFile.ImageFile | None:
         return None
     frame = image.tell()
     try:
-        with _reopening:
+        with _reopen_lock:
             data = _read_whole(file, "the image")
         own = _open_picture(io.BytesIO(data), len(data))
         if own.tell() != frame:
@@ -409,10 +416,10 @@ def _reopened(image: Image.Image) -> ImageFile.ImageFile | None:
     except (PictureError, Refusal, EOFError, SyntaxError, OSError, ValueError, TypeError):
         return None  # decoding the caller's says what is wrong with it
     untouched = (own.size, own.mode, own.format) == (image.size, image.mode, image.format)
-    return own if untouched and _same(own.info, image.info) else None
+    return own if untouched and _has_same_metadata(own.info, image.info) else None
 
 
-def _same(ours: dict[Any, Any], theirs: dict[Any, Any]) -> bool:
+def _has_same_metadata(ours: dict[Any, Any], theirs: dict[Any, Any]) -> bool:
     """Compare metadata; the transparent value of PNG is scaled in ours."""
     try:
         return all(key == "transparency" or bool(ours[key] == theirs[key]) for key in ours) and set(
@@ -422,7 +429,7 @@ def _same(ours: dict[Any, Any], theirs: dict[Any, Any]) -> bool:
         return False
 
 
-def _from_array(array: NDArray[np.uint8]) -> Image.Image:
+def _wrap_array(array: NDArray[np.uint8]) -> Image.Image:
     """Wrap an array without guessing: anything but uint8 gray, RGB or RGBA is refused."""
     if array.dtype != np.uint8:
         raise PictureError(
@@ -444,48 +451,48 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _face(image: Image.Image, size: int) -> Pixels:
+def _convert_to_face(image: Image.Image, size: int) -> Pixels:
     """Apply the steps at the top of this file to an opened image."""
     # Twice the size wanted is left to the antialiased resize below.
     reduce_jpeg(image, "L", (2 * size, 2 * size))
-    turn = _load(image)
+    turn = _decode_pixels(image)
     gray = to_gray(image)
-    return _fitted(gray if turn is None else gray.transpose(turn), size)
+    return _crop_and_resize(gray if turn is None else gray.transpose(turn), size)
 
 
-def upright(image: Image.Image) -> Image.Image:
+def turn_upright(image: Image.Image) -> Image.Image:
     """Decode, and turn as the camera was held (EXIF, XMP).
 
     Raises:
         Refusal: There are too many pixels.
     """
-    turn = _load(image)
+    turn = _decode_pixels(image)
     if turn is None:
         return image
     turned = image.transpose(turn)
-    without_orientation(turned)  # else it is turned again by whoever reads or saves it
+    remove_orientation(turned)  # else it is turned again by whoever reads or saves it
     return turned
 
 
-def _load(image: Image.Image) -> Image.Transpose | None:
+def _decode_pixels(image: Image.Image) -> Image.Transpose | None:
     """Decode the pixels, and return what turns them upright."""
-    if not hasattr(image, _OWN):
+    if not hasattr(image, _OPENED_HERE):
         image.load()
-        found = image.getexif().get(TAG)
-        return turn_of(orientation_of(image) if found is None else found)
+        found = image.getexif().get(ORIENTATION_TAG)
+        return find_transpose(read_orientation(image) if found is None else found)
     check_pixels(*image.size)
     if image.format != "TIFF":
         image.load()
-        return turn_of(orientation_of(image))
+        return find_transpose(read_orientation(image))
     # Pillow turns a TIFF itself and takes the tag away, in all but its oldest versions.
-    stated = TAG in image.tag_v2  # type: ignore[attr-defined]
+    stated = ORIENTATION_TAG in image.tag_v2  # type: ignore[attr-defined]
     image.load()
     if stated:
-        return turn_of(image.tag_v2.get(TAG))  # type: ignore[attr-defined]
-    return turn_of(orientation_of(image))
+        return find_transpose(image.tag_v2.get(ORIENTATION_TAG))  # type: ignore[attr-defined]
+    return find_transpose(read_orientation(image))
 
 
-def _fitted(gray: Image.Image, size: int) -> Pixels:
+def _crop_and_resize(gray: Image.Image, size: int) -> Pixels:
     """Crop the central square and resize it."""
     width, height = gray.size
     if (width, height) != (size, size):

@@ -82,14 +82,14 @@ def find_pictures(
             yield path
             continue
         empty = True
-        for found in _Walk(refuse, on_other, on_repeat).go_through(path):
+        for found in _FolderWalker(refuse, on_other, on_repeat).walk(path):
             empty = False
             yield found
         if empty:
             (on_empty or refuse)(SourceError(f"{path}: no pictures in this folder."))
 
 
-class _Walk:
+class _FolderWalker:
     """Goes through a folder and all below it, each once."""
 
     def __init__(
@@ -102,20 +102,20 @@ class _Walk:
         # Device and inode of each folder, as one number: smaller than a pair.
         self._visited: set[int] = set()
 
-    def go_through(self, folder: str) -> Iterator[str]:
+    def walk(self, folder: str) -> Iterator[str]:
         """Stream the pictures of one folder."""
         # A stack: folders may be nested deeper than Python's calls may.
-        open_folders = [self._entries(folder)]
+        open_folders = [self._list_folder(folder)]
         while open_folders:
             for path, is_folder in open_folders[-1]:
                 if is_folder:
-                    open_folders.append(self._entries(path))
+                    open_folders.append(self._list_folder(path))
                     break
                 yield path
             else:
                 open_folders.pop()
 
-    def _entries(self, folder: str) -> Iterator[tuple[str, bool]]:
+    def _list_folder(self, folder: str) -> Iterator[tuple[str, bool]]:
         """Give the pictures and folders of one folder, sorted, and whether each is a folder."""
         try:
             status = os.stat(folder)
@@ -142,7 +142,7 @@ class _Walk:
         except OSError as error:
             self._refuse(SourceError(f"{folder}: cannot be listed ({error.strerror})."))
             return
-        for raw in _unpacked(packed):
+        for raw in _split_names(packed):
             name = os.fsdecode(raw)
             path = os.path.join(folder, name)
             is_folder = raw in folders
@@ -154,7 +154,7 @@ class _Walk:
                 self._on_other(path)
 
 
-def _unpacked(packed: bytes) -> Iterator[bytes]:
+def _split_names(packed: bytes) -> Iterator[bytes]:
     """Give the names that stand between slashes, one at a time."""
     start = 0
     while start < len(packed):
@@ -164,7 +164,7 @@ def _unpacked(packed: bytes) -> Iterator[bytes]:
         start = end + 1
 
 
-def expand(paths: Iterable[str], stdin: BinaryIO, *, null: bool = False) -> Iterator[str]:
+def expand_paths(paths: Iterable[str], stdin: BinaryIO, *, null: bool = False) -> Iterator[str]:
     """Replace ``-`` by the paths on standard input, and patterns by what they match.
 
     Args:
@@ -175,14 +175,14 @@ def expand(paths: Iterable[str], stdin: BinaryIO, *, null: bool = False) -> Iter
     """
     for path in paths:
         if path == "-":
-            yield from map(os.fsdecode, _split(stdin, b"\0" if null else b"\n"))
+            yield from map(os.fsdecode, _read_parts(stdin, b"\0" if null else b"\n"))
         elif glob.has_magic(path) and not os.path.lexists(path):
             yield from sorted(glob.glob(path, recursive=True)) or [path]
         else:
             yield path
 
 
-def _split(stream: BinaryIO, end: bytes) -> Iterator[bytes]:
+def _read_parts(stream: BinaryIO, end: bytes) -> Iterator[bytes]:
     """Give what stands between the ends, as soon as it is there; empty parts are left out."""
     if end == b"\n":
         for line in stream:

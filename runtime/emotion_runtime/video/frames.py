@@ -52,11 +52,11 @@ def opencv() -> Any:
     try:
         import cv2
     except ImportError as error:
-        from emotion_runtime.command_line.extras import install_hint
+        from emotion_runtime.command_line.extras import make_install_command
 
         raise VideoError(
             "videos and cameras need OpenCV, which is not installed; run\n"
-            f"  {install_hint('faces')}"
+            f"  {make_install_command('faces')}"
         ) from error
     if hasattr(cv2, "setLogLevel"):
         cv2.setLogLevel(0)

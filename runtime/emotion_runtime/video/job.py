@@ -13,7 +13,7 @@ from emotion_runtime.command_line.signals import Terminated
 from emotion_runtime.drawing.fonts import Font
 from emotion_runtime.errors import VideoError
 from emotion_runtime.faces.finder import FaceFinder
-from emotion_runtime.prediction import OTHER, UNCERTAIN, counted
+from emotion_runtime.prediction import OTHER, UNCERTAIN, format_count
 from emotion_runtime.results.output import abandon_stdout, opened_output
 from emotion_runtime.results.output_guard import check_video_outputs
 from emotion_runtime.results.progress import counting
@@ -149,9 +149,10 @@ class VideoJob:
         names += [] if self.classifier.other_threshold is None else [OTHER]
         names += [UNCERTAIN] if counts[UNCERTAIN] else []
         parts = ", ".join(f"{name} {counts[name] / max(1, total):.0%}" for name in names)
-        text = f"{frames.name}: {counted(seen, 'frame')} in {last:.1f} s, {counted(faces, 'face')}"
+        found = format_count(faces, "face")
+        text = f"{frames.name}: {format_count(seen, 'frame')} in {last:.1f} s, {found}"
         if isinstance(frames, Camera) and frames.dropped:
-            text += f", {counted(frames.dropped, 'frame')} dropped"
+            text += f", {format_count(frames.dropped, 'frame')} dropped"
         return f"{text}: {parts}" if total else text
 
 

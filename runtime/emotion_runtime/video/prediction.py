@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_runtime.atomic import replacing
+from emotion_runtime.atomic import write_atomically
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.drawing.boxes import draw_faces
 from emotion_runtime.drawing.fonts import Font
 from emotion_runtime.faces.classification import face_outputs, of_face
 from emotion_runtime.faces.finder import FaceFinder
-from emotion_runtime.prediction import FacePrediction, counted
+from emotion_runtime.prediction import FacePrediction, format_count
 from emotion_runtime.video.frames import Camera, Frame, VideoFile, VideoWriter
 from emotion_runtime.video.tracking import Tracker
 
@@ -121,7 +121,10 @@ def annotated(
     if path is None:
         yield None
         return
-    with replacing(path) as temporary, VideoWriter(temporary, source.copy_rate, path) as writer:
+    with (
+        write_atomically(path) as temporary,
+        VideoWriter(temporary, source.copy_rate, path) as writer,
+    ):
         yield AnnotatedVideo(writer, labels, font)
 
 
@@ -173,12 +176,12 @@ class AnnotatedVideo:
 
     def notes(self) -> list[str]:
         """Say how the copy differs from the source."""
-        frames = counted(self._writer.written, "frame")
+        frames = format_count(self._writer.written, "frame")
         text = f"{frames} without sound"
         if self.repeated:
             text += f", {self.repeated:,} of them repeated to keep the times"
         if self.too_fast:
-            text += f", {counted(self.too_fast, 'frame')} left out that came too fast for it"
+            text += f", {format_count(self.too_fast, 'frame')} left out that came too fast for it"
         if self.left_out:
             text += f", pauses of {self.left_out:,.0f} s left out"
         return [text, *self._writer.notes]

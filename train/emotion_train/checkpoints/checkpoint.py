@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emotion_runtime.atomic import replacing
+from emotion_runtime.atomic import write_atomically
 from emotion_runtime.terminal import escape_controls
 from emotion_train.checkpoints.file import read_values
 from emotion_train.checkpoints.parts import check_parts
@@ -91,7 +91,7 @@ class Checkpoint:
             "labels": list(self.labels),
         }
         # To an open file: torch's own writer has no word for a full disk.
-        with replacing(path) as temporary, temporary.open("wb") as file:
+        with write_atomically(path) as temporary, temporary.open("wb") as file:
             torch.save(values, file)
 
 

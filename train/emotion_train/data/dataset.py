@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion_runtime.pictures.preprocessing import FACE_SIZE
-from emotion_runtime.prediction import counted
+from emotion_runtime.prediction import format_count
 from emotion_train.data.duplicates import Audit, find_copies
 from emotion_train.data.faces import Faces
 from emotion_train.data.held_out_draw import (
@@ -160,7 +160,7 @@ def load_dataset(
     if validation_per_class is None and fewest < FEWEST_PER_CLASS:
         name = source.classes[int(everything.counts(len(source.classes)).argmin())]
         raise DataError(
-            f"{data}: the class {name} has {counted(fewest, 'training picture')}; at least "
+            f"{data}: the class {name} has {format_count(fewest, 'training picture')}; at least "
             f"{FEWEST_PER_CLASS} are needed, one to learn from and one to measure on."
         )
     if source.flat:
@@ -169,7 +169,7 @@ def load_dataset(
         everything = everything.take(np.flatnonzero(~of_test))
         together = "; identical pictures stay in one split" if own is None else ""
         notes.append(
-            f"test: {counted(len(test), 'picture')}, {TEST_SHARE:.0%} of each class, drawn by "
+            f"test: {format_count(len(test), 'picture')}, {TEST_SHARE:.0%} of each class, drawn by "
             f"their file names{together}"
         )
         _require_every_class(data, everything, source.classes, "test, with its identical pictures")
@@ -266,8 +266,8 @@ def _choose_validation(
     if own is not None:
         if wanted:
             raise DataError(
-                f"{data}: has a validation set of its own, {counted(len(own), 'picture')}; leave "
-                f"--validation out."
+                f"{data}: has a validation set of its own, {format_count(len(own), 'picture')}; "
+                f"leave --validation out."
             )
         return 0, f"validation: the {len(own):,} pictures of the data's own validation set"
     if wanted == 0:
@@ -366,7 +366,9 @@ def _require_old_layout(data: Path, source: Source) -> None:
     if data.is_dir():
         nested = sum(name.count("/") > 2 for name in source.splits["train"].names)
     if source.flat or nested:
-        what = f"{counted(nested, 'picture')} in sub-folders" if nested else "no folder 'train'"
+        what = (
+            f"{format_count(nested, 'picture')} in sub-folders" if nested else "no folder 'train'"
+        )
         raise DataError(
             f"{data}: has {what}, which the emotion-edge that this checkpoint was trained with did "
             f"not read; name its own data, or train anew."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emotion_runtime.pictures.sources import is_picture_name
-from emotion_runtime.prediction import counted
+from emotion_runtime.prediction import format_count
 from emotion_train.errors import DataError
 
 SPLITS = ("train", "validation", "test")
@@ -68,7 +68,7 @@ def recognise_layout(data: Path) -> Layout:
     train = splits["train"]
     if not list_folders(train) and (loose := _pictures_in(train)) and others:
         raise DataError(
-            f"{train}: holds {counted(loose, 'picture')} and no class folders, with "
+            f"{train}: holds {format_count(loose, 'picture')} and no class folders, with "
             f"{_listed(others)} beside it. If it is a class, rename it; if it is the training set, "
             f"sort its pictures into {train}/<class>/."
         )

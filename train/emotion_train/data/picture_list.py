@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotion_runtime.errors import shown
-from emotion_runtime.prediction import counted
+from emotion_runtime.errors import shorten_repr
+from emotion_runtime.prediction import format_count
 from emotion_runtime.terminal import escape_controls
 from emotion_train.data.csv_text import read_rows
 from emotion_train.data.layout import SPLIT_NAMES, SPLITS
@@ -63,8 +63,8 @@ def read_picture_list(data: Path, wanted: Sequence[str] | None, reading: Reading
     for row in rows:
         if row.label not in found and row.split != "train":
             raise DataError(
-                f"{data}, line {row.line}: a {row.split} picture of {shown(row.label)}, a class "
-                f"of which there is no training picture; it has {_named(found)}."
+                f"{data}, line {row.line}: a {row.split} picture of {shorten_repr(row.label)}, a "
+                f"class of which there is no training picture; it has {_named(found)}."
             )
     others = Counter(row.label for row in rows if row.label not in classes)
     reading.inventory.other_classes.update(others)
@@ -74,7 +74,7 @@ def read_picture_list(data: Path, wanted: Sequence[str] | None, reading: Reading
     kept = _without_repeats(data, [row for row in rows if row.label in classes], reading)
     if again := reading.inventory.left_out.total():
         passed_over.append(
-            f"{counted(again, 'row')} that list{'s' if again == 1 else ''} a file once more"
+            f"{format_count(again, 'row')} that list{'s' if again == 1 else ''} a file once more"
         )
     there = {row.path for row in kept if _exists(data.parent, row.path)}
     present = [row for row in kept if row.path in there]
@@ -84,7 +84,7 @@ def read_picture_list(data: Path, wanted: Sequence[str] | None, reading: Reading
         reading.inventory.left_out[row.label, MISSING] += 1
     if lost:
         passed_over.append(
-            f"{len(lost):,} of {counted(len(kept), 'file')} that are listed do not exist in "
+            f"{len(lost):,} of {format_count(len(kept), 'file')} that are listed do not exist in "
             f"{data.parent} (such as {_named([lost[0].path])})"
         )
     splits = {}
@@ -180,18 +180,18 @@ def _read_rows(data: Path) -> tuple[list[_Row], list[str], bool]:
         passed_over.append(f"the columns {_named(more)}")
     if short:
         passed_over.append(
-            f"{counted(len(short), 'row')} without a path, a label or a split (such as "
+            f"{format_count(len(short), 'row')} without a path, a label or a split (such as "
             f"line {short[0]})"
         )
     if long:
         passed_over.append(
-            f"{counted(len(long), 'row')} with more values than the header has columns (such as "
-            f"line {long[0]}); put a path or a label with a comma in quotes"
+            f"{format_count(len(long), 'row')} with more values than the header has columns (such "
+            f"as line {long[0]}); put a path or a label with a comma in quotes"
         )
     if unknown:
-        named = _named([f"{shown(name)} {count:,}" for name, count in unknown.most_common()])
+        named = _named([f"{shorten_repr(name)} {count:,}" for name, count in unknown.most_common()])
         passed_over.append(
-            f"{counted(unknown.total(), 'row')} of an unknown split ({named}); "
+            f"{format_count(unknown.total(), 'row')} of an unknown split ({named}); "
             f"known are train, val and test"
         )
     return rows, passed_over, place is None
@@ -212,8 +212,8 @@ def _without_repeats(data: Path, rows: Sequence[_Row], reading: Reading) -> list
             before, now = getattr(first, what), getattr(row, what)
             if before != now:
                 raise DataError(
-                    f"{data}: {_named([row.path])} has the {what} {shown(before)} in line "
-                    f"{first.line} and {shown(now)} in line {row.line}."
+                    f"{data}: {_named([row.path])} has the {what} {shorten_repr(before)} in line "
+                    f"{first.line} and {shorten_repr(now)} in line {row.line}."
                 )
         reading.inventory.found[row.label] += 1
         reading.inventory.left_out[row.label, REPEATED] += 1

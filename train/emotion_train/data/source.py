@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from emotion_runtime.cpus import usable_cpus
+from emotion_runtime.cpus import count_usable_cpus
 from emotion_runtime.errors import PictureError
 from emotion_runtime.labels import RESERVED_LABELS, check_labels
 from emotion_runtime.pictures.preprocessing import (
     FACE_SIZE,
     Picture,
     Pixels,
-    photograph_size,
+    find_photograph_size,
     read_face,
 )
-from emotion_runtime.prediction import counted
+from emotion_runtime.prediction import format_count
 from emotion_train.data.faces import Faces
 from emotion_train.data.layout import SPLITS as SPLITS
 from emotion_train.errors import DataError
@@ -168,7 +168,7 @@ class Reading:
             ]
         notes = []
         if faceless := self.faceless.total():
-            notes.append(f"no face was found in {counted(faceless, 'picture')}: left out")
+            notes.append(f"no face was found in {format_count(faceless, 'picture')}: left out")
         if self.several:
             notes.append(
                 f"{self.several:,} pictures show several faces: the largest of each is used"
@@ -184,7 +184,7 @@ class Reading:
                 continue
             if isinstance(picture, str | Path):
                 self._looked_at += 1
-                if (size := photograph_size(str(picture))) is not None:
+                if (size := find_photograph_size(str(picture))) is not None:
                     self._large.append((name, size))
 
     def _face(self, picture: Picture) -> Pixels | None:
@@ -202,7 +202,7 @@ def _open_finder() -> FaceFinder:
     from emotion_runtime.faces.detectors import open_detector
     from emotion_runtime.faces.finder import FaceFinder
 
-    return FaceFinder(open_detector(threads=usable_cpus()))
+    return FaceFinder(open_detector(threads=count_usable_cpus()))
 
 
 def check_class_names(data: Path, classes: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from emotion_runtime.command_line.text_width import display_width, left
+from emotion_runtime.command_line.text_width import measure_width, pad_right
 from emotion_train.data.dataset import Dataset
 from emotion_train.data.source import (
     DUPLICATE,
@@ -49,7 +49,7 @@ def data_table(dataset: Dataset) -> str:
 
 
 def _lay_out(header: Sequence[str], rows: Sequence[tuple[str, Sequence[int | None]]]) -> str:
-    first = max(len("class"), *(display_width(name) for name, _ in rows))
+    first = max(len("class"), *(measure_width(name) for name, _ in rows))
     widths = [max(7, len(name)) + 2 for name in header]
     cells = [("class", header)] + [
         (name, ["" if value is None else f"{value:,}" for value in row]) for name, row in rows
@@ -57,5 +57,5 @@ def _lay_out(header: Sequence[str], rows: Sequence[tuple[str, Sequence[int | Non
     lines = []
     for name, row in cells:
         values = "".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
-        lines.append((left(name, first) + values).rstrip())
+        lines.append((pad_right(name, first) + values).rstrip())
     return "\n".join(lines)

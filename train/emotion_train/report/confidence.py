@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_runtime.evaluate.metrics import wilson_interval
+from emotion_runtime.evaluate.metrics import compute_wilson_interval
 
 THRESHOLDS = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
@@ -41,7 +41,7 @@ class Coverage:
         faces, covered = self.faces
         interval = None
         if covered:
-            bounds = wilson_interval(round(self.accuracy * covered), covered)
+            bounds = compute_wilson_interval(round(self.accuracy * covered), covered)
             interval = [round(bound, 6) for bound in bounds]
         return {
             "min_confidence": round(self.min_confidence, 6),

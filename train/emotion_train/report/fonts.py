@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from matplotlib import font_manager, rc_context
 
-from emotion_runtime.prediction import counted
+from emotion_runtime.prediction import format_count
 
 _OWN = "DejaVu Sans"  # comes with matplotlib: Latin, Greek, Cyrillic, Arabic and more
 _NAMED = 10  # characters that a warning names
@@ -35,7 +35,7 @@ class Fonts:
         names = ", ".join(f"{one} (U+{ord(one):04X})" for one in self.missing[:_NAMED])
         if (more := len(self.missing) - _NAMED) > 0:
             names += f" and {more:,} more"
-        boxes = counted(len(self.missing), "character")
+        boxes = format_count(len(self.missing), "character")
         return (
             f"the report's pictures show boxes for {boxes} of the class names that no installed "
             f"font has: {names}; install a font such as Noto Sans CJK, and run the command again "

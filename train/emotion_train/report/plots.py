@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from emotion_runtime.atomic import replacing
-from emotion_runtime.evaluate.metrics import wilson_interval
+from emotion_runtime.atomic import write_atomically
+from emotion_runtime.evaluate.metrics import compute_wilson_interval
 from emotion_train.data.balance import BalanceTable
 from emotion_train.data.faces import Faces
 from emotion_train.evaluation import Metrics, Reliability
@@ -27,7 +27,7 @@ _SPLITS = {"validation": "validation", "holdout": "hold-out"}
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as a PNG."""
-    with replacing(path) as temporary:
+    with write_atomically(path) as temporary:
         figure.savefig(temporary, dpi=_DPI, format="png")
 
 
@@ -293,7 +293,7 @@ def _draw_reliability(axes: Axes, one: Reliability, what: str) -> None:
     filled = one.pictures > 0
     counts, right = one.pictures[filled], one.right[filled]
     confidence, accuracy = 100 * one.confidence[filled] / counts, 100 * right / counts
-    bounds = [wilson_interval(round(a), int(n)) for a, n in zip(right, counts, strict=True)]
+    bounds = [compute_wilson_interval(round(a), int(n)) for a, n in zip(right, counts, strict=True)]
     low, high = 100 * np.array(bounds).T
     axes.plot([0, 100], [0, 100], ":", color="gray", label="calibrated")
     axes.vlines(confidence, accuracy, confidence, color=ORANGE, linewidth=3, alpha=0.6, label="gap")

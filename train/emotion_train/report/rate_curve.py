@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from emotion_runtime.atomic import replacing
+from emotion_runtime.atomic import write_atomically
 from emotion_train.report.plots import BLUE, GREEN, legend_below, plain, save
 
 RATE_CSV = "learning_rate.csv"
@@ -34,7 +34,7 @@ def write_rate_curve(
         marks: Rates to mark in the picture, by name; the first is emphasised.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / RATE_CSV) as path, path.open("w", newline="") as file:
+    with write_atomically(folder / RATE_CSV) as path, path.open("w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["step", "learning_rate", "loss", "smoothed_loss"])
         for step, row in enumerate(zip(rates, losses, smoothed, strict=True), 1):

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_runtime.atomic import replacing
-from emotion_runtime.command_line.text_width import display_width, right
-from emotion_runtime.evaluate.metrics import wilson_interval
+from emotion_runtime.atomic import write_atomically
+from emotion_runtime.command_line.text_width import measure_width, pad_left
+from emotion_runtime.evaluate.metrics import compute_wilson_interval
 from emotion_train.class_weights import NO_WEIGHTS
 from emotion_train.data.balance import BalanceTable, balance_table
 from emotion_train.data.dataset import Dataset
@@ -114,7 +114,7 @@ def write_splits(folder: Path, dataset: Dataset) -> None:
         "test": dataset.test,
     }
     with (
-        replacing(folder / SPLITS) as temporary,
+        write_atomically(folder / SPLITS) as temporary,
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         rows = csv.writer(file, lineterminator="\n")
@@ -203,7 +203,7 @@ def describe_interval(figures: dict[str, Any]) -> str:
     Args:
         figures: Of a split, as in ``metrics.json``.
     """
-    low, high = wilson_interval(
+    low, high = compute_wilson_interval(
         round(figures["accuracy"] * figures["pictures"]), figures["pictures"]
     )
     return f"95 % interval {low:.1%} to {high:.1%}, "
@@ -439,8 +439,8 @@ def class_table(dataset: Dataset, balance: BalanceTable | None = None) -> str:
         rows.append(("hold-out", dataset.holdout.counts(classes)))
     if dataset.test is not None:
         rows.append(("test", dataset.test.counts(classes)))
-    widths = [max(8, display_width(name) + 2) for name in (*dataset.classes, "total")]
-    lines = [" " * 11 + "".join(map(right, (*dataset.classes, "total"), widths))]
+    widths = [max(8, measure_width(name) + 2) for name in (*dataset.classes, "total")]
+    lines = [" " * 11 + "".join(map(pad_left, (*dataset.classes, "total"), widths))]
     for name, counts in rows:
         values = [*counts, counts.sum()]
         lines.append(
@@ -455,5 +455,5 @@ def class_table(dataset: Dataset, balance: BalanceTable | None = None) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
+    with write_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -19,8 +19,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from emotion_runtime.atomic import replacing
-from emotion_runtime.evaluate.metrics import wilson_interval
+from emotion_runtime.atomic import write_atomically
+from emotion_runtime.evaluate.metrics import compute_wilson_interval
 from emotion_train.checkpoints.checkpoint import BEST, LAST, Checkpoint
 from emotion_train.checkpoints.transfer import transfer
 from emotion_train.class_weights import class_weights
@@ -157,7 +157,7 @@ class Trainer:
         best, faces = self.best, len(self.dataset.selection())
         if self.soft_labels or faces >= FEW_SELECTION_FACES:
             return best
-        low, _ = wilson_interval(round(best["selection_accuracy"] * faces), faces)
+        low, _ = compute_wilson_interval(round(best["selection_accuracy"] * faces), faces)
         return [row for row in self.history if row["selection_accuracy"] >= low][-1]
 
     def train(
@@ -324,7 +324,7 @@ class Trainer:
         self.history.append(row)
         self.follow(row)
         # history.csv before last.pt: a kill in between repeats the epoch, and nothing is missing.
-        with replacing(run_dir / HISTORY) as path, path.open("w", newline="") as file:
+        with write_atomically(run_dir / HISTORY) as path, path.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(row))
             writer.writeheader()
             writer.writerows(self.history)
@@ -434,7 +434,7 @@ class Trainer:
 
 def format_accuracy(accuracy: float, pictures: int) -> str:
     """Return an accuracy with half of its 95 % interval, such as ``85.5% ±5.9``."""
-    low, high = wilson_interval(round(accuracy * pictures), pictures)
+    low, high = compute_wilson_interval(round(accuracy * pictures), pictures)
     return f"{accuracy:.1%} ±{50 * (high - low):.1f}"
 
 
