@@ -13,6 +13,7 @@ whose turns alternate with those of this one, so that whatever else runs hits bo
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import subprocess
@@ -118,10 +119,16 @@ def _classifier() -> tuple[Any, Any]:
 
 def _time(paths: list[str]) -> float:
     """Return the seconds of finding and classifying the faces of photographs."""
+    import emotion_runtime
+
     classifier, finder = _classifier()
+    if "FaceClassifier" in emotion_runtime.__all__:
+        predict = emotion_runtime.FaceClassifier(classifier, finder).predict
+    else:  # an earlier version
+        predict = functools.partial(classifier.predict_faces, finder=finder)
     started = time.process_time()
     for path in paths:
-        classifier.predict_faces(path, finder=finder)
+        predict(path)
     return time.process_time() - started
 
 
@@ -159,7 +166,7 @@ def _stages(paths: list[str]) -> dict[str, float]:
     watch(detector._session, "run", "network")
     watch(finder, "_reduced", "decoding")
     watch(finder, "_detect", "search")
-    watch(classifier, "infer", "classifier")
+    watch(classifier, "compute" if hasattr(classifier, "compute") else "infer", "classifier")
     try:
         total = _time(paths)
     finally:

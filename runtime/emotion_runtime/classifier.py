@@ -7,18 +7,18 @@ import threading
 from collections.abc import Iterable, Iterator
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 import emotion_models
-from emotion_runtime.errors import ModelFileError, PictureError, SourceError, shorten_repr
-from emotion_runtime.lazy_imports import IMPORT_LOCK
+from emotion_runtime.counts import check_count
+from emotion_runtime.errors import ModelFileError, PictureError, shorten_repr
 from emotion_runtime.model.contract import INPUT_NAME, OTHER_NAME, OUTPUT_NAMES, Contract
 from emotion_runtime.model.outputs import Outputs, compute_other_tolerance
 from emotion_runtime.model.self_test import SelfTest, draw_probe, measure_pixel_difference
-from emotion_runtime.model.session import Session, check_count, open_session
+from emotion_runtime.model.session import Session, open_session
 from emotion_runtime.pictures.arguments import (
     check_picture,
     check_pictures,
@@ -26,12 +26,9 @@ from emotion_runtime.pictures.arguments import (
     get_path,
 )
 from emotion_runtime.pictures.preprocessing import Picture, Pixels, is_small, read_face
-from emotion_runtime.pictures.sources import find_pictures
-from emotion_runtime.prediction import OTHER, UNCERTAIN, FacePrediction, Prediction
-
-if TYPE_CHECKING:
-    from emotion_runtime.faces.finder import FaceFinder
-    from emotion_runtime.streaming import PredictBatch
+from emotion_runtime.pictures.sources import find_folder_pictures
+from emotion_runtime.prediction import OTHER, UNCERTAIN, Prediction
+from emotion_runtime.streaming import MapBatch, map_batches
 
 _SUM_TOLERANCE = 0.01  # of a row of probabilities: fp16 is off by some thousandths
 _SELF_TEST_BATCH = 64
@@ -69,6 +66,8 @@ class EmotionClassifier:
         TypeError: `threads` is no integer, or a threshold no number.
     """
 
+    prediction_type: ClassVar[type[Prediction]] = Prediction
+
     def __init__(
         self,
         model: str | os.PathLike[str] | None = None,
@@ -97,7 +96,6 @@ class EmotionClassifier:
                 f"labels), so that no threshold of it can be set"
             )
         self.other_threshold = None if other_threshold is None else float(other_threshold)
-        self._default_finder: FaceFinder | None = None
 
     def __repr__(self) -> str:
         other = (
@@ -219,12 +217,8 @@ class EmotionClassifier:
             ValueError: `batch_size` or `workers` is less than 1.
             TypeError: One of them is no integer, or `pictures` is a single picture.
         """
-        with IMPORT_LOCK:
-            from emotion_runtime.classifier import make_picture_predictor
-            from emotion_runtime.streaming import predict_stream
-
         check_pictures(pictures)
-        return predict_stream(
+        return map_batches(
             make_picture_predictor(self), pictures, batch_size=batch_size, workers=workers
         )
 
@@ -240,96 +234,8 @@ class EmotionClassifier:
         Raises:
             SourceError: The folder is missing, holds no picture, or cannot be listed.
         """
-        if not Path(folder).is_dir():
-            raise SourceError(f"{folder}: no such folder.")
-        pictures = find_pictures([os.fspath(folder)])
+        pictures = find_folder_pictures(folder)
         return self.predict_many(pictures, batch_size=batch_size, workers=workers)
-
-    def predict_faces(
-        self,
-        picture: Picture,
-        *,
-        largest: bool = False,
-        finder: FaceFinder | None = None,
-        keep_crops: bool = False,
-    ) -> list[FacePrediction]:
-        """Find the faces of a photograph, and classify each, from left to right.
-
-        Args:
-            picture: As in `predict`.
-            largest: Keep the largest face alone.
-            finder: What finds them, where the default `FaceFinder()` shall not.
-            keep_crops: Keep what the network saw of each face, as `FacePrediction.crop`.
-
-        Returns:
-            One `FacePrediction` for each face; of a picture without one, an empty list.
-
-        Raises:
-            PictureError: The picture cannot be read.
-            TypeError: It is nothing that counts as a picture, such as a list or None.
-        """
-        with IMPORT_LOCK:
-            from emotion_runtime.faces.classification import face_outputs, of_face
-
-        check_picture(picture)
-        faces = (finder or self._get_finder()).find(
-            picture, self.contract.input.size, largest=largest
-        )
-
-        path = get_path(picture)
-        predictions = self.interpret_all(face_outputs(self, faces), [path] * len(faces))
-        return [
-            of_face(prediction, face, keep_crop=keep_crops)
-            for prediction, face in zip(predictions, faces, strict=True)
-        ]
-
-    def predict_faces_many(
-        self,
-        pictures: Iterable[Picture],
-        *,
-        largest: bool = False,
-        finder: FaceFinder | None = None,
-        batch_size: int = 8,
-        workers: int | None = None,
-        keep_crops: bool = False,
-    ) -> Iterator[FacePrediction]:
-        """Find and classify the faces of a stream of photographs, in order.
-
-        A photograph without a face, and one that cannot be read, give a `FacePrediction` too: the
-        first without a label and an error, the second with an error.
-
-        Args:
-            pictures: As in `predict_many`.
-            largest: Keep the largest face of each photograph alone.
-            finder: What finds them, where the default `FaceFinder()` shall not.
-            batch_size: Most photographs whose faces go through the network together, at least 1.
-            workers: Threads, each with photographs of its own, at least 1; None for the CPUs that
-                this process may use.
-            keep_crops: Keep what the network saw of each face, as `FacePrediction.crop`.
-
-        Raises:
-            ModelFileError, ValueError, TypeError: As in `predict_many`.
-        """
-        with IMPORT_LOCK:
-            from emotion_runtime.faces.classification import faces_within
-            from emotion_runtime.streaming import predict_stream
-
-        check_pictures(pictures)
-        finder = finder or self._get_finder()
-        answer = faces_within(self, finder, largest=largest, keep_crops=keep_crops)
-        return predict_stream(answer, pictures, batch_size=batch_size, workers=workers)
-
-    def _get_finder(self) -> FaceFinder:
-        """Return the default finder, made at its first use.
-
-        Under the lock that a fork waits for: another one might be held in another thread then.
-        """
-        if self._default_finder is None:
-            with IMPORT_LOCK:
-                from emotion_runtime.faces.finder import FaceFinder
-
-                self._default_finder = FaceFinder()
-        return self._default_finder
 
     def interpret_all(self, outputs: Outputs, paths: Iterable[str | None]) -> Iterator[Prediction]:
         """Yield a `Prediction` for each face of the outputs of `compute`.
@@ -479,11 +385,17 @@ def _check_graph(session: Session, contract: Contract) -> None:
         raise ModelFileError(f"{path}: its batch size is fixed; the contract wants a dynamic one.")
 
 
-def make_picture_predictor(classifier: EmotionClassifier) -> PredictBatch[Prediction]:
-    """Take each picture for one face."""
-    # Of this stream alone, not of the module: a child that is forked while another thread holds a
-    # module's lock would wait for it for ever.
-    one_batch_of_small_ones = threading.Lock()
+def make_picture_predictor(classifier: EmotionClassifier) -> MapBatch[Picture, Prediction]:
+    """Return the function that classifies a batch of pictures of one face each.
+
+    Reading a small picture is mostly Python code. Two threads that do so pass the global
+    interpreter lock back and forth and take as long as one, so that only one batch's small pictures
+    are read at a time, while other workers run the network. Large pictures keep the decoder busy
+    without that lock, and are read in parallel.
+    """
+    # A lock of this stream: a child that is forked while another thread holds a lock of the module
+    # would wait for it for ever.
+    small_pictures_lock = threading.Lock()
 
     def answer(batch: list[Picture], stop: threading.Event) -> list[Prediction]:
         found: list[Pixels | PictureError | TypeError | None] = [None] * len(batch)
@@ -497,7 +409,7 @@ def make_picture_predictor(classifier: EmotionClassifier) -> PredictBatch[Predic
                 found[index] = error
 
         large = []
-        with one_batch_of_small_ones:
+        with small_pictures_lock:
             for index, picture in enumerate(batch):
                 if (error := find_type_error(picture)) is not None:
                     found[index] = error
@@ -518,7 +430,7 @@ def make_picture_predictor(classifier: EmotionClassifier) -> PredictBatch[Predic
         return [
             next(answers)
             if isinstance(one, np.ndarray)
-            else Prediction(None, None, None, get_path(picture), str(one))
+            else Prediction.from_error(get_path(picture), str(one))
             for picture, one in zip(batch, found, strict=True)
         ]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:  # read for --help too, which must not wait for numpy
     import numpy as np
     from numpy.typing import NDArray
+    from typing_extensions import Self
 
 OTHER = "other"
 UNCERTAIN = "uncertain"
@@ -44,6 +45,16 @@ class Prediction:
     path: str | None = None
     error: str | None = None
     other: float | None = field(default=None, kw_only=True)
+
+    @classmethod
+    def from_error(cls, path: str | None, error: str) -> Self:
+        """Return the result of a picture that could not be read.
+
+        Args:
+            path: Path of the picture, or None.
+            error: The reason, one sentence.
+        """
+        return cls(label=None, confidence=None, probabilities=None, path=path, error=error)
 
     def to_dict(self, *, with_other: bool | None = None) -> dict[str, Any]:
         """Return the fields in the order of a JSON line.
@@ -97,6 +108,11 @@ class FacePrediction(Prediction):
     detection_confidence: float | None = None
     crop: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False, kw_only=True)
     warning: str | None = field(default=None, kw_only=True)
+
+    @classmethod
+    def without_face(cls, path: str | None) -> Self:
+        """Return the result of a photograph in which no face was found."""
+        return cls(label=None, confidence=None, probabilities=None, path=path)
 
     def to_dict(self, *, with_other: bool | None = None) -> dict[str, Any]:
         """Return the fields in the order of a JSON line."""

@@ -1,13 +1,9 @@
-"""Many pictures, one network: read, batch, infer, and give the answers in the order asked.
+"""A map over batches of a stream, in threads: ordered, lazy and in constant memory.
 
-Each worker is a thread that takes a whole batch from reading to probabilities. Decoders and
-onnxruntime let go of Python's interpreter lock while they work, so one worker's Python runs
-beside another's arithmetic, and nothing is copied between processes. What is ahead is bounded: a
-million pictures take no more memory than a thousand.
-
-Reading a small picture is mostly Python. Two threads at it hand the interpreter lock to and fro,
-and take as long as one; so one batch's small pictures are read at a time, while other workers run
-the network. Large ones keep the decoder busy outside of the lock, and are read side by side.
+Each worker is a thread that processes whole batches. Decoders and onnxruntime release Python's
+global interpreter lock, so that one worker's Python code runs beside another's arithmetic, and
+nothing is copied between processes. The number of batches in flight is bounded: a million items
+take no more memory than a thousand.
 """
 
 from __future__ import annotations
@@ -19,73 +15,72 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from emotion_runtime.counts import check_count
 from emotion_runtime.cpus import count_usable_cpus
 from emotion_runtime.lazy_imports import IMPORT_LOCK
-from emotion_runtime.model.session import check_count
-from emotion_runtime.pictures.preprocessing import Picture
-from emotion_runtime.prediction import Prediction
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-P = TypeVar("P", bound=Prediction)
+T = TypeVar("T")
+R = TypeVar("R")
 
-# Answers a batch; what is left of it is given up once the event is set.
-PredictBatch: TypeAlias = "Callable[[list[Picture], threading.Event], list[P]]"
+# Returns the results of a batch; may return early with any list once the event is set.
+MapBatch: TypeAlias = "Callable[[list[T], threading.Event], list[R]]"
 
 
-def predict_stream(
-    answer: PredictBatch[P],
-    pictures: Iterable[Picture],
+def map_batches(
+    function: MapBatch[T, R],
+    items: Iterable[T],
     *,
     batch_size: int,
     workers: int | None = None,
-) -> Iterator[P]:
-    """Classify pictures in constant memory; a bad picture is an answer too.
+) -> Iterator[R]:
+    """Yield the results of a function over batches of a stream, in order and in constant memory.
 
-    Where `pictures` raises, the answers to those before come first, then its error.
+    Where `items` raises, the results of the items before it come first, then its error.
 
     Args:
-        answer: Called from each worker, such as `whole_pictures` or `faces_within` makes it.
-        pictures: Whatever `EmotionClassifier.read` takes; taken from as they are needed.
-        batch_size: Most pictures of a batch, at least 1. The first ones are small, so that the
-            first answers come at once.
-        workers: Threads that read and infer, at least 1; with one, all happens in the calling
-            thread. None for the CPUs that this process may use.
+        function: Called with a list of items, from any of the workers.
+        items: Consumed lazily, a few batches ahead of the results.
+        batch_size: Largest number of items in a batch, at least 1. The first batches are smaller,
+            so that the first results come at once.
+        workers: Number of threads, at least 1; with one, everything runs in the calling thread.
+            None for the number of CPUs that this process may use.
 
     Raises:
         ValueError: `batch_size` or `workers` is less than 1.
-        TypeError: One of them is no integer.
+        TypeError: One of them is not an integer.
     """
-    batches = _Batches(iter(pictures), check_count("batch_size", batch_size))
-    # Checked here, not at the first answer.
+    batches = _Batches(iter(items), check_count("batch_size", batch_size))
+    # Checked here, not at the first result.
     count = count_usable_cpus() if workers is None else check_count("workers", workers)
-    return _predict_batches(answer, batches, count)
+    return _map_batches(function, batches, count)
 
 
-def _predict_batches(answer: PredictBatch[P], batches: _Batches, workers: int) -> Iterator[P]:
-    # The first batch is one picture: no thread is started for it, nor for a run of one.
+def _map_batches(function: MapBatch[T, R], batches: _Batches[T], workers: int) -> Iterator[R]:
+    # The first batch is one item: no thread is started for it, nor for a stream of one.
     stop = threading.Event()
     for batch in batches if workers == 1 else islice(batches, 1):
-        yield from answer(batch, stop)
+        yield from function(batch, stop)
     if (second := next(batches, None)) is not None:
-        yield from _predict_in_threads(answer, chain([second], batches), workers, stop)
+        yield from _map_in_threads(function, chain([second], batches), workers, stop)
     if batches.failure is not None:
         raise batches.failure
 
 
-def _predict_in_threads(
-    answer: PredictBatch[P], batches: Iterable[list[Picture]], workers: int, stop: threading.Event
-) -> Iterator[P]:
+def _map_in_threads(
+    function: MapBatch[T, R], batches: Iterable[list[T]], workers: int, stop: threading.Event
+) -> Iterator[R]:
     with IMPORT_LOCK:
         from concurrent.futures import ThreadPoolExecutor
 
     process = os.getpid()
-    ahead: deque[Future[list[P]]] = deque()
+    ahead: deque[Future[list[R]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="emotion")
     try:
         for batch in batches:
-            ahead.append(pool.submit(answer, batch, stop))
+            ahead.append(pool.submit(function, batch, stop))
             while ahead and (len(ahead) > 2 * workers or ahead[0].done()):
                 yield from ahead.popleft().result()
                 _check_process(process)
@@ -100,33 +95,28 @@ def _predict_in_threads(
 def _check_process(process: int) -> None:
     """Refuse to wait for threads that stayed behind in the parent of a forked child."""
     if os.getpid() != process:
-        raise RuntimeError(
-            "a stream of predictions cannot go on in a forked child; begin one there"
-        )
+        raise RuntimeError("a stream cannot go on in a forked child; begin one there")
 
 
-class _Batches:
-    """Cuts a stream into batches of 1, 2, 4, … pictures up to `batch_size`.
+class _Batches(Iterator[list[T]]):
+    """Cuts a stream into batches of 1, 2, 4, … items up to `batch_size`.
 
     Attributes:
         failure: What the stream raised instead of its next picture; the batches end before it.
     """
 
-    def __init__(self, pictures: Iterator[Picture], batch_size: int) -> None:
+    def __init__(self, items: Iterator[T], batch_size: int) -> None:
         self.failure: Exception | None = None
-        self._pictures, self._most, self._size = pictures, batch_size, 1
+        self._items, self._max_size, self._size = items, batch_size, 1
 
-    def __iter__(self) -> Iterator[list[Picture]]:
-        return self
-
-    def __next__(self) -> list[Picture]:
-        batch: list[Picture] = []
+    def __next__(self) -> list[T]:
+        batch: list[T] = []
         if self.failure is None:
             try:
-                batch.extend(islice(self._pictures, self._size))
-            except Exception as error:  # noqa: BLE001  raised again behind the answers
+                batch.extend(islice(self._items, self._size))
+            except Exception as error:  # noqa: BLE001  raised again after the results
                 self.failure = error
         if not batch:
             raise StopIteration
-        self._size = min(2 * self._size, self._most)
+        self._size = min(2 * self._size, self._max_size)
         return batch

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from emotion_runtime.results import progress
-from emotion_runtime.results.progress import PictureTotal, counting
+from emotion_runtime.results.progress import PictureTotal, report_progress
 from synthetic import save_face
 
 
@@ -28,8 +28,8 @@ def shown(
     stream = Terminal()
     monkeypatch.setattr("sys.stderr", stream)
     monkeypatch.setattr(progress, "_INTERVAL", interval)
-    passed = counting(
-        items, "pictures", io.StringIO(), total=total, done=lambda: 4, name=lambda item: item
+    passed = report_progress(
+        items, "pictures", io.StringIO(), total=total, done=lambda: 4, get_key=lambda item: item
     )
     assert list(passed) == list(items)
     return [line.strip() for line in stream.getvalue().split("\r") if line.strip()]

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_runtime import EmotionClassifier
+from emotion_runtime import FaceClassifier
 from emotion_runtime.errors import OutputError, VideoError
 from emotion_runtime.faces.detection import Box, Detection
 from emotion_runtime.faces.finder import Face, FaceFinder
@@ -450,8 +450,7 @@ def test_annotated_copy_keeps_the_times_of_uneven_frames(tmp_path: Path) -> None
 def test_camera_without_a_frame_writes_no_empty_video(tmp_path: Path) -> None:
     pytest.importorskip("cv2", reason="videos need the extra [faces]")
     job = VideoJob(
-        EmotionClassifier(),
-        FaceFinder(),
+        FaceClassifier(),
         [Camera(read=lambda: None)],
         print,
         output=tmp_path / "t",
@@ -483,9 +482,7 @@ def test_camera_that_breaks_off_keeps_what_it_gave(tmp_path: Path) -> None:
 
     said: list[str] = []
     out = tmp_path / "out.jsonl"
-    job = VideoJob(
-        EmotionClassifier(), FaceFinder(), [Camera(read=read)], said.append, "jsonl", out
-    )
+    job = VideoJob(FaceClassifier(), [Camera(read=read)], said.append, "jsonl", out)
     assert not job.run()
     assert len(out.read_text().splitlines()) == 2
     assert any("1 frame in" in line for line in said)
@@ -502,7 +499,7 @@ def test_boxes_of_frames_lie_inside_and_faces_are_followed_over_the_edge() -> No
 
     frames = [Frame(number, number / 10, plain(0, (640, 480))) for number in range(7)]
     finder = FaceFinder(Leaving())
-    answers = [one for _, (one,) in predict_frames(EmotionClassifier(), finder, frames)]
+    answers = [one for _, (one,) in predict_frames(FaceClassifier(finder=finder), frames)]
     assert {one.face for one in answers} == {1}
     assert [one.box for one in answers] == [(0, 10, 40 - 5 * n, 40) for n in range(1, 8)]
 
@@ -538,7 +535,7 @@ def numbered(count: int) -> list[Frame]:
 def test_faces_are_followed_between_the_frames_that_are_searched() -> None:
     detector = Moving(24)
     finder = FaceFinder(detector, turned=False)
-    found = list(predict_frames(EmotionClassifier(), finder, numbered(24), detect_every=4))
+    found = list(predict_frames(FaceClassifier(finder=finder), numbered(24), detect_every=4))
     assert detector.searches == 6
     answers = [one for _, (one,) in found]
     assert {one.face for one in answers} == {1}
@@ -560,7 +557,7 @@ def test_face_that_is_gone_is_followed_no_longer_than_to_the_next_search() -> No
             return [Detection(Box(100, 100, 60, 60), 0.9)] if self.searches == 1 else []
 
     finder = FaceFinder(Once(), turned=False)
-    found = predict_frames(EmotionClassifier(), finder, numbered(9), detect_every=3)
+    found = predict_frames(FaceClassifier(finder=finder), numbered(9), detect_every=3)
     assert [len(answers) for _, answers in found] == [1, 1, 1, 0, 0, 0, 0, 0, 0]
 
 
@@ -574,7 +571,7 @@ def test_face_that_moves_out_of_the_frame_is_followed_no_further() -> None:
             return [Detection(Box(x, 100, 60, 60), 0.9)] if x else []
 
     finder = FaceFinder(Leaving(), turned=False)
-    found = list(predict_frames(EmotionClassifier(), finder, numbered(16), detect_every=2))
+    found = list(predict_frames(FaceClassifier(finder=finder), numbered(16), detect_every=2))
     for _, answers in found:
         for one in answers:
             assert one.box is not None

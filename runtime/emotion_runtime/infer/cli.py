@@ -26,15 +26,16 @@ from emotion_runtime.command_line.commands import (
     workers_option,
 )
 from emotion_runtime.command_line.signals import raise_on_signals
-from emotion_runtime.infer.face_options import FaceOptions, face_options
+from emotion_runtime.infer.face_options import FaceOptions, add_face_options
 
 if TYPE_CHECKING:
     from emotion_runtime.classifier import EmotionClassifier
+    from emotion_runtime.drawing.fonts import Font
     from emotion_runtime.infer.job import Sink
 
 FORMATS = ("table", "csv", "json", "jsonl")
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_MOST_PATHS = 8  # in a command that is suggested
+_MAX_SUGGESTED_PATHS = 8  # of a command that is suggested
 _EXAMPLES = (
     ("emotion-infer face.png faces/", "the expression on each face, as a table"),
     ("emotion-infer faces/ -f csv -o results.csv", "a file for a spreadsheet"),
@@ -91,7 +92,7 @@ _GROUPS = {
     metavar="FILE.png",
     help="Draw pictures with their labels, to look at; of many, a sample. With --faces, the faces.",
 )
-@face_options
+@add_face_options
 @click.option(
     "-b",
     "--batch-size",
@@ -142,7 +143,7 @@ def main(
     sort_into: Path | None,
     link: bool,
     contact_sheet: Path | None,
-    finding: FaceOptions,
+    face_options: FaceOptions,
     batch_size: int,
     workers: int | None,
     threads: int,
@@ -173,21 +174,21 @@ def main(
     if version:
         _print_version(model)
         return
-    if not paths and not (self_test or describe or finding.camera is not None):
+    if not paths and not (self_test or describe or face_options.camera is not None):
         raise click.UsageError("name a picture, a folder, or - for paths on standard input.")
     if resume and (output is None or format_name != "jsonl"):
         raise click.UsageError("--resume needs -f jsonl and -o FILE.")
     if link and sort_into is None:
         raise click.UsageError("--link needs --sort-into DIR.")
-    finding.check(
-        paths, resume=resume, sorts=sort_into is not None, sheet=contact_sheet is not None
+    face_options.check(
+        paths,
+        resume=resume,
+        sort=sort_into is not None,
+        draw_sheet=contact_sheet is not None,
     )
     if contact_sheet is not None:
-        if contact_sheet.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-            raise click.UsageError(f"{contact_sheet}: name the contact sheet .png, .jpg or .webp.")
-        if not contact_sheet.parent.is_dir():
-            fail(f"{contact_sheet.parent}: no such folder.")
-    # Pillow logs what it finds odd in a damaged picture; the picture's own answer says it.
+        _check_contact_sheet(contact_sheet)
+    # Pillow logs what it finds odd in a damaged picture; the picture's own result reports it.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     # After the checks above: onnxruntime takes most of the start-up.
     from emotion_runtime.classifier import EmotionClassifier
@@ -208,48 +209,95 @@ def main(
         show_json(to_json(classifier.contract.describe(), indent=2))
     if self_test:
         _print_self_test(classifier)
-    if not paths and finding.camera is None:
+    if not paths and face_options.camera is None:
         return
-    from emotion_runtime.results.output_guard import OutputGuard
-
     font = None
-    if contact_sheet is not None or finding.annotate is not None:
+    if contact_sheet is not None or face_options.annotate is not None:
         from emotion_runtime.drawing.fonts import Font
 
-        font = Font(finding.font)
-    watches = finding.faces and finding.watches(paths)
-    finder = finding.finder(threads, video=watches)
-    raise_on_signals()  # from here on something is written
-    if finder is not None and watches:
+        font = Font(face_options.font)
+    face_classifier = face_options.open_classifier(
+        classifier, paths, threads, keep_crops=contact_sheet is not None
+    )
+    raise_on_signals()  # from here on outputs are written
+    if face_classifier is not None and face_options.has_video(paths):
         from emotion_runtime.video.frames import Camera
         from emotion_runtime.video.job import VideoJob
 
-        watched = VideoJob(
-            classifier,
-            finder,
-            paths if finding.camera is None else [Camera(finding.camera)],
+        succeeded = VideoJob(
+            face_classifier,
+            paths if face_options.camera is None else [Camera(face_options.camera)],
             say,
             format_name=format_name,
             output=output,
-            annotate=finding.annotate,
+            annotate=face_options.annotate,
             font=font,
-            largest=finding.largest,
-            detect_every=finding.detect_every or 1,
+            detect_every=face_options.detect_every or 1,
             strict=strict,
             quiet=quiet,
         ).run()
-        if font is not None and (note := font.describe_missing()):
-            say(note)
-        if not quiet:
-            _suggest_next(paths, model, finding, sort_into, output)
-        sys.exit(0 if watched else 1)
-    from emotion_runtime.infer.job import Job
+    else:
+        from emotion_runtime.infer.job import Job
+        from emotion_runtime.results.output_guard import OutputGuard
 
-    guard = OutputGuard({"-o": output, "--contact-sheet": contact_sheet})
-    guard.check(classifier.model_path)
-    for read in (finding.font, finding.detector_file if finding.faces else None):
-        if read is not None:
-            guard.check(read)
+        guard = OutputGuard({"-o": output, "--contact-sheet": contact_sheet})
+        guard.check(classifier.model_path)
+        for path in face_options.list_files():
+            guard.check(path)
+        job = Job(
+            classifier,
+            paths,
+            say,
+            format_name=format_name,
+            output=output,
+            batch_size=batch_size,
+            workers=workers,
+            resume=resume,
+            strict=strict,
+            null=null,
+            quiet=quiet,
+            sinks=_open_sinks(
+                paths, face_options, classifier.labels, sort_into, link, contact_sheet, font
+            ),
+            guard=guard,
+            settings={"provider": provider, **face_options.collect_settings()},
+        )
+        if face_classifier is None:
+            from emotion_runtime.infer.photograph_hint import PhotographHint
+
+            job.hint = PhotographHint()
+        else:
+            from emotion_runtime.faces.classifier import PHOTOGRAPH_BATCH_SIZE
+
+            job.classifier, job.notes = face_classifier, face_classifier.finder.notes
+            job.batch_size = min(batch_size, PHOTOGRAPH_BATCH_SIZE)
+        succeeded = job.run()
+    if font is not None and (note := font.describe_missing()):
+        say(note)
+    if not quiet:
+        _suggest_next(paths, model, face_options, sort_into, output)
+    if not succeeded:
+        sys.exit(1)
+
+
+def _check_contact_sheet(path: Path) -> None:
+    """Refuse a contact sheet of another format, or in a folder that does not exist."""
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise click.UsageError(f"{path}: name the contact sheet .png, .jpg or .webp.")
+    if not path.parent.is_dir():
+        fail(f"{path.parent}: no such folder.")
+
+
+def _open_sinks(
+    paths: tuple[str, ...],
+    face_options: FaceOptions,
+    labels: tuple[str, ...],
+    sort_into: Path | None,
+    link: bool,
+    contact_sheet: Path | None,
+    font: Font | None,
+) -> list[Sink]:
+    """Return the outputs that receive every prediction beside the writer of the results."""
     sinks: list[Sink] = []
     if sort_into is not None:
         from emotion_runtime.results.sorting import SortedFolders
@@ -259,66 +307,39 @@ def main(
         from emotion_runtime.results.contact_sheet import ContactSheet
 
         sinks.append(ContactSheet(contact_sheet, font=font))
-    if finding.annotate is not None:
+    if face_options.annotate is not None:
         from emotion_runtime.results.annotated_copies import AnnotatedCopies
 
-        sinks.append(AnnotatedCopies(finding.annotate, paths, classifier.labels, font))
-    if finding.crops is not None:
+        sinks.append(AnnotatedCopies(face_options.annotate, paths, labels, font))
+    if face_options.crops is not None:
         from emotion_runtime.results.face_crops import FaceCrops
 
-        sinks.append(FaceCrops(finding.crops, paths))
-    good = Job(
-        classifier,
-        paths,
-        say,
-        format_name=format_name,
-        output=output,
-        batch_size=batch_size,
-        workers=workers,
-        resume=resume,
-        strict=strict,
-        null=null,
-        quiet=quiet,
-        finder=finder,
-        largest=finding.largest,
-        keep_crops=finding.crops is not None or contact_sheet is not None,
-        sinks=sinks,
-        guard=guard,
-        settings={
-            "provider": provider,
-            **finding.settings(),
-        },
-    ).run()
-    if font is not None and (note := font.describe_missing()):
-        say(note)
-    if not quiet:
-        _suggest_next(paths, model, finding, sort_into, output)
-    if not good:
-        sys.exit(1)
+        sinks.append(FaceCrops(face_options.crops, paths))
+    return sinks
 
 
 def _suggest_next(
     paths: tuple[str, ...],
     model: str | None,
-    finding: FaceOptions,
+    face_options: FaceOptions,
     sort_into: Path | None,
     output: Path | None,
 ) -> None:
-    """Say where pictures were written, and which command is likely to be typed next."""
+    """Show where pictures were written, and the command that is likely to be the next."""
     named = () if model is None else ("-m", model)
     if sort_into is not None and sort_into.is_dir():
         done = f"sorted pictures are in {sort_into}; move those that are wrong"
         suggest_next(done, "emotion-eval", sort_into, *named)
-    elif finding.crops is not None and finding.crops.is_dir():
-        target = finding.crops.with_name(f"{finding.crops.name}-sorted")
-        done = f"face crops are in {finding.crops}"
-        suggest_next(done, "emotion-infer", finding.crops, "--sort-into", target, *named)
-    elif finding.annotate is not None and finding.annotate.exists():
+    elif face_options.crops is not None and face_options.crops.is_dir():
+        target = face_options.crops.with_name(f"{face_options.crops.name}-sorted")
+        done = f"face crops are in {face_options.crops}"
+        suggest_next(done, "emotion-infer", face_options.crops, "--sort-into", target, *named)
+    elif face_options.annotate is not None and face_options.annotate.exists():
         following: tuple[str, ...] = ()
-        if output is None and "-" not in paths and 0 < len(paths) <= _MOST_PATHS:
+        if output is None and "-" not in paths and 0 < len(paths) <= _MAX_SUGGESTED_PATHS:
             following = ("emotion-infer", "--faces", *paths, *named, "-f", "csv", "-o", "faces.csv")
-        what = "annotated copies are in" if finding.annotate.is_dir() else "annotated video:"
-        suggest_next(f"{what} {finding.annotate}", *following)
+        what = "annotated copies are in" if face_options.annotate.is_dir() else "annotated video:"
+        suggest_next(f"{what} {face_options.annotate}", *following)
 
 
 def _print_version(model: str | None) -> None:

@@ -18,7 +18,8 @@ from emotion_runtime.faces.detectors import (
 )
 
 if TYPE_CHECKING:
-    from emotion_runtime.faces.finder import FaceFinder
+    from emotion_runtime.classifier import EmotionClassifier
+    from emotion_runtime.faces.classifier import FaceClassifier
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 
@@ -122,7 +123,7 @@ _NEED_FACES = (
 
 @dataclass(frozen=True)
 class FaceOptions:
-    """What a user chose; the fields are the options' names."""
+    """The values of the options; each field has the name of its option."""
 
     faces: bool
     camera: int | None
@@ -136,36 +137,36 @@ class FaceOptions:
     crops: Path | None
     font: Path | None
 
-    def watches(self, paths: tuple[str, ...]) -> bool:
-        """Say whether it is a video or a camera that is looked at."""
+    def has_video(self, paths: tuple[str, ...]) -> bool:
+        """Return whether a video or a camera is among the inputs."""
         return self.camera is not None or any(map(_is_video, paths))
 
-    def check(self, paths: tuple[str, ...], *, resume: bool, sorts: bool, sheet: bool) -> None:
-        """Refuse what makes no sense together.
+    def check(self, paths: tuple[str, ...], *, resume: bool, sort: bool, draw_sheet: bool) -> None:
+        """Refuse options that contradict each other.
 
         Args:
-            paths: What was named.
-            resume: Whether a run shall go on.
-            sorts: Whether pictures are sorted into folders.
-            sheet: Whether a contact sheet is drawn.
+            paths: The inputs.
+            resume: Whether an interrupted run is continued.
+            sort: Whether pictures are sorted into folders.
+            draw_sheet: Whether a contact sheet is drawn.
 
         Raises:
             click.UsageError: The options contradict each other.
         """
-        watches = self.watches(paths)
-        if self.font is not None and not (sheet or self.annotate):
+        has_video = self.has_video(paths)
+        if self.font is not None and not (draw_sheet or self.annotate):
             raise click.UsageError("--font needs --annotate or --contact-sheet.")
         if not self.faces:
-            if watches and self.camera is None:
+            if has_video and self.camera is None:
                 raise click.UsageError("a video is looked at with --faces.")
             given = {name: value for name, value in vars(self).items() if name in _NEED_FACES}
             if any(value is not None and value is not False for value in given.values()):
                 names = [f"--{name.replace('_', '-')}" for name in _NEED_FACES]
                 raise click.UsageError(f"{', '.join(names[:-1])} and {names[-1]} need --faces.")
             return
-        if sorts and not self.largest:
+        if sort and not self.largest:
             raise click.UsageError("--sort-into needs --largest: a picture has one place.")
-        if not watches:
+        if not has_video:
             if self.detect_every is not None:
                 raise click.UsageError("--detect-every is for videos and cameras.")
             return
@@ -177,42 +178,59 @@ class FaceOptions:
             raise click.UsageError(
                 "name videos or pictures, not both: their results differ in form."
             )
-        if resume or sorts or sheet or self.crops:
+        if resume or sort or draw_sheet or self.crops:
             raise click.UsageError(
                 "--resume, --sort-into, --contact-sheet and --crops are for pictures."
             )
 
-    def finder(self, threads: int, *, video: bool = False) -> FaceFinder | None:
-        """Open what finds the faces, if any are to be found.
+    def open_classifier(
+        self,
+        classifier: EmotionClassifier,
+        paths: tuple[str, ...],
+        threads: int,
+        *,
+        keep_crops: bool,
+    ) -> FaceClassifier | None:
+        """Open the detector, and return what finds and classifies faces; None without ``--faces``.
 
         Args:
-            threads: Of the detector for one picture.
-            video: Whether frames are looked at, which are not turned.
+            classifier: Classifies the faces.
+            paths: The inputs; frames of videos are never turned.
+            threads: Threads of the detector for one picture.
+            keep_crops: Keep the crops also where ``--crops`` is not given.
+
+        Raises:
+            DetectorError, ModelFileError: The detector cannot be opened.
         """
         if not self.faces:
             return None
+        from emotion_runtime.faces.classifier import FaceClassifier
         from emotion_runtime.faces.finder import FaceFinder
 
         threshold = self._threshold
-        return FaceFinder(
-            open_detector(self._detector, threads=threads, threshold=threshold),
+        finder = FaceFinder(
+            open_detector(self._detector_name, threads=threads, threshold=threshold),
             min_face=self.min_face,
             threshold=threshold,
-            turned=not (video or self.no_turn),
+            turned=not (self.no_turn or self.has_video(paths)),
         )
+        keep_crops = keep_crops or self.crops is not None
+        return FaceClassifier(classifier, finder, largest=self.largest, keep_crops=keep_crops)
 
-    @property
-    def detector_file(self) -> Path | None:
-        """The file of the detector; None where it is chosen by its name."""
-        return Path(self._detector) if is_file_name(self._detector) else None
+    def list_files(self) -> list[Path]:
+        """Return the files that the options name as inputs: the font, and the detector's file."""
+        files = [] if self.font is None else [self.font]
+        if self.faces and is_file_name(self._detector_name):
+            files.append(Path(self._detector_name))
+        return files
 
-    def settings(self) -> dict[str, Any]:
-        """Return what the results depend on, by name; digests stand for files."""
-        detector = self._detector
-        if self.faces and self.detector_file is not None:
+    def collect_settings(self) -> dict[str, Any]:
+        """Return the settings that the results depend on, by name; files by their SHA-256."""
+        detector = self._detector_name
+        if self.faces and is_file_name(detector):
             from emotion_runtime.digest import compute_sha256
 
-            detector = compute_sha256(self.detector_file)
+            detector = compute_sha256(Path(detector))
         return {
             "faces": self.faces,
             "detector": detector if self.faces else None,
@@ -223,7 +241,7 @@ class FaceOptions:
         }
 
     @property
-    def _detector(self) -> str:
+    def _detector_name(self) -> str:
         return DETECTORS[0] if self.detector is None else self.detector
 
     @property
@@ -232,13 +250,13 @@ class FaceOptions:
         return DETECTION_THRESHOLD if given is None else given
 
 
-def face_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options to a command, which gets them as its argument `finding`."""
+def add_face_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options to a command, which receives them as its argument `face_options`."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         chosen = {field.name: kwargs.pop(field.name) for field in fields(FaceOptions)}
-        command(*args, finding=FaceOptions(**chosen), **kwargs)
+        command(*args, face_options=FaceOptions(**chosen), **kwargs)
 
     for option in reversed(_OPTIONS):
         run = option(run)
@@ -246,5 +264,5 @@ def face_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _is_video(path: str) -> bool:
-    """Say whether a path is a video, by its suffix."""
+    """Return whether a path names a video, by its suffix."""
     return Path(path).suffix.lower() in VIDEO_SUFFIXES

@@ -13,8 +13,9 @@ import numpy as np
 
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.errors import ModelFileError
+from emotion_runtime.faces.classifier import FaceClassifier
 from emotion_runtime.pictures.preprocessing import NamedBytes
-from emotion_runtime.prediction import OTHER, FacePrediction, Prediction
+from emotion_runtime.prediction import OTHER, Prediction
 from emotion_runtime.ray.packages import pa, pq
 from emotion_runtime.ray.storage import fetch_pictures, locate
 from emotion_runtime.results.writers import WRITERS
@@ -25,7 +26,7 @@ class Predictor:
 
     >>> pictures = ray.data.read_binary_files("faces/", include_paths=True)  # doctest: +SKIP
     >>> workers = ray.data.ActorPoolStrategy(size=7)  # of 8 CPUs: reading needs one too
-    >>> answers = pictures.map_batches(Predictor, compute=workers)  # doctest: +SKIP
+    >>> results = pictures.map_batches(Predictor, compute=workers)  # doctest: +SKIP
 
     Args:
         model: As in `EmotionClassifier`.
@@ -33,17 +34,22 @@ class Predictor:
     """
 
     def __init__(self, model: str | None = None, *, faces: bool = False) -> None:
-        self.classifier = EmotionClassifier(model)
-        self.kind: type[Prediction] = FacePrediction if faces else Prediction
+        classifier = EmotionClassifier(model)
+        self.classifier = FaceClassifier(classifier) if faces else classifier
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Answer a batch with the columns ``bytes`` and ``path``, as those of ``emotion-infer``."""
+        """Return the columns of ``emotion-infer`` for a batch with the columns bytes and path."""
         pictures = [
             NamedBytes(bytes(data), str(path))
             for data, path in zip(batch["bytes"], batch["path"], strict=True)
         ]
         predictions = list(self.predict(pictures))
-        return columns(predictions, self.classifier.labels, self.kind, with_other=self.with_other)
+        return columns(
+            predictions,
+            self.classifier.labels,
+            self.classifier.prediction_type,
+            with_other=self.with_other,
+        )
 
     @property
     def with_other(self) -> bool:
@@ -51,9 +57,7 @@ class Predictor:
         return self.classifier.other_threshold is not None
 
     def predict(self, pictures: Iterable[str | NamedBytes]) -> Iterator[Prediction]:
-        """Answer a stream of pictures in this thread; Ray places a worker on each CPU."""
-        if self.kind is FacePrediction:
-            return self.classifier.predict_faces_many(pictures, workers=1)
+        """Classify a stream of pictures in this thread; Ray places a worker on each CPU."""
         return self.classifier.predict_many(pictures, workers=1)
 
 
@@ -145,7 +149,7 @@ class PartitionWorker:
         return {"part": [part], "pictures": [len(pictures)], "unreadable": [unreadable]}
 
     def _write(self, part: int, predictions: list[Prediction], predictor: Predictor) -> None:
-        labels, kind = predictor.classifier.labels, predictor.kind
+        labels, kind = predictor.classifier.labels, predictor.classifier.prediction_type
         with_other = predictor.with_other
         target = f"{self._folder}/{part_name(part, self._format)}"
         temporary = f"{self._folder}/.{part_name(part, self._format)}"

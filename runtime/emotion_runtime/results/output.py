@@ -21,7 +21,7 @@ from emotion_runtime.errors import OutputError
 
 
 @contextlib.contextmanager
-def opened_output(path: Path | None) -> Iterator[TextIO]:
+def open_output(path: Path | None) -> Iterator[TextIO]:
     """Open a file of results by path, or standard output for None, as UTF-8.
 
     A device or a FIFO gets each result as it comes; a regular file is replaced at the end.

@@ -60,7 +60,7 @@ class OutputGuard:
         what = "standard input" if isinstance(source, int) else os.fspath(source)
         raise OutputError(f"{output}: is {what}, an input of this run; name another file.")
 
-    def checked(self, sources: Iterable[str]) -> Iterator[str]:
+    def check_all(self, sources: Iterable[str]) -> Iterator[str]:
         """Pass inputs on, each checked before it is used.
 
         Raises:

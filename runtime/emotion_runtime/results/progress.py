@@ -70,38 +70,40 @@ class PictureTotal:
         return count
 
 
-def counting(
+def report_progress(
     items: Iterable[T],
     what: str,
     results: TextIO,
     *,
     total: int | Callable[[], int] = 0,
     done: Callable[[], int] = lambda: 0,
-    name: Callable[[T], object] | None = None,
+    get_key: Callable[[T], object] | None = None,
     quiet: bool = False,
 ) -> Iterator[T]:
-    """Pass items on, and count them on standard error where that is a terminal.
+    """Yield the items, and show their number on standard error where that is a terminal.
 
     Args:
-        items: What is counted.
-        what: Its name, in the plural.
-        results: Where results go; where they scroll by on a terminal already, nothing is counted.
-        total: How many there will be; 0 where nobody knows (yet).
-        done: How many an earlier run has done; they count, but not for the speed.
-        name: Items of one name that follow each other count once, such as the faces of a picture.
-        quiet: Do not count.
+        items: The items to count.
+        what: Their name, in the plural.
+        results: The stream of results; where results already scroll past on a terminal, no
+            progress is shown.
+        total: Number of items, or a function that returns it; 0 where it is not known (yet).
+        done: Returns the number of items of an earlier run; they count, but not for the speed.
+        get_key: Returns the key of an item; consecutive items of one key count once, such as the
+            faces of a picture.
+        quiet: Show nothing.
     """
     scrolls = results is sys.stdout and sys.stdout.isatty()
     if quiet or scrolls or not sys.stderr.isatty():
         yield from items
         return
     started = shown = time.monotonic()
-    number, last = 0, object()  # equal to no name
+    number, last = 0, object()  # equal to no key
     for item in items:
         yield item
-        this = None if name is None else name(item)
-        if name is None or this != last:
-            number, last = number + 1, this
+        key = None if get_key is None else get_key(item)
+        if get_key is None or key != last:
+            number, last = number + 1, key
         now = time.monotonic()
         if now - shown >= _INTERVAL:
             shown = now

@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.command_line.signals import Terminated
 from emotion_runtime.drawing.fonts import Font
 from emotion_runtime.errors import VideoError
-from emotion_runtime.faces.finder import FaceFinder
+from emotion_runtime.faces.classifier import FaceClassifier
 from emotion_runtime.prediction import OTHER, UNCERTAIN, format_count
-from emotion_runtime.results.output import abandon_stdout, opened_output
+from emotion_runtime.results.output import abandon_stdout, open_output
 from emotion_runtime.results.output_guard import check_video_outputs
-from emotion_runtime.results.progress import counting
+from emotion_runtime.results.progress import report_progress
 from emotion_runtime.results.writers import WRITERS, Writer
 from emotion_runtime.video.frames import Camera, VideoFile
 from emotion_runtime.video.prediction import VideoPrediction, annotated, predict_frames
@@ -25,32 +24,28 @@ from emotion_runtime.video.tracking import Tracker
 
 @dataclass
 class VideoJob:
-    """What to watch, and where the answers go.
+    """One run: the videos to read and the outputs to write.
 
     Attributes:
-        classifier: The model.
-        finder: What finds faces.
+        classifier: Finds and classifies the faces.
         sources: Video files, or one camera.
         say: Takes messages for a person.
         format_name: A name in `emotion_runtime.results.writers.WRITERS`.
         output: The file to write; None for standard output.
         annotate: The video with boxes and labels to write; of several videos, a folder.
         font: Draws the labels; None for the font that ships.
-        largest: Keep the largest face of each frame alone.
         detect_every: Faces are looked for in the first of so many frames, and followed in the rest.
         strict: The first video that cannot be read ends the run.
         quiet: No progress, no summary.
     """
 
-    classifier: EmotionClassifier
-    finder: FaceFinder
+    classifier: FaceClassifier
     sources: Sequence[str | Camera]
     say: Callable[[str], None]
     format_name: str = "table"
     output: Path | None = None
     annotate: Path | None = None
     font: Font | None = None
-    largest: bool = False
     detect_every: int = 1
     strict: bool = False
     quiet: bool = False
@@ -65,7 +60,7 @@ class VideoJob:
         """
         check_video_outputs(self.sources, self.output, self.annotate)
         try:
-            with opened_output(self.output) as stream:
+            with open_output(self.output) as stream:
                 labels = self.classifier.labels
                 has_other = self.classifier.other_threshold is not None
                 open_writer = WRITERS[self.format_name]
@@ -75,7 +70,7 @@ class VideoJob:
         except BrokenPipeError:
             abandon_stdout()  # the reader has seen enough (``| head``)
         if not self.quiet:
-            for note in self.finder.notes("frame"):
+            for note in self.classifier.finder.notes("frame"):
                 self.say(note)
         return not self._failed
 
@@ -101,10 +96,8 @@ class VideoJob:
                 self.annotate.mkdir(parents=True, exist_ok=True)
         found = predict_frames(
             self.classifier,
-            self.finder,
-            counting(frames, "frames", stream, total=frames.length, quiet=self.quiet),
+            report_progress(frames, "frames", stream, total=frames.length, quiet=self.quiet),
             path=frames.name,
-            largest=self.largest,
             tracker=tracker,
             detect_every=self.detect_every,
         )

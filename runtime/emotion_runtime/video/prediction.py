@@ -16,11 +16,10 @@ from emotion_runtime.atomic import write_atomically
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.drawing.boxes import draw_faces
 from emotion_runtime.drawing.fonts import Font
-from emotion_runtime.faces.classification import face_outputs, of_face
-from emotion_runtime.faces.finder import FaceFinder
-from emotion_runtime.prediction import FacePrediction, format_count
+from emotion_runtime.faces.classifier import FaceClassifier, add_face
+from emotion_runtime.prediction import FacePrediction, Prediction, format_count
 from emotion_runtime.video.frames import Camera, Frame, VideoFile, VideoWriter
-from emotion_runtime.video.tracking import Tracker
+from emotion_runtime.video.tracking import Track, Tracker
 
 _LONGEST_PAUSE = 60.0  # seconds: a longer one is not repeated frame by frame
 
@@ -57,57 +56,58 @@ class VideoPrediction(FacePrediction):
 
 
 def predict_frames(
-    classifier: EmotionClassifier,
-    finder: FaceFinder,
+    classifier: FaceClassifier,
     frames: Iterable[Frame],
     *,
     path: str | None = None,
-    largest: bool = False,
     tracker: Tracker | None = None,
     detect_every: int = 1,
 ) -> Iterator[tuple[Frame, list[VideoPrediction]]]:
-    """Find, classify and follow the faces of each frame.
+    """Find, classify and track the faces of each frame.
 
     Args:
-        classifier: The model.
-        finder: What finds faces.
-        frames: In the order of their times.
-        path: What the predictions name as their source.
-        largest: Keep the largest face of each frame alone.
-        tracker: Follows and steadies; None for the default one.
-        detect_every: Faces are looked for in the first of so many frames, and followed in the
-            others.
+        classifier: Finds and classifies the faces.
+        frames: Frames in the order of their times.
+        path: Path of the video, for the predictions.
+        tracker: Tracks the faces and averages their probabilities; None for the default tracker.
+        detect_every: Search for faces in one frame of this many, and track them in the others.
     """
     tracker = Tracker() if tracker is None else tracker
-    size = classifier.contract.input.size
-    for place, frame in enumerate(frames):
-        if place % detect_every == 0:
-            faces = finder.find(frame.pixels, size, largest=largest)
-            tracks = tracker.update(frame.time, faces, face_outputs(classifier, faces).with_other())
+    for index, frame in enumerate(frames):
+        is_searched = index % detect_every == 0
+        if is_searched:
+            faces = classifier.find(frame.pixels)
+            outputs = classifier.compute(faces)
+            tracks = tracker.update(frame.time, faces, outputs.with_other())
         else:
             expected = tracker.current()
-            cut = finder.cut(frame.pixels, [one.box_at(frame.time) for one in expected], size)
-            both = [pair for pair in zip(expected, cut, strict=True) if pair[1] is not None]
-            tracks, faces = [track for track, _ in both], [face for _, face in both if face]
-            tracker.follow(frame.time, tracks, face_outputs(classifier, faces).with_other())
-        answers = []
+            boxes = [track.box_at(frame.time) for track in expected]
+            cut = classifier.cut(frame.pixels, boxes)
+            pairs = [(track, face) for track, face in zip(expected, cut, strict=True) if face]
+            tracks, faces = [track for track, _ in pairs], [face for _, face in pairs]
+            tracker.follow(frame.time, tracks, classifier.compute(faces).with_other())
+        predictions = []
         for face, track in zip(faces, tracks, strict=True):
-            shares = track.probabilities.astype(np.float32)
-            # `other` is smoothed as one column more.
-            other = None if classifier.other_threshold is None else float(shares[-1])
-            steady = classifier.interpret(shares[: len(classifier.labels)], path, other=other)
-            found = of_face(steady, face)
-            if place % detect_every:
-                found = replace(found, detection_confidence=None)
-            answers.append(
+            prediction = add_face(_interpret(classifier.classifier, track, path), face)
+            if not is_searched:
+                prediction = replace(prediction, detection_confidence=None)
+            predictions.append(
                 VideoPrediction(
-                    **vars(found),
+                    **vars(prediction),
                     time=round(frame.time, 6),
                     frame=frame.number,
                     face=track.number,
                 )
             )
-        yield frame, answers
+        yield frame, predictions
+
+
+def _interpret(classifier: EmotionClassifier, track: Track, path: str | None) -> Prediction:
+    """Return the prediction for the averaged probabilities of a face."""
+    averages = track.probabilities.astype(np.float32)
+    # `other` is averaged as one more column.
+    other = None if classifier.other_threshold is None else float(averages[-1])
+    return classifier.interpret(averages[: len(classifier.labels)], path, other=other)
 
 
 @contextlib.contextmanager
