@@ -164,7 +164,9 @@ def _stages(paths: list[str]) -> dict[str, float]:
     detector = finder._detector
     watch(detector, "detect", "detect")
     watch(detector._session, "run", "network")
-    watch(finder, "_reduced", "decoding")
+    watch(
+        finder, "_decode_reduced" if hasattr(finder, "_decode_reduced") else "_reduced", "decoding"
+    )
     watch(finder, "_detect", "search")
     watch(classifier, "compute" if hasattr(classifier, "compute") else "infer", "classifier")
     try:
@@ -196,13 +198,13 @@ def match(found: Boxes, given: Boxes) -> tuple[set[int], set[int]]:
         given: x, y, width and height of each.
     """
     from emotion_runtime import Box
-    from emotion_runtime.faces.detection import overlap
+    from emotion_runtime.faces.detection import compute_iou
 
     faces: set[int] = set()
     taken: set[int] = set()
     for place in sorted(range(len(found)), key=lambda place: -found[place][4]):
         shares = [
-            0.0 if at in taken else overlap(Box(*found[place][:4]), Box(*one))
+            0.0 if at in taken else compute_iou(Box(*found[place][:4]), Box(*one))
             for at, one in enumerate(given)
         ]
         if shares and max(shares) >= MIN_OVERLAP:

@@ -15,7 +15,7 @@ from PIL import Image
 import emotion_models
 from emotion_runtime import Box, Detection, DetectorError, FaceClassifier, FaceFinder
 from emotion_runtime.errors import ModelFileError
-from emotion_runtime.faces.detection import overlap
+from emotion_runtime.faces.detection import compute_iou
 from emotion_runtime.faces.detectors import open_detector
 from emotion_runtime.infer.cli import main
 
@@ -238,7 +238,7 @@ def test_face_of_a_turned_picture_is_found_and_seen_upright(hopper: Image.Image,
     where = Image.fromarray(mask).transpose(Image.Transpose(turn)).getbbox()
     assert where is not None
     marked = Box(where[0], where[1], where[2] - where[0], where[3] - where[1])
-    assert overlap(Box(*face.box), marked) > 0.7
+    assert compute_iou(Box(*face.box), marked) > 0.7
     assert finder.notes() == [
         "the faces of 1 picture were found after turning by 90, 180 or 270 degrees; boxes are of "
         "the picture as it is"

@@ -16,11 +16,13 @@ from PIL import Image
 
 from emotion_runtime import FaceClassifier, PictureError, SourceError
 from emotion_runtime.errors import DetectorError
-from emotion_runtime.faces.detection import Box, Detection, clipped, distinct, overlap
+from emotion_runtime.faces.cropping import crop_face
+from emotion_runtime.faces.detection import Box, Detection, clip_box, compute_iou, suppress_overlaps
 from emotion_runtime.faces.detectors import open_detector
-from emotion_runtime.faces.finder import FaceFinder, _tiles, crop
+from emotion_runtime.faces.finder import FaceFinder
 from emotion_runtime.faces.retinaface import RetinaFace
 from emotion_runtime.faces.tally import Tally
+from emotion_runtime.faces.tiling import cut_tiles
 from emotion_runtime.infer.cli import main
 from emotion_runtime.pictures.preprocessing import read_face
 
@@ -77,7 +79,7 @@ def folder(tmp_path: Path) -> Path:
 def test_box_agrees_with_the_one_marked_by_hand(classifier: FaceClassifier, name: str) -> None:
     (face,) = classifier.predict(photograph(name))
     assert face.box is not None
-    assert overlap(Box(*face.box), MARKED[name]) >= 0.8
+    assert compute_iou(Box(*face.box), MARKED[name]) >= 0.8
 
 
 def test_smiling_astronaut_is_happy_where_her_whole_picture_is_not(
@@ -95,7 +97,7 @@ def test_face_is_found_at_any_size_of_the_picture(classifier: FaceClassifier, lo
     (face,) = classifier.predict(image)
     assert face.box is not None
     scaled = Box(*(value * long / 512 for value in MARKED["astronaut"]))
-    assert overlap(Box(*face.box), scaled) >= 0.7
+    assert compute_iou(Box(*face.box), scaled) >= 0.7
     assert face.label == "happy"
 
 
@@ -128,7 +130,7 @@ def test_boxes_are_of_the_upright_picture(tmp_path: Path, classifier: FaceClassi
     image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.jpg", exif=exif)
     (face,) = classifier.predict(tmp_path / "turned.jpg")
     assert face.box is not None
-    assert overlap(Box(*face.box), MARKED["astronaut"]) >= 0.8
+    assert compute_iou(Box(*face.box), MARKED["astronaut"]) >= 0.8
 
 
 def test_jpeg_read_at_reduced_scale_has_boxes_of_the_file(
@@ -139,18 +141,18 @@ def test_jpeg_read_at_reduced_scale_has_boxes_of_the_file(
     (face,) = classifier.predict(tmp_path / "large.jpg")
     assert face.box is not None
     scaled = Box(*(value * 3000 / 512 for value in MARKED["astronaut"]))
-    assert overlap(Box(*face.box), scaled) >= 0.75
+    assert compute_iou(Box(*face.box), scaled) >= 0.75
 
 
 def test_crop_of_a_box_that_is_the_training_square_is_what_training_reads() -> None:
     gray = np.random.default_rng(0).integers(0, 256, (96, 96), dtype=np.uint8)
-    cut = crop(gray, Box(0, 0, 96, 96), 48, framing=1.0)
+    cut = crop_face(gray, Box(0, 0, 96, 96), 48, framing=1.0)
     assert np.array_equal(cut, read_face(Image.fromarray(gray)))
 
 
 def test_crop_over_the_edge_goes_on_with_the_edge() -> None:
     gray = np.full((40, 40), 200, dtype=np.uint8)
-    assert (crop(gray, Box(-30, -30, 60, 60), 48) == 200).all()
+    assert (crop_face(gray, Box(-30, -30, 60, 60), 48) == 200).all()
 
 
 @given(
@@ -162,7 +164,7 @@ def test_any_box_can_be_cropped(
     box: tuple[float, float, float, float], height: int, width: int
 ) -> None:
     gray = np.full((height, width), 7, dtype=np.uint8)
-    face = crop(gray, Box(*box), 48)
+    face = crop_face(gray, Box(*box), 48)
     assert face.shape == (48, 48)
     assert (face == 7).all()
 
@@ -191,7 +193,7 @@ def test_both_detectors_agree(classifier: FaceClassifier) -> None:
     finder = FaceFinder(open_detector("libfacedetection"))
     (face,) = FaceClassifier(classifier.classifier, finder).predict(photograph("astronaut"))
     assert face.box is not None
-    assert overlap(Box(*face.box), MARKED["astronaut"]) >= 0.7
+    assert compute_iou(Box(*face.box), MARKED["astronaut"]) >= 0.7
     assert face.label == "happy"
 
 
@@ -355,7 +357,7 @@ def test_public_box_lies_inside_and_the_crop_keeps_its_square(
     assert pixels[y : y + height, x : x + width].shape == (height, width, 3)
     gray = np.asarray(Image.fromarray(pixels).convert("L"))
     assert face.crop is not None
-    assert (face.crop == crop(gray, Box(*box), 48)).all()
+    assert (face.crop == crop_face(gray, Box(*box), 48)).all()
 
 
 @given(
@@ -366,9 +368,9 @@ def test_public_box_lies_inside_and_the_crop_keeps_its_square(
 def test_any_box_is_clipped_to_at_least_a_pixel_or_is_outside(
     box: tuple[float, float, float, float], width: int, height: int
 ) -> None:
-    part = clipped(Box(*box), width, height)
+    part = clip_box(Box(*box), width, height)
     if part is None:
-        assert overlap(Box(*box), Box(0, 0, width, height)) == 0
+        assert compute_iou(Box(*box), Box(0, 0, width, height)) == 0
         return
     assert 0 <= part.x <= part.x + 1 <= part.x + part.width <= width
     assert 0 <= part.y <= part.y + 1 <= part.y + part.height <= height
@@ -467,7 +469,7 @@ def test_detector_of_the_readme_runs() -> None:
 
 
 def test_more_candidates_than_are_compared_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emotion_runtime.faces.candidates.MAX_CANDIDATES", 3)
+    monkeypatch.setattr("emotion_runtime.faces.candidates.MAX_VIEW_CANDIDATES", 3)
     finder = FaceFinder(RetinaFace())
     finder.find(scene(("happy_01", 130, (40, 60)), ("surprise_03", 170, (380, 220))))
     assert "more than 3 candidates" in finder.notes()[0]
@@ -487,9 +489,9 @@ def test_suppression_keeps_the_surer_of_two_that_overlap(
     found = [Detection(Box(*row[:4]), row[4]) for row in rows]
     kept: list[Detection] = []
     for one in sorted(found, key=lambda one: -one.confidence):
-        if all(overlap(one.box, other.box) <= 0.4 for other in kept):
+        if all(compute_iou(one.box, other.box) <= 0.4 for other in kept):
             kept.append(one)
-    assert distinct(found) == kept
+    assert suppress_overlaps(found) == kept
 
 
 # Small faces, panoramas, and what was not looked for.
@@ -532,7 +534,7 @@ def test_faces_of_a_panorama_are_found_as_in_its_parts() -> None:
 )
 def test_parts_of_a_large_picture_overlap_and_are_bounded(size: tuple[int, int]) -> None:
     seen = np.zeros((size[1] // 10 + 1, size[0] // 10 + 1), dtype=bool)
-    for left, upper, right, lower in _tiles(*size):
+    for left, upper, right, lower in cut_tiles(*size):
         assert 0 <= left < right <= size[0]
         assert 0 <= upper < lower <= size[1]
         assert (right - left) * (lower - upper) <= 2048**2
@@ -576,7 +578,7 @@ def test_summary_says_what_was_not_searched_for(tmp_path: Path) -> None:
     assert (
         "faces under 63 to 100 pixels (by the size of the picture)" in run(folder, "--faces").stderr
     )
-    assert FaceFinder().smallest_face(2016, 1512) == 63
+    assert FaceFinder().compute_smallest_face(2016, 1512) == 63
 
 
 def test_summary_says_which_faces_were_left_out_or_are_unreliable(folder: Path) -> None:

@@ -89,9 +89,9 @@ class FaceClassifier:
         """
         return self.finder.find(picture, self.classifier.contract.input.size, largest=self._largest)
 
-    def cut(self, picture: Picture, boxes: Sequence[Box]) -> list[Face | None]:
-        """Cut faces whose bounding boxes are known out of a picture, as `FaceFinder.cut` does."""
-        return self.finder.cut(picture, boxes, self.classifier.contract.input.size)
+    def crop(self, picture: Picture, boxes: Sequence[Box]) -> list[Face | None]:
+        """Crop faces whose bounding boxes are known, as `FaceFinder.crop` does."""
+        return self.finder.crop(picture, boxes, self.classifier.contract.input.size)
 
     def compute(self, faces: Sequence[Face]) -> Outputs:
         """Run the network on faces, and return all of its outputs; of no faces, empty ones.

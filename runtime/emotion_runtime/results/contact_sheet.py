@@ -180,10 +180,10 @@ def _cut_again(path: str, box: tuple[int, int, int, int]) -> Pixels:
     Raises:
         PictureError: The picture cannot be read.
     """
+    from emotion_runtime.faces.cropping import crop_face
     from emotion_runtime.faces.detection import Box
-    from emotion_runtime.faces.finder import crop
 
     gray = process_picture(
         path, lambda image: np.asarray(flatten(turn_upright(image)).convert("L"))
     )
-    return crop(gray, Box(*box), _FACE)
+    return crop_face(gray, Box(*box), _FACE)

@@ -82,8 +82,8 @@ def predict_frames(
         else:
             expected = tracker.current()
             boxes = [track.box_at(frame.time) for track in expected]
-            cut = classifier.cut(frame.pixels, boxes)
-            pairs = [(track, face) for track, face in zip(expected, cut, strict=True) if face]
+            crops = classifier.crop(frame.pixels, boxes)
+            pairs = [(track, face) for track, face in zip(expected, crops, strict=True) if face]
             tracks, faces = [track for track, _ in pairs], [face for _, face in pairs]
             tracker.follow(frame.time, tracks, classifier.compute(faces).with_other())
         predictions = []

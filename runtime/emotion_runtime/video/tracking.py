@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_runtime.faces.detection import Box, overlap
+from emotion_runtime.faces.detection import Box, compute_iou
 from emotion_runtime.faces.finder import Face
 
 _SAME = 0.3  # overlap of two boxes, one frame apart, that are one face
@@ -143,7 +143,7 @@ class Tracker:
 
 def _agreement(track: Track, time: float, box: Box) -> float:
     """Return the overlap of a box with where a face was, or is expected, whichever is more."""
-    return max(overlap(track.box, box), overlap(track.box_at(time), box))
+    return max(compute_iou(track.box, box), compute_iou(track.box_at(time), box))
 
 
 def _whole(face: Face) -> Box:
