@@ -27,7 +27,7 @@ def shown(
     # Within the test: pytest gives each phase a standard error of its own.
     stream = Terminal()
     monkeypatch.setattr("sys.stderr", stream)
-    monkeypatch.setattr(progress, "_INTERVAL", interval)
+    monkeypatch.setattr(progress, "_INTERVAL_SECONDS", interval)
     passed = report_progress(
         items, "pictures", io.StringIO(), total=total, done=lambda: 4, get_key=lambda item: item
     )
@@ -72,4 +72,4 @@ def test_no_folder_is_listed_before_progress_is_shown(
     ("seconds", "text"), [(4.4, "4 s"), (89, "89 s"), (600, "10 min"), (7500, "2 h 05 min")]
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert progress._time(seconds) == text
+    assert progress._format_seconds(seconds) == text

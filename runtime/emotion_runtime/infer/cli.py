@@ -69,8 +69,8 @@ _GROUPS = {
     "-o",
     "--output",
     type=_FILE,
-    help="Write the results to this file, completely or not at all. An existing file is replaced, a "
-    "device or FIFO is written to; - is standard output.  [default: standard output]",
+    help="Write the results to this file, completely or not at all. An existing file is replaced, "
+    "a device or FIFO is written to; - is standard output.  [default: standard output]",
 )
 @click.option(
     "--resume",

@@ -68,8 +68,8 @@ _OPTIONS = (
         "--detection-threshold",
         type=click.FloatRange(0.0, 1.0),
         metavar="PROBABILITY",
-        help="With --faces: confidence threshold of the detector. A lower one finds more faces, and "
-        f"more false detections.  [default: {DETECTION_THRESHOLD}]",
+        help="With --faces: confidence threshold of the detector. A lower one finds more faces, "
+        f"and more false detections.  [default: {DETECTION_THRESHOLD}]",
     ),
     click.option(
         "--no-turn",
@@ -88,8 +88,8 @@ _OPTIONS = (
         "--detect-every",
         type=click.IntRange(min=1),
         metavar="NUMBER",
-        help="With --faces, for videos and cameras: search every NUMBERth frame for faces, and track "
-        "them in between, which is faster.  [default: 1]",
+        help="With --faces, for videos and cameras: search every NUMBERth frame for faces, and "
+        "track them in between, which is faster.  [default: 1]",
     ),
     click.option(
         "--annotate",
@@ -159,7 +159,11 @@ class FaceOptions:
         if not self.faces:
             if has_video and self.camera is None:
                 raise click.UsageError("videos need --faces.")
-            given = {name: value for name, value in vars(self).items() if name in _OPTIONS_THAT_NEED_FACES}
+            given = {
+                name: value
+                for name, value in vars(self).items()
+                if name in _OPTIONS_THAT_NEED_FACES
+            }
             if any(value is not None and value is not False for value in given.values()):
                 names = [f"--{name.replace('_', '-')}" for name in _OPTIONS_THAT_NEED_FACES]
                 raise click.UsageError(f"{', '.join(names[:-1])} and {names[-1]} need --faces.")

@@ -1,4 +1,4 @@
-"""Faces over time: a video or a camera in, a prediction for each face of each frame out."""
+"""Predictions for the faces in the frames of a video or a camera, and annotated copies."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from emotion_runtime.prediction import FacePrediction, Prediction, format_count
 from emotion_runtime.video.frames import Camera, Frame, VideoFile, VideoWriter
 from emotion_runtime.video.tracking import Track, Tracker
 
-_LONGEST_PAUSE = 60.0  # seconds: a longer one is not repeated frame by frame
+_MAX_PAUSE_SECONDS = 60.0  # longer pauses between frames are left out of a copy
 
 
 @dataclass(frozen=True)
 class VideoPrediction(FacePrediction):
-    """What the network says of one face in one frame, steadied by the frames before.
+    """The result of one face in one frame, averaged over the frames before.
 
-    In a frame that was not searched (``--detect-every``), the box is where the face is expected,
-    and `detection_confidence` is None.
+    In a frame that was not searched (``--detect-every``), the box is predicted and
+    `detection_confidence` is None.
 
     Attributes:
         time: Seconds since the first frame.
-        frame: Its number, from 0 on.
-        face: Which face of the video it is, from 1 on.
+        frame: Number of the frame, from 0.
+        face: Number of the face in the video, from 1.
     """
 
     COLUMNS = (*FacePrediction.COLUMNS, "time", "frame", "face")
@@ -44,14 +44,14 @@ class VideoPrediction(FacePrediction):
     face: int = 0
 
     def columns(self) -> dict[str, object]:
-        """Return the box, the detector's confidence, and when."""
-        return super().columns() | self._when()
+        """Return the values of `COLUMNS`."""
+        return super().columns() | self._get_position()
 
     def to_dict(self, *, with_other: bool | None = None) -> dict[str, Any]:
         """Return the fields in the order of a JSON line."""
-        return super().to_dict(with_other=with_other) | self._when()
+        return super().to_dict(with_other=with_other) | self._get_position()
 
-    def _when(self) -> dict[str, Any]:
+    def _get_position(self) -> dict[str, Any]:
         return {"time": self.time, "frame": self.frame, "face": self.face}
 
 
@@ -111,13 +111,13 @@ def _interpret(classifier: EmotionClassifier, track: Track, path: str | None) ->
 
 
 @contextlib.contextmanager
-def annotated(
+def open_annotated_video(
     path: Path | None,
     source: VideoFile | Camera,
     labels: tuple[str, ...],
     font: Font | None = None,
 ) -> Iterator[AnnotatedVideo | None]:
-    """Open the video with boxes and labels, which gets its name when the block succeeds."""
+    """Open an annotated copy of a video, which is renamed to `path` when the block succeeds."""
     if path is None:
         yield None
         return
@@ -129,15 +129,15 @@ def annotated(
 
 
 class AnnotatedVideo:
-    """Draws what was said of each frame into a copy of it.
+    """Draws the predictions of each frame into a copy of the video.
 
-    The copy has as many frames in each second. Where those of the source come more slowly, they
-    are repeated, and where they come faster, some are left out, so that the copy keeps the times.
+    The copy has a constant frame rate. To keep the times, frames are repeated where the source is
+    slower, and left out where it is faster.
 
     Args:
-        writer: Where frames go.
-        labels: The model's.
-        font: Draws the labels; None for the font that ships.
+        writer: Writes the frames.
+        labels: The labels of the model.
+        font: Draws the labels; None for the shipped font.
     """
 
     def __init__(
@@ -150,17 +150,17 @@ class AnnotatedVideo:
         self.left_out = 0.0  # seconds
         self.too_fast = 0  # frames
 
-    def add(self, frame: Frame, answers: list[VideoPrediction]) -> None:
+    def add(self, frame: Frame, predictions: list[VideoPrediction]) -> None:
         """Add a frame.
 
         Raises:
             OutputError: The video cannot be written.
         """
         if self._last is not None:
-            # Until the frame before ends; a time stamp may be late by most of a frame.
+            # Frames until this one begins; a time stamp may be late by most of a frame.
             rate = self._writer.rate
             due = int((frame.time - self.left_out) * rate + 0.1) - self._writer.written
-            if due > _LONGEST_PAUSE * rate:
+            if due > _MAX_PAUSE_SECONDS * rate:
                 self.left_out += due / rate
                 due = 0
             if due < -1:  # the copy is ahead by more than a frame
@@ -170,12 +170,12 @@ class AnnotatedVideo:
                 self._writer.write(self._last)
                 self.repeated += 1
         image = Image.fromarray(frame.pixels)
-        draw_faces(image, answers, self._labels, self._font)
+        draw_faces(image, predictions, self._labels, self._font)
         self._last = np.asarray(image)
         self._writer.write(self._last)
 
     def notes(self) -> list[str]:
-        """Say how the copy differs from the source."""
+        """Return how the copy differs from the source, as sentences."""
         frames = format_count(self._writer.written, "frame")
         text = f"{frames} without sound"
         if self.repeated:
