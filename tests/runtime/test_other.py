@@ -382,14 +382,14 @@ def test_curves_need_the_output_and_other_folders(
 
 def test_ray_has_a_column_of_other(other_model: Path) -> None:
     pytest.importorskip("ray", reason="the extra ray is not installed")
-    from emotion_runtime.ray.worker import Predictor, columns, schema
+    from emotion_runtime.ray.worker import Predictor, make_columns, make_schema
 
     predictor = Predictor(str(other_model))
     predictions = list(predictor.classifier.predict_many([dark_face(), b"no picture"]))
-    values = columns(
+    values = make_columns(
         predictions, CLASSES, predictor.classifier.prediction_type, with_other=predictor.with_other
     )
-    types = schema(CLASSES, predictor.classifier.prediction_type, with_other=True)
+    types = make_schema(CLASSES, predictor.classifier.prediction_type, with_other=True)
     assert (
         list(values) == types.names == ["path", "label", "confidence", *CLASSES, "other", "error"]
     )
