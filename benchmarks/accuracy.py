@@ -16,7 +16,7 @@ import numpy as np
 
 import emotion_models
 from corruptions import CORRUPTIONS, STRENGTHS
-from emotion_export.parity.comparison import answers_of
+from emotion_export.parity.comparison import run_in_batches
 from emotion_runtime import EmotionClassifier, read_face
 from emotion_runtime.pictures.sources import find_pictures
 from emotion_train.evaluation import CALIBRATION_BINS, measure
@@ -77,7 +77,7 @@ def main() -> None:
     faces, truth = load(chosen.data, labels)
     rows, figures, curves = [], {}, {}
     for name, model in models.items():
-        logits, chances = answers_of(model.infer, faces)
+        logits, chances, _ = run_in_batches(model.compute, faces)
         figure = measure(logits, truth, model.contract.temperature)
         low, high = wilson(round(figure.accuracy * len(truth)), len(truth))
         curves[name] = (calibration(chances, truth), coverage(chances, truth))
@@ -99,7 +99,7 @@ def main() -> None:
             rng = np.random.default_rng(strength)
             damaged = np.stack([damage(face, strength, rng) for face in some])
             for name, model in models.items():
-                right = answers_of(model.infer, damaged)[1].argmax(axis=1) == their_truth
+                right = run_in_batches(model.infer, damaged)[1].argmax(axis=1) == their_truth
                 robust[name].setdefault(kind, []).append(float(right.mean()))
     means = {name: np.mean(list(rows.values())) for name, rows in robust.items()}
     figures |= {f"{name}, accuracy on damaged pictures": float(m) for name, m in means.items()}

@@ -17,10 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from emotion_export.defaults import OTHER_COVERAGE
 from emotion_export.export import Plan, check_target, export_checkpoint
 from emotion_export.int8.labelled_faces import read_labelled_faces
 from emotion_export.label_subset.figures import BY_VOTES
-from emotion_export.label_subset.threshold import DEFAULT_COVERAGE
 from emotion_export.parity.comparison import ParityError
 from emotion_export.parity.faces import read_parity_faces
 from emotion_runtime import EmotionClassifier
@@ -48,7 +48,7 @@ def main(
     command: str,
     labels: tuple[str, ...] = (),
     votes: Path | None = None,
-    coverage: float = DEFAULT_COVERAGE,
+    coverage: float = OTHER_COVERAGE,
 ) -> None:
     """Write everything that belongs to the release `name`."""
     checkpoint = PACKAGE / "checkpoints" / f"{name}.pt"
@@ -83,7 +83,7 @@ def _release(
         labelled,
         test=labelled.test,
         votes=None if votes is None else Votes(votes, trained.labels),
-        say=print,
+        log=print,
     )
     print(f"{model.name}: largest logit difference {done.max_logit_difference:.1e}")
     contract = EmotionClassifier(model).contract
@@ -153,7 +153,7 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         f"emotion-export {name}.onnx --checkpoint runs/{trained}"
         + (f" --precision {contract.precision}" if contract.precision != "fp32" else "")
         + ("" if contract.other_threshold is None else f" --labels {','.join(labels)}"),
-        f"emotion-infer fer2013/test/{{{','.join(labels)}}} -m {name} -f jsonl > answers.jsonl",
+        f"emotion-infer fer2013/test/{{{','.join(labels)}}} -m {name} -f jsonl > predictions.jsonl",
         "```",
         "",
         "The same seed gives the same weights on the same machine, code and versions; else sums "
@@ -341,7 +341,7 @@ if __name__ == "__main__":
     parser.add_argument("command")
     parser.add_argument("--labels", default="")
     parser.add_argument("--votes", type=Path)
-    parser.add_argument("--other-coverage", type=float, default=DEFAULT_COVERAGE)
+    parser.add_argument("--other-coverage", type=float, default=OTHER_COVERAGE)
     given = parser.parse_args()
     wanted = tuple(filter(None, given.labels.split(",")))
     main(

@@ -1,4 +1,4 @@
-"""How many CPUs this process may really use."""
+"""Count the CPUs that this process may use."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def count_usable_cpus() -> int:
-    """Count them: not the machine's, but what the container, the scheduler and the user leave.
+    """Return the CPUs that the scheduler, the container and the user allow, at least 1.
 
-    The smallest of the CPU set, the CPU quota of the control groups (``docker --cpus``), and
-    ``OMP_NUM_THREADS``; at least 1. A quota of a part of a CPU is rounded up: 0.5 is 1, 1.2 is 2.
-    Of a list in ``OMP_NUM_THREADS`` the first number counts, as OpenMP defines it; 0, a negative
-    number and other text mean no limit, as they do to OpenMP's libraries.
+    That is the smallest of the CPU set, the CPU quota of the control groups (``docker --cpus``)
+    and ``OMP_NUM_THREADS``. A fractional quota is rounded up: 0.5 becomes 1, and 1.2 becomes 2. Of
+    a list in ``OMP_NUM_THREADS`` the first number counts, as OpenMP defines it; 0, a negative
+    number and other text mean no limit, as in OpenMP's libraries.
     """
     affinity = getattr(os, "sched_getaffinity", None)  # Linux has it
     cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -28,13 +28,13 @@ def count_usable_cpus() -> int:
 
 
 def read_cpu_quota(own: Path = _OWN_CGROUPS, root: Path = _CGROUPS) -> float | None:
-    """Return the CPUs that the control groups of this process leave it, versions 1 and 2.
+    """Return the CPU quota of this process's control groups, versions 1 and 2.
 
-    A group's quota holds for those nested in it, so that the smallest on the way up counts.
+    A group's quota also applies to the groups inside it, so that the smallest one counts.
 
     Args:
-        own: The file that names the groups of this process.
-        root: Where they are mounted.
+        own: The file that lists the groups of this process.
+        root: Where the control groups are mounted.
 
     Returns:
         A number of CPUs, such as 0.5; None where no quota is set.
@@ -42,8 +42,8 @@ def read_cpu_quota(own: Path = _OWN_CGROUPS, root: Path = _CGROUPS) -> float | N
     try:
         lines = own.read_text(errors="replace").splitlines()
     except OSError:
-        lines = []  # no Linux, or no /proc
-    found = [_read_quota_v2(root)]  # in a container its own group, whatever the paths say
+        lines = []  # not Linux, or no /proc
+    found = [_read_quota_v2(root)]  # in a container this is its own group, whatever path is listed
     for line in lines:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
@@ -63,8 +63,8 @@ def read_cpu_quota(own: Path = _OWN_CGROUPS, root: Path = _CGROUPS) -> float | N
 
 
 def _list_enclosing_groups(mount: Path, path: str) -> list[Path]:
-    """List the folders of a group and of those around it, up to where they are mounted."""
-    # ".." leads to groups outside of what a container sees.
+    """Return the folders of a group and of its parents, up to the mount point."""
+    # ".." would lead to groups that a container cannot see.
     parts = [part for part in path.split("/") if part not in ("", ".", "..")]
     return [mount.joinpath(*parts[:count]) for count in range(len(parts), -1, -1)]
 

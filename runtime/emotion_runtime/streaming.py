@@ -1,9 +1,9 @@
-"""A map over batches of a stream, in threads: ordered, lazy and in constant memory.
+"""Map a function over a stream in batches over threads, in order and in constant memory.
 
 Each worker is a thread that processes whole batches. Decoders and onnxruntime release Python's
-global interpreter lock, so that one worker's Python code runs beside another's arithmetic, and
-nothing is copied between processes. The number of batches in flight is bounded: a million items
-take no more memory than a thousand.
+interpreter lock while they compute, so that one worker's Python code runs beside another's
+arithmetic, and nothing is copied between processes. The number of batches in progress is limited:
+a million items need no more memory than a thousand.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Returns the results of a batch; may return early with any list once the event is set.
+# Returns the results of a batch, or gives up early once the event is set.
 MapBatch: TypeAlias = "Callable[[list[T], threading.Event], list[R]]"
 
 
@@ -38,10 +38,10 @@ def map_batches(
 ) -> Iterator[R]:
     """Yield the results of a function over batches of a stream, in order and in constant memory.
 
-    Where `items` raises, the results of the items before it come first, then its error.
+    If `items` raises, the results of the items before come first, then the exception.
 
     Args:
-        function: Called with a list of items, from any of the workers.
+        function: Called by each worker with a list of items.
         items: Consumed lazily, a few batches ahead of the results.
         batch_size: Largest number of items in a batch, at least 1. The first batches are smaller,
             so that the first results come at once.
@@ -53,13 +53,13 @@ def map_batches(
         TypeError: One of them is not an integer.
     """
     batches = _Batches(iter(items), check_count("batch_size", batch_size))
-    # Checked here, not at the first result.
+    # Checked here, before the first result is taken.
     count = count_usable_cpus() if workers is None else check_count("workers", workers)
     return _map_batches(function, batches, count)
 
 
 def _map_batches(function: MapBatch[T, R], batches: _Batches[T], workers: int) -> Iterator[R]:
-    # The first batch is one item: no thread is started for it, nor for a stream of one.
+    # The first batch is one item: for a single item no thread is started.
     stop = threading.Event()
     for batch in batches if workers == 1 else islice(batches, 1):
         yield from function(batch, stop)
@@ -76,38 +76,39 @@ def _map_in_threads(
         from concurrent.futures import ThreadPoolExecutor
 
     process = os.getpid()
-    ahead: deque[Future[list[R]]] = deque()
+    pending: deque[Future[list[R]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="emotion")
     try:
         for batch in batches:
-            ahead.append(pool.submit(function, batch, stop))
-            while ahead and (len(ahead) > 2 * workers or ahead[0].done()):
-                yield from ahead.popleft().result()
+            pending.append(pool.submit(function, batch, stop))
+            while pending and (len(pending) > 2 * workers or pending[0].done()):
+                yield from pending.popleft().result()
                 _check_process(process)
-        while ahead:
-            yield from ahead.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
             _check_process(process)
-    finally:  # also where the caller has seen enough, or Ctrl-C came
+    finally:  # also when the caller stops early, or on Ctrl-C
         stop.set()
         pool.shutdown(cancel_futures=True)
 
 
 def _check_process(process: int) -> None:
-    """Refuse to wait for threads that stayed behind in the parent of a forked child."""
+    """Refuse to go on in a forked child: the threads exist only in its parent."""
     if os.getpid() != process:
-        raise RuntimeError("a stream cannot go on in a forked child; begin one there")
+        raise RuntimeError("a stream cannot continue in a forked child; begin a new one there")
 
 
 class _Batches(Iterator[list[T]]):
-    """Cuts a stream into batches of 1, 2, 4, … items up to `batch_size`.
+    """Splits a stream into batches of 1, 2, 4, … items up to `max_size`.
 
     Attributes:
-        failure: What the stream raised instead of its next picture; the batches end before it.
+        failure: The exception that the stream raised instead of its next item; the batches end
+            before it.
     """
 
-    def __init__(self, items: Iterator[T], batch_size: int) -> None:
+    def __init__(self, items: Iterator[T], max_size: int) -> None:
         self.failure: Exception | None = None
-        self._items, self._max_size, self._size = items, batch_size, 1
+        self._items, self._max_size, self._size = items, max_size, 1
 
     def __next__(self) -> list[T]:
         batch: list[T] = []

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 import emotion_export.export as stages
 from emotion_export import export_module
 from emotion_export.errors import ExportError
-from emotion_export.parity.comparison import Comparison, Gate, ParityError, require
+from emotion_export.parity.comparison import Comparison, Gate, ParityError, require_parity
 from emotion_export.parity.faces import ParityFaces, read_parity_faces
 from emotion_runtime import EmotionClassifier
 from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
@@ -55,7 +55,7 @@ def test_the_file_and_its_proof_are_written(exported: tuple[Path, Result], run_d
     assert ways == {
         *(
             (s, o, b)
-            for s in ("converted", "simplified")
+            for s in ("simplified",)  # nothing was folded: the same graph as the converted one
             for o in ("off", "full")
             for b in (1, 7, 64)
         ),
@@ -66,6 +66,9 @@ def test_the_file_and_its_proof_are_written(exported: tuple[Path, Result], run_d
     assert all(c["label_agreement"] == 1 for c in report["comparisons"])
     assert all(c["max_logit_difference"] <= 1e-4 for c in report["comparisons"])
     assert report["faces"]["count"] == 188  # the run's own training faces
+    assert {c["faces"] for c in report["comparisons"] if c["batch_size"] == 64} == {188}
+    assert {c["faces"] for c in report["comparisons"] if c["batch_size"] < 64} == {128}
+    assert "5 comparisons on 188 faces and 4 on 128 of them" in result.stdout
     assert report["faces"]["real"]
     assert report["bytes"] == path.stat().st_size
 
@@ -194,10 +197,10 @@ FACES = np.stack([band_face(n % 3, n) for n in range(6)])
         (Linear(scaled), {"faces": FACES, "size": 64}, "size= names another side"),
         (Linear(scaled), {"faces": "gone"}, "no such folder"),
         (Linear(scaled), {"path": "no/m.onnx"}, "no such folder"),
-        (Linear(scaled), {"plan": stages.Plan("int8")}, "int8 is judged on faces held out"),
-        (Linear(scaled), {"temperature": float("nan")}, "no number above 0"),
-        (Linear(lambda pixels: pixels), {}, "takes float pixels alone"),
-        (Colour(scale=True), {}, "takes three channels"),
+        (Linear(scaled), {"plan": stages.Plan("int8")}, "int8 is evaluated on held-out faces"),
+        (Linear(scaled), {"temperature": float("nan")}, "not a number above 0"),
+        (Linear(lambda pixels: pixels), {}, "accepts only float pixels"),
+        (Colour(scale=True), {}, "needs three channels"),
         (Colour(scale=False), {}, "float pixels of three channels"),
         (torch.nn.Sequential(Linear(scaled), torch.nn.Softmax(1)), {}, "returns probabilities"),
         (Linear(lambda pixels: scaled(pixels) * float("nan")), {}, "not all finite"),
@@ -222,7 +225,7 @@ def test_a_network_that_does_not_fit_is_one_sentence_before_anything_is_converte
 def test_a_scaling_that_seems_to_be_missing_is_a_warning(tmp_path: Path) -> None:
     """With faces as an array, and the path as text."""
     target = str(tmp_path / "m.onnx")
-    with pytest.warns(UserWarning, match="its scaling seems to be missing"):
+    with pytest.warns(UserWarning, match="it seems to lack the scaling"):
         done = export_module(Linear(lambda p: p.float()), ["up", "down"], target, FACES)
     assert EmotionClassifier(done.path).labels == ("up", "down")
 
@@ -270,7 +273,7 @@ def test_a_broken_conversion_is_refused_and_leaves_no_file(
     monkeypatch.setattr(stages, "simplify", damage)
     result = export(tmp_path / "m.onnx", "-c", run_dir)
     assert result.exit_code == 1
-    assert "does not answer as PyTorch does" in result.stderr
+    assert "does not compute what PyTorch computes" in result.stderr
     assert "the simplified graph" in result.stderr
     assert result.stderr.count("logits max") == 12, "the figures are shown"
     assert list(tmp_path.iterdir()) == []
@@ -303,7 +306,7 @@ def test_a_disk_that_fills_is_one_sentence_and_leaves_nothing(
 def test_a_nan_never_passes_the_gate() -> None:
     figures = ("file", "full", 1, 10, float("nan"), 0.0, 0.0, 0.0, 1.0)
     with pytest.raises(ParityError, match="nan"):
-        require([Comparison(*figures)], Gate())
+        require_parity([Comparison(*figures)], Gate())
 
 
 def test_faces_that_cover_little_are_a_warning(

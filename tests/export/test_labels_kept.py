@@ -120,7 +120,7 @@ def test_the_confidence_threshold_is_chosen_anew_for_its_coverage(four_class_run
     network = checkpoint.build()
     found = choose_thresholds(network, strict, subset, labelled).min_confidence
     logits = predict_logits(network, held_out.pixels)
-    known = subset.truth_of(labels) < 2
+    known = subset.map_labels(labels) < 2
     confidence = subset.outputs(logits[known], 5).probabilities.max(axis=1)
     assert 0.8 <= (confidence >= found).mean() < 1
     assert found > 0.5
@@ -152,7 +152,7 @@ def test_the_report_tells_what_other_does(kept: tuple[Path, Result]) -> None:
     assert all(one["max_other_difference"] <= 1e-4 for one in report["comparisons"])
     text = path.with_suffix(".export.md").read_text()
     assert "## Other" in text
-    assert f"| {DARK}, still named |" in text
+    assert f"| {DARK}, still gets one of the labels |" in text
     assert "| AUROC of other |" in text
     for suffix in (".other.png", ".confusion.png"):
         assert path.with_suffix(suffix).stat().st_size > 1000
@@ -244,7 +244,7 @@ def test_int8_is_judged_by_other_too(export: Export, four_class_run: Path, tmp_p
         (["--labels", "happy"], 1, "at least two labels"),
         (["--labels", "happy,happy"], 1, "named twice"),
         (["--labels", f"happy,sad,surprise,{DARK}"], 1, "all classes of the network"),
-        (["--labels", "happy,,sad"], 2, "a name is missing"),
+        (["--labels", "happy,,sad"], 2, "a name is empty"),
         (["--labels", "happy,sad", "--label", "happy"], 2, "not with both"),
         (["--other-coverage", "0.9"], 2, "need --labels"),
         (["--votes", "votes.csv"], 2, "need --labels"),
@@ -278,7 +278,7 @@ def test_other_data_than_those_of_the_training_are_refused(
     arguments = ("-c", four_class_run, "--labels", "happy,sad", "--calibration", data)
     result = export(tmp_path / "m.onnx", *arguments)
     assert result.exit_code == 1
-    assert "not what the network was trained on" in result.stderr
+    assert "not the training data of the network" in result.stderr
 
 
 def test_a_graph_that_computes_other_wrongly_is_refused() -> None:

@@ -77,7 +77,7 @@ def test_the_run_of_a_file_is_found_among_others(
     assert result.exit_code == 0, result.output
     assert f"verified against runs/its own/{BEST}: " in result.stdout
     assert "every label agrees" in result.stdout
-    assert "passed over: runs/damaged/best.pt" in result.stderr
+    assert "skipped: runs/damaged/best.pt" in result.stderr
     assert f"next: emotion-infer {load_data(run_dir)}/test -m {model}" in result.stderr
     quiet = verify(model, "-q")
     assert quiet.stderr == ""
@@ -121,7 +121,7 @@ def test_a_file_of_earlier_versions_needs_a_checkpoint(
         old, "-c", other_run(run_dir, tmp_path / "other"), "--parity-data", load_data(run_dir)
     )
     assert failed.exit_code == 1
-    assert "does not answer as PyTorch does" in failed.stderr
+    assert "does not compute what PyTorch computes" in failed.stderr
 
 
 @pytest.mark.slow

@@ -260,12 +260,12 @@ def test_option_keeps_pictures_from_being_turned(hopper: Image.Image, tmp_path: 
 @pytest.mark.parametrize(
     ("size", "looks"),
     [
-        ((400, 300), [(608, 456)]),  # enlarged
+        ((400, 300), [(576, 432)]),  # enlarged
         ((150, 100), [(450, 300)]),  # by three at most
         ((630, 470), [(640, 477)]),
         ((620, 470), [(620, 470)]),
-        ((1632, 1224), [(896, 672), (320, 240)]),
-        ((3000, 300), [(3800, 380)]),  # as a part of 480 × 300 would be
+        ((1632, 1224), [(896, 672), (192, 144)]),
+        ((3000, 300), [(3600, 360)]),  # as a part of 480 × 300 would be
     ],
 )
 def test_pictures_are_looked_at_in_the_size_that_pays(
@@ -280,7 +280,7 @@ def test_pictures_are_looked_at_in_the_size_that_pays(
 def test_turned_looks_are_bounded() -> None:
     detector = Recorder()
     FaceFinder(detector).find(np.zeros((3000, 4000, 3), dtype=np.uint8))
-    assert detector.sizes == [(896, 672), (320, 240), (360, 480), (360, 480), (480, 360)]
+    assert detector.sizes == [(896, 672), (192, 144), (360, 480), (360, 480), (480, 360)]
 
 
 @pytest.mark.parametrize("size", [(4032, 3024), (3648, 2736), (3600, 2700)])

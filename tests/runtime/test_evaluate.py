@@ -243,7 +243,7 @@ def test_what_is_not_defined_is_a_dash(evaluate: Evaluate, folder: Path) -> None
         :1
     ]
     assert row == ["surprise", "–", "0.0%", "0.0%", "4"]
-    assert "so no picture gets a label" in result.stdout
+    assert "no picture gets a label" in result.stdout
     assert "never predicts surprise" in result.stderr
 
 

@@ -323,10 +323,10 @@ def first_rows(model: onnx.ModelProto) -> None:
     [
         (reshaped(1), "cannot be run"),
         (first_rows, "outputs of shape"),
-        (scaled(float("nan")), "no probabilities"),
-        (scaled(float("inf")), "no probabilities"),
-        (scaled(-1.0), "no probabilities"),
-        (scaled(3.0), "no probabilities"),
+        (scaled(float("nan")), "not probabilities"),
+        (scaled(float("inf")), "not probabilities"),
+        (scaled(-1.0), "not probabilities"),
+        (scaled(3.0), "not probabilities"),
     ],
 )
 def test_a_network_that_fails_while_it_runs_is_one_sentence(

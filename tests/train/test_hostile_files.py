@@ -53,7 +53,7 @@ BAD_PARTS: dict[str, tuple[dict[str, Any], str]] = {
     "a version that is a list": ({"version": [1]}, "of version a list"),
     "a version that is none": ({"version": None}, "of version None"),
     "labels that are none": ({"labels": None}, "its labels are no list"),
-    "labels that are numbers": ({"labels": [1, 2, 3]}, "no text"),
+    "labels that are numbers": ({"labels": [1, 2, 3]}, "not text"),
     "labels without end": ({"labels": [str(n) for n in range(100_000)]}, "100,000 labels"),
     "labels that are paths": ({"labels": ["../../x", "b", "c"]}, "a path separator"),
     "labels that are reserved": ({"labels": ["path", "b", "c"]}, "reserved"),

@@ -1,4 +1,4 @@
-"""The optional packages: which are missing, and the command that installs them."""
+"""Find missing optional packages, and the command that installs them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.request import url2pathname
 
 _DISTRIBUTION = "emotion-edge"
 _TRAIN_MODULES = ("torch", "torchvision", "sklearn", "matplotlib", "tqdm")
-# The modules of each extra, in the order in which they are looked for.
+# Modules of each extra, in the order of the check.
 EXTRA_MODULES = {
     "train": _TRAIN_MODULES,
     "export": (*_TRAIN_MODULES, "onnx", "onnxscript", "onnxsim"),
@@ -29,21 +29,22 @@ def find_missing_module(extra: str) -> str | None:
 
 
 def format_missing_message(what: str, module: str, extra: str) -> str:
-    """Return the sentence about a missing module, with the command that installs its extra.
+    """Return the message about a missing module, with the command that installs its extra.
 
     Args:
-        what: What needs it, as the beginning of the sentence.
+        what: What needs it, as the beginning of the message.
         module: The module's name.
-        extra: The extra that holds it.
+        extra: The extra that contains it.
     """
     return f"{what} needs {module}, which is not installed; run\n  {make_install_command(extra)}"
 
 
 def make_install_command(extra: str) -> str:
-    """Return the command that installs an extra from where this package was installed.
+    """Return the command that installs an extra from the source of this installation.
 
-    The package may be on no index: what pip wrote down of its source (PEP 610) is named again. A
-    copy from an index has no such record, and is named by its name.
+    The package may not be on an index. pip records the source of an installation (PEP 610), which
+    the command names. An installation from an index has no such record; the command then uses the
+    name of the package.
     """
     source = _find_source()
     if source is None:
@@ -53,12 +54,12 @@ def make_install_command(extra: str) -> str:
 
 
 def _find_source() -> tuple[bool, str] | None:
-    """Return whether the install is editable, and the path or URL that it came from."""
+    """Return whether the installation is editable, and its path or URL; None from an index."""
     checkout = Path(__file__).resolve().parents[3]
     try:
         text = metadata.distribution(_DISTRIBUTION).read_text("direct_url.json")
     except metadata.PackageNotFoundError:
-        # Not installed at all: run from a checkout.
+        # Not installed, but run from a checkout.
         return (True, str(checkout)) if _is_project(checkout) else None
     if text is None:
         return None
@@ -76,7 +77,7 @@ def _find_source() -> tuple[bool, str] | None:
     path = Path(url2pathname(urlsplit(url).path))
     if path.is_file() or _is_project(path):
         return editable, str(path)
-    return None  # gone since
+    return None  # the source no longer exists
 
 
 def _is_project(folder: Path) -> bool:
@@ -84,7 +85,7 @@ def _is_project(folder: Path) -> bool:
 
 
 def _add_extra(place: str, extra: str) -> str:
-    """Return a requirement: a path with the extra behind it, or a name with its URL (PEP 508)."""
+    """Return a requirement: a path followed by the extra, or a name with its URL (PEP 508)."""
     if "://" in place:
         return f"{_DISTRIBUTION}[{extra}] @ {place}"
     return f"{place}[{extra}]"

@@ -1,7 +1,7 @@
-"""Text on pictures: which font draws it, and which characters cannot be drawn.
+"""The font of text on pictures, which records the characters that it cannot draw.
 
-The font that ships is DejaVu Sans with Latin, Greek and Cyrillic: ``dejavu/``, with its licence,
-made by ``scripts/build_font.py``.
+The bundled font is DejaVu Sans with Latin, Greek and Cyrillic, in ``dejavu/`` with its licence;
+``scripts/build_font.py`` builds it.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from emotion_runtime.prediction import format_count
 from emotion_runtime.terminal import escape_controls
 
 DEFAULT_FONT_PATH = Path(__file__).parent / "dejavu" / "DejaVuSans.ttf"
-_PROBE_PIXELS = 24  # pixels: large enough that the forms of two characters differ
-_UNASSIGNED_CHARACTER = "\uffff"  # no font has a form for it: the font's sign for what it lacks
-_MAX_NAMED_CHARACTERS = 10  # characters that a note names
+_PROBE_PIXELS = 24  # large enough to tell the glyphs of any two characters apart
+_UNASSIGNED_CHARACTER = "\uffff"  # drawn as the font's glyph for missing characters
+_MAX_NAMED_CHARACTERS = 10
 
 _PillowFont: TypeAlias = "ImageFont.FreeTypeFont | ImageFont.ImageFont"
 
 
 class Font:
-    """Draws text, and remembers which characters it had no form for.
+    """Fits text for drawing, and records the characters that the font lacks.
 
     Args:
-        path: A TrueType or OpenType file; None for the font that ships.
+        path: A TrueType or OpenType file; None for the bundled font.
 
     Raises:
-        OutputError: The file is no font that Pillow can read, or this Pillow cannot read fonts.
+        OutputError: The file is not a font that Pillow can read, or this Pillow cannot read fonts.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
@@ -57,12 +57,12 @@ class Font:
         """Return the Pillow font of a size in pixels.
 
         Raises:
-            OutputError: The file is no font that Pillow can read.
+            OutputError: The file is not a font that Pillow can read.
         """
         if not self._scalable:
             return ImageFont.load_default()
-        if (there := self._fonts_by_size.get(size)) is not None:
-            return there
+        if (font := self._fonts_by_size.get(size)) is not None:
+            return font
         try:
             self._fonts_by_size[size] = ImageFont.truetype(os.fspath(self._path), size)
             return self._fonts_by_size[size]
@@ -73,27 +73,26 @@ class Font:
             ) from error
 
     def prepare_text(self, text: str) -> str:
-        """Return text as it will be drawn; controls are shown as escapes.
+        """Return text as it will be drawn: normalised (NFC), with controls as escapes.
 
-        Letters and their accents are joined (NFC). `describe_missing` names the characters that
-        the font lacks.
+        `describe_missing` names the characters that the font lacks.
         """
         text = escape_controls(unicodedata.normalize("NFC", text))
         for character in dict.fromkeys(text):
             if not self._has_glyph(character):
                 self._missing[character] = None
-        # The bitmap font of a Pillow without FreeType refuses what it lacks.
+        # The bitmap font of a Pillow without FreeType raises for characters that it lacks.
         return text if self._scalable else text.encode("latin-1", "replace").decode("latin-1")
 
     def fit_text(self, text: str, size: float, width: float, tail: str = "") -> str:
         """Return text as it will be drawn, shortened where it is wider than `width`.
 
         Args:
-            text: Any text. What is left out is its beginning, because names end in numbers; with
-                a tail it is the end.
-            size: Of the font, in pixels.
-            width: In pixels.
-            tail: Follows the text, and is never left out.
+            text: Any text. It is shortened at its beginning, because names often end in numbers;
+                with a tail at its end.
+            size: Size of the font in pixels.
+            width: Available width in pixels.
+            tail: Text after `text` that is never shortened.
         """
         text, tail, font = self.prepare_text(text), self.prepare_text(tail), self.get_font(size)
         if font.getlength(text + tail) <= width:
@@ -106,7 +105,7 @@ class Font:
         return dots + tail
 
     def describe_missing(self) -> str | None:
-        """Say which characters could not be drawn so far; None where all could."""
+        """Return a sentence about the characters that could not be drawn; None without any."""
         if not self._missing:
             return None
         names = ", ".join(
@@ -127,7 +126,7 @@ class Font:
         return self._has_glyph_of[character]
 
     def _check_glyph(self, character: str) -> bool:
-        if unicodedata.category(character) in ("Cf", "Zs"):  # nothing to see
+        if unicodedata.category(character) in ("Cf", "Zs"):  # invisible
             return True
         if not self._scalable:
             return ord(character) < 256
@@ -138,7 +137,7 @@ class Font:
         return self._render_glyph(_UNASSIGNED_CHARACTER)
 
     def _render_glyph(self, character: str) -> bytes:
-        """Return the pixels of a character."""
+        """Return the pixels of a character's glyph."""
         image = Image.new("L", (3 * _PROBE_PIXELS, 3 * _PROBE_PIXELS))
         where = (_PROBE_PIXELS, _PROBE_PIXELS)
         ImageDraw.Draw(image).text(where, character, 255, self.get_font(_PROBE_PIXELS))

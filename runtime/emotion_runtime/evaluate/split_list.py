@@ -1,4 +1,4 @@
-"""Which pictures a training held out: ``report/splits.csv`` of a run."""
+"""Read the list of the pictures that a training held out, ``report/splits.csv`` of a run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ TEST_SPLIT = "test"
 
 
 def read_test_paths(path: Path) -> frozenset[str]:
-    """Return the paths that a run lists as its test set, relative to the data folder.
+    """Return the paths of a run's test set, relative to the data folder.
 
     Args:
-        path: A CSV with the columns path and split, as emotion-train writes it.
+        path: A CSV file with the columns path and split, written by emotion-train.
 
     Raises:
         SourceError: The file cannot be read, lacks a column, or lists no test picture.

@@ -1,4 +1,4 @@
-"""The figures of an evaluation as text for a person."""
+"""Format the figures of an evaluation as text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from emotion_runtime.terminal import escape_controls
 
 
 def format_evaluation(evaluation: Evaluation) -> str:
-    """Return the figures as lines of text."""
+    """Return the figures of an evaluation as lines of text."""
     return "".join(escape_controls(line) + "\n" for line in _format_lines(evaluation))
 
 
@@ -20,25 +20,25 @@ def _format_lines(evaluation: Evaluation) -> Iterator[str]:
     total = int(metrics.confusion.sum())
     low, high = metrics.accuracy_interval()
     balanced = metrics.balanced_accuracy
-    balance = (
+    balanced_text = (
         f"not defined without pictures of {', '.join(evaluation.missing)}"
         if balanced is None
         else f"{balanced:.2%}"
     )
     share = evaluation.covered / total
-    right_there = (
-        f"accuracy there {evaluation.covered_right / evaluation.covered:.2%}"
+    covered_accuracy = (
+        f"accuracy of these {evaluation.covered_right / evaluation.covered:.2%}"
         if evaluation.covered
-        else "so no picture gets a label"
+        else "no picture gets a label"
     )
     yield f"pictures           {total:,}"
     yield f"accuracy           {metrics.accuracy:.2%} (95 % interval {low:.1%} to {high:.1%})"
-    yield f"balanced accuracy  {balance}"
+    yield f"balanced accuracy  {balanced_text}"
     yield f"calibration error  {metrics.calibration_error:.2%}"
     threshold = f"a confidence threshold of {evaluation.min_confidence:.2f}"
     if evaluation.other_threshold is not None:
         threshold += f" and an other threshold of {evaluation.other_threshold:.2f}"
-    yield f"coverage           {share:.2%} at {threshold}, {right_there}"
+    yield f"coverage           {share:.2%} at {threshold}, {covered_accuracy}"
     yield from _format_other(evaluation)
     width = max(5, *map(measure_width, labels))
     classes = metrics.to_dict(labels)["classes"]
@@ -76,7 +76,7 @@ def _format_lines(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _format_other(evaluation: Evaluation) -> Iterator[str]:
-    """Return what the output `other` does, of models that have it."""
+    """Yield lines about the output `other`, for models that have it."""
     if evaluation.open_set is None:
         return
     total = int(evaluation.metrics.confusion.sum())
@@ -90,5 +90,5 @@ def _format_other(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _format_percent(value: float | None, width: int) -> str:
-    """Return a share as text; a dash where it is not defined."""
+    """Return a share as text, or a dash where it is not defined."""
     return f"{'–':>{width}}" if value is None else f"{value:>{width}.1%}"

@@ -9,7 +9,7 @@ from emotion_runtime.errors import DetectorError
 from emotion_runtime.faces.detection import Detector
 
 DETECTORS = ("retinaface", "libfacedetection")
-DETECTION_THRESHOLD = 0.6  # confidence threshold; docs/detection.md shows both error rates
+DETECTION_THRESHOLD = 0.6  # confidence threshold; docs/photographs.md shows both error rates
 
 
 def open_detector(

@@ -1,8 +1,8 @@
-"""What a model file says of itself, in its ONNX ``metadata_props``; nothing lives outside it.
+"""The contract: the metadata that make a model file self-describing, in ``metadata_props``.
 
 Every key starts with ``emotion_edge.``; every value is a string, JSON where it has structure.
-`emotion_export` writes a `Contract`, the runtime reads it, and both go through this file. The
-format is specified in ``docs/model-format.md``.
+`emotion_export` writes a `Contract` and the runtime reads it, both with this module. The format
+is specified in ``docs/model-format.md``.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ OTHER_NAME = "other"  # the third output of files of contract version 2
 
 PRECISIONS = ("fp32", "fp16", "int8")
 MAX_METADATA_BYTES = 16 * 2**20
-MAX_SIDE_PIXELS = 1024  # pixels, of the input's side
+MAX_SIDE_PIXELS = 1024  # of the model's input
 MAX_LABELS = 1000
 MAX_GOLDEN_INPUTS = 1000
-MAX_JSON_DEPTH = 20  # levels of nested JSON
-MAX_NAME_CHARACTERS = 200  # characters of the network's name
+MAX_JSON_DEPTH = 20
+MAX_NAME_CHARACTERS = 200  # of the network's name
 
 T = TypeVar("T")
 
@@ -55,20 +55,20 @@ class InputSpec:
 
 @dataclass(frozen=True, eq=False)
 class GoldenInputs:
-    """Inputs with the logits of a proven machine, so that a device can prove the file on its chip.
+    """Inputs with their expected outputs, with which a device verifies the file on its own chip.
 
-    Of an fp32 file the logits are PyTorch's; one of fewer bits is off those by design, and has the
-    ones it gave itself when it passed its gates.
+    The logits of an fp32 file are PyTorch's. An fp16 or int8 file differs from those by design; it
+    has its own logits, from the export that passed the parity check.
 
     Attributes:
         pixels: uint8, shape (k, 1, size, size).
         logits: float32, shape (k, classes).
-        tolerance: Largest absolute difference of a logit that passes.
-        probe: What `self_test.draw_probe` becomes as input, uint8 (size, size); None in files of
-            before there was one.
+        tolerance: Largest absolute difference of a logit that is allowed.
+        probe: The picture of `self_test.draw_probe` as the training read it, uint8 (size, size);
+            None in older files, which have none.
         other: The output `other` of each input, float32, shape (k,); None in files without it.
-        mean_tolerance: Largest mean absolute difference of the logits that passes; None where the
-            largest difference alone decides.
+        mean_tolerance: Largest mean absolute difference of the logits that is allowed; None for no
+            limit.
     """
 
     pixels: NDArray[np.uint8]
@@ -79,7 +79,7 @@ class GoldenInputs:
     mean_tolerance: float | None = None
 
     def to_json(self) -> str:
-        """Encode as JSON; pixels as base64 of their bytes in row-major order."""
+        """Return JSON, with pixels as base64 of their bytes in row-major order."""
         values = {
             "shape": list(self.pixels.shape),
             "pixels": base64.b64encode(self.pixels.tobytes()).decode("ascii"),
@@ -96,10 +96,10 @@ class GoldenInputs:
 
     @classmethod
     def from_json(cls, text: str) -> GoldenInputs:
-        """Undo `to_json`.
+        """Parse the JSON that `to_json` returns.
 
         Raises:
-            ValueError: The text is something else; the message says what.
+            ValueError: The text is something else; the message has the reason.
         """
         try:
             return cls._parse(text)
@@ -112,7 +112,9 @@ class GoldenInputs:
         data = base64.b64decode(values["pixels"], validate=True)
         pixels = np.frombuffer(data, np.uint8).reshape(values["shape"])
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of numbers beyond float32: refused
+            warnings.simplefilter(
+                "ignore", RuntimeWarning
+            )  # numbers beyond float32 are refused below
             logits = np.array(values["logits"], np.float32)
             other = np.array(values["other"], np.float32) if "other" in values else None
         if pixels.ndim != 4 or logits.ndim != 2 or len(pixels) != len(logits):
@@ -145,26 +147,28 @@ def _parse_tolerance(value: Any) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Contract:
-    """All that a model file says of itself.
+    """The metadata of a model file.
 
     Attributes:
         labels: Class names in the order of the outputs' columns.
         network: The architecture's name, such as ``baseline``.
-        golden: Inputs and answers for the self-test.
+        golden: Inputs and expected outputs for the self-test.
         input: How pictures become pixels.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        temperature: What the logits are divided by before softmax, inside the graph.
-        min_confidence: Below it the label is ``"uncertain"``; 0 never.
-        other_threshold: Where the output `other` reaches it, the label is ``"other"``, 0 to 1; at
-            1 never. None in files without this output, which have contract version 1.
+        temperature: Divides the logits before the softmax, inside the graph.
+        min_confidence: Confidence threshold, below which the label is ``"uncertain"``; at 0 it
+            never is.
+        other_threshold: Threshold of the output `other`, 0 to 1, from which on the label is
+            ``"other"``; at 1 it never is. None in files without this output, which have contract
+            version 1.
         other_classes: The classes of the network whose probabilities `other` adds up; empty in
             files without it.
-        metrics: Figures, each with the data it was measured on.
-        parity: The figures of the proof against PyTorch.
-        training: Seed, epochs, recipe, digest of the data.
-        tool_versions: Of the packages that made the file.
-        graph_sha256: Hexadecimal SHA-256 of the graph as it lies in the ONNX file, operators and
-            weights; empty in files of before it was recorded.
+        metrics: Measured figures, each with the data that it was measured on.
+        parity: The figures of the parity check against PyTorch.
+        training: Seed, epochs, recipe and the digest of the data.
+        tool_versions: Versions of the packages that made the file.
+        graph_sha256: Hexadecimal SHA-256 of the graph in the ONNX file, with its operators and
+            weights; empty in older files, which have none.
     """
 
     labels: tuple[str, ...]
@@ -188,10 +192,10 @@ class Contract:
         return VERSION if self.other_threshold is None else OTHER_VERSION
 
     def to_metadata(self) -> dict[str, str]:
-        """Return the key–value pairs of ``metadata_props``; figures that are NaN become null.
+        """Return the key–value pairs of ``metadata_props``; NaN becomes null.
 
         Raises:
-            ModelFileError: No file may have these labels, or an input of this size.
+            ModelFileError: The labels or the size of the input are not allowed.
         """
         try:
             check_labels((*self.labels, *self.other_classes))
@@ -225,12 +229,16 @@ class Contract:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], file: str) -> Contract:
-        """Read the contract of `file`, which is only named in messages.
+        """Parse the contract of a model file.
+
+        Args:
+            metadata: The ``metadata_props`` of the file.
+            file: Name of the file, for messages.
 
         Raises:
             ModelFileError: There is no contract, its version is unknown, a part is malformed or
-                too large, a label is one that no class may have, or it asks for preprocessing
-                that this runtime does not do.
+                too large, a label is not allowed, or it requires preprocessing that this runtime
+                does not have.
         """
         total = sum(len(key) + len(value) for key, value in metadata.items())
         if total > MAX_METADATA_BYTES:
@@ -264,8 +272,10 @@ class Contract:
             input=spec,
             precision=reader.read_precision(),
             temperature=reader.read_number("temperature", above=0.0),
-            min_confidence=reader.read_number("min_confidence", most=1.0),
-            other_threshold=reader.read_number("other_threshold", most=1.0) if has_other else None,
+            min_confidence=reader.read_number("min_confidence", maximum=1.0),
+            other_threshold=reader.read_number("other_threshold", maximum=1.0)
+            if has_other
+            else None,
             other_classes=reader.read_other_classes(labels) if has_other else (),
             metrics=reader.read_json("metrics", dict),
             parity=reader.read_json("parity", dict),
@@ -275,7 +285,7 @@ class Contract:
         )
 
     def describe(self) -> dict[str, Any]:
-        """Return the contract as JSON values for a person, golden pixels left out."""
+        """Return the contract as JSON values for a person, without the golden pixels."""
         described = {
             "contract_version": self.version,
             "network": self.network,
@@ -297,7 +307,7 @@ class Contract:
 
 
 class _MetadataReader:
-    """Reads single parts of the metadata, each refused in a sentence that names it."""
+    """Reads the metadata of a file key by key; errors name the file and the key."""
 
     def __init__(self, metadata: Mapping[str, str], file: str) -> None:
         self._metadata, self._file = metadata, file
@@ -321,7 +331,7 @@ class _MetadataReader:
         return text
 
     def read_digest(self, name: str) -> str:
-        """Read a SHA-256 in hexadecimal digits; empty where there is none."""
+        """Read a SHA-256 in hexadecimal digits; empty where the key is missing."""
         text = self._metadata.get(PREFIX + name, "")
         if text and not re.fullmatch("[0-9a-f]{64}", text):
             raise self.make_error(name, "no SHA-256")
@@ -329,7 +339,7 @@ class _MetadataReader:
 
     def read_json(self, name: str, kind: type[T]) -> T:
         try:
-            # NaN and Infinity, which are no JSON, were written where a figure was not measured.
+            # Older files have NaN, which is not JSON, for a figure that was not measured.
             value = json.loads(self.read_text(name), parse_constant=lambda _: None)
             _check_json(value)
         except (ValueError, RecursionError) as error:
@@ -339,15 +349,15 @@ class _MetadataReader:
         return value
 
     def read_number(
-        self, name: str, *, above: float | None = None, most: float = math.inf
+        self, name: str, *, above: float | None = None, maximum: float = math.inf
     ) -> float:
-        """Read a finite number of at least 0, or one above a limit."""
+        """Read a finite number from 0 to `maximum`, or above a limit."""
         try:
             value = float(self.read_text(name))
         except ValueError as error:
             raise self.make_error(name) from error
-        low = value >= 0 if above is None else value > above
-        if not (low and value <= most and math.isfinite(value)):
+        in_range = value >= 0 if above is None else value > above
+        if not (in_range and value <= maximum and math.isfinite(value)):
             raise self.make_error(name)
         return value
 
@@ -374,7 +384,7 @@ class _MetadataReader:
     def read_precision(self) -> str:
         precision = self.read_text("precision")
         if precision not in PRECISIONS:
-            raise self.make_error("precision", f"none of {', '.join(PRECISIONS)}")
+            raise self.make_error("precision", f"not one of {', '.join(PRECISIONS)}")
         return precision
 
     def read_golden(self) -> GoldenInputs:
@@ -390,17 +400,17 @@ class _MetadataReader:
             raise self.make_error("input") from error
         if type(spec.size) is not int or not 1 <= spec.size <= MAX_SIDE_PIXELS:
             raise self.make_error("input", f"not of a size from 1 to {MAX_SIDE_PIXELS} pixels")
-        known = InputSpec(size=spec.size)
-        if spec != known:
+        supported = InputSpec(size=spec.size)
+        if spec != supported:
             raise ModelFileError(
-                f"{self._file}: asks for preprocessing ({shorten_repr(asdict(spec))}) that this "
-                f"runtime does not do ({asdict(known)}); install a newer emotion-edge."
+                f"{self._file}: requires preprocessing ({shorten_repr(asdict(spec))}) that this "
+                f"runtime does not do ({asdict(supported)}); install a newer emotion-edge."
             )
         return spec
 
 
 def _replace_non_finite(value: Any) -> Any:
-    """Return JSON values with None for what is not finite: JSON has no NaN."""
+    """Return JSON values with None for NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _replace_non_finite(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -411,11 +421,11 @@ def _replace_non_finite(value: Any) -> Any:
 
 
 def _check_json(value: Any) -> None:
-    """Refuse JSON values that could not be written again, or only with harm.
+    """Refuse JSON values that could not be written again safely.
 
     Raises:
-        ValueError: They are nested deeper than `MAX_JSON_DEPTH`, hold an integer of more than 64
-            bits, a number that is not finite, or half a character (a lone surrogate).
+        ValueError: They are nested deeper than `MAX_JSON_DEPTH`, or contain an integer of more
+            than 64 bits, a number that is not finite, or a lone surrogate.
     """
     level = [value]
     for _ in range(MAX_JSON_DEPTH):

@@ -1,4 +1,4 @@
-"""Read a model file: bounded, once, and refused in one sentence where it is something else."""
+"""Read a model file once, within a limit of size, and refuse files of other kinds."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from emotion_runtime.model.onnx_graph import check_onnx
 
 MAX_MODEL_BYTES = 512 * 2**20
 
-_HEAD_BYTES = 4096  # bytes that say what a file is
+_HEAD_BYTES = 4096  # enough to recognise the kind of a file
 
 
 def read_model(path: Path) -> bytes:
-    """Return the bytes of a model file, checked by `onnx_graph` or `ort_graph`.
+    """Return the bytes of a model file, after the checks of `onnx_graph` or `ort_graph`.
 
-    What is opened afterwards are these bytes, so that nothing can change in between and no other
-    file is read.
+    onnxruntime opens these bytes and not the path, so that the file cannot change in between and
+    no other file is read.
 
     Raises:
-        ModelFileError: The file cannot be read, is larger than `MAX_MODEL_BYTES`, or is no model
-            that this toolkit runs; the message says what it is instead where that is known.
+        ModelFileError: The file cannot be read, is larger than `MAX_MODEL_BYTES`, or is not a
+            model that this toolkit runs. The message names its kind where that is known.
     """
     try:
         file = open(path, "rb", opener=_open_without_blocking)  # noqa: SIM115  closed below
@@ -41,7 +41,7 @@ def read_model(path: Path) -> bytes:
                 raise ModelFileError(f"{path}: {problem}.")
             if status.st_size > MAX_MODEL_BYTES:
                 raise ModelFileError(_describe_too_large(path))
-            # One more, to see a file that has grown since.
+            # One byte more, to notice a file that has grown since.
             data += file.read(MAX_MODEL_BYTES + 1 - len(data))
         except OSError as error:
             raise ModelFileError(f"{path}: cannot be read ({error.strerror}).") from error
@@ -65,7 +65,7 @@ def is_ort(data: bytes) -> bool:
 
 
 def _describe_other_format(head: bytes, path: Path) -> str | None:
-    """Name what people take for a model file; None where it may be one."""
+    """Return what a file is that is often mistaken for a model; None where it may be one."""
     if not head:
         return "the file is empty"
     if head.startswith(b"version https://git-lfs"):
@@ -82,11 +82,11 @@ def _describe_other_format(head: bytes, path: Path) -> str | None:
 
 
 def _is_text(head: bytes) -> bool:
-    """Return whether the first bytes are text; those of a protobuf have control characters."""
+    """Return whether the first bytes are text; a protobuf begins with control characters."""
     try:
         text = head.decode()
     except UnicodeDecodeError as error:
-        if len(head) - error.start > 3:  # more than a last character that is cut off
+        if len(head) - error.start > 3:  # more than a truncated last character
             return False
         text = head[: error.start].decode()
     return all(character.isprintable() or character in "\t\n\r" for character in text)
@@ -113,5 +113,5 @@ def _describe_too_large(path: Path) -> str:
 
 
 def _open_without_blocking(path: str, flags: int) -> int:
-    """Open a file; the other end of a pipe, which may never come, is not waited for."""
+    """Open a file without waiting for the other end of a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

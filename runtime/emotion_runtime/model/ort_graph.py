@@ -1,7 +1,7 @@
-"""What a file in onnxruntime's own format holds, looked at before onnxruntime opens it.
+"""Check the content of a file in onnxruntime's own format before onnxruntime opens it.
 
 The format is a flatbuffer (flatbuffers.dev/internals); the slots of the tables are those of
-``onnxruntime/core/flatbuffers/schema/ort.fbs``. The same is refused as in an ONNX file.
+``onnxruntime/core/flatbuffers/schema/ort.fbs``. The rules are those for ONNX files.
 """
 
 from __future__ import annotations
@@ -16,45 +16,45 @@ _STRING = 8  # TensorDataType
 
 
 def check_ort(data: bytes) -> None:
-    """Refuse what `onnx_graph.check_onnx` refuses in an ONNX file.
+    """Refuse a file that contains what `onnx_graph.check_onnx` refuses in an ONNX file.
 
     Raises:
-        ValueError: As there.
+        ValueError: As in `onnx_graph.check_onnx`.
     """
     _OrtChecker(data).check_model()
 
 
 class _OrtChecker:
-    """One walk over a file; counts the tables, so that it ends."""
+    """Checks one file; the number of values is limited, so that the check ends."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._fields_left = data, MAX_FIELDS
 
     def check_model(self) -> None:
         session = self._read_number("I", 0)
-        model = self._follow_table(session, 1)
-        graph = self._follow_table(model, 7) if model else 0
+        model = self._follow_table(session, 1)  # model
+        graph = self._follow_table(model, 7) if model else 0  # graph
         if not graph:
             raise ValueError("it holds no graph: not a model")
-        if any(self._follow_tables(graph, 7)):
+        if any(self._follow_tables(graph, 7)):  # sparse_initializers
             raise ValueError("it holds sparse tensors")
-        for tensor in self._follow_tables(graph, 0):
+        for tensor in self._follow_tables(graph, 0):  # initializers
             self._check_tensor(tensor)
-        for node in self._follow_tables(graph, 2):
-            check_operator(self._read_text(node, 2), self._read_text(node, 5))
-            for attribute in self._follow_tables(node, 10):
+        for node in self._follow_tables(graph, 2):  # nodes
+            check_operator(self._read_text(node, 2), self._read_text(node, 5))  # domain, op_type
+            for attribute in self._follow_tables(node, 10):  # attributes
                 self._check_attribute(attribute)
 
     def _check_attribute(self, table: int) -> None:
-        if self._find_field(table, 7) or any(self._follow_tables(table, 12)):
+        if self._find_field(table, 7) or any(self._follow_tables(table, 12)):  # g, graphs
             raise ValueError("an operator holds a graph of its own")
-        if tensor := self._follow_table(table, 6):
+        if tensor := self._follow_table(table, 6):  # t
             self._check_tensor(tensor)
-        for tensor in self._follow_tables(table, 11):
+        for tensor in self._follow_tables(table, 11):  # tensors
             self._check_tensor(tensor)
 
     def _check_tensor(self, table: int) -> None:
-        # The default, -1, is that the values are in the file.
+        # external_data_offset; -1, the default, means that the values are in the file.
         if (where := self._find_field(table, 6)) and self._read_number("q", where) != -1:
             raise ValueError(
                 "its weights lie in another file (external data); a model file is one file"
@@ -65,7 +65,7 @@ class _OrtChecker:
         if dims := self._find_field(table, 2):
             first, count = self._find_vector(dims, 8)
             for position in range(first, first + 8 * count, 8):
-                elements *= self._read_number("Q", position)  # a negative one is read as a huge one
+                elements *= self._read_number("Q", position)  # a negative size reads as a huge one
         check_elements(elements, len(self._data))
 
     def _read_number(self, kind: str, position: int) -> int:
@@ -81,7 +81,7 @@ class _OrtChecker:
         return value
 
     def _find_field(self, table: int, slot: int) -> int:
-        """Return where the field of a slot lies; 0 where the table lacks it."""
+        """Return the position of the field of a slot; 0 where the table lacks it."""
         slots = table - self._read_number("i", table)
         entry = 4 + 2 * slot
         if entry + 2 > self._read_number("H", slots):
@@ -94,7 +94,7 @@ class _OrtChecker:
         return field + self._read_number("I", field) if field else 0
 
     def _find_vector(self, field: int, width: int) -> tuple[int, int]:
-        """Return where the elements of a vector begin, and how many there are."""
+        """Return the position of a vector's first element, and the number of elements."""
         vector = field + self._read_number("I", field)
         count = self._read_number("I", vector)
         if vector + 4 + count * width > len(self._data):

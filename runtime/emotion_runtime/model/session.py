@@ -1,7 +1,7 @@
-"""onnxruntime as this toolkit uses it: telemetry off, threads stated, nothing but the bytes given.
+"""Open model files in onnxruntime: without telemetry, with a fixed number of threads.
 
-Every other module gets onnxruntime from here, so that no import of it comes before its telemetry
-is off.
+Every other module imports onnxruntime through this one, so that its telemetry is off before it is
+imported.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _PACKAGE = Path(emotion_models.__file__).parent
 
 
 def import_onnxruntime() -> Any:
-    """Return the module onnxruntime, imported with its telemetry off.
+    """Import onnxruntime with its telemetry off, and return the module.
 
-    Since 1.29 onnxruntime on Linux writes an identifier of the device to
-    ``~/.cache/Microsoft`` and looks for a host to report to as soon as it is imported, unless
-    ``ORT_DISABLE_TELEMETRY=1`` is set before. It is set here where the user has not set it
-    otherwise. Where the user's own code imported onnxruntime before, its files are written
-    already; then its events are switched off through its API.
+    From version 1.29 on, onnxruntime on Linux writes an identifier of the device to
+    ``~/.cache/Microsoft`` and looks up a host to report to as soon as it is imported, unless
+    ``ORT_DISABLE_TELEMETRY=1`` is set. This function sets the variable, unless the user has set
+    it. If the user's code has already imported onnxruntime, the identifier has been written; then
+    the events are switched off through onnxruntime's API.
     """
     if TELEMETRY_VARIABLE not in os.environ:
         os.environ[TELEMETRY_VARIABLE] = "1"
         imported = sys.modules.get("onnxruntime")
-        # Set to None by those who forbid an import.
+        # `sys.modules` has None where an import is forbidden.
         switch_off = getattr(imported, "disable_telemetry_events", None)
         if switch_off is not None:
             switch_off()
@@ -50,18 +50,18 @@ def import_onnxruntime() -> Any:
 
 
 class Session:
-    """A model file opened in onnxruntime; may be used from threads, forked and pickled.
+    """A model file opened in onnxruntime, for use in threads, forked children and pickles.
 
-    A forked child opens the file's bytes anew at its first call: a lock of onnxruntime that
-    another thread held in the parent would stay locked in the child for ever, and the threads
-    of its pool are not there. A pickle holds the path and the digest of the file, which must be
-    the same where it is unpickled.
+    A forked child opens the bytes again at its first call: a lock of onnxruntime that another
+    thread of the parent held would stay locked in the child forever, and the child does not have
+    the threads of onnxruntime's pool. A pickle contains the path and the digest of the file; the
+    file must be the same where it is unpickled.
 
     Args:
-        path: The file, or where `data` came from.
-        data: Its bytes, checked by `model_file.read_model`.
-        threads: Threads of onnxruntime for one call.
-        provider: Where onnxruntime runs it.
+        path: The path that `data` was read from.
+        data: The bytes of the file, from `model_file.read_model`.
+        threads: onnxruntime's threads for one call.
+        provider: Execution provider of onnxruntime.
 
     Raises:
         ModelFileError: onnxruntime cannot open it, or lacks the provider.
@@ -71,21 +71,25 @@ class Session:
         self, path: Path, data: bytes, threads: int = 1, provider: str = "CPUExecutionProvider"
     ) -> None:
         self.path, self.threads, self.provider = path, threads, provider
-        self._data = data  # onnxruntime's own object keeps them too: no copy
+        self._data = data  # not copied: onnxruntime's session refers to them too
         self._ort_session: Any = self._open()
         _open_sessions.add(self)
 
     def run(
         self, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]]
     ) -> list[NDArray[np.float32]]:
-        """Run the network.
+        """Run the network and return the named outputs.
+
+        Args:
+            outputs: Names of the outputs.
+            inputs: Name → array of each input.
 
         Raises:
-            ModelFileError: onnxruntime cannot run it.
+            ModelFileError: onnxruntime cannot run the network.
         """
         try:
             values: list[NDArray[np.float32]] = self._session.run(list(outputs), dict(inputs))
-        except Exception as error:  # onnxruntime's errors share no public base
+        except Exception as error:  # onnxruntime's errors have no common public base
             raise ModelFileError(f"{self.path}: cannot be run ({format_reason(error)}).") from error
         return values
 
@@ -93,7 +97,7 @@ class Session:
         """Return the ``metadata_props`` of the file.
 
         Raises:
-            ModelFileError: They are no UTF-8.
+            ModelFileError: They are not UTF-8.
         """
         try:
             return dict(self._session.get_modelmeta().custom_metadata_map)
@@ -103,31 +107,31 @@ class Session:
             ) from error
 
     def inputs(self) -> dict[str, tuple[str, list[Any]]]:
-        """Return name → type and shape of each input.
+        """Return the type and shape of each input, by name.
 
         Raises:
-            ModelFileError: A name is no UTF-8.
+            ModelFileError: A name is not UTF-8.
         """
         return self._describe_tensors("get_inputs")
 
     def outputs(self) -> dict[str, tuple[str, list[Any]]]:
-        """Return name → type and shape of each output.
+        """Return the type and shape of each output, by name.
 
         Raises:
-            ModelFileError: A name is no UTF-8.
+            ModelFileError: A name is not UTF-8.
         """
         return self._describe_tensors("get_outputs")
 
     def sha256(self) -> str:
         """Return the hexadecimal SHA-256 of the file that was opened."""
-        import hashlib  # OpenSSL takes milliseconds that a single picture need not wait for
+        import hashlib  # not at start-up: loading OpenSSL takes milliseconds
 
         return hashlib.sha256(self._data).hexdigest()
 
     def graph_sha256(self) -> str | None:
-        """Return the hexadecimal SHA-256 of the graph, as it lies in the ONNX file.
+        """Return the hexadecimal SHA-256 of the graph in an ONNX file.
 
-        None of a file in onnxruntime's own format, which holds the graph in another form.
+        None for a file in onnxruntime's own format, which encodes the graph differently.
         """
         if is_ort(self._data):
             return None
@@ -140,19 +144,19 @@ class Session:
 
     @property
     def _session(self) -> Any:
-        # Two threads of a forked child at once may open two, and one is kept: a lock could be
-        # held in another thread when the process forks.
+        # Without a lock, which another thread could hold during a fork. Two threads of a forked
+        # child may open a session each; one of them is kept.
         if self._ort_session is None:
             self._ort_session = self._open()
         return self._ort_session
 
     def _abandon(self) -> None:
-        """Leave the parent's session alone, in a forked child: neither use it nor end it."""
+        """Abandon the parent's session in a forked child, without destroying it."""
         import ctypes
 
         if self._ort_session is not None:
-            # Ending it would wait for threads that the child does not have. With one reference
-            # more than there are, not even the end of the process ends it.
+            # Destroying it would wait for threads that the child does not have. One reference too
+            # many keeps it alive even when the process ends.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._ort_session))
             self._ort_session = None
 
@@ -164,15 +168,15 @@ class Session:
                 f"this onnxruntime has no provider {self.provider}; it has {', '.join(available)}."
             )
         options = onnxruntime.SessionOptions()
-        # Stated, not left to onnxruntime: it counts the machine's cores, not the container's.
+        # Set explicitly: onnxruntime counts the cores of the machine, not of the container.
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
-        # A pool that spins between calls burns a device's battery and the decoder's CPU.
+        # Threads that spin between calls would drain the battery and slow the decoder.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # The format that was checked is the one that is read.
-        kind = "ORT" if is_ort(self._data) else "ONNX"
-        options.add_session_config_entry("session.load_model_format", kind)
-        # Errors are raised; the same written to stderr would hold names from the file, unescaped.
+        # Read the bytes as the format that was checked.
+        file_format = "ORT" if is_ort(self._data) else "ONNX"
+        options.add_session_config_entry("session.load_model_format", file_format)
+        # Errors are raised; on stderr they would contain unescaped names from the file.
         options.log_severity_level = 4
         providers = list(dict.fromkeys([self.provider, "CPUExecutionProvider"]))
         try:
@@ -180,9 +184,9 @@ class Session:
                 self._data,
                 sess_options=options,
                 providers=providers,
-                enable_fallback=0,  # which prints to stdout, and runs elsewhere than was told
+                enable_fallback=0,  # fallback prints to stdout and runs on another provider
             )
-        except Exception as error:  # onnxruntime's errors share no public base
+        except Exception as error:  # onnxruntime's errors have no common public base
             raise ModelFileError(
                 f"{self.path}: not a model that onnxruntime {onnxruntime.__version__} can open "
                 f"({format_reason(error)})."
@@ -194,16 +198,16 @@ class Session:
             )
         return session
 
-    def _describe_tensors(self, which: str) -> dict[str, tuple[str, list[Any]]]:
+    def _describe_tensors(self, method: str) -> dict[str, tuple[str, list[Any]]]:
         try:
-            return {one.name: (one.type, one.shape) for one in getattr(self._session, which)()}
+            return {one.name: (one.type, one.shape) for one in getattr(self._session, method)()}
         except UnicodeDecodeError as error:
             raise ModelFileError(
                 f"{self.path}: the name of an input or output is not UTF-8."
             ) from error
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Session:
-        """Return the session itself: it never changes, and may be used from threads."""
+        """Return the session itself, which never changes and is safe to share between threads."""
         return self
 
     __copy__ = __deepcopy__
@@ -211,9 +215,9 @@ class Session:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the path and the digest, so that a worker opens the file itself."""
         path = Path(self.path).absolute()
-        shipped = path.is_relative_to(_PACKAGE)  # wherever the other one is installed
-        where = path.relative_to(_PACKAGE) if shipped else path
-        return _open_unpickled, (where, self.sha256(), self.threads, self.provider)
+        if path.is_relative_to(_PACKAGE):  # the package may be installed elsewhere there
+            path = path.relative_to(_PACKAGE)
+        return _open_unpickled, (path, self.sha256(), self.threads, self.provider)
 
 
 _open_sessions: WeakSet[Session] = WeakSet()
@@ -229,10 +233,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def _open_unpickled(path: Path, sha256: str, threads: int, provider: str) -> Session:
-    """Open the file that was pickled.
+    """Open the file of a pickled session.
 
     Raises:
-        ModelFileError: It is not there, or is another one.
+        ModelFileError: The file is missing, or its content has changed.
     """
     session = open_session(path if path.is_absolute() else _PACKAGE / path, threads, provider)
     if session.sha256() != sha256:
@@ -243,18 +247,18 @@ def _open_unpickled(path: Path, sha256: str, threads: int, provider: str) -> Ses
 
 
 def open_session(path: Path, threads: int = 1, provider: str = "CPUExecutionProvider") -> Session:
-    """Open a model file as the device wants it.
+    """Read, check and open a model file.
 
     Args:
         path: An ONNX file, or one in onnxruntime's own format.
-        threads: Threads of onnxruntime for one call, at least 1.
-        provider: Where onnxruntime runs it, such as ``"CPUExecutionProvider"``.
+        threads: onnxruntime's threads for one call, at least 1.
+        provider: Execution provider of onnxruntime, such as ``"CPUExecutionProvider"``.
 
     Raises:
-        ModelFileError: The file cannot be read, is no model that this toolkit runs, onnxruntime
-            cannot open it, or lacks the provider.
+        ModelFileError: The file cannot be read, is not a model that this toolkit runs, or
+            onnxruntime cannot open it or lacks the provider.
         ValueError: `threads` is less than 1.
-        TypeError: `threads` is no integer.
+        TypeError: `threads` is not an integer.
     """
     threads = check_count("threads", threads)
     return Session(path, read_model(path), threads, provider)

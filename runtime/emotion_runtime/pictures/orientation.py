@@ -1,7 +1,7 @@
-"""Which way up a picture is: EXIF first, then XMP, the same for every format and decoder.
+"""Read the orientation of a picture from EXIF or else XMP, alike for every format.
 
-Pillow reads EXIF in full, which a hostile file makes slow, and finds some spellings of XMP in some
-formats, by version. Here one tag is read, and nothing else.
+Pillow reads EXIF in full, which is slow for a hostile file, and which forms of XMP it finds depends
+on the format and on its version. This module reads only the one tag.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ _TRANSPOSES = {
 }
 
 _METADATA_KEYS = {"exif", "xmp", "XML:com.adobe.xmp"}
-_INTEGER_FORMATS = {1: "B", 3: "H", 4: "I"}  # types of a TIFF tag: BYTE, SHORT, LONG
+_INTEGER_FORMATS = {1: "B", 3: "H", 4: "I"}  # struct codes of the TIFF types BYTE, SHORT, LONG
 
 _TIFF_NAMESPACE = (
     rb"""xmlns:([\w.-]{1,64})\s{0,64}=\s{0,64}["']http://ns\.adobe\.com/tiff/1\.0/["']"""
 )
-_MAX_PREFIXES = 8  # names of the namespace that are tried: each is a search of the whole packet
+_MAX_PREFIXES = 8  # of the namespace; each costs a search of the whole packet
 _XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 def find_transpose(orientation: int | None) -> Image.Transpose | None:
-    """Return what turns a picture of this orientation (EXIF 2.32, tag 0x0112) upright.
+    """Return the transpose that turns a picture of an orientation (EXIF 2.32) upright.
 
-    None where it is upright already, or the value means nothing.
+    None where the picture is upright or the value is invalid.
     """
     return None if orientation is None else _TRANSPOSES.get(orientation)
 
 
 def read_orientation(image: Image.Image) -> int | None:
-    """Return the orientation that a decoded picture's metadata state.
+    """Return the orientation from the metadata of a decoded picture; None without one.
 
-    An orientation in EXIF wins over one in XMP, also where it is 1 or invalid.
+    EXIF takes precedence over XMP, even where its value is 1 or invalid.
 
     Args:
-        image: A picture whose pixels are decoded: PNG keeps metadata behind them too.
+        image: A picture whose pixels are decoded: a PNG can have metadata after them.
     """
     info = image.info
     exif = info.get("exif")
@@ -58,7 +58,7 @@ def read_orientation(image: Image.Image) -> int | None:
         return found
     xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or _read_raw_profile(info, "xmp")
     if not xmp:
-        # Before Pillow 11 a JPEG's XMP is among its segments alone.
+        # Before Pillow 11 a JPEG's XMP is only in its list of segments.
         for name, data in getattr(image, "applist", ()):
             if name == "APP1" and data.startswith(_XMP_HEADER):
                 xmp = data[len(_XMP_HEADER) :]
@@ -66,17 +66,17 @@ def read_orientation(image: Image.Image) -> int | None:
 
 
 def remove_orientation(image: Image.Image) -> None:
-    """Take away the metadata that may state an orientation, from an image of our own."""
+    """Remove the metadata that may contain an orientation, in place."""
     for name in list(image.info):
         if name in _METADATA_KEYS or str(name).startswith("Raw profile type "):
             del image.info[name]
 
 
 def parse_exif(data: bytes) -> int | None:
-    """Return the orientation in EXIF; None where it has none.
+    """Return the orientation in EXIF; None without one.
 
     Args:
-        data: A TIFF header and what follows it, with or without the mark of JPEG before it.
+        data: EXIF from its TIFF header on, with or without the prefix ``Exif`` of JPEG.
     """
     while data[:6] == b"Exif\0\0":
         data = data[6:]
@@ -91,21 +91,21 @@ def parse_exif(data: bytes) -> int | None:
             tag, kind, number = struct.unpack_from(order + "HHI", data, entry)
             if tag == ORIENTATION_TAG and number == 1 and kind in _INTEGER_FORMATS:
                 (found,) = struct.unpack_from(order + _INTEGER_FORMATS[kind], data, entry + 8)
-    except struct.error:  # cut off; what was found before holds
+    except struct.error:  # truncated; a value found before is kept
         pass
     return found
 
 
 def parse_xmp(xmp: Any) -> int | None:
-    """Return ``tiff:Orientation`` of XMP, as an attribute or an element; None without one.
+    """Return the ``tiff:Orientation`` of XMP, an attribute or an element; None without one.
 
     Args:
-        xmp: The packet, bytes or text; in bytes UTF-8, UTF-16 or UTF-32.
+        xmp: The packet as text, or as bytes in UTF-8, UTF-16 or UTF-32.
     """
     if isinstance(xmp, str):
         data = xmp.encode("utf-8", "replace")
     elif isinstance(xmp, bytes):
-        # No character of the tag needs more than one byte.
+        # All characters of the tag are ASCII: without null bytes UTF-16 and UTF-32 match too.
         data = xmp.replace(b"\0", b"") if b"\0" in xmp else xmp
     else:
         return None
@@ -125,7 +125,7 @@ def parse_xmp(xmp: Any) -> int | None:
 
 
 def _read_raw_profile(info: dict[Any, Any], kind: str) -> bytes | None:
-    """Return a profile that an older PNG keeps as text: its length, then hexadecimal lines."""
+    """Return a profile that a PNG has as text: its length, then hexadecimal lines."""
     text = info.get(f"Raw profile type {kind}")
     if not isinstance(text, str):
         return None
