@@ -1,8 +1,8 @@
 """Time faces in photographs: ``python benchmarks/faces.py [PHOTOS]``.
 
-`predict_faces_many` beside decoding and detection alone, which nothing could do without, and the
-detectors beside each other. PHOTOS is a folder; without one, drawn scenes of two megapixels with
-samples in them, whose faces are known, so that what each detector misses is counted too.
+`FaceClassifier.predict_many` beside decoding and detection alone, which nothing could do without,
+and the detectors beside each other. PHOTOS is a folder; without one, drawn scenes of two megapixels
+with samples in them, whose faces are known, so that what each detector misses is counted too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from emotion_runtime import EmotionClassifier
+from emotion_runtime import EmotionClassifier, FaceClassifier
 from emotion_runtime.cpus import count_usable_cpus
 from emotion_runtime.errors import DetectorError
 from emotion_runtime.faces.detectors import DETECTORS, open_detector
@@ -43,10 +43,10 @@ def draw_scenes(folder: Path, count: int = 24) -> int:
     return count * len(SIDES)
 
 
-def found(classifier: EmotionClassifier, finder: FaceFinder, photos: Iterable[str]) -> int:
+def found(classifier: FaceClassifier, photos: Iterable[str]) -> int:
     """Count the faces that a detector finds."""
-    answers = classifier.predict_faces_many(photos, finder=finder)
-    return sum(answer.label is not None for answer in answers)
+    predictions = classifier.predict_many(photos)
+    return sum(prediction.label is not None for prediction in predictions)
 
 
 def main() -> None:
@@ -65,29 +65,25 @@ def main() -> None:
 def measure(chosen: argparse.Namespace, photos: list[str], known: int | None) -> None:
     """Time them, and leave the results."""
     classifier = EmotionClassifier()
-    finders = {}
+    classifiers = {}
     for name in DETECTORS:
         try:
-            finders[name] = FaceFinder(open_detector(name))
+            classifiers[name] = FaceClassifier(classifier, FaceFinder(open_detector(name)))
         except DetectorError as error:
             print(f"left out: {str(error).splitlines()[0]}")
-    best = finders[DETECTORS[0]]
+    best = classifiers[DETECTORS[0]]
     cases = {
-        "decoding and detection alone": lambda: [best.locate(photo) for photo in photos],
-        "faces, one worker": lambda: list(
-            classifier.predict_faces_many(photos, finder=best, workers=1)
-        ),
-        f"faces, {count_usable_cpus()} workers": lambda: list(
-            classifier.predict_faces_many(photos, finder=best)
-        ),
+        "decoding and detection alone": lambda: [best.finder.locate(photo) for photo in photos],
+        "faces, one worker": lambda: list(best.predict_many(photos, workers=1)),
+        f"faces, {count_usable_cpus()} workers": lambda: list(best.predict_many(photos)),
     }
-    for name, finder in list(finders.items())[1:]:
-        cases[f"{name}, one worker"] = lambda finder=finder: list(
-            classifier.predict_faces_many(photos, finder=finder, workers=1)
+    for name, other in list(classifiers.items())[1:]:
+        cases[f"{name}, one worker"] = lambda other=other: list(
+            other.predict_many(photos, workers=1)
         )
     seconds = take_turns(cases, rounds=chosen.rounds)
     text = f"{len(photos)} photographs"
-    counts = {name: found(classifier, finder, photos) for name, finder in finders.items()}
+    counts = {name: found(one, photos) for name, one in classifiers.items()}
     parts = ", ".join(f"{name} finds {count}" for name, count in counts.items())
     text += f" with {known} faces; {parts}.\n\n" if known else f"; {parts} faces.\n\n"
     reference = next(iter(cases))

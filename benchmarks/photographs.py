@@ -15,6 +15,7 @@ whose turns alternate with those of this one, so that whatever else runs hits bo
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import subprocess
@@ -122,10 +123,16 @@ def _classifier() -> tuple[Any, Any]:
 
 def _time(paths: list[str]) -> float:
     """Return the seconds of finding and classifying the faces of photographs."""
+    import emotion_runtime
+
     classifier, finder = _classifier()
+    if "FaceClassifier" in emotion_runtime.__all__:
+        predict = emotion_runtime.FaceClassifier(classifier, finder).predict
+    else:  # an earlier version
+        predict = functools.partial(classifier.predict_faces, finder=finder)
     started = time.process_time()
     for path in paths:
-        classifier.predict_faces(path, finder=finder)
+        predict(path)
     return time.process_time() - started
 
 
@@ -161,9 +168,11 @@ def _stages(paths: list[str]) -> dict[str, float]:
     detector = finder._detector
     watch(detector, "detect", "detect")
     watch(detector._session, "run", "network")
-    watch(finder, "_reduced", "decoding")
+    watch(
+        finder, "_decode_reduced" if hasattr(finder, "_decode_reduced") else "_reduced", "decoding"
+    )
     watch(finder, "_detect", "search")
-    watch(classifier, "infer", "classifier")
+    watch(classifier, "compute" if hasattr(classifier, "compute") else "infer", "classifier")
     try:
         total = _time(paths)
     finally:
@@ -193,13 +202,13 @@ def match(found: Boxes, given: Boxes) -> tuple[set[int], set[int]]:
         given: x, y, width and height of each.
     """
     from emotion_runtime import Box
-    from emotion_runtime.faces.detection import overlap
+    from emotion_runtime.faces.detection import compute_iou
 
     faces: set[int] = set()
     taken: set[int] = set()
     for place in sorted(range(len(found)), key=lambda place: -found[place][4]):
         shares = [
-            0.0 if at in taken else overlap(Box(*found[place][:4]), Box(*one))
+            0.0 if at in taken else compute_iou(Box(*found[place][:4]), Box(*one))
             for at, one in enumerate(given)
         ]
         if shares and max(shares) >= MIN_OVERLAP:

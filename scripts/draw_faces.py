@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from emotion_runtime import EmotionClassifier
+from emotion_runtime import FaceClassifier
 from emotion_runtime.drawing.boxes import draw_faces
 
 PLACES = [  # sample, side and corner in pixels
@@ -33,8 +33,8 @@ def main(target: Path) -> None:
         ImageDraw.Draw(oval).ellipse((4, -8, side - 4, side + 8), fill=255)
         face = face.resize((side, side), Image.Resampling.BICUBIC)
         scene.paste(face, corner, oval.filter(ImageFilter.GaussianBlur(4)))
-    classifier = EmotionClassifier()
-    draw_faces(scene, classifier.predict_faces(scene), classifier.labels)
+    classifier = FaceClassifier()
+    draw_faces(scene, classifier.predict(scene), classifier.labels)
     scene.save(target)
 
 

@@ -9,7 +9,7 @@ from random import Random
 
 from emotion_runtime import EmotionEdgeError, FacePrediction, Prediction
 from emotion_runtime.results.resumption import ResumableOutput
-from emotion_runtime.video.containers import inspect
+from emotion_runtime.video.containers import inspect_container
 from fuzz.mutation import json_text, mutate_bytes, mutate_json, to_bytes
 from fuzz.target import Target, check_sentence
 
@@ -124,7 +124,7 @@ def _video_seeds() -> list[bytes]:
 def _read_video(data: bytes, folder: Path) -> None:
     path = folder / "v.mp4"
     path.write_bytes(data)
-    inspect(str(path))
+    inspect_container(str(path))
 
 
 _TOKENS = [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsz", b"stts", b"elst", b"edts", b"idx1"]

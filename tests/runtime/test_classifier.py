@@ -16,7 +16,14 @@ from onnx import numpy_helper
 from PIL import Image
 
 import emotion_runtime
-from emotion_runtime import EmotionClassifier, ModelFileError, PictureError, SourceError, errors
+from emotion_runtime import (
+    EmotionClassifier,
+    FaceClassifier,
+    ModelFileError,
+    PictureError,
+    SourceError,
+    errors,
+)
 from emotion_runtime.digest import compute_sha256
 from synthetic import CLASSES, band_face, band_model, save_face
 
@@ -206,7 +213,7 @@ def test_an_option_that_makes_no_sense_is_refused(
         EmotionClassifier(model_file, **options)
 
 
-@pytest.mark.parametrize("method", ["predict_many", "predict_faces_many"])
+@pytest.mark.parametrize("kind", [EmotionClassifier, FaceClassifier])
 @pytest.mark.parametrize(
     ("options", "error"),
     [
@@ -218,11 +225,13 @@ def test_an_option_that_makes_no_sense_is_refused(
     ],
 )
 def test_a_stream_refuses_such_options_when_it_is_made(
-    model_file: Path, method: str, options: dict[str, Any], error: type[Exception]
+    model_file: Path, kind: type, options: dict[str, Any], error: type[Exception]
 ) -> None:
-    stream = getattr(EmotionClassifier(model_file), method)
+    classifier: Any = EmotionClassifier(model_file)
+    if kind is FaceClassifier:
+        classifier = FaceClassifier(classifier)
     with pytest.raises(error, match=next(iter(options))):
-        stream([band_face(0)], **options)
+        classifier.predict_many([band_face(0)], **options)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +241,8 @@ def test_what_is_no_picture_is_a_type_error_and_in_a_stream_an_answer(
     model_file: Path, picture: Any
 ) -> None:
     classifier = EmotionClassifier(model_file)
-    for method in (classifier.predict, classifier.predict_faces, classifier.read):
+    face_classifier = FaceClassifier(classifier)
+    for method in (classifier.predict, face_classifier.predict, classifier.read):
         with pytest.raises(TypeError, match=f"a picture is .*, not {type(picture).__name__}"):
             method(picture)
     mixed = [band_face(0), picture, band_face(1), band_face(2)]
@@ -241,7 +251,7 @@ def test_what_is_no_picture_is_a_type_error_and_in_a_stream_an_answer(
         assert [one.label for one in answers] == ["happy", None, "sad", "surprise"]
         assert "a picture is a path" in str(answers[1].error)
         assert answers[1].path is None
-        faces = list(classifier.predict_faces_many([picture, band_face(1)], workers=workers))
+        faces = list(face_classifier.predict_many([picture, band_face(1)], workers=workers))
         assert "a picture is a path" in str(faces[0].error)
         assert faces[1].error is None
 
@@ -263,7 +273,7 @@ def test_what_is_no_picture_is_a_type_error_and_in_a_stream_an_answer(
 def test_one_picture_is_no_stream_of_pictures(model_file: Path, pictures: Any) -> None:
     """A string would be taken apart into letters, an array into lines."""
     classifier = EmotionClassifier(model_file)
-    for method in (classifier.predict_many, classifier.predict_faces_many):
+    for method in (classifier.predict_many, FaceClassifier(classifier).predict_many):
         with pytest.raises(TypeError, match=r"several pictures|must be iterable"):
             method(pictures)
 

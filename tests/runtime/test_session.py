@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import emotion_models
-from emotion_runtime import EmotionClassifier, FaceFinder, ModelFileError
+from emotion_runtime import EmotionClassifier, FaceClassifier, FaceFinder, ModelFileError
 from emotion_runtime.model.session import (
     TELEMETRY_VARIABLE,
     Session,
@@ -261,12 +261,12 @@ def test_a_pickle_of_a_released_model_finds_it_where_it_is_installed() -> None:
 
 
 def test_a_face_finder_is_pickled_too() -> None:
-    classifier = EmotionClassifier()
+    classifier = FaceClassifier()
     picture = ROOT / "docs" / "faces.png"
-    expected = classifier.predict_faces(picture)
+    expected = classifier.predict(picture)
     assert len(expected) == 5
-    made = pickle.loads(pickle.dumps(classifier))  # with the finder that it has by now
-    assert made.predict_faces(picture) == expected
+    made = pickle.loads(pickle.dumps(classifier))
+    assert made.predict(picture) == expected
     finder = pickle.loads(pickle.dumps(FaceFinder()))
     assert len(finder.find(picture)) == 5
 

@@ -17,12 +17,12 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_runtime import EmotionClassifier
+from emotion_runtime import FaceClassifier
 from emotion_runtime.errors import OutputError, VideoError
 from emotion_runtime.faces.detection import Box, Detection
 from emotion_runtime.faces.finder import Face, FaceFinder
 from emotion_runtime.infer.cli import main
-from emotion_runtime.video.containers import inspect
+from emotion_runtime.video.containers import inspect_container
 from emotion_runtime.video.frames import Camera, Frame, VideoFile, VideoWriter
 from emotion_runtime.video.job import VideoJob
 from emotion_runtime.video.prediction import AnnotatedVideo, predict_frames
@@ -110,7 +110,7 @@ def test_file_that_is_no_video_is_an_error_and_leaves_nothing(tmp_path: Path, cl
 
 
 def test_video_is_looked_at_with_faces_and_alone(clip: Path) -> None:
-    assert "with --faces" in run(clip).stderr
+    assert "need --faces" in run(clip).stderr
     assert run(clip, SAMPLES / "sad_01.png", "--faces").exit_code == 2
     assert run(clip, "--faces", "--camera", "0").exit_code == 2
 
@@ -353,7 +353,7 @@ def test_no_damaged_container_ends_in_a_traceback(tmp_path: Path, suffix: str) -
                 rng.integers(256)
             )
         (tmp_path / "broken").write_bytes(broken)
-        inspect(str(tmp_path / "broken"))
+        inspect_container(str(tmp_path / "broken"))
 
 
 def test_playlist_named_as_a_video_is_not_followed(tmp_path: Path) -> None:
@@ -382,8 +382,8 @@ def test_frame_rate_that_makes_no_sense_is_said(tmp_path: Path, rate: tuple[int,
     path = write_avi(tmp_path / "odd.avi", [jpeg(number) for number in range(5)], rate)
     video = VideoFile(str(path))
     assert video.rate == 25
-    assert "25 is taken instead" in video.notes[0]
-    assert "25 is taken instead" in run(path, "--faces").stderr
+    assert "25 is assumed" in video.notes[0]
+    assert "25 is assumed" in run(path, "--faces").stderr
 
 
 def test_sides_of_odd_length_lose_no_pixel(tmp_path: Path) -> None:
@@ -450,8 +450,7 @@ def test_annotated_copy_keeps_the_times_of_uneven_frames(tmp_path: Path) -> None
 def test_camera_without_a_frame_writes_no_empty_video(tmp_path: Path) -> None:
     pytest.importorskip("cv2", reason="videos need the extra [faces]")
     job = VideoJob(
-        EmotionClassifier(),
-        FaceFinder(),
+        FaceClassifier(),
         [Camera(read=lambda: None)],
         print,
         output=tmp_path / "t",
@@ -483,9 +482,7 @@ def test_camera_that_breaks_off_keeps_what_it_gave(tmp_path: Path) -> None:
 
     said: list[str] = []
     out = tmp_path / "out.jsonl"
-    job = VideoJob(
-        EmotionClassifier(), FaceFinder(), [Camera(read=read)], said.append, "jsonl", out
-    )
+    job = VideoJob(FaceClassifier(), [Camera(read=read)], said.append, "jsonl", out)
     assert not job.run()
     assert len(out.read_text().splitlines()) == 2
     assert any("1 frame in" in line for line in said)
@@ -502,7 +499,7 @@ def test_boxes_of_frames_lie_inside_and_faces_are_followed_over_the_edge() -> No
 
     frames = [Frame(number, number / 10, plain(0, (640, 480))) for number in range(7)]
     finder = FaceFinder(Leaving())
-    answers = [one for _, (one,) in predict_frames(EmotionClassifier(), finder, frames)]
+    answers = [one for _, (one,) in predict_frames(FaceClassifier(finder=finder), frames)]
     assert {one.face for one in answers} == {1}
     assert [one.box for one in answers] == [(0, 10, 40 - 5 * n, 40) for n in range(1, 8)]
 
@@ -538,7 +535,7 @@ def numbered(count: int) -> list[Frame]:
 def test_faces_are_followed_between_the_frames_that_are_searched() -> None:
     detector = Moving(24)
     finder = FaceFinder(detector, turned=False)
-    found = list(predict_frames(EmotionClassifier(), finder, numbered(24), detect_every=4))
+    found = list(predict_frames(FaceClassifier(finder=finder), numbered(24), detect_every=4))
     assert detector.searches == 6
     answers = [one for _, (one,) in found]
     assert {one.face for one in answers} == {1}
@@ -560,7 +557,7 @@ def test_face_that_is_gone_is_followed_no_longer_than_to_the_next_search() -> No
             return [Detection(Box(100, 100, 60, 60), 0.9)] if self.searches == 1 else []
 
     finder = FaceFinder(Once(), turned=False)
-    found = predict_frames(EmotionClassifier(), finder, numbered(9), detect_every=3)
+    found = predict_frames(FaceClassifier(finder=finder), numbered(9), detect_every=3)
     assert [len(answers) for _, answers in found] == [1, 1, 1, 0, 0, 0, 0, 0, 0]
 
 
@@ -574,7 +571,7 @@ def test_face_that_moves_out_of_the_frame_is_followed_no_further() -> None:
             return [Detection(Box(x, 100, 60, 60), 0.9)] if x else []
 
     finder = FaceFinder(Leaving(), turned=False)
-    found = list(predict_frames(EmotionClassifier(), finder, numbered(16), detect_every=2))
+    found = list(predict_frames(FaceClassifier(finder=finder), numbered(16), detect_every=2))
     for _, answers in found:
         for one in answers:
             assert one.box is not None
@@ -615,15 +612,15 @@ def test_annotated_copy_keeps_the_times_of_frames_that_come_too_fast(
 
 def test_copy_has_the_rate_at_which_frames_of_an_mp4_come_fastest(tmp_path: Path) -> None:
     whole = bytearray(write_video(tmp_path / "even.mp4", frames=40, rate=10).read_bytes())
-    assert inspect(str(tmp_path / "even.mp4")).fastest == pytest.approx(10)
+    assert inspect_container(str(tmp_path / "even.mp4")).max_rate == pytest.approx(10)
     assert VideoFile(str(tmp_path / "even.mp4")).copy_rate == pytest.approx(10)
     at = whole.index(b"stts") + 8
     entries, frames, span = struct.unpack_from(">3I", whole, at)
     assert (entries, frames) == (1, 40)
     struct.pack_into(">I", whole, at + 8, span * 2)
     (tmp_path / "slow.mp4").write_bytes(whole)
-    assert inspect(str(tmp_path / "slow.mp4")).fastest == pytest.approx(5)
+    assert inspect_container(str(tmp_path / "slow.mp4")).max_rate == pytest.approx(5)
     # A box that is too short for what it states is not read over its end.
     struct.pack_into(">I", whole, at, 1_000_000)
     (tmp_path / "odd.mp4").write_bytes(whole)
-    assert inspect(str(tmp_path / "odd.mp4")).fastest == pytest.approx(5)
+    assert inspect_container(str(tmp_path / "odd.mp4")).max_rate == pytest.approx(5)

@@ -16,7 +16,7 @@ from click.testing import Result
 from emotion_runtime.command_line.text_width import measure_width
 from emotion_runtime.errors import OutputError
 from emotion_runtime.prediction import FacePrediction, Prediction
-from emotion_runtime.results.output import opened_output
+from emotion_runtime.results.output import open_output
 from emotion_runtime.results.writers import WRITERS
 
 Infer = Callable[..., Result]
@@ -104,7 +104,7 @@ def test_csv_numbers_are_no_text() -> None:
 @pytest.mark.parametrize("name", ["csv", "jsonl"])
 def test_names_that_are_no_utf8_keep_their_bytes(name: str, tmp_path: Path) -> None:
     raw = b"caf\xe9 \xff.png"
-    with opened_output(tmp_path / "out") as stream, WRITERS[name](stream, ("a", "b")) as writer:
+    with open_output(tmp_path / "out") as stream, WRITERS[name](stream, ("a", "b")) as writer:
         writer.write(answer(os.fsdecode(raw)))
     data = (tmp_path / "out").read_bytes()
     if name == "csv":

@@ -367,7 +367,7 @@ def test_photographs_give_the_crops_of_infer(tmp_path: Path, train: Train) -> No
     """A training on photographs sees the very pixels that ``emotion-infer --faces`` sees."""
     from PIL import Image
 
-    from emotion_runtime import EmotionClassifier
+    from emotion_runtime import FaceClassifier
 
     samples = Path(__file__).parents[2] / "samples"
     rng = np.random.default_rng(0)
@@ -386,9 +386,9 @@ def test_photographs_give_the_crops_of_infer(tmp_path: Path, train: Train) -> No
     dataset = load_dataset(tmp_path / "d", faces=True)
     assert "no face was found in 1 picture: left out" in dataset.notes
     assert "2 pictures show several faces: the largest of each is used" in dataset.notes
-    classifier = EmotionClassifier()
+    classifier = FaceClassifier(largest=True, keep_crops=True)
     for name, pixels in zip(dataset.train.names, dataset.train.pixels, strict=True):
-        (found,) = classifier.predict_faces(tmp_path / "d" / name, largest=True, keep_crops=True)
+        (found,) = classifier.predict(tmp_path / "d" / name)
         np.testing.assert_array_equal(pixels, found.crop)
     assert format_data_table(dataset).splitlines()[2].split() == ["sad", "6", "4", "1", "1"]
     options = ("--faces", "--epochs", "1", "--network", "edge", "--augmentation", "none")
