@@ -242,9 +242,9 @@ def count(found: Sequence[Boxes], given: Sequence[Boxes]) -> dict[str, float]:
 def _touches(box: Sequence[float], marked: Boxes) -> bool:
     """Return whether a box lies on a given face."""
     from emotion_runtime import Box
-    from emotion_runtime.faces.detection import overlap
+    from emotion_runtime.faces.detection import compute_iou
 
-    return any(overlap(Box(*box[:4]), Box(*one)) >= MIN_CONTACT for one in marked)
+    return any(compute_iou(Box(*box[:4]), Box(*one)) >= MIN_CONTACT for one in marked)
 
 
 def _low(height: float) -> int:
