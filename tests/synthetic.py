@@ -80,7 +80,7 @@ def band_other(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def band_logits(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the logits of `band_model`, (n, 3): a tenth of the mean of each third of the pixels."""
+    """Return the logits of `band_model`, (n, 3): a tenth of the mean of each third of a face."""
     thirds = pixels.reshape(len(pixels), 3, -1).astype(np.float32)
     return thirds.mean(axis=2) / 10
 
