@@ -17,7 +17,7 @@ import numpy as np
 import emotion_models
 from corruptions import CORRUPTIONS, STRENGTHS
 from emotion_runtime import EmotionClassifier, read_face
-from emotion_runtime.evaluate.metrics import wilson_interval
+from emotion_runtime.evaluate.metrics import compute_wilson_interval
 from emotion_runtime.pictures.sources import find_pictures
 from emotion_train.evaluation import CALIBRATION_BINS, measure
 from results import ResultOptions, benchmark_command, report_result
@@ -85,7 +85,7 @@ def main(options: ResultOptions, data: Path, every: int) -> None:
     for name, model in models.items():
         logits, probabilities = infer_all(model, faces)
         figure = measure(logits, truth, model.contract.temperature)
-        low, high = wilson_interval(round(figure.accuracy * len(truth)), len(truth))
+        low, high = compute_wilson_interval(round(figure.accuracy * len(truth)), len(truth))
         curves[name] = (
             calibration_curve(probabilities, truth),
             coverage_curve(probabilities, truth),

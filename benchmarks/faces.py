@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from emotion_runtime import EmotionClassifier
-from emotion_runtime.cpus import usable_cpus
+from emotion_runtime.cpus import count_usable_cpus
 from emotion_runtime.errors import DetectorError
 from emotion_runtime.faces.detectors import DETECTORS, open_detector
 from emotion_runtime.faces.finder import FaceFinder
@@ -75,7 +75,7 @@ def measure(options: ResultOptions, photos: list[str], known: int | None, rounds
         "faces, one worker": lambda: list(
             classifier.predict_faces_many(photos, finder=default, workers=1)
         ),
-        f"faces, {usable_cpus()} workers": lambda: list(
+        f"faces, {count_usable_cpus()} workers": lambda: list(
             classifier.predict_faces_many(photos, finder=default)
         ),
     }

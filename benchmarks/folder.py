@@ -27,7 +27,7 @@ from PIL import Image
 
 import emotion_models
 from emotion_runtime import EmotionClassifier, read_face
-from emotion_runtime.cpus import usable_cpus
+from emotion_runtime.cpus import count_usable_cpus
 from emotion_runtime.infer.job import Job
 from emotion_runtime.model.session import import_onnxruntime
 from emotion_runtime.pictures import jpeg
@@ -150,7 +150,7 @@ def main(
     options: ResultOptions, folders: tuple[str, ...], model: str, peer: str | None, rounds: int
 ) -> None:
     """Print both tables, in microseconds a picture."""
-    with _open_folders(folders) as opened, ProcessPoolExecutor(usable_cpus()) as pool:
+    with _open_folders(folders) as opened, ProcessPoolExecutor(count_usable_cpus()) as pool:
         paths = list(find_pictures(opened))
         pool.submit(os.getpid).result()  # the processes start before the timing
         classifier, baseline = EmotionClassifier(model), emotion_models.model_path("baseline")
@@ -179,7 +179,7 @@ def main(
     count = len(paths)
     times = medians(seconds, unit=1e6, count=count)
     faster = {f"{ours}: times as fast as the {loop}": ratios(seconds, loop, ours)[1]}
-    text = f"{count:,} pictures, {usable_cpus()} CPUs, once started:\n\n"
+    text = f"{count:,} pictures, {count_usable_cpus()} CPUs, once started:\n\n"
     text += format_table(seconds, alone, unit=1e6, heading="µs a picture", count=count)
     text += f"\n\nThe plain loop takes {ratios(seconds, loop, ours)[1]:.1f} times as long as ours"
     if SIMPLEJPEG is not None:

@@ -21,7 +21,7 @@ import numpy as np
 
 import emotion_models
 from emotion_runtime import EmotionClassifier
-from emotion_runtime.cpus import usable_cpus
+from emotion_runtime.cpus import count_usable_cpus
 from harness import Seconds, format_amount, medians, ratios, take_turns
 from results import ResultOptions, benchmark_command, report_result
 
@@ -40,11 +40,11 @@ def count_multiply_adds(classifier: EmotionClassifier) -> int | None:
     """Return the multiply-adds of a released network; None where it cannot be built."""
     try:
         from emotion_train.networks import build_network
-        from emotion_train.networks.face_network import multiply_adds
+        from emotion_train.networks.face_network import count_multiply_adds as count
 
         # A file may have fewer labels than its network has classes.
         classes = (*classifier.labels, *classifier.contract.other_classes)
-        return multiply_adds(build_network(classifier.contract.network, len(classes)))
+        return count(build_network(classifier.contract.network, len(classes)))
     except (ImportError, KeyError):
         return None
 
@@ -94,7 +94,7 @@ def time_batches(names: tuple[str, ...], rounds: int) -> tuple[str, dict[str, di
     Returns:
         A table, and microseconds a face by case and batch size.
     """
-    threads = sorted({1, usable_cpus()})
+    threads = sorted({1, count_usable_cpus()})
     times: dict[str, dict[int, float]] = {}
     for count in BATCH_SIZES:
         pixels = draw_faces(count)

@@ -183,7 +183,7 @@ def _describe_source(result: dict[str, Any]) -> str:
 
 def describe_machine() -> dict[str, Any]:
     """Return the machine and the versions that the figures are measured on."""
-    from emotion_runtime.cpus import usable_cpus
+    from emotion_runtime.cpus import count_usable_cpus
 
     versions = {}
     for package in _PACKAGES:
@@ -205,7 +205,7 @@ def describe_machine() -> dict[str, Any]:
     return {
         "cpu": model,
         "instructions": [name for name in instructions if name in flags.split()],
-        "cpus": usable_cpus(),
+        "cpus": count_usable_cpus(),
         "memory_gib": round(memory / 2**30, 1),
         "system": platform.system(),
         "python": platform.python_version(),

@@ -22,7 +22,7 @@ from emotion_train.data.faces import Faces
 from emotion_train.networks import build_network
 from emotion_train.training.augmentation import AUGMENTATIONS, augment
 from emotion_train.training.batches import AugmentedBatches, EpochBatches
-from emotion_train.training.targets import label_targets
+from emotion_train.training.targets import make_label_targets
 from harness import format_table, medians, ratios, take_turns
 from results import ResultOptions, benchmark_command, draw_bars, report_result
 
@@ -92,7 +92,7 @@ def main(options: ResultOptions, network: str, batch_size: int, rounds: int) -> 
 
     def augmented_batches() -> Iterator[tuple[Tensor, Tensor, int]]:
         batches = EpochBatches(faces, CLASS_COUNT, batch_size, seed=0)
-        targets = label_targets(faces, CLASS_COUNT)
+        targets = make_label_targets(faces, CLASS_COUNT)
         augmented = AugmentedBatches(faces, targets, "strong", batches, torch.device("cpu"))
         while True:
             yield from augmented
@@ -112,7 +112,7 @@ def main(options: ResultOptions, network: str, batch_size: int, rounds: int) -> 
     )
     batches = augmented_batches()
     images_in_memory = torch.from_numpy(pixels[:batch_size, None])
-    targets_in_memory = torch.from_numpy(label_targets(faces, CLASS_COUNT)[:batch_size])
+    targets_in_memory = torch.from_numpy(make_label_targets(faces, CLASS_COUNT)[:batch_size])
     plain_step = make_step(bf16=False, channels_last=False)
     our_step = make_step(bf16=False, channels_last=True)
     bf16_step = make_step(bf16=True, channels_last=True)

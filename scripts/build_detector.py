@@ -20,7 +20,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.utils import Extractor
 
-from emotion_runtime.atomic import replacing
+from emotion_runtime.atomic import write_atomically
 from emotion_runtime.model.session import import_onnxruntime
 
 onnxruntime = import_onnxruntime()  # before onnxsim, which imports it too
@@ -53,12 +53,14 @@ def take_raw_pixels(model: onnx.ModelProto) -> onnx.ModelProto:
     kernel = next(value for value in graph.initializer if value.name == first.input[1])
     # RGB instead of BGR: reverse the kernel's input channels.
     kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel)[:, ::-1], kernel.name))
-    mean = np.array(MEAN_BGR[::-1], dtype=np.float32)
+    mean = np.array(MEAN_BGR[::-1], dtype=np.float32).reshape(1, 3, 1, 1)
     graph.initializer.append(numpy_helper.from_array(mean, "mean"))
+    # Transposed before the cast to float: subtracting from rows of three numbers took a quarter
+    # of the time of the network.
     preprocessing = [
-        helper.make_node("Cast", ["pixels"], ["values"], to=TensorProto.FLOAT),
-        helper.make_node("Sub", ["values", "mean"], ["centred"]),
-        helper.make_node("Transpose", ["centred"], ["input"], perm=[0, 3, 1, 2]),
+        helper.make_node("Transpose", ["pixels"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["planes"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["values", "mean"], ["input"]),
     ]
     for node in reversed(preprocessing):
         graph.node.insert(0, node)
@@ -93,7 +95,7 @@ def main() -> None:
     if not difference < MAX_DIFFERENCE:
         raise SystemExit(f"not written: its outputs differ by {difference:.2g}")
     DETECTORS.mkdir(exist_ok=True)
-    with replacing(DETECTORS / "retinaface.onnx") as path:
+    with write_atomically(DETECTORS / "retinaface.onnx") as path:
         path.write_bytes(new)
     print(f"retinaface.onnx: {len(new):,} bytes, sha256 {hashlib.sha256(new).hexdigest()},")
     print(f"largest difference from the original {difference:.2g}")

@@ -16,7 +16,7 @@ from PIL import Image
 from emotion_train.data.dataset import load_dataset
 from emotion_train.data.held_out_draw import BY_PLACE
 from emotion_train.recipe import DROP_HELD_OUT
-from emotion_train.report.average_faces import average_faces
+from emotion_train.report.average_faces import make_average_faces
 
 FACES_PER_CLASS = 10
 SAMPLES_FOLDER = Path(__file__).parents[1] / "samples"
@@ -30,7 +30,7 @@ def main(data: Path, folder: Path) -> None:
     # The held-out draw with which the samples were first made, so that the faces are the same.
     dataset = load_dataset(data, holdout=0.0, duplicates=DROP_HELD_OUT, draw=BY_PLACE)
     for label, name in enumerate(dataset.classes):
-        faces = average_faces(dataset.train, label, FACES_PER_CLASS)
+        faces = make_average_faces(dataset.train, label, FACES_PER_CLASS)
         for number, face in enumerate(faces, start=1):
             Image.fromarray(face).save(folder / f"{name}_{number:02}.png", optimize=True)
         print(f"{name}: {len(faces)}")

@@ -2,9 +2,9 @@
 
     python scripts/model_card.py [NAME…]
 
-All figures of a card are read from the model file, so that the two cannot differ. Run without the
-data, this renews the cards after a change of the template. The training command is not in the
-model file; it is kept from the card that is there.
+All figures of a card are read from the model file, so that the two cannot differ. This needs no
+data: run it after a change of the template. The training command is not in the model file; it is
+kept from the card. The HTML of the cards is written too.
 """
 
 from __future__ import annotations
@@ -19,17 +19,22 @@ import jinja2
 import emotion_models
 from emotion_export.label_subset.figures import BY_VOTES
 from emotion_runtime import EmotionClassifier
-from emotion_runtime.atomic import replacing
-from emotion_runtime.digest import sha256_of
+from emotion_runtime.atomic import write_atomically
+from emotion_runtime.digest import compute_sha256
 from emotion_runtime.model.contract import Contract
 from emotion_train.networks import NETWORKS
 from emotion_train.recipe import (
     DROP_DUPLICATES,
     DROP_HELD_OUT,
     KEEP_DUPLICATES,
-    duplicates_of,
+    read_duplicates,
 )
-from emotion_train.report.tables import confidence_table, describe_interval, metrics_tables
+from emotion_train.report.tables import (
+    describe_interval,
+    format_confidence_table,
+    format_metrics_tables,
+)
+from render_cards import write_html
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 
@@ -56,11 +61,12 @@ _OTHER_ROWS = (
 
 
 def write_card(name: str, command: str) -> None:
-    """Write the card of the released model `name`, which `command` trained."""
+    """Write the card of the released model `name`, which `command` trained, and its HTML."""
     model = emotion_models.model_path(name)
     text = render_card(name, model, EmotionClassifier(model).contract, command)
-    with replacing(emotion_models.card_path(name)) as path:
+    with write_atomically(emotion_models.card_path(name)) as path:
         path.write_text(text, encoding="utf-8")
+    write_html(name)
 
 
 def render_card(name: str, model: Path, contract: Contract, command: str) -> str:
@@ -104,21 +110,21 @@ def render_card(name: str, model: Path, contract: Contract, command: str) -> str
         labels=contract.labels,
         size=contract.input.size,
         megabytes=model.stat().st_size / 1e6,
-        sha256=sha256_of(model),
+        sha256=compute_sha256(model),
         parity=contract.parity,
         int8=int8,
         fp32=metrics.get("float_network", {}).get("test"),
         test=test,
         held_out=network.get("hold-out") or network.get("validation") or metrics["held-out"],
         by_votes=test.get("other", {}).get("truth") == BY_VOTES,
-        metrics_tables="\n".join(metrics_tables(test)),
-        confidence_table="\n".join(confidence_table(rows)) if rows else "",
+        metrics_tables="\n".join(format_metrics_tables(test)),
+        confidence_table="\n".join(format_confidence_table(rows)) if rows else "",
         knows_other=contract.other_threshold is not None,
         judged_by=[by for by in ("", "_by_labels") if f"other{by}" in test],
         other_rows=_OTHER_ROWS,
         labelled_others=_describe_labelled_others(test),
         classes=_training_classes(contract),
-        duplicates=_DUPLICATES[duplicates_of(training["recipe"])],
+        duplicates=_DUPLICATES[read_duplicates(training["recipe"])],
         training=training,
         parents=training.get("averaged_from"),
         started_from=_describe_parents(training),

@@ -17,15 +17,16 @@ from pathlib import Path
 import click
 
 import emotion_models
+from emotion_export.defaults import OTHER_COVERAGE
 from emotion_export.export import Plan, check_target, export_checkpoint
 from emotion_export.int8.labelled_faces import read_labelled_faces
-from emotion_export.label_subset.threshold import DEFAULT_COVERAGE
 from emotion_export.parity.comparison import ParityError
 from emotion_export.parity.faces import read_parity_faces
-from emotion_runtime.atomic import replacing
-from emotion_runtime.digest import sha256_of
-from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
+from emotion_runtime.atomic import write_atomically
+from emotion_runtime.digest import compute_sha256
+from emotion_train.checkpoints.checkpoint import load_checkpoint
 from emotion_train.data.votes import Votes
+from emotion_train.run_folder import RunFolder
 from model_card import write_card
 
 PACKAGE = Path(emotion_models.__file__).parent
@@ -45,7 +46,7 @@ PACKAGE = Path(emotion_models.__file__).parent
 @click.option(
     "--other-coverage",
     type=float,
-    default=DEFAULT_COVERAGE,
+    default=OTHER_COVERAGE,
     show_default=True,
     help="The share of held-out faces of the labels that must get a label.",
 )
@@ -62,7 +63,7 @@ def main(
     checkpoint = PACKAGE / "checkpoints" / f"{name}.pt"
     checkpoint.parent.mkdir(exist_ok=True)
     if run.resolve() != checkpoint.resolve():
-        shutil.copyfile(run / BEST, checkpoint)
+        shutil.copyfile(RunFolder(run).best_checkpoint, checkpoint)
     kept = tuple(filter(None, labels.split(",")))
     plan = Plan(report=False, labels=kept, other_coverage=other_coverage)
     names = [name]
@@ -72,8 +73,8 @@ def main(
         names.append(f"{name}-int8")
     except ParityError as error:
         print(f"{name}-int8 is not released: {error}")
-    lines = [f"{sha256_of(path)}  {path.name}\n" for path in sorted(PACKAGE.glob("*.onnx"))]
-    with replacing(PACKAGE / "SHA256SUMS") as path:
+    lines = [f"{compute_sha256(path)}  {path.name}\n" for path in sorted(PACKAGE.glob("*.onnx"))]
+    with write_atomically(PACKAGE / "SHA256SUMS") as path:
         path.write_text("".join(lines), encoding="ascii")
     for released in names:  # once their names are in SHA256SUMS
         write_card(released, command)
@@ -94,7 +95,7 @@ def release_file(name: str, plan: Plan, checkpoint: Path, data: Path, votes: Pat
         labelled,
         test=labelled.test,
         votes=None if votes is None else Votes(votes, trained.labels),
-        say=print,
+        log=print,
     )
     print(f"{model.name}: largest logit difference {done.max_logit_difference:.1e}")
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from emotion_runtime.model.contract import PREFIX, Contract, Golden
+from emotion_runtime.model.contract import PREFIX, Contract, GoldenInputs
 
 CLASSES = ("happy", "sad", "surprise")
 DARK = "neutral"  # a fourth class, without a bright band
@@ -112,7 +112,7 @@ def band_model(
     contract = Contract(
         labels=CLASSES,
         network="bands",
-        golden=Golden(
+        golden=GoldenInputs(
             pixels,
             band_logits(pixels) + np.float32(golden_offset),
             1e-3,

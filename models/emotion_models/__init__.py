@@ -26,12 +26,12 @@ def model_path(name: str = DEFAULT_MODEL) -> Path:
 
 
 def checkpoint_names() -> tuple[str, ...]:
-    """Return the names of the released checkpoints, sorted: weights to go on training from."""
+    """Return the names of the released checkpoints, sorted; training can start from them."""
     return tuple(sorted(path.stem for path in (_HERE / "checkpoints").glob("*.pt")))
 
 
 def checkpoint_path(name: str) -> Path:
-    """Return the checkpoint of a released network, what its model files were exported from.
+    """Return the checkpoint from which the model files of a released network were exported.
 
     Raises:
         KeyError: No released checkpoint has that name.
@@ -43,17 +43,22 @@ def checkpoint_path(name: str) -> Path:
 
 
 def card_path(name: str) -> Path:
-    """Return the card of a released model or detector, Markdown."""
+    """Return the model card of a released model or detector, a Markdown file."""
     return _HERE / "cards" / f"{name}.md"
 
 
 def detector_path(name: str) -> Path:
-    """Return the file of a face detector; its card says where it comes from."""
+    """Return the file of a face detector; its card names its source."""
     return _HERE / "detectors" / f"{name}.onnx"
 
 
 def checksums() -> dict[str, str]:
-    """Return name → hexadecimal SHA-256, from the file that ``sha256sum -c`` reads too."""
+    """Return name → hexadecimal SHA-256, from ``SHA256SUMS``."""
     lines = (_HERE / "SHA256SUMS").read_text(encoding="ascii").splitlines()
     pairs = (line.split() for line in lines)
     return {file.removesuffix(".onnx"): digest for digest, file in pairs}
+
+
+def card_html_path(name: str) -> Path:
+    """Return the path of a released model's card as HTML, a fragment for the web page."""
+    return _HERE / "cards" / f"{name}.html"

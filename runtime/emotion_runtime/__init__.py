@@ -1,16 +1,16 @@
-"""The device side: pictures in, expressions out, with numpy, Pillow and onnxruntime alone.
+"""Recognise facial expressions in pictures, with numpy, Pillow and onnxruntime alone.
 
 >>> from emotion_runtime import EmotionClassifier
 >>> classifier = EmotionClassifier()
 >>> classifier.predict("samples/happy_01.png").label
 'happy'
 
-Importing this package is instant: numpy, Pillow and onnxruntime are loaded when first needed.
+Importing this package is fast: numpy, Pillow and onnxruntime are loaded when first needed.
 """
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # as `typing` has it, which takes three milliseconds to import
+TYPE_CHECKING = False  # `typing.TYPE_CHECKING`, without the three milliseconds of that import
 if TYPE_CHECKING:
     from typing import Any
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOME = {
+_MODULE_BY_NAME = {
     "Box": "faces.detection",
     "Contract": "model.contract",
     "Detection": "faces.detection",
@@ -83,16 +83,16 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name on first use (PEP 562), so that ``--help`` need not wait for numpy."""
-    if name not in _HOME:
+    """Load a public name on first use (PEP 562), so that ``--help`` does not wait for numpy."""
+    if name not in _MODULE_BY_NAME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULE_BY_NAME[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    """List the names not yet loaded too."""
-    return sorted(set(globals()) | set(_HOME))
+    """List all public names, also those that are not loaded yet."""
+    return sorted(set(globals()) | set(_MODULE_BY_NAME))

@@ -1,4 +1,4 @@
-"""Where the command ``emotion-infer`` (and ``python -m emotion_runtime``) begins and ends."""
+"""Entry point of the command ``emotion-infer``, also as ``python -m emotion_runtime``."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import gc
 
 
 def run() -> None:
-    """Run the command, with as little garbage collection as a short process needs.
+    """Run the command with little garbage collection.
 
-    Imports make a hundred thousand objects that live to the end. Walking them over and over while
-    they are made, and once more at the exit, is a sixth of the time of a one-picture run.
+    Imports create a hundred thousand objects that live as long as the process. Collecting garbage
+    among them repeatedly, and once more at exit, takes a sixth of the time of a one-picture run.
     """
     from emotion_runtime.command_line.signals import exit_on_interrupt
 

@@ -1,4 +1,4 @@
-"""The classifier: a proven model file, opened once, that turns pictures into predictions."""
+"""`EmotionClassifier`: opens a verified model file once and predicts the labels of pictures."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 import emotion_models
-from emotion_runtime.errors import ModelFileError, PictureError, SourceError, shown
-from emotion_runtime.lazy_imports import IMPORTING
+from emotion_runtime.errors import ModelFileError, PictureError, SourceError, shorten_repr
+from emotion_runtime.lazy_imports import IMPORT_LOCK
 from emotion_runtime.model.contract import INPUT_NAME, OTHER_NAME, OUTPUT_NAMES, Contract
-from emotion_runtime.model.outputs import Outputs, other_tolerance
-from emotion_runtime.model.self_test import SelfTest, draw_probe, pixel_difference
+from emotion_runtime.model.outputs import Outputs, compute_other_tolerance
+from emotion_runtime.model.self_test import SelfTest, draw_probe, measure_pixel_difference
 from emotion_runtime.model.session import Session, check_count, open_session
 from emotion_runtime.pictures.arguments import (
     check_picture,
     check_pictures,
-    path_of,
-    type_error_of,
+    find_type_error,
+    get_path,
 )
 from emotion_runtime.pictures.preprocessing import Picture, Pixels, is_small, read_face
 from emotion_runtime.pictures.sources import find_pictures
@@ -31,10 +31,10 @@ from emotion_runtime.prediction import OTHER, UNCERTAIN, FacePrediction, Predict
 
 if TYPE_CHECKING:
     from emotion_runtime.faces.finder import FaceFinder
-    from emotion_runtime.streaming import Answer
+    from emotion_runtime.streaming import PredictBatch
 
-_SUM_TOLERANCE = 0.01  # of a row of probabilities: fp16 is off by some thousandths
-_SELF_TEST_BATCH = 64
+_SUM_TOLERANCE = 0.01  # of the sum of a row of probabilities; fp16 is off by some thousandths
+_SELF_TEST_BATCH_SIZE = 64
 
 
 class EmotionClassifier:
@@ -46,27 +46,28 @@ class EmotionClassifier:
     Args:
         model: A file that `emotion-export` wrote, or the name of a released model; None for the
             default one.
-        threads: Threads of onnxruntime for one call, at least 1. One is the fastest for many
-            pictures, which `predict_many` spreads over its workers; no thread spins for work.
-        provider: Where onnxruntime runs it, such as ``"CUDAExecutionProvider"``; what it cannot
-            run there runs on the CPU.
-        min_confidence: Below it the label is ``"uncertain"``, 0 to 1; None for the file's own.
-        other_threshold: Where the probability that a face shows none of the labels reaches it, the
-            label is ``"other"``, 0 to 1; at 1 never. None for the file's own.
+        threads: onnxruntime's threads for one call, at least 1. One is the fastest for many
+            pictures, which `predict_many` distributes over its workers. Idle threads do not spin.
+        provider: Execution provider of onnxruntime, such as ``"CUDAExecutionProvider"``; operators
+            that it does not support run on the CPU.
+        min_confidence: Confidence threshold, 0 to 1: below it the label is ``"uncertain"``. None
+            for the model file's threshold.
+        other_threshold: Threshold of the output `other`, 0 to 1: from it on the label is
+            ``"other"``; at 1 it never is. None for the model file's threshold.
 
     Attributes:
-        model_path: The file that was opened.
-        contract: What it says of itself.
-        labels: Its class names, in the order of the outputs' columns.
-        min_confidence: The confidence threshold in force.
-        other_threshold: The threshold of `other` in force; None in files without this output.
+        model_path: Path of the model file.
+        contract: The metadata of the model file.
+        labels: Class names, in the order of the outputs' columns.
+        min_confidence: The confidence threshold in use.
+        other_threshold: The threshold of `other` in use; None for files without this output.
 
     Raises:
-        ModelFileError: The file is missing, no model, damaged, or does not keep the contract, or
-            this onnxruntime lacks the provider.
-        ValueError: `threads` is less than 1, a threshold is not from 0 to 1, or the file has no
-            output `other` that `other_threshold` could be for.
-        TypeError: `threads` is no integer, or a threshold no number.
+        ModelFileError: The file is missing, damaged, not a model, or does not conform to the
+            contract, or this onnxruntime lacks the provider.
+        ValueError: `threads` is less than 1, a threshold is not from 0 to 1, or
+            `other_threshold` is given for a file without the output `other`.
+        TypeError: `threads` is not an integer, or a threshold is not a number.
     """
 
     def __init__(
@@ -111,46 +112,46 @@ class EmotionClassifier:
 
     @property
     def model_sha256(self) -> str:
-        """Return the hexadecimal SHA-256 of the model file, as it was opened."""
+        """Return the hexadecimal SHA-256 of the model file that was opened."""
         return self._session.sha256()
 
     def read(self, picture: Picture) -> Pixels:
-        """Read a picture as this model wants it: uint8 (size, size).
+        """Read a picture and convert it to the model's input, uint8 (size, size).
 
         Raises:
             PictureError: The picture cannot be read.
-            TypeError: It is nothing that counts as a picture, such as a list or None.
+            TypeError: It has a type that is not a picture's, such as a list or None.
         """
         check_picture(picture)
         return read_face(picture, self.contract.input.size)
 
     def infer(self, pixels: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Run the network on faces that are read already.
+        """Run the network on faces that have been read, and return logits and probabilities.
 
         Args:
             pixels: uint8, shape (n, 1, size, size) or (n, size, size).
 
         Returns:
-            Logits and probabilities, float32, each of shape (n, classes). `compute` gives the
-            output `other` too, where the file has it.
+            Logits and probabilities, float32, each of shape (n, classes). `compute` also returns
+            the output `other`, where the file has it.
 
         Raises:
-            ModelFileError, ValueError, TypeError: As `compute`.
+            ModelFileError, ValueError, TypeError: As in `compute`.
         """
         outputs = self.compute(pixels)
         return outputs.logits, outputs.probabilities
 
     def compute(self, pixels: Pixels) -> Outputs:
-        """Run the network on faces that are read already, and return all of its outputs.
+        """Run the network on faces that have been read, and return all of its outputs.
 
         Args:
             pixels: uint8, shape (n, 1, size, size) or (n, size, size).
 
         Raises:
-            ModelFileError: The network cannot be run, or its outputs are not what the contract
-                says: of another shape, or no probabilities (NaN among them).
+            ModelFileError: The network cannot be run, or its outputs do not conform to the
+                contract: they have another shape, or are not probabilities (NaN among them).
             ValueError: `pixels` has another shape.
-            TypeError: `pixels` is no array of uint8.
+            TypeError: `pixels` is not an array of uint8.
         """
         size = self.contract.input.size
         if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
@@ -166,66 +167,77 @@ class EmotionClassifier:
         shape = (len(pixels), len(self.labels))
         has_other = self.other_threshold is not None
         if not len(pixels):
-            none = np.zeros(shape, np.float32)
-            return Outputs(none, none.copy(), np.zeros(0, np.float32) if has_other else None)
+            empty = np.zeros(shape, np.float32)
+            return Outputs(empty, empty.copy(), np.zeros(0, np.float32) if has_other else None)
         names = (*OUTPUT_NAMES, OTHER_NAME) if has_other else OUTPUT_NAMES
         logits, probabilities, *further = self._session.run(names, {INPUT_NAME: pixels})
-        other = further[0] if further else None
+        outputs = Outputs(logits, probabilities, further[0] if further else None)
+        self._check_outputs(outputs, shape)
+        return outputs
+
+    def _check_outputs(self, outputs: Outputs, shape: tuple[int, int]) -> None:
+        """Refuse outputs of another shape, and numbers that are not probabilities.
+
+        Args:
+            outputs: What the network returned.
+            shape: Expected number of faces and of classes.
+        """
+        logits, probabilities, other = outputs
         if logits.shape != shape or probabilities.shape != shape:
             raise ModelFileError(
-                f"{self.model_path}: gives outputs of shape {logits.shape} and "
+                f"{self.model_path}: returns outputs of shape {logits.shape} and "
                 f"{probabilities.shape} for {shape[0]} faces and {shape[1]} labels."
             )
-        # One sum for all rows, which is cheap; it finds a NaN and an infinity too, since no
-        # comparison with them is true. Each row is looked at in `interpret`.
-        off = abs(float(probabilities.sum()) / len(pixels) - 1)
-        if not (off <= _SUM_TOLERANCE and probabilities.min() >= 0):
-            raise self._no_probabilities()
+        # One sum over all rows is cheap and also finds NaN and infinity, for which every comparison
+        # is false. `interpret` checks each row.
+        error = abs(float(probabilities.sum()) / shape[0] - 1)
+        if not (error <= _SUM_TOLERANCE and probabilities.min() >= 0):
+            raise self._make_probability_error()
         if other is not None:
             if other.shape != shape[:1]:
                 raise ModelFileError(
-                    f"{self.model_path}: gives the output other with the shape {other.shape} for "
+                    f"{self.model_path}: returns the output other with shape {other.shape} for "
                     f"{shape[0]} faces."
                 )
-            if not (other.min() >= 0 and other.max() <= 1 + _SUM_TOLERANCE):  # a NaN too
-                raise self._no_probabilities()
-        return Outputs(logits, probabilities, other)
+            if not (other.min() >= 0 and other.max() <= 1 + _SUM_TOLERANCE):  # true for NaN too
+                raise self._make_probability_error()
 
     def predict(self, picture: Picture) -> Prediction:
         """Classify one picture: a path, encoded bytes, a PIL image or a uint8 array.
 
         Raises:
             PictureError: The picture cannot be read.
-            TypeError: It is nothing that counts as a picture, such as a list or None.
+            TypeError: It has a type that is not a picture's, such as a list or None.
         """
         face = self.read(picture)
-        (prediction,) = self.interpret_all(self.compute(face[np.newaxis]), [path_of(picture)])
+        (prediction,) = self.interpret_all(self.compute(face[np.newaxis]), [get_path(picture)])
         return prediction
 
     def predict_many(
         self, pictures: Iterable[Picture], *, batch_size: int = 32, workers: int | None = None
     ) -> Iterator[Prediction]:
-        """Classify a stream of pictures in order; a bad one is a `Prediction` with an error.
+        """Classify a stream of pictures in order.
+
+        An unreadable picture gives a `Prediction` with an error.
 
         Args:
-            pictures: Whatever `predict` takes, mixed as you like; a generator is taken from only
-                some batches ahead.
-            batch_size: Most pictures of one call of the network, at least 1.
-            workers: Threads that read and infer, at least 1; None for the CPUs that this process
+            pictures: Whatever `predict` takes, of mixed types; consumed lazily, a few batches
+                ahead of the predictions.
+            batch_size: Largest number of pictures in one call of the network, at least 1.
+            workers: Number of threads, at least 1; None for the number of CPUs that this process
                 may use.
 
         Raises:
-            ModelFileError: The network cannot be run; while the stream is taken from.
+            ModelFileError: The network cannot be run; raised during the iteration.
             ValueError: `batch_size` or `workers` is less than 1.
-            TypeError: One of them is no integer, or `pictures` is a single picture.
+            TypeError: One of them is not an integer, or `pictures` is a single picture.
         """
-        with IMPORTING:
-            from emotion_runtime.classifier import whole_pictures
+        with IMPORT_LOCK:
             from emotion_runtime.streaming import predict_stream
 
         check_pictures(pictures)
         return predict_stream(
-            whole_pictures(self), pictures, batch_size=batch_size, workers=workers
+            make_picture_predictor(self), pictures, batch_size=batch_size, workers=workers
         )
 
     def predict_folder(
@@ -235,10 +247,10 @@ class EmotionClassifier:
         batch_size: int = 32,
         workers: int | None = None,
     ) -> Iterator[Prediction]:
-        """Classify the pictures of a folder, recursively and sorted, as `predict_many` does.
+        """Classify the pictures of a folder and its sub-folders in sorted order.
 
         Raises:
-            SourceError: The folder is missing, holds no picture, or cannot be listed.
+            SourceError: The folder is missing, contains no picture, or cannot be listed.
         """
         if not Path(folder).is_dir():
             raise SourceError(f"{folder}: no such folder.")
@@ -253,28 +265,30 @@ class EmotionClassifier:
         finder: FaceFinder | None = None,
         keep_crops: bool = False,
     ) -> list[FacePrediction]:
-        """Find the faces of a photograph, and classify each, from left to right.
+        """Find the faces of a photograph and classify each, from left to right.
 
         Args:
             picture: As in `predict`.
-            largest: Keep the largest face alone.
-            finder: What finds them, where the default `FaceFinder()` shall not.
-            keep_crops: Keep what the network saw of each face, as `FacePrediction.crop`.
+            largest: Keep only the largest face.
+            finder: Finds the faces; None for the default `FaceFinder()`.
+            keep_crops: Keep the network's input of each face as `FacePrediction.crop`.
 
         Returns:
-            One `FacePrediction` for each face; of a picture without one, an empty list.
+            One `FacePrediction` for each face; an empty list for a picture without a face.
 
         Raises:
             PictureError: The picture cannot be read.
-            TypeError: It is nothing that counts as a picture, such as a list or None.
+            TypeError: It has a type that is not a picture's, such as a list or None.
         """
-        with IMPORTING:
+        with IMPORT_LOCK:
             from emotion_runtime.faces.classification import face_outputs, of_face
 
         check_picture(picture)
-        faces = (finder or self._finder()).find(picture, self.contract.input.size, largest=largest)
+        faces = (finder or self._get_finder()).find(
+            picture, self.contract.input.size, largest=largest
+        )
 
-        path = path_of(picture)
+        path = get_path(picture)
         predictions = self.interpret_all(face_outputs(self, faces), [path] * len(faces))
         return [
             of_face(prediction, face, keep_crop=keep_crops)
@@ -293,37 +307,38 @@ class EmotionClassifier:
     ) -> Iterator[FacePrediction]:
         """Find and classify the faces of a stream of photographs, in order.
 
-        A photograph without a face, and one that cannot be read, give a `FacePrediction` too: the
-        first without a label and an error, the second with an error.
+        A photograph without a face gives one `FacePrediction` without a label, and an unreadable
+        one gives a `FacePrediction` with an error.
 
         Args:
             pictures: As in `predict_many`.
-            largest: Keep the largest face of each photograph alone.
-            finder: What finds them, where the default `FaceFinder()` shall not.
-            batch_size: Most photographs whose faces go through the network together, at least 1.
-            workers: Threads, each with photographs of its own, at least 1; None for the CPUs that
-                this process may use.
-            keep_crops: Keep what the network saw of each face, as `FacePrediction.crop`.
+            largest: Keep only the largest face of each photograph.
+            finder: Finds the faces; None for the default `FaceFinder()`.
+            batch_size: Largest number of photographs whose faces go through the network together,
+                at least 1.
+            workers: Number of threads, at least 1; None for the number of CPUs that this process
+                may use.
+            keep_crops: Keep the network's input of each face as `FacePrediction.crop`.
 
         Raises:
             ModelFileError, ValueError, TypeError: As in `predict_many`.
         """
-        with IMPORTING:
+        with IMPORT_LOCK:
             from emotion_runtime.faces.classification import faces_within
             from emotion_runtime.streaming import predict_stream
 
         check_pictures(pictures)
-        finder = finder or self._finder()
-        answer = faces_within(self, finder, largest=largest, keep_crops=keep_crops)
-        return predict_stream(answer, pictures, batch_size=batch_size, workers=workers)
+        finder = finder or self._get_finder()
+        predict_batch = faces_within(self, finder, largest=largest, keep_crops=keep_crops)
+        return predict_stream(predict_batch, pictures, batch_size=batch_size, workers=workers)
 
-    def _finder(self) -> FaceFinder:
-        """Return the default finder, made at its first use.
+    def _get_finder(self) -> FaceFinder:
+        """Return the default finder, created at first use.
 
-        Under the lock that a fork waits for: another one might be held in another thread then.
+        `IMPORT_LOCK` guards it: any other lock could be held by another thread during a fork.
         """
         if self._default_finder is None:
-            with IMPORTING:
+            with IMPORT_LOCK:
                 from emotion_runtime.faces.finder import FaceFinder
 
                 self._default_finder = FaceFinder()
@@ -333,14 +348,14 @@ class EmotionClassifier:
         """Yield a `Prediction` for each face of the outputs of `compute`.
 
         Args:
-            outputs: Of n faces.
-            paths: Where each of them came from.
+            outputs: Outputs of n faces.
+            paths: Path of the picture of each face.
 
         Raises:
-            ModelFileError, ValueError: As `interpret`.
+            ModelFileError, ValueError: As in `interpret`.
         """
         others = repeat(None) if outputs.other is None else map(float, outputs.other)
-        # Not strict: the endless `repeat` has no length.
+        # Not strict: `repeat` is endless.
         for row, path, other in zip(outputs.probabilities, paths, others, strict=False):
             yield self.interpret(row, path, other=other)
 
@@ -351,168 +366,190 @@ class EmotionClassifier:
         *,
         other: float | None = None,
     ) -> Prediction:
-        """Turn one row of probabilities, shape (classes,), into a `Prediction`.
+        """Convert the probabilities of one face to a `Prediction`.
 
         Args:
             probabilities: float32, shape (classes,).
-            path: Where the picture came from.
-            other: Probability that the face shows none of the labels, of files with this output.
+            path: Path of the picture.
+            other: Probability that the face shows none of the labels, for files with this output.
 
         Raises:
-            ModelFileError: They do not add up to 1; a NaN does not.
-            ValueError: They are not as many as the labels, or `other` is missing, not from 0 to 1,
-                or given for a file that does not have it.
+            ModelFileError: The probabilities do not add up to 1, or contain NaN.
+            ValueError: Their number differs from the number of labels, or `other` is missing, not
+                from 0 to 1, or given for a file without this output.
         """
         values = [float(value) for value in probabilities]
         if len(values) != len(self.labels):
             raise ValueError(f"{len(values)} probabilities for {len(self.labels)} labels")
         if not abs(sum(values) - 1) <= _SUM_TOLERANCE:
-            raise self._no_probabilities()
+            raise self._make_probability_error()
         confidence = max(values)
-        # In the network's own precision: its 0.9 is a little less than Python's.
-        floor = float(np.float32(self.min_confidence))
-        label = self.labels[values.index(confidence)] if confidence >= floor else UNCERTAIN
+        # In float32, the precision of the outputs: its 0.9 is slightly less than Python's.
+        min_confidence = float(np.float32(self.min_confidence))
+        is_certain = confidence >= min_confidence
+        label = self.labels[values.index(confidence)] if is_certain else UNCERTAIN
         by_label = dict(zip(self.labels, values, strict=True))
         if self.other_threshold is None:
             if other is not None:
                 raise ValueError(f"{self.model_path}: has no output other")
             return Prediction(label, confidence, by_label, path)
-        if other is None or not 0 <= other <= 1 + _SUM_TOLERANCE:  # a NaN too
+        if other is None or not 0 <= other <= 1 + _SUM_TOLERANCE:  # true for NaN too
             raise ValueError(f"other must be from 0 to 1 for this model file, not {other}")
         other = min(other, 1.0)
-        # As `Outputs.decide`: in float32, and never at a threshold of 1.
+        # As in `Outputs.decide`: in float32, and never at a threshold of 1.
         if self.other_threshold < 1 and other >= float(np.float32(self.other_threshold)):
             label, confidence = OTHER, other
         return Prediction(label, confidence, by_label, path, other=other)
 
-    def _no_probabilities(self) -> ModelFileError:
+    def _make_probability_error(self) -> ModelFileError:
         return ModelFileError(
-            f"{self.model_path}: gives numbers that are no probabilities (not finite, negative, or "
-            f"not adding up to 1)."
+            f"{self.model_path}: returns numbers that are not probabilities (not finite, negative, "
+            f"or not adding up to 1)."
         )
 
     def self_test(self) -> SelfTest:
-        """Run the file's golden inputs on this machine and compare with the proof's answers."""
+        """Run the file's golden inputs on this machine and compare with the recorded outputs."""
         golden = self.contract.golden
-        starts = range(0, len(golden.pixels), _SELF_TEST_BATCH)
-        parts = [self.compute(golden.pixels[start : start + _SELF_TEST_BATCH]) for start in starts]
-        logits = np.concatenate([part.logits for part in parts])
+        starts = range(0, len(golden.pixels), _SELF_TEST_BATCH_SIZE)
+        batches = [
+            self.compute(golden.pixels[start : start + _SELF_TEST_BATCH_SIZE]) for start in starts
+        ]
+        logits = np.concatenate([batch.logits for batch in batches])
         other_difference = None
         if golden.other is not None and self.other_threshold is not None:
-            others = np.concatenate([part.other for part in parts if part.other is not None])
+            others = np.concatenate([batch.other for batch in batches if batch.other is not None])
             other_difference = float(np.abs(others - golden.other).max())
+        differences = np.abs(logits - golden.logits)
+        recorded, graph = self.contract.graph_sha256, self._session.graph_sha256()
         return SelfTest(
             inputs=len(golden.pixels),
-            max_difference=float(np.abs(logits - golden.logits).max()),
+            max_difference=float(differences.max()),
             tolerance=golden.tolerance,
             label_flips=int((logits.argmax(axis=1) != golden.logits.argmax(axis=1)).sum()),
             pixel_difference=None
             if golden.probe is None
-            else pixel_difference(self.read(draw_probe()), golden.probe),
+            else measure_pixel_difference(self.read(draw_probe()), golden.probe),
             other_difference=other_difference,
-            other_tolerance=other_tolerance(golden.tolerance, self.contract.temperature),
+            other_tolerance=compute_other_tolerance(golden.tolerance, self.contract.temperature),
+            mean_difference=float(differences.mean()),
+            mean_tolerance=golden.mean_tolerance,
+            graph_changed=graph != recorded if recorded and graph is not None else None,
         )
 
 
 def resolve_model(model: str | os.PathLike[str] | None) -> Path:
-    """Find the file of a model given by path or by the name of a released one.
+    """Return the path of a model file, given by its path or by the name of a released model.
 
     Raises:
-        ModelFileError: Neither a file nor a released name.
+        ModelFileError: It is neither a file nor the name of a released model.
     """
     name = emotion_models.DEFAULT_MODEL if model is None else os.fspath(model)
     if name in emotion_models.names():
         return emotion_models.model_path(name)
     path = Path(name)
-    if not _exists(path):
+    if not _path_exists(path):
         known = ", ".join(emotion_models.names())
         raise ModelFileError(f"{name}: no such model file, nor a released model ({known}).")
     return path
 
 
-def _exists(path: Path) -> bool:
-    """Return whether something is there; what it is, opening it says."""
+def _path_exists(path: Path) -> bool:
+    """Return whether a path exists; False also for one that no file can have."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null character
         return False
     except OSError:
-        pass  # opening it says why
+        pass  # opening it gives the reason
     return True
 
 
 def _check_threshold(name: str, value: float | None) -> None:
-    if value is not None and not 0.0 <= value <= 1.0:  # a NaN too
+    if value is not None and not 0.0 <= value <= 1.0:  # true for NaN too
         raise ValueError(f"{name} must be from 0 to 1, not {value}")
 
 
 def _check_graph(session: Session, contract: Contract) -> None:
-    """Hold the graph itself against what the contract says of it."""
+    """Refuse a graph whose inputs or outputs do not conform to the contract."""
     size, classes, path = contract.input.size, len(contract.labels), session.path
     shapes = session.inputs()
     inputs = {name: (kind, shape[1:]) for name, (kind, shape) in shapes.items()}
     outputs = {name: (kind, shape[1:]) for name, (kind, shape) in session.outputs().items()}
     if inputs != {INPUT_NAME: ("tensor(uint8)", [1, size, size])}:
         raise ModelFileError(
-            f"{path}: its input is {shown(inputs)}, not {INPUT_NAME} uint8 "
+            f"{path}: its input is {shorten_repr(inputs)}, not {INPUT_NAME} uint8 "
             f"(batch, 1, {size}, {size})."
         )
-    wanted: dict[str, tuple[str, list[int]]]
-    wanted = dict.fromkeys(OUTPUT_NAMES, ("tensor(float)", [classes]))
-    further = ""
+    expected: dict[str, tuple[str, list[int]]]
+    expected = dict.fromkeys(OUTPUT_NAMES, ("tensor(float)", [classes]))
+    other = ""
     if contract.other_threshold is not None:
-        wanted[OTHER_NAME] = ("tensor(float)", [])
-        further = f" and {OTHER_NAME} float32 (batch,)"
-    if outputs != wanted:
+        expected[OTHER_NAME] = ("tensor(float)", [])
+        other = f" and {OTHER_NAME} float32 (batch,)"
+    if outputs != expected:
         raise ModelFileError(
-            f"{path}: its outputs are {shown(outputs)}, not {' and '.join(OUTPUT_NAMES)} "
-            f"float32 (batch, {classes}){further}."
+            f"{path}: its outputs are {shorten_repr(outputs)}, not {' and '.join(OUTPUT_NAMES)} "
+            f"float32 (batch, {classes}){other}."
         )
     if isinstance(shapes[INPUT_NAME][1][0], int):
-        raise ModelFileError(f"{path}: its batch size is fixed; the contract wants a dynamic one.")
+        raise ModelFileError(
+            f"{path}: its batch size is fixed; the contract requires a dynamic one."
+        )
 
 
-def whole_pictures(classifier: EmotionClassifier) -> Answer[Prediction]:
-    """Take each picture for one face."""
-    # Of this stream alone, not of the module: a child that is forked while another thread holds a
-    # module's lock would wait for it for ever.
-    one_batch_of_small_ones = threading.Lock()
+def make_picture_predictor(classifier: EmotionClassifier) -> PredictBatch[Prediction]:
+    """Return a function for `predict_stream` that classifies each picture as one face."""
+    # One lock for each stream, not one of the module: a child that is forked while another thread
+    # holds a module's lock would wait for it forever.
+    small_picture_lock = threading.Lock()
 
-    def answer(batch: list[Picture], stop: threading.Event) -> list[Prediction]:
-        found: list[Pixels | PictureError | TypeError | None] = [None] * len(batch)
-
-        def read(index: int) -> None:
-            if stop.is_set():
-                return
-            try:
-                found[index] = classifier.read(batch[index])
-            except PictureError as error:
-                found[index] = error
-
-        large = []
-        with one_batch_of_small_ones:
-            for index, picture in enumerate(batch):
-                if (error := type_error_of(picture)) is not None:
-                    found[index] = error
-                elif is_small(picture):
-                    read(index)
-                else:
-                    large.append(index)
-        for index in large:
-            read(index)
+    def predict_batch(batch: list[Picture], stop: threading.Event) -> list[Prediction]:
+        faces = _read_faces(classifier, batch, stop, small_picture_lock)
         if stop.is_set():
             return []
-        faces = [one for one in found if isinstance(one, np.ndarray)]
-        answers: Iterator[Prediction] = iter(())
-        if faces:
-            read_pictures = zip(batch, found, strict=True)
-            paths = [path_of(pic) for pic, one in read_pictures if isinstance(one, np.ndarray)]
-            answers = classifier.interpret_all(classifier.compute(np.stack(faces)), paths)
+        pixels = [face for face in faces if isinstance(face, np.ndarray)]
+        predictions: Iterator[Prediction] = iter(())
+        if pixels:
+            pairs = zip(batch, faces, strict=True)
+            paths = [get_path(picture) for picture, face in pairs if isinstance(face, np.ndarray)]
+            outputs = classifier.compute(np.stack(pixels))
+            predictions = classifier.interpret_all(outputs, paths)
         return [
-            next(answers)
-            if isinstance(one, np.ndarray)
-            else Prediction(None, None, None, path_of(picture), str(one))
-            for picture, one in zip(batch, found, strict=True)
+            next(predictions)
+            if isinstance(face, np.ndarray)
+            else Prediction.from_error(get_path(picture), str(face))
+            for picture, face in zip(batch, faces, strict=True)
         ]
 
-    return answer
+    return predict_batch
+
+
+def _read_faces(
+    classifier: EmotionClassifier,
+    batch: list[Picture],
+    stop: threading.Event,
+    small_picture_lock: threading.Lock,
+) -> list[Pixels | PictureError | TypeError | None]:
+    """Return the pixels or the error of each picture; None for those skipped after `stop`."""
+    faces: list[Pixels | PictureError | TypeError | None] = [None] * len(batch)
+
+    def read(index: int) -> None:
+        if stop.is_set():
+            return
+        try:
+            faces[index] = classifier.read(batch[index])
+        except PictureError as error:
+            faces[index] = error
+
+    large = []
+    with small_picture_lock:
+        for index, picture in enumerate(batch):
+            if (error := find_type_error(picture)) is not None:
+                faces[index] = error
+            elif is_small(picture):
+                read(index)
+            else:
+                large.append(index)
+    for index in large:
+        read(index)
+    return faces

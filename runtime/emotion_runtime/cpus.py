@@ -1,4 +1,4 @@
-"""How many CPUs this process may really use."""
+"""Count the CPUs that this process may use."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
-def usable_cpus() -> int:
-    """Count them: not the machine's, but what the container, the scheduler and the user leave.
+def count_usable_cpus() -> int:
+    """Return the CPUs that the scheduler, the container and the user allow, at least 1.
 
-    The smallest of the CPU set, the CPU quota of the control groups (``docker --cpus``), and
-    ``OMP_NUM_THREADS``; at least 1. A quota of a part of a CPU is rounded up: 0.5 is 1, 1.2 is 2.
-    Of a list in ``OMP_NUM_THREADS`` the first number counts, as OpenMP defines it; 0, a negative
-    number and other text mean no limit, as they do to OpenMP's libraries.
+    That is the smallest of the CPU set, the CPU quota of the control groups (``docker --cpus``)
+    and ``OMP_NUM_THREADS``. A fractional quota is rounded up: 0.5 becomes 1, and 1.2 becomes 2. Of
+    a list in ``OMP_NUM_THREADS`` the first number counts, as OpenMP defines it; 0, a negative
+    number and other text mean no limit, as in OpenMP's libraries.
     """
     affinity = getattr(os, "sched_getaffinity", None)  # Linux has it
     cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
     wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if wanted.isdecimal() and len(wanted) < 10 and int(wanted) > 0:
         cpus = min(cpus, int(wanted))
-    quota = cpu_quota()
+    quota = read_cpu_quota()
     return max(1, cpus if quota is None else min(cpus, math.ceil(quota)))
 
 
-def cpu_quota(own: Path = _OWN_CGROUPS, root: Path = _CGROUPS) -> float | None:
-    """Return the CPUs that the control groups of this process leave it, versions 1 and 2.
+def read_cpu_quota(own: Path = _OWN_CGROUPS, root: Path = _CGROUPS) -> float | None:
+    """Return the CPU quota of this process's control groups, versions 1 and 2.
 
-    A group's quota holds for those nested in it, so that the smallest on the way up counts.
+    A group's quota also applies to the groups inside it, so that the smallest one counts.
 
     Args:
-        own: The file that names the groups of this process.
-        root: Where they are mounted.
+        own: The file that lists the groups of this process.
+        root: Where the control groups are mounted.
 
     Returns:
         A number of CPUs, such as 0.5; None where no quota is set.
@@ -42,50 +42,50 @@ def cpu_quota(own: Path = _OWN_CGROUPS, root: Path = _CGROUPS) -> float | None:
     try:
         lines = own.read_text(errors="replace").splitlines()
     except OSError:
-        lines = []  # no Linux, or no /proc
-    found = [_quota_2(root)]  # in a container its own group, whatever the paths say
+        lines = []  # not Linux, or no /proc
+    found = [_read_quota_v2(root)]  # in a container this is its own group, whatever path is listed
     for line in lines:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if not controllers:
             found += [
-                _quota_2(group)
+                _read_quota_v2(group)
                 for mount in (root, root / "unified")
-                for group in _upwards(mount, path)
+                for group in _list_enclosing_groups(mount, path)
             ]
         elif "cpu" in controllers.split(","):
             found += [
-                _quota_1(group)
+                _read_quota_v1(group)
                 for mount in (root / controllers, root / "cpu")
-                for group in _upwards(mount, path)
+                for group in _list_enclosing_groups(mount, path)
             ]
     return min((quota for quota in found if quota is not None), default=None)
 
 
-def _upwards(mount: Path, path: str) -> list[Path]:
-    """List the folders of a group and of those around it, up to where they are mounted."""
-    # ".." leads to groups outside of what a container sees.
+def _list_enclosing_groups(mount: Path, path: str) -> list[Path]:
+    """Return the folders of a group and of its parents, up to the mount point."""
+    # ".." would lead to groups that a container cannot see.
     parts = [part for part in path.split("/") if part not in ("", ".", "..")]
     return [mount.joinpath(*parts[:count]) for count in range(len(parts), -1, -1)]
 
 
-def _quota_2(group: Path) -> float | None:
+def _read_quota_v2(group: Path) -> float | None:
     """Read ``cpu.max``, such as ``50000 100000`` or ``max 100000``."""
     try:
         quota, period = (group / "cpu.max").read_text().split()
-        return _share(int(quota), int(period))
+        return _compute_quota(int(quota), int(period))
     except (OSError, ValueError):  # no such file, or "max"
         return None
 
 
-def _quota_1(group: Path) -> float | None:
+def _read_quota_v1(group: Path) -> float | None:
     """Read ``cpu.cfs_quota_us``, -1 for none, and ``cpu.cfs_period_us``."""
     try:
         quota = int((group / "cpu.cfs_quota_us").read_text())
-        return _share(quota, int((group / "cpu.cfs_period_us").read_text()))
+        return _compute_quota(quota, int((group / "cpu.cfs_period_us").read_text()))
     except (OSError, ValueError):
         return None
 
 
-def _share(quota: int, period: int) -> float | None:
+def _compute_quota(quota: int, period: int) -> float | None:
     return quota / period if quota > 0 and period > 0 else None

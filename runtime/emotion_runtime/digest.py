@@ -1,17 +1,17 @@
-"""SHA-256 of files: which model gave an answer."""
+"""SHA-256 of files, which identifies the model that made a prediction."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-_PART = 2**20  # bytes
+_BLOCK_BYTES = 2**20  # bytes
 
 
-def sha256_of(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file, read in parts."""
+def compute_sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file, read in blocks."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while part := file.read(_PART):
-            digest.update(part)
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
     return digest.hexdigest()

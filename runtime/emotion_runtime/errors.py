@@ -1,33 +1,36 @@
-"""What can go wrong, as exceptions whose message is one sentence for a person.
+"""The toolkit's exceptions; the message of each is one sentence for a person.
 
 EmotionEdgeError
 ├── PictureError       a picture cannot be read
-├── ModelFileError     a model file is missing, damaged, or says nothing of itself
-├── SourceError        a path to classify is missing, or holds no picture
-├── DetectorError      what finds faces is missing, or its package is
+├── ModelFileError     a model file is missing, damaged, or has no contract
+├── SourceError        a path to classify is missing, or has no picture
+├── DetectorError      a face detector or its package is missing
 ├── VideoError         a video or camera cannot be read
-└── OutputError        a result cannot be written where it should be
+└── OutputError        a result cannot be written
 """
 
 from __future__ import annotations
 
-MAX_REASON = 300  # characters of what a library said
+MAX_REASON_CHARACTERS = 300  # of a library's message
 
 
-def reason_of(error: BaseException, most: int = MAX_REASON) -> str:
-    """Return what a library raised on one line of at most `most` characters."""
+def format_reason(error: BaseException, max_characters: int = MAX_REASON_CHARACTERS) -> str:
+    """Return the message of an exception on one line of at most `max_characters`."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= most else text[: most - 3] + "..."
+    return _shorten(text, max_characters)
 
 
-def shown(value: object, most: int = 200) -> str:
-    """Return a value from a file for a message: no control characters, `most` characters."""
-    text = repr(value)
-    return text if len(text) <= most else text[: most - 3] + "..."
+def shorten_repr(value: object, max_characters: int = 200) -> str:
+    """Return the ``repr`` of a value from a file, without control characters, for a message."""
+    return _shorten(repr(value), max_characters)
+
+
+def _shorten(text: str, max_characters: int) -> str:
+    return text if len(text) <= max_characters else text[: max_characters - 3] + "..."
 
 
 class EmotionEdgeError(Exception):
-    """Base of every error this toolkit raises on purpose."""
+    """Base class of the errors that this toolkit raises on purpose."""
 
 
 class PictureError(EmotionEdgeError):
@@ -35,20 +38,20 @@ class PictureError(EmotionEdgeError):
 
 
 class ModelFileError(EmotionEdgeError):
-    """A model file is missing, damaged, or does not keep the contract."""
+    """A model file is missing, damaged, or does not conform to the contract."""
 
 
 class SourceError(EmotionEdgeError):
-    """A path to classify does not exist, or a folder holds no picture."""
+    """A path to classify does not exist, or a folder contains no picture."""
 
 
 class DetectorError(EmotionEdgeError):
-    """There is no such face detector, or its package is not installed."""
+    """A face detector does not exist, or its package is not installed."""
 
 
 class VideoError(EmotionEdgeError):
-    """A video file or camera cannot be read, or what reads them is not installed."""
+    """A video file or camera cannot be read, or the package that reads it is not installed."""
 
 
 class OutputError(EmotionEdgeError):
-    """A result cannot be written where it should be."""
+    """A result cannot be written."""

@@ -1,7 +1,7 @@
-"""Which names a class may have. Checked in training, at export, and when a model file is opened.
+"""Check class names: in training, at export, and when a model file is opened.
 
-Labels become columns of a CSV, fields of a JSON line and folder names, so that a hostile or merely
-unlucky one could hide a column or write outside of a folder.
+Labels become columns of a CSV, fields of a JSON line and folder names. A hostile or unlucky label
+could hide a column or write outside of a folder.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from emotion_runtime.errors import shown
+from emotion_runtime.errors import shorten_repr
 
-# Columns of the results, and what is said where a picture gets no label.
+# Columns of the results, and the words in place of a label where a picture gets none.
 RESERVED_LABELS = frozenset(
     [
         "path",
@@ -29,44 +29,48 @@ RESERVED_LABELS = frozenset(
         "width",
         "height",
         "detection_confidence",
+        "warning",
         "time",
         "frame",
         "face",
     ]
 )
-MAX_LABEL_BYTES = 200  # in UTF-8: a folder's name may have 255
+MAX_LABEL_BYTES = 200  # in UTF-8; most file systems allow 255 for a folder's name
 
-_SHOWN = 100  # characters of a name in a message
+_MAX_SHOWN_CHARACTERS = 100  # characters of a name in a message
 
 
 def check_labels(labels: Sequence[str]) -> None:
-    """Refuse names that no class may have.
+    """Refuse class names that could do harm in the results.
 
     Args:
         labels: Class names in label order.
 
     Raises:
-        ValueError: A name is reserved, empty, doubled or too long, is ``.`` or ``..``, or holds a
-            slash, a backslash, a control character or a lone surrogate. The message is one
-            sentence without a full stop, to be put behind the name of a file.
+        ValueError: A name is reserved, empty, repeated or too long, is ``.`` or ``..``, or
+            contains a slash, a backslash, a control character or a lone surrogate. The message is
+            one sentence without a full stop, to follow the name of a file.
     """
     seen: dict[str, str] = {}
     for label in labels:
         if not isinstance(label, str):
-            raise ValueError(f"a class is named {shown(label, _SHOWN)}, which is no text")
-        problem = _problem(label)
+            raise ValueError(f"a class is named {_shorten_label(label)}, which is not text")
+        problem = _find_problem(label)
         if problem:
-            raise ValueError(f"no class may be named {shown(label, _SHOWN)}: {problem}")
-        # Folders of one name but for its case are one folder on some systems, and "é" has two
-        # spellings that look the same.
+            raise ValueError(f"no class may be named {_shorten_label(label)}: {problem}")
+        # Some file systems ignore case, and "é" has two encodings that look the same.
         plain = unicodedata.normalize("NFC", label).casefold()
         if plain in seen:
-            one, other = shown(seen[plain], _SHOWN), shown(label, _SHOWN)
+            one, other = _shorten_label(seen[plain]), _shorten_label(label)
             raise ValueError(f"the classes {one} and {other} cannot be told apart")
         seen[plain] = label
 
 
-def _problem(label: str) -> str | None:
+def _shorten_label(label: object) -> str:
+    return shorten_repr(label, _MAX_SHOWN_CHARACTERS)
+
+
+def _find_problem(label: str) -> str | None:
     if not label.strip():
         return "the name is empty"
     if label != label.strip():

@@ -1,7 +1,7 @@
-"""A lock around imports at first use, which a fork must not interrupt.
+"""A lock for imports at first use, which keeps a fork from happening during an import.
 
-A child that is forked while another thread imports a module inherits the module's lock, locked, and
-would wait for it for ever when it needs the module itself.
+If a process is forked while another thread imports a module, the child inherits that module's
+import lock in the locked state, and would wait for it forever.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import threading
 
-IMPORTING = threading.RLock()
+IMPORT_LOCK = threading.RLock()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=IMPORTING.acquire,
-        after_in_parent=IMPORTING.release,
-        after_in_child=IMPORTING.release,
+        before=IMPORT_LOCK.acquire,
+        after_in_parent=IMPORT_LOCK.release,
+        after_in_child=IMPORT_LOCK.release,
     )

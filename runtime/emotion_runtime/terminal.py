@@ -1,4 +1,4 @@
-"""Text from strangers, made safe to show on a terminal."""
+"""Make text from untrusted sources safe to print on a terminal."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from __future__ import annotations
 def escape_controls(text: str, *, keep: str = "") -> str:
     r"""Return `text` with control characters as visible escapes, such as ``\x1b``.
 
-    File names, labels and metadata may hold escape sequences that recolour, retitle or erase a
-    terminal. Results for machines (JSON, CSV) keep their bytes; what a person reads goes through
-    here. Escaped are C0 and C1 controls, bidirectional overrides, line separators, and bytes
-    that are no UTF-8 (lone surrogates).
+    File names, labels and metadata may contain escape sequences that recolour, retitle or erase a
+    terminal. Text that a person reads goes through this function; results for programs (JSON,
+    CSV) do not. C0 and C1 controls, bidirectional overrides, line separators and bytes that are
+    not UTF-8 (lone surrogates) are escaped.
 
     Args:
         text: Any text.
-        keep: Characters that stay, such as a newline.
+        keep: Characters that are not escaped, such as a newline.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -24,10 +24,10 @@ def escape_controls(text: str, *, keep: str = "") -> str:
 
 
 def is_control(character: str) -> bool:
-    """Return whether a character may steer a terminal or hide text instead of showing itself."""
-    import unicodedata  # the command starts without it, where all text is ASCII
+    """Return whether a character could control a terminal or hide text."""
+    import unicodedata  # not needed at start-up where all text is ASCII
 
-    # Joiners are format characters too, which emoji and Indic scripts need.
+    # Joiners are format characters too, but emoji and Indic scripts need them.
     return unicodedata.category(character) in _UNSAFE and character not in "\u200c\u200d"
 
 
@@ -38,5 +38,5 @@ _UNSAFE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 def _escape(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"  # the byte that was no UTF-8
+        return f"\\x{code - 0xDC00:02x}"  # the byte that is not UTF-8
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -18,6 +18,7 @@ sys.path.insert(0, str(BENCHMARKS))
 import accuracy  # noqa: E402
 from corruptions import CORRUPTIONS, STRENGTHS  # noqa: E402
 from harness import format_amount, ratios, take_turns  # noqa: E402
+from photographs import count_matches, draw_panorama, match  # noqa: E402
 from results import ResultOptions, find_regressions, report_result  # noqa: E402
 from synthetic import band_face  # noqa: E402
 
@@ -113,3 +114,30 @@ def test_damage_grows_and_keeps_the_shape(kind: str) -> None:
         assert damaged.dtype == np.uint8
         changes.append(np.abs(damaged.astype(int) - face).mean())
     assert 0 < changes[0] < changes[-1]
+
+
+def test_each_face_is_matched_with_one_box_the_most_confident_first() -> None:
+    given = [[0, 0, 40, 40], [100, 0, 25, 25]]
+    found = [
+        [2, 0, 40, 40, 0.7],
+        [0, 0, 40, 40, 0.9],
+        [100, 0, 25, 25, 0.6],
+        [105, 6, 25, 25, 0.9],  # on the face, without a match
+        [300, 0, 10, 10, 0.9],
+    ]
+    assert match(found, given) == ({1, 2}, {0, 1})
+    counts = count_matches([found], [given])
+    assert (counts["faces"], counts["found"]) == (1, 1)  # from 30 pixels on
+    assert (counts["faces 20"], counts["found 20"]) == (1, 1)
+    assert (counts["boxes"], counts["no face"], counts["elsewhere"]) == (5, 3, 1)
+
+
+def test_the_panorama_of_photographs_has_their_faces(tmp_path: Path) -> None:
+    for name, size in (("a.png", (300, 225)), ("b.png", (450, 900))):
+        Image.new("RGB", size, "gray").save(tmp_path / name)
+    photographs = [tmp_path / "a.png", tmp_path / "b.png"]
+    boxes = draw_panorama(
+        tmp_path / "p.bmp", photographs, [[[10, 20, 30, 40]], [[100, 200, 50, 60]]]
+    )
+    assert Image.open(tmp_path / "p.bmp").size == (600 + 225, 450)
+    assert boxes == [[20, 40, 60, 80], [650, 100, 25, 30]]

@@ -16,7 +16,7 @@ from emotion_runtime.pictures import jpeg
 from emotion_runtime.pictures.sources import find_pictures
 from emotion_train.data.dataset import load_dataset
 from emotion_train.recipe import KEEP_DUPLICATES
-from emotion_train.report.tables import class_table
+from emotion_train.report.tables import format_class_table
 from synthetic import read_lines
 
 
@@ -57,7 +57,7 @@ def test_export_of_the_release_reproduces_its_parity_report(
 
 def test_the_classes_of_fer2013_are_counted_correctly(fer2013: Path) -> None:
     dataset = load_dataset(fer2013, holdout=0.0, duplicates=KEEP_DUPLICATES)
-    rows = [line.split() for line in class_table(dataset).replace(",", "").splitlines()]
+    rows = [line.split() for line in format_class_table(dataset).replace(",", "").splitlines()]
     assert rows[1:] == [
         ["train", "7169", "7169", "7169", "21507"],
         ["copies", "0", "2385", "4044", "6429"],
@@ -74,9 +74,9 @@ def test_by_default_no_face_of_fer2013_is_both_trained_and_evaluated_on(fer2013:
     assert dataset.test is not None
     splits = (dataset.train, dataset.validation, dataset.holdout, dataset.test)
     assert [len(faces) for faces in splits] == [12602, 133, 1467, 3852]
-    learned = dataset.train.fingerprints()
+    learned = dataset.train.hash_pixels()
     assert len(set(learned)) >= len(learned) - 5  # pictures with two labels
-    judged = [one for faces in splits[1:] for one in faces.fingerprints()]
+    judged = [one for faces in splits[1:] for one in faces.hash_pixels()]
     assert not set(learned) & set(judged)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from emotion_runtime.pictures.formats import READ
-from emotion_runtime.pictures.limits import VARIABLE
+from emotion_runtime.pictures.formats import FORMAT_NAMES
+from emotion_runtime.pictures.limits import PIXEL_LIMIT_VARIABLE
 
 POLICY = Path(__file__).parents[2] / "SECURITY.md"
 UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -42,7 +42,7 @@ def test_the_page_has_the_limits_of_the_runtime() -> None:
     script = (page / "contract.js").read_text(encoding="utf-8")
     stated = dict(re.findall(r"^const (MAX_\w+) = (\d+);", script, re.MULTILINE))
     assert {name: int(value) for name, value in stated.items()} == {
-        "MAX_SIZE": contract.MAX_SIZE,
+        "MAX_SIZE": contract.MAX_SIDE_PIXELS,
         "MAX_GOLDEN_INPUTS": contract.MAX_GOLDEN_INPUTS,
         "MAX_LABEL_BYTES": labels.MAX_LABEL_BYTES,
     }
@@ -50,5 +50,5 @@ def test_the_page_has_the_limits_of_the_runtime() -> None:
 
 def test_formats_and_environment_variables_are_those_of_the_code() -> None:
     text = POLICY.read_text(encoding="utf-8")
-    assert READ in text
-    assert VARIABLE in text
+    assert FORMAT_NAMES in text
+    assert PIXEL_LIMIT_VARIABLE in text

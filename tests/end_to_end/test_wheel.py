@@ -29,7 +29,9 @@ def test_the_wheel_contains_packages_models_and_commands(tmp_path: Path) -> None
     for name in emotion_models.names():
         assert f"emotion_models/{name}.onnx" in names
         assert f"emotion_models/cards/{name}.md" in names
+        assert f"emotion_models/cards/{name}.html" in names
     assert "emotion_models/SHA256SUMS" in names
+    assert "emotion_export/export_report.md.jinja" in names
     assert "emotion_runtime/drawing/dejavu/DejaVuSans.ttf" in names
     assert "emotion_runtime/drawing/dejavu/LICENSE" in names
     for command in (

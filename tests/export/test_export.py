@@ -16,12 +16,12 @@ from onnx import numpy_helper
 import emotion_export.export as stages
 from emotion_export import export_module
 from emotion_export.errors import ExportError
-from emotion_export.parity.comparison import Comparison, Gate, ParityError, require
+from emotion_export.parity.comparison import Comparison, Gate, ParityError, require_parity
 from emotion_export.parity.faces import ParityFaces, read_parity_faces
 from emotion_runtime import EmotionClassifier
 from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.networks import NETWORKS, build_network
-from emotion_train.networks.face_network import multiply_adds
+from emotion_train.networks.face_network import count_multiply_adds
 from synthetic import band_face, save_face
 
 Export = Callable[..., Result]
@@ -57,7 +57,7 @@ def test_the_file_and_its_parity_report_are_written(
     assert ways == {
         *(
             (s, o, b)
-            for s in ("converted", "simplified")
+            for s in ("simplified",)  # nothing was folded: the same graph as the converted one
             for o in ("off", "full")
             for b in (1, 7, 64)
         ),
@@ -68,6 +68,9 @@ def test_the_file_and_its_parity_report_are_written(
     assert all(c["label_agreement"] == 1 for c in report["comparisons"])
     assert all(c["max_logit_difference"] <= 1e-4 for c in report["comparisons"])
     assert report["faces"]["count"] == 188  # the run's own training faces
+    assert {c["faces"] for c in report["comparisons"] if c["batch_size"] == 64} == {188}
+    assert {c["faces"] for c in report["comparisons"] if c["batch_size"] < 64} == {128}
+    assert "5 comparisons on 188 faces and 4 on 128 of them" in result.stdout
     assert report["faces"]["real"]
     assert report["bytes"] == path.stat().st_size
 
@@ -118,7 +121,7 @@ def test_every_network_is_exported_and_passes_the_parity_check(
 ) -> None:
     torch.manual_seed(0)
     built = build_network(network, 2)
-    count = multiply_adds(built)
+    count = count_multiply_adds(built)
     checkpoint = Checkpoint(network, ("a", "b"), built.state_dict(), multiply_adds=count)
     faces = np.stack([band_face(n % 3, n) for n in range(70)])
     done = stages.export_checkpoint(
@@ -200,10 +203,10 @@ FACES = np.stack([band_face(n % 3, n) for n in range(6)])
         (Linear(scale), {"faces": FACES, "size": 64}, "size= names another side"),
         (Linear(scale), {"faces": "gone"}, "no such folder"),
         (Linear(scale), {"path": "no/m.onnx"}, "no such folder"),
-        (Linear(scale), {"plan": stages.Plan("int8")}, "int8 is judged on faces held out"),
-        (Linear(scale), {"temperature": float("nan")}, "no number above 0"),
-        (Linear(lambda pixels: pixels), {}, "takes float pixels alone"),
-        (Colour(scale=True), {}, "takes three channels"),
+        (Linear(scale), {"plan": stages.Plan("int8")}, "int8 is evaluated on held-out faces"),
+        (Linear(scale), {"temperature": float("nan")}, "not a number above 0"),
+        (Linear(lambda pixels: pixels), {}, "accepts only float pixels"),
+        (Colour(scale=True), {}, "needs three channels"),
         (Colour(scale=False), {}, "float pixels of three channels"),
         (torch.nn.Sequential(Linear(scale), torch.nn.Softmax(1)), {}, "returns probabilities"),
         (Linear(lambda pixels: scale(pixels) * float("nan")), {}, "not all finite"),
@@ -228,7 +231,7 @@ def test_an_unsuitable_network_is_refused_in_one_sentence_before_the_conversion(
 def test_a_scaling_that_seems_to_be_missing_causes_a_warning(tmp_path: Path) -> None:
     """With faces as an array, and the path as text."""
     target = str(tmp_path / "m.onnx")
-    with pytest.warns(UserWarning, match="its scaling seems to be missing"):
+    with pytest.warns(UserWarning, match="it seems to lack the scaling"):
         done = export_module(Linear(lambda p: p.float()), ["up", "down"], target, FACES)
     assert EmotionClassifier(done.path).labels == ("up", "down")
 
@@ -276,7 +279,7 @@ def test_a_broken_conversion_is_refused_and_leaves_no_file(
     monkeypatch.setattr(stages, "simplify", damage)
     result = export(tmp_path / "m.onnx", "-c", run_dir)
     assert result.exit_code == 1
-    assert "does not answer as PyTorch does" in result.stderr
+    assert "does not compute what PyTorch computes" in result.stderr
     assert "the simplified graph" in result.stderr
     assert result.stderr.count("logits max") == 12, "the figures are shown"
     assert list(tmp_path.iterdir()) == []
@@ -309,7 +312,7 @@ def test_a_full_disk_gives_one_sentence_and_leaves_no_file(
 def test_nan_never_passes_the_parity_check() -> None:
     figures = ("file", "full", 1, 10, float("nan"), 0.0, 0.0, 0.0, 1.0)
     with pytest.raises(ParityError, match="nan"):
-        require([Comparison(*figures)], Gate())
+        require_parity([Comparison(*figures)], Gate())
 
 
 def test_parity_faces_that_cover_few_labels_cause_a_warning(

@@ -13,7 +13,7 @@ import torch
 
 import emotion_export.parity.comparison as comparison
 from emotion_export.errors import ConversionError, ParityDataError
-from emotion_export.graph.half import to_half
+from emotion_export.graph.half import convert_to_half
 from emotion_export.graph.simplify import simplify
 from emotion_export.parity.comparison import ParityError, Reference
 from emotion_export.parity.faces import read_parity_faces
@@ -46,8 +46,8 @@ def test_a_failing_conversion_to_fp16_is_reported(
     from onnxruntime.transformers import float16
 
     monkeypatch.setattr(float16, "convert_float_to_float16", fail)
-    with pytest.raises(ConversionError, match="cannot be turned to fp16"):
-        to_half(graph)
+    with pytest.raises(ConversionError, match="cannot be converted to fp16"):
+        convert_to_half(graph)
 
 
 class Bands(torch.nn.Module):
@@ -62,13 +62,13 @@ def test_a_graph_that_onnxruntime_cannot_run_is_reported(
     reference = Reference(Bands().eval(), 1.0, faces)
     assert len(reference.compare_graph(graph.SerializeToString(), "converted")) == 6
 
-    open_session = comparison.session_of
+    open_session = comparison.open_graph
 
     def fail_in_batches(model: bytes, optimisation: str) -> Any:
         infer = open_session(model, optimisation)
         return lambda pixels: infer(pixels) if len(pixels) == 1 else fail()
 
-    monkeypatch.setattr(comparison, "session_of", fail_in_batches)
+    monkeypatch.setattr(comparison, "open_graph", fail_in_batches)
     with pytest.raises(ParityError, match="cannot run the converted graph at batch 7") as caught:
         reference.compare_graph(graph.SerializeToString(), "converted")
     assert len(caught.value.comparisons) == 1

@@ -11,8 +11,8 @@ from emotion_export.parity.paired_comparison import (
     TOO_FEW,
     WORSE,
     PairedTest,
-    compare_answers,
-    fewest_agreeing,
+    compare_predictions,
+    min_agreeing_labels,
 )
 
 CLASSES = 3
@@ -28,12 +28,14 @@ def is_refused(rng: np.random.Generator, per_class: int, loss: float) -> bool:
     mended = ~before & (rng.random(len(labels)) < FLIPS / (1 - RIGHT))
     after = (before & ~broken) | mended
     flipped = int(broken.sum() + mended.sum())
-    if len(labels) - flipped < fewest_agreeing(len(labels), 0.99):
+    if len(labels) - flipped < min_agreeing_labels(len(labels), 0.99):
         return True
-    tests = [compare_answers(before, after, 0.003)]
+    tests = [compare_predictions(before, after, 0.003)]
     for label in range(CLASSES):
         faces = labels == label
-        tests.append(compare_answers(before[faces], after[faces], 0.005, SIGNIFICANCE / CLASSES))
+        tests.append(
+            compare_predictions(before[faces], after[faces], 0.005, SIGNIFICANCE / CLASSES)
+        )
     return any(test.decision == WORSE for test in tests)
 
 
@@ -89,6 +91,6 @@ def test_the_stated_number_of_further_faces_leads_to_a_decision(test: PairedTest
 
 
 def test_few_faces_allow_one_changed_label_and_many_do_not() -> None:
-    assert fewest_agreeing(138, 0.99) == 138 - 4
-    assert fewest_agreeing(1024, 0.99) == 1014
-    assert fewest_agreeing(36, 1.0) == 36
+    assert min_agreeing_labels(138, 0.99) == 138 - 4
+    assert min_agreeing_labels(1024, 0.99) == 1014
+    assert min_agreeing_labels(36, 1.0) == 36

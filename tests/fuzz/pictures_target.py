@@ -15,11 +15,11 @@ from PIL import Image, features
 
 from emotion_runtime import PictureError
 from emotion_runtime.pictures.preprocessing import (
-    opened,
-    photograph_size,
+    find_photograph_size,
+    process_picture,
     read_face,
     to_rgb,
-    upright,
+    turn_upright,
 )
 from fuzz.mutation import mutate_bytes
 from fuzz.target import Target, check_sentence
@@ -180,7 +180,9 @@ def _read(data: bytes, folder: Path) -> None:
     ways = (
         partial(read_face, data),
         partial(read_face, path),
-        partial(opened, path, lambda image: to_rgb(upright(image))),  # as for photographs
+        partial(
+            process_picture, path, lambda image: to_rgb(turn_upright(image))
+        ),  # as for photographs
         partial(read_face, io.BytesIO(data)),
     )
     for way in ways:
@@ -188,7 +190,7 @@ def _read(data: bytes, folder: Path) -> None:
             way()
         except PictureError as error:
             check_sentence(error, folder)
-    photograph_size(str(path))
+    find_photograph_size(str(path))
 
 
 TARGET = Target("pictures", _seeds, _mutate, _read)

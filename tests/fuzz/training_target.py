@@ -23,7 +23,7 @@ from emotion_train.data.readers import read_source
 from emotion_train.data.votes import Votes
 from emotion_train.networks import build_network
 from emotion_train.recipe import Recipe
-from emotion_train.run_record import Options, RunRecord, read_record
+from emotion_train.run_record import RunOptions, RunRecord, read_record
 from fuzz.mutation import TEXTS, json_text, mutate_bytes, mutate_json, to_bytes
 from fuzz.target import Target, check_sentence
 from synthetic import CLASSES, band_face, pixels_text, save_face
@@ -182,7 +182,7 @@ def _read_checkpoint(data: bytes, folder: Path) -> None:
 @cache
 def _run_json() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        RunRecord("/data", Recipe(), Options()).save(Path(folder))
+        RunRecord("/data", Recipe(), RunOptions()).save(Path(folder))
         values: dict[str, Any] = json.loads((Path(folder) / "run.json").read_text())
     return values
 
@@ -276,9 +276,9 @@ def _read_votes(data: bytes, folder: Path) -> None:
     faces = Faces(pixels, np.zeros(1, np.int64), ("train/happy/0.png",))
     try:
         votes = Votes(path, CLASSES)
-        votes.majority(faces)
-        votes.targets(faces)
-        votes.shows_face(faces)
+        votes.find_majority(faces)
+        votes.compute_targets(faces)
+        votes.find_usable(faces)
     except EmotionEdgeError as error:
         check_sentence(error, folder)
 

@@ -1,18 +1,26 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from click.testing import Result
+from onnx import numpy_helper
 from PIL import Image
 
 import emotion_runtime
 from emotion_runtime import EmotionClassifier, ModelFileError, PictureError, SourceError, errors
-from emotion_runtime.digest import sha256_of
+from emotion_runtime.digest import compute_sha256
 from synthetic import CLASSES, band_face, band_model, save_face
+
+Infer = Callable[..., Result]
 
 
 def test_a_picture_may_be_a_path_bytes_an_image_or_an_array(
@@ -103,6 +111,48 @@ def test_the_self_test_fails_for_a_bad_file(model_file: Path, tmp_path: Path) ->
     bad = EmotionClassifier(band_model(tmp_path / "bad.onnx", golden_offset=0.5)).self_test()
     assert not bad.passed
     assert bad.max_difference == pytest.approx(0.5, abs=1e-3)
+
+
+def test_a_small_difference_of_all_logits_fails_by_its_mean(tmp_path: Path) -> None:
+    offset = 5e-4  # within the tolerance of a single logit
+    path = band_model(tmp_path / "near.onnx", golden_offset=offset)
+    assert EmotionClassifier(path).self_test().passed, "a file of before there was a limit"
+    model = onnx.load(path)
+    entry = next(one for one in model.metadata_props if one.key == "emotion_edge.golden")
+    entry.value = json.dumps(json.loads(entry.value) | {"mean_tolerance": 1e-4})
+    onnx.save(model, path)
+    test = EmotionClassifier(path).self_test()
+    assert test.mean_difference == pytest.approx(offset, rel=0.01)
+    (failure,) = test.failures()
+    assert "the mean logit difference is 0.0005 (allowed 0.0001)" in failure
+
+
+def test_a_changed_weight_fails_though_no_golden_input_shows_it(
+    infer: Infer, tmp_path: Path
+) -> None:
+    path = band_model(tmp_path / "m.onnx")
+    assert EmotionClassifier(path).self_test().graph_changed is None, "an earlier file"
+    model = onnx.load(path)
+    entry = model.metadata_props.add()
+    digest = hashlib.sha256(model.graph.SerializeToString()).hexdigest()
+    entry.key, entry.value = "emotion_edge.graph_sha256", digest
+    onnx.save(model, path)
+    test = EmotionClassifier(path).self_test()
+    assert test.passed
+    assert test.graph_changed is False
+    assert "operators and weights as exported" in infer("--self-test", "-m", path).stdout
+    weights = numpy_helper.to_array(model.graph.initializer[0]).copy()
+    weights[0, 0] += 1e-9
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, "weights"))
+    onnx.save(model, path)
+    test = EmotionClassifier(path).self_test()
+    assert test.max_difference <= test.tolerance
+    assert test.failures() == [
+        "the operators or weights in the file have changed since it was exported"
+    ]
+    failed = infer("--self-test", "-m", path)
+    assert failed.exit_code == 1
+    assert "weights in the file have changed" in failed.stderr
 
 
 def test_the_public_names_are_consistent() -> None:
@@ -258,7 +308,7 @@ def test_infer_accepts_zero_faces_and_any_memory_layout(model_file: Path) -> Non
 def test_interpret_refuses_values_that_are_not_probabilities(model_file: Path) -> None:
     classifier = EmotionClassifier(model_file)
     for row in ([0.5, float("nan"), 0.5], [1.0, 1.0, 1.0], [float("inf"), 0, 0]):
-        with pytest.raises(ModelFileError, match=f"{model_file}: .*no probabilities"):
+        with pytest.raises(ModelFileError, match=f"{model_file}: .*not probabilities"):
             classifier.interpret(np.array(row, np.float32))
     with pytest.raises(ValueError, match="2 probabilities for 3 labels"):
         classifier.interpret(np.array([0.5, 0.5], np.float32))
@@ -266,6 +316,6 @@ def test_interpret_refuses_values_that_are_not_probabilities(model_file: Path) -
 
 def test_the_digest_is_that_of_the_file_that_was_opened(tmp_path: Path) -> None:
     path = band_model(tmp_path / "m.onnx")
-    classifier, digest = EmotionClassifier(path), sha256_of(path)
+    classifier, digest = EmotionClassifier(path), compute_sha256(path)
     path.write_bytes(b"something else")
-    assert classifier.model_sha256 == digest != sha256_of(path)
+    assert classifier.model_sha256 == digest != compute_sha256(path)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from emotion_runtime import EmotionClassifier, ModelFileError
-from emotion_runtime.model.contract import Contract, Golden, InputSpec
+from emotion_runtime.model.contract import Contract, GoldenInputs, InputSpec
 from synthetic import band_model
 
 
 def make_contract() -> Contract:
     rng = np.random.default_rng(0)
-    golden = Golden(
+    golden = GoldenInputs(
         rng.integers(0, 255, (2, 1, 48, 48), dtype=np.uint8),
         rng.normal(size=(2, 3)).astype(np.float32),
         1e-3,
@@ -40,6 +40,16 @@ def test_a_contract_is_the_same_after_writing_and_reading() -> None:
     assert read.describe() == contract.describe()
     np.testing.assert_array_equal(read.golden.pixels, contract.golden.pixels)
     np.testing.assert_array_equal(read.golden.logits, contract.golden.logits)
+
+
+def test_a_digest_and_a_mean_tolerance_survive_the_metadata() -> None:
+    contract = make_contract()
+    golden = replace(contract.golden, mean_tolerance=0.002)
+    contract = replace(contract, golden=golden, graph_sha256="0f" * 32)
+    read = Contract.from_metadata(contract.to_metadata(), "x.onnx")
+    assert (read.golden.mean_tolerance, read.graph_sha256) == (0.002, "0f" * 32)
+    older = Contract.from_metadata(make_contract().to_metadata(), "x.onnx")
+    assert (older.golden.mean_tolerance, older.graph_sha256) == (None, "")
 
 
 def golden(**changes: object) -> str:
@@ -71,7 +81,7 @@ def golden(**changes: object) -> str:
         ("min_confidence", "1.01", "emotion_edge.min_confidence"),
         ("min_confidence", "-0.1", "emotion_edge.min_confidence"),
         ("min_confidence", "1" * 5000, "emotion_edge.min_confidence"),
-        ("precision", "fp99", "emotion_edge.precision is none of fp32, fp16, int8"),
+        ("precision", "fp99", "emotion_edge.precision is not one of fp32, fp16, int8"),
         ("network", "n" * 201, "emotion_edge.network is longer than 200"),
         ("contract_version", "9\x1b[2J" * 99, r"contract version '9\\x1b\[2J"),
         # JSON that cannot be read, or not written again.
@@ -94,7 +104,7 @@ def golden(**changes: object) -> str:
         ("labels", '["happy", "sad", "sad"]', "cannot be told apart"),
         ("labels", '["happy", "sad", "path"]', "reserved"),
         ("labels", '["happy", "sad", "uncertain"]', "reserved"),
-        ("labels", '["happy", "sad", 3]', "no text"),
+        ("labels", '["happy", "sad", 3]', "not text"),
         ("labels", json.dumps([f"c{n}" for n in range(1001)]), "emotion_edge.labels"),
         ("input", json.dumps({"size": 10**400}), "emotion_edge.input"),
         ("input", json.dumps({"size": 2**40}), "not of a size from 1 to 1024"),
@@ -126,6 +136,11 @@ def golden(**changes: object) -> str:
         ("golden", golden(tolerance=10**400), "emotion_edge.golden"),
         ("golden", golden(tolerance=None), "emotion_edge.golden"),
         ("golden", golden(probe="AAAA"), "emotion_edge.golden"),
+        ("golden", golden(mean_tolerance=float("nan")), "emotion_edge.golden"),
+        ("golden", golden(mean_tolerance=-1), "emotion_edge.golden"),
+        ("golden", golden(mean_tolerance=None), "emotion_edge.golden"),
+        ("graph_sha256", "0" * 63, "emotion_edge.graph_sha256 is no SHA-256"),
+        ("graph_sha256", "G" * 64, "emotion_edge.graph_sha256 is no SHA-256"),
         ("golden", golden(probe=7), "emotion_edge.golden"),
         ("input", "[]", "emotion_edge.input"),
         (

@@ -24,7 +24,7 @@ import emotion_models
 from emotion_runtime import EmotionClassifier, read_face
 from emotion_runtime.evaluate.cli import main
 from emotion_runtime.evaluate.confusion_matrix import draw_confusion_matrix
-from emotion_runtime.evaluate.metrics import measure_probabilities, wilson_interval
+from emotion_runtime.evaluate.metrics import compute_wilson_interval, measure_probabilities
 from emotion_runtime.prediction import Prediction
 from emotion_runtime.results.contact_sheet import ContactSheet
 from synthetic import CLASSES, save_face
@@ -73,10 +73,10 @@ def test_figures_are_those_of_scikit_learn() -> None:
 
 
 def test_the_interval_is_the_wilson_interval() -> None:
-    low, high = wilson_interval(9, 10)
+    low, high = compute_wilson_interval(9, 10)
     assert (round(low, 4), round(high, 4)) == (0.5958, 0.9821)
-    assert wilson_interval(0, 5)[0] == 0
-    assert wilson_interval(5, 5)[1] == 1
+    assert compute_wilson_interval(0, 5)[0] == 0
+    assert compute_wilson_interval(5, 5)[1] == 1
 
 
 def test_a_folder_is_evaluated(evaluate: Evaluate, folder: Path) -> None:
@@ -245,7 +245,7 @@ def test_undefined_figures_are_a_dash(evaluate: Evaluate, folder: Path) -> None:
         :1
     ]
     assert row == ["surprise", "–", "0.0%", "0.0%", "4"]
-    assert "so no picture gets a label" in result.stdout
+    assert "no picture gets a label" in result.stdout
     assert "never predicts surprise" in result.stderr
 
 

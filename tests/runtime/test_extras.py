@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from emotion_runtime.command_line.extras import install_hint
+from emotion_runtime.command_line.extras import make_install_command
 
 
 def run_without(package: str, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -89,7 +89,7 @@ def test_the_install_command_has_the_source_of_the_installation(
     text = record if record is None or isinstance(record, str) else json.dumps(record)
     text = text and text.replace("PROJECT", str(tmp_path))
     monkeypatch.setattr(metadata, "distribution", lambda _: Installed(text))
-    assert install_hint("train") == hint.replace("PROJECT", str(tmp_path))
+    assert make_install_command("train") == hint.replace("PROJECT", str(tmp_path))
 
 
 def test_a_checkout_that_is_not_installed_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,4 +100,4 @@ def test_a_checkout_that_is_not_installed_is_reported(monkeypatch: pytest.Monkey
     root = Path(__file__).parents[2]
     if not (root / "runtime").is_dir():
         pytest.skip("the package is not run from this checkout")
-    assert install_hint("faces") == f"pip install -e '{root}[faces]'"
+    assert make_install_command("faces") == f"pip install -e '{root}[faces]'"

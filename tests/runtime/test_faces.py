@@ -216,7 +216,7 @@ def test_each_face_has_a_line_and_no_face_is_not_an_error(folder: Path) -> None:
     ]
     assert list(rows[0]) == [
         *("path", "label", "confidence", "probabilities", "error"),
-        *("box", "detection_confidence"),
+        *("box", "detection_confidence", "warning"),
     ]
     assert len(rows[0]["box"]) == 4
     assert rows[2]["box"] is rows[2]["error"] is None
@@ -229,7 +229,10 @@ def test_each_face_has_a_line_and_no_face_is_not_an_error(folder: Path) -> None:
 
 def test_csv_and_table_have_the_box(folder: Path) -> None:
     rows = list(csv.DictReader(run(folder, "--faces", "-f", "csv").stdout.splitlines()))
-    assert list(rows[0])[-6:] == ["error", "x", "y", "width", "height", "detection_confidence"]
+    assert list(rows[0])[-7:] == [
+        *("error", "x", "y", "width", "height"),
+        *("detection_confidence", "warning"),
+    ]
     assert abs(int(rows[0]["x"]) - 50) < 25
     assert rows[2]["x"] == ""
     assert "no face" in run(folder, "--faces").stdout
@@ -316,13 +319,13 @@ def fixed(*box: float, confidence: float = 0.9) -> FaceFinder:
 @pytest.mark.parametrize(
     ("box", "inside"),
     [
-        ((51, -16, 267, 400), (51, 0, 267, 350)),
+        ((51, -16, 267, 700), (51, 0, 267, 640)),
         ((-20.4, 10, 60, 60), (0, 10, 40, 60)),
-        ((300.6, 300.6, 60, 60), (301, 301, 49, 49)),
-        ((349.7, 349.7, 80, 80), (349, 349, 1, 1)),
+        ((590.6, 590.6, 60, 60), (591, 591, 49, 49)),
+        ((639.7, 639.7, 80, 80), (639, 639, 1, 1)),
         ((-79.9, -79.9, 80, 80), (0, 0, 1, 1)),
         ((100.2, 100.2, 0.1, 0.1), (100, 100, 1, 1)),
-        ((-10, -10, 1000, 1000), (0, 0, 350, 350)),
+        ((-10, -10, 1000, 1000), (0, 0, 640, 640)),
     ],
 )
 def test_public_box_is_inside_the_picture_and_the_crop_keeps_its_square(
@@ -330,7 +333,7 @@ def test_public_box_is_inside_the_picture_and_the_crop_keeps_its_square(
     box: tuple[float, float, float, float],
     inside: tuple[int, int, int, int],
 ) -> None:
-    pixels = np.asarray(scene(size=(350, 350)))
+    pixels = np.asarray(scene(size=(640, 640)))
     (face,) = classifier.predict_faces(pixels, finder=fixed(*box), keep_crops=True)
     assert face.box == inside
     x, y, width, height = inside
@@ -419,7 +422,13 @@ def test_detector_without_a_list_or_without_the_method_is_refused(
 
 @pytest.mark.parametrize(
     "argument",
-    [{"min_face": 0}, {"min_face": 11}, {"floor": 80}, {"floor": float("nan")}, {"framing": 0}],
+    [
+        {"min_face": 0},
+        {"min_face": 11},
+        {"threshold": 80},
+        {"threshold": float("nan")},
+        {"framing": 0},
+    ],
 )
 def test_finder_refuses_values_that_are_out_of_range(argument: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(argument))):
@@ -442,7 +451,7 @@ def test_detector_of_the_readme_runs() -> None:
 
 
 def test_candidates_beyond_the_limit_cause_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emotion_runtime.faces.retinaface._MOST", 3)
+    monkeypatch.setattr("emotion_runtime.faces.finder.candidates.MAX_CANDIDATES", 3)
     finder = FaceFinder(RetinaFace())
     finder.find(scene(("happy_01", 130, (40, 60)), ("surprise_03", 170, (380, 220))))
     assert "more than 3 candidates" in finder.notes()[0]
@@ -559,7 +568,7 @@ def test_summary_counts_faces_that_were_left_out_or_are_unreliable(folder: Path)
     assert "1 smaller face left out (only the largest of each picture is kept)" in printed
     crowd(20).save(folder / "small.png")
     printed = run(folder / "small.png", "--faces", "--min-face", "12").stderr
-    assert "are under 24 pixels high: their labels are less reliable" in printed
+    assert "are under 24 pixels high in the picture as it was decoded" in printed
 
 
 def test_counts_of_threads_are_added_up() -> None:

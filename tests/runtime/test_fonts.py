@@ -13,7 +13,7 @@ from click.testing import Result
 from PIL import Image, ImageFont
 
 from emotion_runtime.drawing.boxes import draw_faces
-from emotion_runtime.drawing.fonts import SHIPPED, Font
+from emotion_runtime.drawing.fonts import DEFAULT_FONT_PATH, Font
 from emotion_runtime.errors import OutputError
 from emotion_runtime.prediction import FacePrediction, Prediction
 from emotion_runtime.results.contact_sheet import ContactSheet
@@ -40,8 +40,8 @@ def draw(text: str, font: Font) -> np.ndarray:
 @pytest.mark.parametrize("text", [*LABELS, "Ångström", "Tiếng Việt", "Ђурђевдан", "Ἀθῆναι", "…“”–"])
 def test_own_font_draws_latin_greek_and_cyrillic(text: str) -> None:
     font = Font()
-    assert font.drawable(text) == unicodedata.normalize("NFC", text)
-    assert font.note() is None
+    assert font.prepare_text(text) == unicodedata.normalize("NFC", text)
+    assert font.describe_missing() is None
     assert (draw(text, font) != draw("\uffff" * len(text), Font())).any()
 
 
@@ -55,34 +55,34 @@ def test_combining_accent_is_drawn_as_the_composed_letter() -> None:
 def test_characters_that_cannot_be_drawn_are_reported_once_with_their_number() -> None:
     font = Font()
     for text in ("嬉しい", "嬉 a", "b"):
-        font.drawable(text)
-    note = font.note()
+        font.prepare_text(text)
+    note = font.describe_missing()
     assert note is not None
     assert note.startswith(
         "3 characters cannot be drawn by DejaVuSans.ttf: 嬉 (U+5B09), し (U+3057)"
     )
     assert "--font FILE" in note
     many = Font()
-    many.drawable("".join(map(chr, range(0x4E00, 0x4E30))))
-    assert "and 38 more" in (many.note() or "")
+    many.prepare_text("".join(map(chr, range(0x4E00, 0x4E30))))
+    assert "and 38 more" in (many.describe_missing() or "")
 
 
 def test_controls_in_a_name_are_shown_as_escapes() -> None:
     font = Font()
-    assert font.drawable("a\x1bb\udcff") == r"a\x1bb\xff"
-    assert font.note() is None
+    assert font.prepare_text("a\x1bb\udcff") == r"a\x1bb\xff"
+    assert font.describe_missing() is None
 
 
 def test_long_text_is_shortened_at_its_start() -> None:
     font = Font()
-    fitted = font.fitted("ü" * 100 + "_12.png", 12, 96)
+    fitted = font.fit_text("ü" * 100 + "_12.png", 12, 96)
     assert fitted.startswith("…")
     assert fitted.endswith("_12.png")
-    assert font.sized(12).getlength(fitted) <= 96
-    label = font.fitted("ü" * 100, 12, 96, tail=" 87%")
+    assert font.get_font(12).getlength(fitted) <= 96
+    label = font.fit_text("ü" * 100, 12, 96, tail=" 87%")
     assert label.startswith("üü")
     assert label.endswith("… 87%")
-    assert font.sized(12).getlength(label) <= 96
+    assert font.get_font(12).getlength(label) <= 96
 
 
 def test_font_of_the_user_draws_other_scripts(tmp_path: Path) -> None:
@@ -108,10 +108,10 @@ def test_font_of_the_user_draws_other_scripts(tmp_path: Path) -> None:
     made.setupPost()
     made.save(tmp_path / "one.ttf")
     font = Font(tmp_path / "one.ttf")
-    font.drawable("嬉")
-    assert font.note() is None
-    font.drawable("a")
-    assert "1 character cannot be drawn by one.ttf: a (U+0061)" in (font.note() or "")
+    font.prepare_text("嬉")
+    assert font.describe_missing() is None
+    font.prepare_text("a")
+    assert "1 character cannot be drawn by one.ttf: a (U+0061)" in (font.describe_missing() or "")
 
 
 def test_file_that_is_not_a_font_gives_one_sentence(
@@ -161,7 +161,7 @@ def test_pillow_without_freetype_draws_some_characters_and_reports_the_others(
     sheet.add(Prediction("грустный", 0.9, {"грустный": 0.9}, str(face)))
     sheet.save()
     draw("überrascht", font)
-    assert "built without FreeType: г (U+0433)" in (font.note() or "")
-    assert "ü" not in (font.note() or "")
+    assert "built without FreeType: г (U+0433)" in (font.describe_missing() or "")
+    assert "ü" not in (font.describe_missing() or "")
     with pytest.raises(OutputError, match="without FreeType"):
-        Font(SHIPPED)
+        Font(DEFAULT_FONT_PATH)

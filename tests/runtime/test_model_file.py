@@ -323,10 +323,10 @@ def first_rows(model: onnx.ModelProto) -> None:
     [
         (reshape_outputs(1), "cannot be run"),
         (first_rows, "outputs of shape"),
-        (scale_probabilities(float("nan")), "no probabilities"),
-        (scale_probabilities(float("inf")), "no probabilities"),
-        (scale_probabilities(-1.0), "no probabilities"),
-        (scale_probabilities(3.0), "no probabilities"),
+        (scale_probabilities(float("nan")), "not probabilities"),
+        (scale_probabilities(float("inf")), "not probabilities"),
+        (scale_probabilities(-1.0), "not probabilities"),
+        (scale_probabilities(3.0), "not probabilities"),
     ],
 )
 def test_a_network_that_fails_while_running_gives_one_sentence(

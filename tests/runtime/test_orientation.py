@@ -98,7 +98,9 @@ def test_every_format_is_turned(kind: str, orientation: int, tmp_path: Path) -> 
     with Image.open(path) as image:
         np.testing.assert_array_equal(read_face(image), expected)
         assert image.size == Image.open(io.BytesIO(data)).size
-    upright = preprocessing.opened(path, lambda one: preprocessing.upright(one).convert("L"))
+    upright = preprocessing.process_picture(
+        path, lambda one: preprocessing.turn_upright(one).convert("L")
+    )
     assert np.abs(read_face(upright).astype(int) - expected).max() <= 2
 
 

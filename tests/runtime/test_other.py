@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from click.testing import Result
 from PIL import Image
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import auc, roc_auc_score
 
 from emotion_runtime import Detection, EmotionClassifier, FaceFinder, FacePrediction, ModelFileError
 from emotion_runtime.drawing.boxes import draw_faces
-from emotion_runtime.evaluate.open_set import OpenSet, confusion_with_other
+from emotion_runtime.evaluate.open_set import OpenSet, count_confusion
 from emotion_runtime.faces.detection import Box
-from emotion_runtime.model.outputs import Outputs, other_tolerance
+from emotion_runtime.model.outputs import Outputs, compute_other_tolerance
 from emotion_runtime.video.frames import Frame
 from emotion_runtime.video.prediction import predict_frames
 from synthetic import CLASSES, DARK, band_face, band_model, band_other, dark_face, save_face
@@ -162,7 +162,7 @@ def test_the_self_test_compares_other(other_model: Path, tmp_path: Path) -> None
     failed = EmotionClassifier(off).self_test()
     assert not failed.passed
     assert "output other" in failed.failures()[0]
-    assert other_tolerance(1e-3, 1.0) == 5e-4
+    assert compute_other_tolerance(1e-3, 1.0) == 5e-4
 
 
 def test_every_format_has_a_column_of_other(
@@ -287,7 +287,7 @@ def test_auroc_is_that_of_scikit_learn() -> None:
     truth = np.r_[np.zeros(300), np.ones(200)]
     assert open_set.auroc() == pytest.approx(roc_auc_score(truth, np.r_[known, others]))
     x, y = open_set.roc()
-    assert np.trapezoid(y, x) == pytest.approx(open_set.auroc())
+    assert auc(x, y) == pytest.approx(open_set.auroc())
     assert OpenSet(known, known > 0, others[:0]).auroc() is None
 
 
@@ -300,7 +300,7 @@ def test_risk_and_coverage_count_faces_of_equal_values_together() -> None:
     point = open_set.at(0.2)
     assert (point.named, point.named_correctly, point.others_named) == (1, 1, 0)
     assert open_set.at(1).others_named == 2
-    matrix = confusion_with_other(np.array([0, 2, 1]), np.array([0, 0, 2]), 2)
+    matrix = count_confusion(np.array([0, 2, 1]), np.array([0, 0, 2]), 2)
     assert matrix.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
 
 

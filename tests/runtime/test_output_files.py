@@ -14,7 +14,7 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
-from emotion_runtime.atomic import creating, replacing
+from emotion_runtime.atomic import write_atomically, write_new_file
 from emotion_runtime.errors import OutputError
 from emotion_runtime.results.output_guard import check_video_outputs
 from synthetic import save_face
@@ -82,9 +82,9 @@ def test_the_reader_of_a_fifo_gets_every_byte(
 def test_a_socket_and_a_folder_are_refused(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "s"))
-        with pytest.raises(OutputError, match="is a socket"), replacing(tmp_path / "s"):
+        with pytest.raises(OutputError, match="is a socket"), write_atomically(tmp_path / "s"):
             pass
-    with pytest.raises(OutputError, match="is a folder"), replacing(tmp_path):
+    with pytest.raises(OutputError, match="is a folder"), write_atomically(tmp_path):
         pass
 
 
@@ -92,7 +92,7 @@ def test_the_target_of_a_link_is_replaced_and_the_link_kept(tmp_path: Path) -> N
     (tmp_path / "deep").mkdir()
     (tmp_path / "link").symlink_to("deep/file")
     for text in ("new", "newer"):  # without and with an existing target
-        with replacing(tmp_path / "link") as temporary:
+        with write_atomically(tmp_path / "link") as temporary:
             temporary.write_text(text)
         assert (tmp_path / "link").is_symlink()
         assert (tmp_path / "deep" / "file").read_text() == text
@@ -106,7 +106,7 @@ def test_mode_and_owner_are_those_of_the_file_that_is_replaced(tmp_path: Path) -
         target.chmod(mode)
         if os.geteuid() == 0:
             os.chown(target, 12345, 54321)
-        with replacing(target) as temporary:
+        with write_atomically(target) as temporary:
             assert (
                 temporary.stat().st_mode & 0o777 & ~mode == 0
             )  # and it is never readable by others in between
@@ -117,7 +117,7 @@ def test_mode_and_owner_are_those_of_the_file_that_is_replaced(tmp_path: Path) -
             assert (status.st_uid, status.st_gid) == (12345, 54321)
     before = os.umask(0o027)
     try:
-        with replacing(tmp_path / "fresh") as temporary:
+        with write_atomically(tmp_path / "fresh") as temporary:
             temporary.write_text("new")
     finally:
         os.umask(before)
@@ -129,7 +129,7 @@ def test_a_read_only_file_is_not_replaced(tmp_path: Path) -> None:
     target = tmp_path / "locked"
     target.write_text("old")
     target.chmod(0o444)
-    with pytest.raises(OutputError, match="Permission denied"), replacing(target):
+    with pytest.raises(OutputError, match="Permission denied"), write_atomically(target):
         pass
 
 
@@ -137,7 +137,7 @@ def test_a_file_with_the_longest_possible_name_is_written(
     infer: Infer, model_file: Path, face: Path, tmp_path: Path
 ) -> None:
     for name in ("x" * 255, "é" * 125 + ".json", "y." + "z" * 250):
-        with replacing(tmp_path / name) as temporary:
+        with write_atomically(tmp_path / name) as temporary:
             temporary.write_text("whole")
         assert (tmp_path / name).read_text() == "whole"
     result = infer(face, "-m", model_file, "-o", tmp_path / ("a" * 251 + ".csv"))
@@ -159,7 +159,7 @@ def test_a_full_disk_names_the_output_and_keeps_the_earlier_file(tmp_path: Path)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
         with pytest.raises(OutputError, match="result: cannot be written"):  # noqa: SIM117
-            with replacing(target) as temporary:
+            with write_atomically(target) as temporary:
                 temporary.write_bytes(b"x" * 2000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -170,13 +170,16 @@ def test_a_full_disk_names_the_output_and_keeps_the_earlier_file(tmp_path: Path)
 def test_in_a_folder_nothing_is_overwritten(tmp_path: Path) -> None:
     target = tmp_path / "a" / "b" / "file"
     for text in ("one", "one"):  # the same file again is no conflict
-        with creating(target) as temporary:
+        with write_new_file(target) as temporary:
             temporary.write_text(text)
-    with pytest.raises(OutputError, match="another file already"), creating(target) as temporary:
+    with (
+        pytest.raises(OutputError, match="another file already"),
+        write_new_file(target) as temporary,
+    ):
         temporary.write_text("two")
     assert target.read_text() == "one"
     assert names(target.parent) == ["file"]
-    with pytest.raises(ValueError, match="bad"), creating(tmp_path / "c" / "d" / "file"):
+    with pytest.raises(ValueError, match="bad"), write_new_file(tmp_path / "c" / "d" / "file"):
         raise ValueError("bad")
     assert names(tmp_path) == ["a"]
 

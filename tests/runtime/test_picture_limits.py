@@ -17,9 +17,14 @@ import pytest
 from PIL import Image, features
 
 from emotion_runtime import PictureError, read_face
-from emotion_runtime.pictures.formats import recognise
-from emotion_runtime.pictures.limits import MAX_PIXELS, VARIABLE, pixel_limit, set_pixel_limit
-from emotion_runtime.pictures.preprocessing import photograph_size
+from emotion_runtime.pictures.formats import recognise_format
+from emotion_runtime.pictures.limits import (
+    MAX_PIXELS,
+    PIXEL_LIMIT_VARIABLE,
+    get_pixel_limit,
+    set_pixel_limit,
+)
+from emotion_runtime.pictures.preprocessing import find_photograph_size
 from emotion_runtime.pictures.sources import PICTURE_SUFFIXES
 from pictures import encode_picture, gray_tiff, png, png_chunk, segment, tiff, with_segments
 
@@ -158,14 +163,14 @@ def test_the_limit_applies_to_the_decoded_size_of_a_jpeg() -> None:
 
 def test_the_limit_can_be_raised_and_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode_picture(Image.new("L", (100, 100)))
-    assert pixel_limit() == MAX_PIXELS
-    monkeypatch.setenv(VARIABLE, "9999")
-    with pytest.raises(PictureError, match=VARIABLE):
+    assert get_pixel_limit() == MAX_PIXELS
+    monkeypatch.setenv(PIXEL_LIMIT_VARIABLE, "9999")
+    with pytest.raises(PictureError, match=PIXEL_LIMIT_VARIABLE):
         read_face(data)
     set_pixel_limit(10_000)
     read_face(data)
     set_pixel_limit(None)
-    monkeypatch.setenv(VARIABLE, "many")
+    monkeypatch.setenv(PIXEL_LIMIT_VARIABLE, "many")
     with pytest.raises(PictureError, match="'many', not a number"):
         read_face(data)
     with pytest.raises(ValueError, match="1 or more"):
@@ -218,7 +223,7 @@ def test_no_other_program_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             read_face(picture)
     with Image.open(path) as image, pytest.raises(PictureError, match="another program"):
         read_face(image)
-    assert photograph_size(str(path)) is None
+    assert find_photograph_size(str(path)) is None
     assert not (tmp_path / "was_run").exists()
 
 
@@ -234,7 +239,7 @@ def test_pictures_of_each_known_suffix_are_read() -> None:
         if suffix in (".heic", ".heif", ".hif", ".avif") or kind is None:
             continue
         data = encode_picture(FACE.convert("RGB"), kind)
-        assert recognise(data[:32]) is not None, suffix
+        assert recognise_format(data[:32]) is not None, suffix
         assert read_face(data).shape == (48, 48)
 
 

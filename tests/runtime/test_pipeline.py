@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from emotion_runtime import EmotionClassifier, PictureError, cpus, read_face
-from emotion_runtime.cpus import cpu_quota, usable_cpus
+from emotion_runtime.cpus import count_usable_cpus, read_cpu_quota
 from emotion_runtime.pictures import jpeg
 from synthetic import CLASSES, band_face
 
@@ -228,9 +228,9 @@ def test_cpus_are_those_available_to_the_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert usable_cpus() == 1
+    assert count_usable_cpus() == 1
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
-    monkeypatch.setattr(cpus, "cpu_quota", lambda: None)
+    monkeypatch.setattr(cpus, "read_cpu_quota", lambda: None)
     for text, expected in {
         "2": 2,
         " 3 ": 3,
@@ -241,7 +241,7 @@ def test_cpus_are_those_available_to_the_process(
         "9" * 5000: 8,
     }.items():
         monkeypatch.setenv("OMP_NUM_THREADS", text)
-        assert usable_cpus() == expected, text
+        assert count_usable_cpus() == expected, text
 
 
 def groups(root: Path, files: dict[str, str]) -> Path:
@@ -300,7 +300,7 @@ def test_the_cpu_quota_of_control_groups_is_read(
     tmp_path: Path, own: str, files: dict[str, str], expected: float | None
 ) -> None:
     (tmp_path / "own").write_text(own)
-    assert cpu_quota(tmp_path / "own", groups(tmp_path / "root", files)) == expected
+    assert read_cpu_quota(tmp_path / "own", groups(tmp_path / "root", files)) == expected
 
 
 @pytest.mark.parametrize(
@@ -309,10 +309,10 @@ def test_the_cpu_quota_of_control_groups_is_read(
 def test_a_fraction_of_a_cpu_counts_as_one(
     monkeypatch: pytest.MonkeyPatch, quota: float | None, workers: int
 ) -> None:
-    monkeypatch.setattr(cpus, "cpu_quota", lambda: quota)
+    monkeypatch.setattr(cpus, "read_cpu_quota", lambda: quota)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert usable_cpus() == workers
+    assert count_usable_cpus() == workers
 
 
 @pytest.mark.parametrize("decoder", ["simplejpeg", "Pillow"])
@@ -331,7 +331,7 @@ def test_the_fast_path_for_small_jpegs_gives_the_same_pixels(
     buffer = io.BytesIO()
     small.resize(shape[::-1]).convert(mode).save(buffer, "JPEG", **options)
     fast = read_by_fast_path(monkeypatch, decoder, buffer.getvalue())
-    monkeypatch.setattr(jpeg, "SMALL", 0)
+    monkeypatch.setattr(jpeg, "SMALL_FILE_BYTES", 0)
     np.testing.assert_array_equal(read_face(buffer.getvalue()), fast)
 
 
@@ -348,7 +348,7 @@ def test_the_fast_path_reads_or_refuses_damaged_jpegs_like_the_normal_path(
         del damaged[int(rng.integers(len(whole) // 2, 3 * len(whole))) :]
         with monkeypatch.context() as patch:
             fast = read_by_fast_path(patch, decoder, bytes(damaged))
-            patch.setattr(jpeg, "SMALL", 0)
+            patch.setattr(jpeg, "SMALL_FILE_BYTES", 0)
             normal = read_or_error(bytes(damaged))
         if decoder == "Pillow" or isinstance(fast, str) or isinstance(normal, str):
             np.testing.assert_equal(fast, normal)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from emotion_runtime import PictureError, read_face
 from emotion_runtime.faces.finder import FaceFinder
-from emotion_runtime.pictures.preprocessing import is_small, opened, to_rgb, upright
+from emotion_runtime.pictures.preprocessing import is_small, process_picture, to_rgb, turn_upright
 from pictures import encode_picture, gray_tiff, png, png_chunk
 from synthetic import band_face
 
@@ -182,14 +182,14 @@ def test_a_callers_image_is_never_changed(kind: str, loaded: bool, tmp_path: Pat
             untouched.load()
         place = None if loaded else image.fp.tell()
         face = read_face(image)
-        rgb = opened(image, lambda one: to_rgb(upright(one)))
+        rgb = process_picture(image, lambda one: to_rgb(turn_upright(one)))
         assert state(image) == state(untouched)
         if kind in ("JPEG", "PNG", "TIFF", "BMP") and not loaded:
             assert image.fp.tell() == place
             assert image.tile  # not even decoded
         np.testing.assert_array_equal(read_face(image), face)
         with Image.open(path) as fresh:
-            again = opened(fresh, lambda one: to_rgb(upright(one)))
+            again = process_picture(fresh, lambda one: to_rgb(turn_upright(one)))
         if not loaded:
             np.testing.assert_array_equal(np.asarray(rgb), np.asarray(again))
         np.testing.assert_array_equal(np.asarray(image), np.asarray(untouched))
@@ -232,7 +232,11 @@ def test_settings_of_the_caller_on_an_image_are_kept(tmp_path: Path) -> None:
     with Image.open(tmp_path / "a.jpg") as drafted:
         drafted.draft("L", (100, 100))
         read_face(drafted)
-        assert opened(drafted, lambda one: upright(one).size) == drafted.size == (100, 100)
+        assert (
+            process_picture(drafted, lambda one: turn_upright(one).size)
+            == drafted.size
+            == (100, 100)
+        )
     with Image.open(tmp_path / "a.jpg") as closed:
         pass
     closed.close()
@@ -381,7 +385,7 @@ def test_large_pictures_are_converted_in_strips_without_a_seam() -> None:
         if mode == "P":
             image.info["transparency"] = 3
         strip = image.crop((0, 700, 1300, 1100))  # across the border of two strips
-        whole = np.asarray(opened(image, lambda one: to_rgb(upright(one))))
+        whole = np.asarray(process_picture(image, lambda one: to_rgb(turn_upright(one))))
         np.testing.assert_array_equal(whole[700:1100], np.asarray(to_rgb(strip)))
 
 

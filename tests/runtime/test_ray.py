@@ -301,7 +301,7 @@ def test_another_model_file_on_the_machine_of_a_worker_is_refused(
     from emotion_runtime.ray import job as ray_data
     from emotion_runtime.ray.cli import main as ray_infer
 
-    monkeypatch.setattr(ray_data, "sha256_of", lambda _path: "0" * 64)
+    monkeypatch.setattr(ray_data, "compute_sha256", lambda _path: "0" * 64)
     result = CliRunner().invoke(ray_infer, [str(folder), "-o", str(tmp_path / "out")])
     assert result.exit_code == 1
     assert "copy the same model file to every machine" in result.stderr

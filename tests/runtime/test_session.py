@@ -20,7 +20,12 @@ import pytest
 
 import emotion_models
 from emotion_runtime import EmotionClassifier, FaceFinder, ModelFileError
-from emotion_runtime.model.session import TELEMETRY, Session, import_onnxruntime, open_session
+from emotion_runtime.model.session import (
+    TELEMETRY_VARIABLE,
+    Session,
+    import_onnxruntime,
+    open_session,
+)
 from synthetic import CLASSES, band_face, band_model
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +36,7 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 def run(code: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run code in a process with its own home folder and without settings of the user."""
-    kept = {name: value for name, value in os.environ.items() if name != TELEMETRY}
+    kept = {name: value for name, value in os.environ.items() if name != TELEMETRY_VARIABLE}
     kept |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")} | environment
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=kept, timeout=60
@@ -64,8 +69,8 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 def test_the_setting_of_the_user_is_kept(tmp_path: Path) -> None:
     code = "from emotion_runtime.model.session import import_onnxruntime as get; import os\n"
-    code += f"get(); print(os.environ[{TELEMETRY!r}])"
-    assert run(code, tmp_path, **{TELEMETRY: "0"}).stdout.strip() == "0"
+    code += f"get(); print(os.environ[{TELEMETRY_VARIABLE!r}])"
+    assert run(code, tmp_path, **{TELEMETRY_VARIABLE: "0"}).stdout.strip() == "0"
 
 
 def test_telemetry_is_switched_off_if_onnxruntime_is_already_imported(
@@ -75,7 +80,7 @@ def test_telemetry_is_switched_off_if_onnxruntime_is_already_imported(
     monkeypatch.setattr(onnxruntime, "disable_telemetry_events", lambda: calls.append(1))
     import_onnxruntime()
     assert calls == [], "the toolkit imported it"
-    monkeypatch.delenv(TELEMETRY)
+    monkeypatch.delenv(TELEMETRY_VARIABLE)
     import_onnxruntime()
     import_onnxruntime()
     assert calls == [1]

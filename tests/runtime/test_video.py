@@ -64,7 +64,7 @@ def test_clip_is_classified_over_time(clip: Path, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert list(rows[0]) == [
         *("path", "label", "confidence", "probabilities", "error"),
-        *("box", "detection_confidence", "time", "frame", "face"),
+        *("box", "detection_confidence", "warning", "time", "frame", "face"),
     ]
     faces: dict[int, list[dict[str, object]]] = {}
     for row in rows:
@@ -93,7 +93,7 @@ def test_annotated_video_shows_boxes_and_has_every_frame(clip: Path, tmp_path: P
 
 def test_csv_has_the_time_and_the_number_of_the_face(clip: Path) -> None:
     head = run(clip, "--faces", "-f", "csv").stdout.splitlines()[0]
-    assert head.endswith("error,x,y,width,height,detection_confidence,time,frame,face")
+    assert head.endswith("error,x,y,width,height,detection_confidence,warning,time,frame,face")
 
 
 def test_file_that_is_not_a_video_is_an_error_and_leaves_no_output(
@@ -502,8 +502,130 @@ def test_boxes_are_inside_the_frame_and_faces_are_tracked_over_the_edge() -> Non
             self.x -= 5
             return [Detection(Box(self.x, 10, 40, 40), 0.9)]
 
-    frames = [Frame(number, number / 10, plain(0, (160, 120))) for number in range(7)]
+    frames = [Frame(number, number / 10, plain(0, (640, 480))) for number in range(7)]
     finder = FaceFinder(Leaving())
     predictions = [one for _, (one,) in predict_frames(EmotionClassifier(), finder, frames)]
     assert {one.face for one in predictions} == {1}
     assert [one.box for one in predictions] == [(0, 10, 40 - 5 * n, 40) for n in range(1, 8)]
+
+
+# Frames between those that are searched, and frames at uneven times.
+
+
+class Moving:
+    """Finds one face that moves 3 pixels to the right in each frame; counts the searches."""
+
+    def __init__(self, frames: int) -> None:
+        self.places = [(8 + 3 * number, 40) for number in range(frames)]
+        self.searches = 0
+
+    def detect(self, pixels: NDArray[np.uint8]) -> list[Detection]:
+        self.searches += 1
+        number = int(pixels[0, 0, 0])
+        scale = pixels.shape[1] / 640
+        x, y = self.places[number]
+        return [Detection(Box(x * scale, y * scale, 60 * scale, 60 * scale), 0.9)]
+
+
+def numbered(count: int) -> list[Frame]:
+    """Return gray frames that hold their number in the first pixels."""
+    frames = []
+    for number in range(count):
+        pixels = np.full((480, 640, 3), 128, dtype=np.uint8)
+        pixels[:8, :8] = number
+        frames.append(Frame(number, number / 10, pixels))
+    return frames
+
+
+def test_faces_are_followed_between_the_frames_that_are_searched() -> None:
+    detector = Moving(24)
+    finder = FaceFinder(detector, turned=False)
+    found = list(predict_frames(EmotionClassifier(), finder, numbered(24), detect_every=4))
+    assert detector.searches == 6
+    predictions = [one for _, (one,) in found]
+    assert {one.face for one in predictions} == {1}
+    assert [one.frame for one in predictions] == list(range(24))
+    searched = [one.detection_confidence is not None for one in predictions]
+    assert searched == [number % 4 == 0 for number in range(24)]
+    for number, one in enumerate(predictions[12:], start=12):  # once the velocity is known
+        assert one.box is not None
+        assert abs(one.box[0] - detector.places[number][0]) <= 3
+        assert one.box[2:] == (60, 60)
+
+
+def test_face_that_is_gone_is_followed_no_longer_than_to_the_next_search() -> None:
+    class Once:
+        searches = 0
+
+        def detect(self, pixels: NDArray[np.uint8]) -> list[Detection]:
+            self.searches += 1
+            return [Detection(Box(100, 100, 60, 60), 0.9)] if self.searches == 1 else []
+
+    finder = FaceFinder(Once(), turned=False)
+    found = predict_frames(EmotionClassifier(), finder, numbered(9), detect_every=3)
+    assert [len(predictions) for _, predictions in found] == [1, 1, 1, 0, 0, 0, 0, 0, 0]
+
+
+def test_face_that_moves_out_of_the_frame_is_followed_no_further() -> None:
+    class Leaving:
+        searches = 0
+
+        def detect(self, pixels: NDArray[np.uint8]) -> list[Detection]:
+            self.searches += 1
+            x = {1: 560, 2: 580, 3: 600, 4: 620}.get(self.searches)
+            return [Detection(Box(x, 100, 60, 60), 0.9)] if x else []
+
+    finder = FaceFinder(Leaving(), turned=False)
+    found = list(predict_frames(EmotionClassifier(), finder, numbered(16), detect_every=2))
+    for _, predictions in found:
+        for one in predictions:
+            assert one.box is not None
+            assert one.box[0] + one.box[2] <= 640
+    assert not found[-1][1]
+
+
+def test_clip_is_searched_in_every_third_frame(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    result = run(clip, "--faces", "--detect-every", "3", "-f", "jsonl", "-o", out)
+    assert result.exit_code == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert {row["face"] for row in rows} == {1, 2}
+    assert len(rows) == 2 * FRAMES
+    assert all((row["detection_confidence"] is None) == (row["frame"] % 3 > 0) for row in rows)
+    assert {row["label"] for row in rows if row["face"] == 2} == {"sad"}
+    assert "faces were searched for in every 3rd frame" in result.stderr
+
+
+@pytest.mark.parametrize("rate", [10.0, 20.0])
+def test_annotated_copy_keeps_the_times_of_frames_that_come_too_fast(
+    tmp_path: Path, rate: float
+) -> None:
+    """A second at 30 frames a second, then one at 10: 20 on average."""
+    pytest.importorskip("cv2", reason="videos need the extra [faces]")
+    times = [number / 30 for number in range(30)] + [1 + number / 10 for number in range(10)]
+    written = []
+    with VideoWriter(tmp_path / "copy.avi", rate) as writer:
+        copy = AnnotatedVideo(writer, ("happy",))
+        for number, moment in enumerate(times):
+            copy.add(Frame(number, moment, plain(number)), [])
+            written.append(writer.written)
+    for moment, frames in zip(times, written, strict=True):
+        assert abs((frames - 1) / rate - moment) <= 2 / rate + 0.05
+    assert copy.too_fast > 5
+    assert "left out that came too fast for it" in copy.notes()[0]
+
+
+def test_copy_has_the_rate_at_which_frames_of_an_mp4_come_fastest(tmp_path: Path) -> None:
+    whole = bytearray(write_video(tmp_path / "even.mp4", frames=40, rate=10).read_bytes())
+    assert inspect(str(tmp_path / "even.mp4")).fastest == pytest.approx(10)
+    assert VideoFile(str(tmp_path / "even.mp4")).copy_rate == pytest.approx(10)
+    at = whole.index(b"stts") + 8
+    entries, frames, span = struct.unpack_from(">3I", whole, at)
+    assert (entries, frames) == (1, 40)
+    struct.pack_into(">I", whole, at + 8, span * 2)
+    (tmp_path / "slow.mp4").write_bytes(whole)
+    assert inspect(str(tmp_path / "slow.mp4")).fastest == pytest.approx(5)
+    # A box that is too short for what it states is not read over its end.
+    struct.pack_into(">I", whole, at, 1_000_000)
+    (tmp_path / "odd.mp4").write_bytes(whole)
+    assert inspect(str(tmp_path / "odd.mp4")).fastest == pytest.approx(5)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from emotion_runtime.command_line.text_width import display_width
+from emotion_runtime.command_line.text_width import measure_width
 from emotion_runtime.errors import OutputError
 from emotion_runtime.prediction import FacePrediction, Prediction
 from emotion_runtime.results.output import opened_output
@@ -122,8 +122,8 @@ def test_a_table_is_aligned_in_every_script() -> None:
     labels = (*names, "plain")
     predictions = [Prediction(label, 0.5, dict.fromkeys(labels, 0.5), "END") for label in labels]
     lines = write_predictions("table", *predictions, labels=labels).splitlines()
-    assert {display_width(line[: line.rindex(" ")]) for line in lines} == {
-        display_width(lines[0][: lines[0].rindex(" ")])
+    assert {measure_width(line[: line.rindex(" ")]) for line in lines} == {
+        measure_width(lines[0][: lines[0].rindex(" ")])
     }
 
 
@@ -141,4 +141,4 @@ def test_a_table_is_aligned_in_every_script() -> None:
     ],
 )
 def test_display_width_of_text(text: str, width: int) -> None:
-    assert display_width(text) == width
+    assert measure_width(text) == width

@@ -9,7 +9,7 @@ import torch
 from emotion_train.data.dataset import load_dataset
 from emotion_train.data.faces import Faces
 from emotion_train.training.batches import AugmentedBatches, EpochBatches
-from emotion_train.training.targets import label_targets
+from emotion_train.training.targets import make_label_targets
 
 CPU = torch.device("cpu")
 
@@ -22,7 +22,7 @@ def faces(data_folder: Path) -> Faces:
 def epoch(faces: Faces, name: str = "strong", number: int = 0) -> list[torch.Tensor]:
     batches = EpochBatches(faces, 3, 16, 5)
     batches.set_epoch(number)
-    augmented = AugmentedBatches(faces, label_targets(faces, 3), name, batches, CPU)
+    augmented = AugmentedBatches(faces, make_label_targets(faces, 3), name, batches, CPU)
     return [pixels for pixels, _, _ in augmented]
 
 

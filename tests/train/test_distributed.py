@@ -25,7 +25,7 @@ def options(data: Path, folder: Path) -> list[str]:
     return [
         str(data), "-o", str(folder), "--network", "baseline", "--epochs", str(EPOCHS),
         "--batch-size", "9", "--augmentation", "none", "--optimizer", "sgd",
-        "--learning-rate", "0.01", "--validation", "46", "--no-test",
+        "--learning-rate", "0.01", "--validation", "46", "--no-test", "--precision", "fp32",
     ]  # fmt: skip
 
 

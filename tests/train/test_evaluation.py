@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emotion_train.evaluation import calibration_error, fit_temperature, measure
-from emotion_train.report.tables import calibration_warnings
+from emotion_train.evaluation import compute_calibration_error, fit_temperature, measure
+from emotion_train.report.tables import list_calibration_warnings
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 PREDICTED = np.array([0, 0, 1, 1, 1, 0])
@@ -24,8 +24,8 @@ def test_figures_by_hand() -> None:
 def test_calibration_error_by_hand() -> None:
     chances = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
     # two at 0.9, one right: gap 0.4; two at 0.6, both right: gap 0.4
-    assert calibration_error(chances, np.array([0, 1, 0, 0])) == pytest.approx(0.4)
-    assert calibration_error(np.eye(2), np.array([0, 1])) == 0
+    assert compute_calibration_error(chances, np.array([0, 1, 0, 0])) == pytest.approx(0.4)
+    assert compute_calibration_error(np.eye(2), np.array([0, 1])) == 0
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -34,9 +34,9 @@ def test_a_temperature_that_the_faces_do_not_determine_causes_a_warning(right: b
     labels = np.arange(30) % 3
     logits = np.eye(3, dtype=np.float32)[labels] * (1 if right else -1)
     figures = {"temperature": fit_temperature(logits, labels), "validation": {"pictures": 30}}
-    (warning,) = calibration_warnings(figures)
+    (warning,) = list_calibration_warnings(figures)
     assert "the 30 held-out pictures do not determine" in warning
-    assert not calibration_warnings({**figures, "temperature": 1.2})
+    assert not list_calibration_warnings({**figures, "temperature": 1.2})
 
 
 def test_temperature_undoes_overconfidence() -> None:

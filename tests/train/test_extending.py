@@ -19,7 +19,8 @@ from emotion_train.run_record import read_record
 from synthetic import write_data
 
 Train = Callable[..., Result]
-OPTIONS = ("--network", "edge", "--augmentation", "none", "--batch-size", "6", "--validation", "1")
+OPTIONS = ("--network", "edge", "--augmentation", "none", "--batch-size", "6")
+OPTIONS += ("--validation", "1", "--learning-rate", "1e-3")
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_a_finished_run_continues_with_the_schedule_of_its_new_length(
 ) -> None:
     result = train(data, "-o", run, "--resume", "--epochs", "4")
     assert result.exit_code == 0, result.output
-    told = "4 epochs instead of 2 since epoch 2, with the learning-rate schedule planned anew over"
+    told = "4 epochs instead of 2 since epoch 2, with the learning-rate schedule recomputed for"
     assert told in result.stderr
     rates = [float(row["learning_rate"]) for row in read_history(run)]
     assert len(rates) == 4
@@ -112,7 +113,7 @@ def test_resuming_a_finished_run_reports_that_it_is_complete(
 ) -> None:
     result = train(data, "-o", run, "--resume")
     assert result.exit_code == 0, result.output
-    assert "all epochs are done: the report alone is made anew (--epochs N, more than 2" in (
+    assert "all epochs are done: only the report is written again (--epochs N, more than 2" in (
         result.stderr
     )
     shorter = train(data, "-o", run, "--resume", "--epochs", "1")
@@ -129,7 +130,7 @@ def test_other_pictures_are_refused_in_an_extension_too(
     before = (run / "run.json").read_bytes()
     result = train(other, "-o", run, "--resume", "--epochs", "4")
     assert result.exit_code == 1
-    assert "have changed since the run was begun" in result.stderr
+    assert "have changed since the run started" in result.stderr
     assert (run / "run.json").read_bytes() == before
 
 
@@ -156,7 +157,7 @@ def test_without_tensorboard_its_option_is_refused_before_the_data_are_read(
 ) -> None:
     from emotion_runtime.command_line import extras
 
-    monkeypatch.setitem(extras.MODULES, "tensorboard", ("no_such_package",))
+    monkeypatch.setitem(extras.EXTRA_MODULES, "tensorboard", ("no_such_package",))
     result = train(tmp_path / "nowhere", "-o", tmp_path / "r", "--tensorboard")
     assert result.exit_code == 1
     assert "--tensorboard needs no_such_package, which is not installed" in result.stderr
@@ -168,7 +169,7 @@ def test_a_resumed_run_without_tensorboard_warns_that_its_curves_end(
 ) -> None:
     from emotion_runtime.command_line import extras
 
-    monkeypatch.setitem(extras.MODULES, "tensorboard", ("no_such_package",))
+    monkeypatch.setitem(extras.EXTRA_MODULES, "tensorboard", ("no_such_package",))
     result = train(data, "-o", run, "--resume")
     assert result.exit_code == 0, result.output
     assert "warning: no further event files: TensorBoard needs no_such_package" in result.stderr

@@ -17,11 +17,11 @@ import torch
 from click.testing import Result
 
 from emotion_train.checkpoints.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint
-from emotion_train.checkpoints.transfer import blend, transfer
+from emotion_train.checkpoints.transfer import average_weights, transfer_weights
 from emotion_train.errors import CheckpointError, RunError
 from emotion_train.networks import build_network
 from emotion_train.recipe import Recipe
-from emotion_train.run_record import Options, RunRecord, read_record
+from emotion_train.run_record import RunOptions, RunRecord, read_record
 from synthetic import CLASSES, write_data
 
 Train = Callable[..., Result]
@@ -53,7 +53,7 @@ BAD_PARTS: dict[str, tuple[dict[str, Any], str]] = {
     "a version that is a list": ({"version": [1]}, "of version a list"),
     "a version that is none": ({"version": None}, "of version None"),
     "labels that are none": ({"labels": None}, "its labels are no list"),
-    "labels that are numbers": ({"labels": [1, 2, 3]}, "no text"),
+    "labels that are numbers": ({"labels": [1, 2, 3]}, "not text"),
     "labels without end": ({"labels": [str(n) for n in range(100_000)]}, "100,000 labels"),
     "labels that are paths": ({"labels": ["../../x", "b", "c"]}, "a path separator"),
     "labels that are reserved": ({"labels": ["path", "b", "c"]}, "reserved"),
@@ -113,9 +113,9 @@ def test_weights_that_are_not_finite_or_do_not_fit_are_refused(
     with pytest.raises(CheckpointError, match="do not fit the network"):
         bent.build()
     with pytest.raises(RunError, match="of shape"):
-        transfer(bent, build_network("edge", 3), CLASSES)
+        transfer_weights(bent, build_network("edge", 3), CLASSES)
     with pytest.raises(RunError, match="one form of their network"):
-        blend([Checkpoint("edge", CLASSES, weights), bent])
+        average_weights([Checkpoint("edge", CLASSES, weights), bent])
 
 
 def test_one_changed_weight_is_detected(tmp_path: Path, weights: dict[str, torch.Tensor]) -> None:
@@ -181,7 +181,7 @@ def test_a_pipe_is_refused_without_waiting(train: Train, tmp_path: Path, flag: s
 
 def write_record(folder: Path, **changes: Any) -> Path:
     folder.mkdir(exist_ok=True)
-    RunRecord("/data", Recipe(), Options()).save(folder)
+    RunRecord("/data", Recipe(), RunOptions()).save(folder)
     values = json.loads((folder / "run.json").read_text())
     values["recipe"].update(changes.pop("recipe", {}))
     (folder / "run.json").write_text(json.dumps({**values, **changes}))

@@ -14,7 +14,11 @@ from emotion_train.checkpoints.checkpoint import load_checkpoint
 from emotion_train.data.readers import read_other_classes, read_source
 from emotion_train.errors import DataError
 from emotion_train.evaluation import measure
-from emotion_train.report.tables import describe_accuracy, metrics_tables, prediction_warnings
+from emotion_train.report.tables import (
+    describe_accuracy,
+    format_metrics_tables,
+    list_prediction_warnings,
+)
 from synthetic import CLASSES, band_face, pixels_text, save_face, write_csv, write_data
 
 Train = Callable[..., Result]
@@ -76,7 +80,7 @@ def test_duplicates_and_missing_held_out_pictures_cause_warnings(
 ) -> None:
     told = odd_run[1].stderr
     assert "training pictures of sad are the same" in told
-    assert "stand under more than one class" in told
+    assert "are in more than one class" in told
     assert "train/surprise/copy.png" in told
     assert "nothing is held out" in told
 
@@ -210,21 +214,21 @@ def test_an_unreadable_test_set_causes_a_warning(tmp_path: Path) -> None:
 def test_warnings_name_classes_that_are_never_predicted() -> None:
     labels = np.array([0, 0, 1, 2], np.int64)
     one = measure(np.eye(3, dtype=np.float32)[[0, 0, 0, 0]], labels).to_dict(CLASSES)
-    assert prediction_warnings(one, "test") == [
+    assert list_prediction_warnings(one, "test") == [
         "the network predicts only 'happy', on all test pictures"
     ]
     assert one["classes"]["sad"]["precision"] is None
     two = measure(np.eye(3, dtype=np.float32)[[0, 0, 1, 0]], labels).to_dict(CLASSES)
-    assert prediction_warnings(two, "test") == [
+    assert list_prediction_warnings(two, "test") == [
         "the network never predicts 'surprise', which 1 test pictures show"
     ]
     assert "balanced 66.67%" in describe_accuracy(two)
     three = measure(np.eye(3, dtype=np.float32)[[0, 2, 1, 1]], labels).to_dict(CLASSES)
-    assert prediction_warnings(three, "hold-out") == [
+    assert list_prediction_warnings(three, "hold-out") == [
         "the network recognises none of the 1 hold-out pictures of 'surprise' (recall 0), though "
         "it predicts 'surprise' for others",
     ]
-    assert any("| surprise | – | 0.00%" in line for line in metrics_tables(two))
+    assert any("| surprise | – | 0.00%" in line for line in format_metrics_tables(two))
 
 
 def test_data_with_too_few_different_pictures_are_refused(train: Train, tmp_path: Path) -> None:

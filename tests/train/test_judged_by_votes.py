@@ -141,7 +141,7 @@ def test_a_run_whose_epoch_was_chosen_by_labels_cannot_be_resumed(
     replace(last, resume={**last.resume, "history": rows}).save(folder / "last.pt")
     result = train(run[0] / "d", "-o", folder, "--resume")
     assert result.exit_code == 1
-    assert "begun by an older emotion-edge, which chose the epoch by labels" in result.stderr
+    assert "started by an older emotion-edge, which chose the epoch by labels" in result.stderr
 
 
 def test_faces_without_usable_votes_count_by_their_label(tmp_path: Path) -> None:
@@ -150,14 +150,14 @@ def test_faces_without_usable_votes_count_by_their_label(tmp_path: Path) -> None
     votes = Votes(tmp_path / "votes.csv", CLASSES)
     names = ("a.png", "b.png", "c.png", "d.png", "e.png")
     faces = Faces(np.zeros((5, 4, 4), np.uint8), np.array([0, 1, 2, 0, 1]), names)
-    soft = votes.soften(faces, 3)
+    soft = votes.make_soft_labels(faces, 3)
     expected = [[0, 1, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0], [0, 1, 0]]
     np.testing.assert_allclose(soft.targets, expected)
     assert soft.majority.tolist() == [1, -1, -1, -1, -1]
     assert (soft.listed, soft.fallback) == (4, 3)
     assert votes.count_dropped(faces) == (40, {"contempt": 9, "not_a_face": 7})
     others = Faces(faces.pixels[:1], faces.labels[:1], ("x.png",))
-    assert votes.soften(others, 3).fallback == 1
+    assert votes.make_soft_labels(others, 3).fallback == 1
 
 
 def test_two_classes_of_one_column_are_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from emotion_train.checkpoints.checkpoint import load_checkpoint
 from emotion_train.data.checks import list_warnings
 from emotion_train.data.dataset import Dataset, load_dataset
 from emotion_train.data.readers import read_other_classes, read_source
-from emotion_train.data.table import data_table
+from emotion_train.data.table import format_data_table
 from emotion_train.errors import DataError
 from synthetic import CLASSES, band_face, pixels_text, save_face, write_csv, write_data
 
@@ -56,7 +56,7 @@ def test_a_validation_folder_is_the_validation_set(tmp_path: Path, name: str) ->
     dataset = load_dataset(data, holdout=0.25)
     assert dataset.validation.names == (f"{name}/cat/v.png", f"{name}/dog/v.png")
     assert dataset.validation_per_class == 0
-    assert dataset.train.counts(2).tolist() == [7, 7]  # only the hold-out is drawn
+    assert dataset.train.count_by_class(2).tolist() == [7, 7]  # only the hold-out is drawn
     with pytest.raises(DataError, match="has a validation set of its own, 2 pictures; leave"):
         load_dataset(data, validation_per_class=3)
     shutil.rmtree(data / name)
@@ -91,9 +91,12 @@ def test_class_folders_without_splits_are_split_reproducibly(tmp_path: Path) -> 
     data = write_flat(tmp_path / "d", (40, 20))
     first = load_dataset(data)
     assert first.test is not None
-    assert first.test.counts(2).tolist() == [6, 3]  # 15 %
-    assert first.validation.counts(2).tolist() == [3, 3]  # 15 % of the 17 dogs that are left
-    assert first.train.counts(2).tolist() == [31, 14]
+    assert first.test.count_by_class(2).tolist() == [6, 3]  # 15 %
+    assert first.validation.count_by_class(2).tolist() == [
+        3,
+        3,
+    ]  # 15 % of the 17 dogs that are left
+    assert first.train.count_by_class(2).tolist() == [31, 14]
     assert "test: 9 pictures, 15% of each class, drawn by their file names" in first.notes[-3]
     other = load_dataset(data, seed=5)
     assert other.test is not None
@@ -113,7 +116,7 @@ def test_copies_are_in_the_same_part_of_an_automatic_split(tmp_path: Path) -> No
         assert dataset.audit.identical_groups == 30
         assert dataset.audit.test_in_train == dataset.audit.held_out_in_train == 0
         prints = [
-            set(faces.fingerprints()) for faces in (dataset.validation, dataset.holdout) if faces
+            set(faces.hash_pixels()) for faces in (dataset.validation, dataset.holdout) if faces
         ]
         assert not prints[0] & prints[1]
         assert sum(len(faces) for faces in splits_of(dataset)) == 100
@@ -145,7 +148,7 @@ def test_a_class_folder_may_be_a_link(tmp_path: Path) -> None:
     (data / "dog" / "part").symlink_to(tmp_path / "elsewhere")
     source = read_source(data)
     assert source.classes == TWO
-    assert source.splits["train"].counts(2).tolist() == [8, 8]
+    assert source.splits["train"].count_by_class(2).tolist() == [8, 8]
 
 
 def test_held_out_pictures_in_train_cause_a_warning(tmp_path: Path) -> None:
@@ -170,8 +173,8 @@ def test_sub_folders_of_a_class_are_read(tmp_path: Path, flat: bool) -> None:
     write_flat(top, (4, 4))
     save_face(top / "dog" / "batch 2" / "deep" / "x.png", 1, 99)
     source = read_source(tmp_path)
-    assert source.flat == flat
-    assert source.splits["train"].counts(2).tolist() == [4, 5]
+    assert source.is_flat == flat
+    assert source.splits["train"].count_by_class(2).tolist() == [4, 5]
     assert f"{'' if flat else 'train/'}dog/batch 2/deep/x.png" in source.splits["train"].names
     assert source.passed_over == ()
 
@@ -277,8 +280,16 @@ def test_a_csv_of_paths_labels_and_splits(tmp_path: Path) -> None:
         f"1 of 17 files that are listed do not exist in {tmp_path} (such as pictures/gone.png)",
     )
     dataset = load_dataset(path, classes=TWO)
-    assert data_table(dataset).splitlines()[1].split() == ["cat", "10", "5", "1", "2", "1", "1"]
-    assert "missing  repeated" in data_table(dataset)
+    assert format_data_table(dataset).splitlines()[1].split() == [
+        "cat",
+        "10",
+        "5",
+        "1",
+        "2",
+        "1",
+        "1",
+    ]
+    assert "missing  repeated" in format_data_table(dataset)
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
@@ -379,7 +390,7 @@ def test_photographs_give_the_same_crops_as_emotion_infer(tmp_path: Path, train:
     for name, pixels in zip(dataset.train.names, dataset.train.pixels, strict=True):
         (found,) = classifier.predict_faces(tmp_path / "d" / name, largest=True, keep_crops=True)
         np.testing.assert_array_equal(pixels, found.crop)
-    assert data_table(dataset).splitlines()[2].split() == ["sad", "6", "4", "1", "1"]
+    assert format_data_table(dataset).splitlines()[2].split() == ["sad", "6", "4", "1", "1"]
     options = ("--faces", "--epochs", "1", "--network", "edge", "--augmentation", "none")
     result = train(tmp_path / "d", "-o", tmp_path / "run", *options)
     assert result.exit_code == 0, result.output

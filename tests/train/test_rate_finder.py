@@ -16,8 +16,9 @@ from emotion_train.data.dataset import load_dataset
 from emotion_train.errors import RunError
 from emotion_train.recipe import Recipe
 from emotion_train.report.rate_curve import write_rate_curve
+from emotion_train.run_folder import RunFolder
 from emotion_train.training import rate_finder
-from emotion_train.training.distributed import Place
+from emotion_train.training.distributed import TrainingProcess
 from emotion_train.training.rate_finder import RangeTest, find_learning_rate
 from emotion_train.training.trainer import Trainer
 
@@ -27,7 +28,7 @@ OPTIONS = ("--network", "edge", "--augmentation", "none", "--batch-size", "8")
 
 @pytest.fixture(autouse=True)
 def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_finder, "FEWEST_STEPS", 60)
+    monkeypatch.setattr(rate_finder, "MIN_STEPS", 60)
 
 
 def test_it_suggests_a_rate_and_shows_the_next_command(
@@ -61,7 +62,9 @@ def test_it_suggests_a_rate_and_shows_the_next_command(
 def test_it_is_deterministic_and_suggests_a_rate_that_works(data_folder: Path) -> None:
     dataset = load_dataset(data_folder, validation_per_class=46)
     recipe = Recipe("edge", dataset.classes, batch_size=8, augmentation="none", averaging=0.0)
-    first, again = (find_learning_rate(Trainer(dataset, recipe, Place())) for _ in range(2))
+    first, again = (
+        find_learning_rate(Trainer(dataset, recipe, TrainingProcess())) for _ in range(2)
+    )
     assert first.losses.tolist() == again.losses.tolist()
     assert 1e-4 < first.suggestion < first.lowest < 1
     assert first.rates[0] < first.steepest <= first.lowest
@@ -71,7 +74,9 @@ def test_it_is_deterministic_and_suggests_a_rate_that_works(data_folder: Path) -
 def test_the_curve_is_drawn(tmp_path: Path) -> None:
     rates = np.geomspace(1e-5, 1, 50)
     losses = np.abs(np.log10(rates) + 2)
-    write_rate_curve(tmp_path, rates, losses, losses, {"suggested": 3e-3, "lowest loss": 1e-2})
+    write_rate_curve(
+        RunFolder(tmp_path), rates, losses, losses, {"suggested": 3e-3, "lowest loss": 1e-2}
+    )
     with Image.open(tmp_path / "learning_rate.png") as picture:
         assert min(picture.size) > 300
         assert len(picture.convert("RGB").getcolors(100_000) or ()) > 20
@@ -80,7 +85,7 @@ def test_the_curve_is_drawn(tmp_path: Path) -> None:
 def test_the_suggestion_is_a_third_of_the_rate_of_the_lowest_loss() -> None:
     rates = np.geomspace(1e-4, 1, 5)
     smoothed = np.array([1.0, 0.9, 0.5, 0.45, 2.0])
-    found = RangeTest(rates, smoothed, smoothed, diverged=True)
+    found = RangeTest(rates, smoothed, smoothed, has_diverged=True)
     assert found.lowest == pytest.approx(0.1)
     assert found.suggestion == pytest.approx(0.033)
     assert found.steepest in rates[1:3]
@@ -91,7 +96,7 @@ def test_a_loss_that_falls_only_by_noise_gives_no_rate(
 ) -> None:
     dataset = load_dataset(data_folder, validation_per_class=46)
     recipe = Recipe("edge", dataset.classes, batch_size=8, augmentation="none", averaging=0.0)
-    trainer = Trainer(dataset, recipe, Place())
+    trainer = Trainer(dataset, recipe, TrainingProcess())
     rng = np.random.default_rng(0)
 
     def take_step(network: object, pixels: object, targets: object, total: int) -> torch.Tensor:

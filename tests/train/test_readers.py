@@ -27,7 +27,7 @@ def test_classes_keep_the_given_order(tmp_path: Path) -> None:
     write_data(tmp_path, train=(1, 2, 3), test=1)
     source = read_source(tmp_path, ("surprise", "happy"))
     assert source.classes == ("surprise", "happy")
-    assert source.splits["train"].counts(2).tolist() == [3, 1]
+    assert source.splits["train"].count_by_class(2).tolist() == [3, 1]
     assert read_source(tmp_path, ("all",)).classes == ("happy", "sad", "surprise")
 
 
@@ -44,7 +44,7 @@ def test_the_challenge_csv_plain_and_gzip(tmp_path: Path) -> None:
     for path in (plain, packed):
         splits = read_source(path, CLASSES).splits
         assert splits["train"].labels.tolist() == [0, 1, 2]
-        assert splits["test"].counts(3).tolist() == [2, 2, 2]
+        assert splits["test"].count_by_class(3).tolist() == [2, 2, 2]
         np.testing.assert_array_equal(splits["train"].pixels, np.stack(list(faces.values())))
 
 
@@ -70,7 +70,7 @@ def test_a_damaged_picture_is_listed_and_left_out(tmp_path: Path) -> None:
     bad = tmp_path / "train" / "sad" / "000.png"
     bad.write_bytes(bad.read_bytes()[:100])
     source = read_source(tmp_path, CLASSES)
-    assert source.splits["train"].counts(3).tolist() == [2, 1, 2]
+    assert source.splits["train"].count_by_class(3).tolist() == [2, 1, 2]
     assert "000.png" in source.skipped[0]
 
 

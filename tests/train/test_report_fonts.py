@@ -11,7 +11,7 @@ from click.testing import Result
 from matplotlib import font_manager
 from PIL import Image
 
-from emotion_train.data.balance import BalanceTable
+from emotion_train.data.balance import ClassBalance
 from emotion_train.report.fonts import choose_fonts, use_fonts
 from emotion_train.report.plots import plot_classes
 from synthetic import write_data
@@ -54,7 +54,7 @@ def _only_own_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_greek_and_cyrillic_need_no_other_font() -> None:
     fonts = choose_fonts(("счастье", "θυμός", "sad"))
     assert fonts.families == ("DejaVu Sans",)
-    assert fonts.warning() is None
+    assert fonts.describe_missing() is None
 
 
 @pytest.mark.usefixtures("_only_own_fonts")
@@ -68,7 +68,7 @@ def test_an_installed_font_draws_characters_that_matplotlibs_lacks(
     fonts = choose_fonts(("驚き", "sad"))
     assert fonts.families == ("DejaVu Sans", "Square Test")
     assert fonts.missing == ("き",)
-    table = BalanceTable(np.zeros(2, np.int64), np.array([3, 2]), np.array([0, 1]))
+    table = ClassBalance(np.zeros(2, np.int64), np.array([3, 2]), np.array([0, 1]))
     drawn = []
     for number, one in enumerate((without, fonts)):
         with use_fonts(one):

@@ -79,4 +79,4 @@ def test_a_resumed_run_keeps_its_recipe(
 ) -> None:
     result = train(data_folder, "-o", killed, "--resume", "--learning-rate", "0.5")
     assert result.exit_code == 2
-    assert "learning_rate 0.001" in result.stderr
+    assert "learning_rate 0.002" in result.stderr

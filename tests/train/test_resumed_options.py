@@ -12,11 +12,12 @@ import torch
 from click.testing import CliRunner, Result
 
 import emotion_train.cli as command
-from emotion_runtime.digest import sha256_of
+from emotion_runtime.digest import compute_sha256
 from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from emotion_train.checkpoints.transfer import weights_digest
+from emotion_train.checkpoints.transfer import hash_weights
 from emotion_train.networks import build_network
 from emotion_train.run_record import read_record
+from emotion_train.training import precision
 from synthetic import CLASSES, write_data
 
 Train = Callable[..., Result]
@@ -53,7 +54,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
         arguments = [data, "-o", folder / "run", "--augmentation", "none", *options]
         result = CliRunner().invoke(command.main, [str(argument) for argument in arguments])
     assert result.exit_code == 130, result.output
-    assert "go on with" in told[-1]
+    assert "continue with" in told[-1]
     return folder
 
 
@@ -76,20 +77,18 @@ def test_the_options_of_the_run_are_restored(interrupted: Path, begun: Path, tra
     assert "test" not in best.metrics  # --no-test
     assert best.training["recipe"]["teacher_weight"] == 0.5
     parents = best.training["started_from"]
-    expected = [
-        weights_digest(load_checkpoint(interrupted / f"start{n}.pt").weights) for n in (1, 2)
-    ]
+    expected = [hash_weights(load_checkpoint(interrupted / f"start{n}.pt").weights) for n in (1, 2)]
     assert [parent["weights"] for parent in parents] == expected
     assert [parent["epochs"] for parent in parents] == [1, 2]
-    assert best.training["teachers_sha256"] == [sha256_of(interrupted / "teacher.pt")]
-    assert best.training["votes_sha256"] == sha256_of(interrupted / "votes.csv")
+    assert best.training["teachers_sha256"] == [compute_sha256(interrupted / "teacher.pt")]
+    assert best.training["votes_sha256"] == compute_sha256(interrupted / "votes.csv")
     record = json.loads((begun / "run.json").read_text())
     assert record["options"]["coverage"] == 0.9
     assert record["options"]["votes"]["name"] == str(interrupted / "votes.csv")
     assert record["data"] == str(moved)
     again = train(moved, "-o", begun, "--resume")
     assert again.exit_code == 0
-    assert "all epochs are done: the report alone is made anew" in again.stderr
+    assert "all epochs are done: only the report is written again" in again.stderr
     more = train(moved, "-o", begun, "--resume", "--epochs", "4")
     assert more.exit_code == 0, more.output
     assert "4 epochs instead of 2 since epoch 2" in more.stderr
@@ -131,7 +130,7 @@ def test_no_test_cannot_be_added(interrupted: Path, begun: Path, train: Train) -
     (begun / "run.json").write_text(json.dumps(values))
     result = train(interrupted / "d", "-o", begun, "--resume", "--no-test")
     assert result.exit_code == 2
-    assert "begun without --no-test" in result.stderr
+    assert "started without --no-test" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -158,10 +157,21 @@ def test_other_pictures_are_refused(
 
 def test_another_precision_is_refused(interrupted: Path, begun: Path, train: Train) -> None:
     values = json.loads((begun / "run.json").read_text())
-    (begun / "run.json").write_text(json.dumps({**values, "precision": "bf16"}))
+    (begun / "run.json").write_text(json.dumps({**values, "precision": "fp16"}))
     result = train(interrupted / "d", "-o", begun, "--resume")
     assert result.exit_code == 1
-    assert "begun in bf16, and this machine would go on in fp32" in result.stderr
+    assert "started in fp16, and this machine would continue in " in result.stderr
+
+
+def test_a_run_begun_in_fp32_goes_on_in_fp32(
+    interrupted: Path, begun: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = json.loads((begun / "run.json").read_text())
+    (begun / "run.json").write_text(json.dumps({**values, "precision": "fp32"}))
+    monkeypatch.setattr(precision, "has_matrix_unit", lambda: True)  # auto is bf16 here
+    result = train(interrupted / "d", "-o", begun, "--resume")
+    assert result.exit_code == 0, result.output
+    assert "fp32 arithmetic" in result.stderr
 
 
 def test_a_changed_start_is_refused_before_the_first_epoch_is_done(
@@ -194,7 +204,7 @@ def test_a_run_of_the_older_draw_is_refused(interrupted: Path, begun: Path, trai
     (begun / "run.json").write_text(json.dumps(values))
     result = train(interrupted / "d", "-o", begun, "--resume")
     assert result.exit_code == 1
-    assert "begun by an older emotion-edge, which drew other held-out pictures" in result.stderr
+    assert "started by an older emotion-edge, which drew other held-out pictures" in result.stderr
 
 
 def test_a_refused_run_replaces_nothing(

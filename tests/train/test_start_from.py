@@ -13,7 +13,7 @@ import emotion_models
 from emotion_train.checkpoints.checkpoint import load_checkpoint
 from emotion_train.errors import RunError
 from emotion_train.networks import build_network
-from emotion_train.training.freezing import Frozen
+from emotion_train.training.freezing import FrozenLayers
 from synthetic import write_data
 
 Train = Callable[..., Result]
@@ -68,12 +68,12 @@ def test_a_model_file_cannot_be_a_start(train: Train, tmp_path: Path) -> None:
 
 def test_a_number_of_layers_is_frozen_with_their_normalisation() -> None:
     network = build_network("edge", 3)
-    frozen = Frozen(network, "2")
+    frozen = FrozenLayers(network, "2")
     network.train()
-    frozen.hold()
+    frozen.set_eval_mode()
     assert [not p.requires_grad for p in network.parameters()] == [True] * 6 + [False] * 13
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert [norm.training for norm in norms] == [False, False, True, True, True]
-    assert Frozen(build_network("baseline", 3), "features").layers == 6
+    assert FrozenLayers(build_network("baseline", 3), "features").count == 6
     with pytest.raises(RunError, match="has 7 layers, of which the last must be trained"):
-        Frozen(build_network("edge", 3), "7")
+        FrozenLayers(build_network("edge", 3), "7")

@@ -1,4 +1,4 @@
-"""What the commands share: common options, how they write, fail and are interrupted."""
+"""Shared by all commands: options, output, errors and interruptions."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ import click
 from emotion_runtime import __version__
 from emotion_runtime.atomic import remove_temporary_files
 from emotion_runtime.command_line.signals import (
-    INTERRUPTED,
+    INTERRUPTED_EXIT_CODE,
     Terminated,
     ignore_interrupts_at_exit,
     was_interrupted,
 )
-from emotion_runtime.command_line.streams import abandon
+from emotion_runtime.command_line.streams import discard_output
 from emotion_runtime.errors import EmotionEdgeError, OutputError
 from emotion_runtime.pictures.decoder_messages import silence_decoders
 from emotion_runtime.terminal import escape_controls
@@ -31,7 +31,7 @@ from emotion_runtime.terminal import escape_controls
 P = ParamSpec("P")
 R = TypeVar("R")
 
-CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+CONTEXT_SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 model_option = click.option(
     "-m",
@@ -52,19 +52,19 @@ workers_option = click.option(
     type=click.IntRange(min=1),
     help="Batches read and classified at the same time.  [default: the CPUs this process may use]",
 )
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 verbose_option = click.option(
-    "-v", "--verbose", is_flag=True, help="Say more, and show a traceback where one would help."
+    "-v", "--verbose", is_flag=True, help="Print details, and a traceback where one helps."
 )
 
 
-def moved_option(flag: str, replacement: str, **kind: Any) -> Callable[[Any], Any]:
-    """Give a command a hidden option of earlier versions, which names what replaces it.
+def make_moved_option(flag: str, replacement: str, **kind: Any) -> Callable[[Any], Any]:
+    """Return a decorator that adds an option of earlier versions; using it names its replacement.
 
     Args:
         flag: The option, such as ``--check``.
         replacement: What to use instead, as the end of a sentence.
-        kind: What `click.option` needs to parse it, such as ``is_flag``.
+        kind: Arguments of `click.option` to parse it, such as ``is_flag``.
     """
 
     def refuse(context: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -77,8 +77,8 @@ def moved_option(flag: str, replacement: str, **kind: Any) -> Callable[[Any], An
 
 
 @contextlib.contextmanager
-def wrong_usage() -> Iterator[None]:
-    """Make wrong usage, with exit code 2, of a ValueError about an option's value.
+def raise_usage_errors() -> Iterator[None]:
+    """Convert a ValueError about an option's value to wrong usage, with exit code 2.
 
     Raises:
         click.UsageError: The block raised a ValueError.
@@ -90,16 +90,16 @@ def wrong_usage() -> Iterator[None]:
 
 
 def version_option(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Give a command ``--version``."""
+    """Return a decorator that adds ``--version`` to a command."""
     return click.version_option(__version__, prog_name=name, message="%(prog)s %(version)s")
 
 
 def say(message: str) -> None:
-    """Write a message for a person to standard error; results alone go to standard output."""
+    """Write a message for a person to standard error."""
     try:
         click.echo(escape_controls(message, keep="\n"), err=True)
     except (OSError, ValueError):
-        abandon(sys.stderr)  # there is nowhere to say it
+        discard_output(sys.stderr)  # standard error cannot be written either
 
 
 def show(text: str) -> None:
@@ -120,21 +120,21 @@ def show_json(text: str) -> None:
     try:
         click.echo(text)
     except BrokenPipeError:
-        abandon(sys.stdout)  # the reader has seen enough (``| head``)
+        discard_output(sys.stdout)  # the reader stopped early (``| head``)
         sys.exit(0)
     except (OSError, ValueError) as error:
-        abandon(sys.stdout)
+        discard_output(sys.stdout)
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"standard output: cannot be written ({reason}).") from error
 
 
-def suggest(done: str, *command: str | Path) -> None:
-    """Say where the outputs are, and which command is likely to be typed next.
+def suggest_next(done: str, *command: str | Path) -> None:
+    """Print where the outputs are, and the command that is likely to follow.
 
     Args:
-        done: Where the outputs are; empty where that has been said.
-        command: Its arguments, which are quoted for a POSIX shell; none where there is no next
-            command.
+        done: Where the outputs are; empty where that has been printed.
+        command: The command and its arguments, which are quoted for a POSIX shell; empty where no
+            command follows.
     """
     import shlex
 
@@ -143,21 +143,21 @@ def suggest(done: str, *command: str | Path) -> None:
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
-    """End the command with one sentence and exit code 1, or another."""
+    """Print an error of one sentence and exit."""
     say(f"error: {message}")
     sys.exit(code)
 
 
 class Command(click.Command):
-    """A command that ends in one sentence whatever happens to its streams, and on signals.
+    """A command that ends with one sentence on signals and on errors of the standard streams.
 
-    Exit code 130 after Ctrl-C and 143 after SIGTERM, as shells report them. Its ``--help`` shows
-    examples first, and its options by groups.
+    Its exit code is 130 after Ctrl-C and 143 after SIGTERM, as in shells. Its ``--help`` shows
+    examples first, and the options in groups.
 
     Args:
-        examples: Pairs of a command line and what it does.
-        groups: The title of each group → the names of its parameters, in the order in which they
-            are shown. The options that all commands have follow as a last group.
+        examples: Pairs of a command line and its purpose.
+        groups: Title of each group → names of its parameters, in the order of ``--help``. The
+            options of all commands follow as a last group.
     """
 
     COMMON = ("quiet", "verbose", "version", "help")
@@ -193,9 +193,9 @@ class Command(click.Command):
                 formatter.write_text(rest)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, group by group; those of no group come last."""
+        """Write the options in their groups; those of no group come last."""
         options = {
-            # Versions of click name their own option differently.
+            # The name of click's own option depends on its version.
             "help" if "--help" in option.opts else option.name: option
             for option in self.get_params(ctx)
             if isinstance(option, click.Option)
@@ -226,15 +226,15 @@ class Command(click.Command):
         try:
             code = super().main(args, prog_name, complete_var, False, **extra)
         except (click.exceptions.Abort, KeyboardInterrupt):
-            fail("interrupted.", INTERRUPTED)
+            fail("interrupted.", INTERRUPTED_EXIT_CODE)
         except Terminated as error:
             fail("terminated.", 128 + error.number)
         except click.ClickException as error:
             _show_usage(error)
             sys.exit(error.exit_code)
         except OSError as error:
-            # Of click's own writing, such as --help; a command's own errors are caught below.
-            abandon(sys.stdout)
+            # From click's own output, such as --help; `handle_errors` catches the command's errors.
+            discard_output(sys.stdout)
             if error.errno == errno.EPIPE:
                 sys.exit(0)
             fail(f"standard output: cannot be written ({error.strerror or error}).")
@@ -245,27 +245,26 @@ class Command(click.Command):
 
 
 def _show_usage(error: click.ClickException) -> None:
-    """Write what click says of wrong usage; what it repeats from the user may hold escapes."""
+    """Print click's message about wrong usage; arguments that it repeats are escaped."""
     if isinstance(error, click.UsageError) and error.ctx is not None:
         command = error.ctx.command_path
         say(f"{error.ctx.get_usage()}\nTry '{command} --help' for help.\n")
     say(f"Error: {error.format_message()}")
 
 
-def guarded(extra: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Turn the toolkit's own errors into one sentence and exit code 1.
+def handle_errors(extra: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return a decorator that turns the toolkit's errors into one sentence and exit code 1.
 
     Args:
-        extra: The extra that holds the command's heavy packages; a missing one is answered with
-            the line that installs it.
+        extra: The extra with the command's optional packages; where one is missing, the error
+            has the command that installs it.
     """
 
     def decorate(command: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(command)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            # Pillow warns of odd metadata; the pixels decide, and damage is an answer of its own.
+            # Pillow and libtiff warn about unusual metadata. Damaged pixels give an error.
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            # So does libtiff, on standard error itself.
             silence_decoders()
             try:
                 return command(*args, **kwargs)
@@ -274,11 +273,11 @@ def guarded(extra: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
             except Terminated as error:
                 fail("terminated.", 128 + error.number)
             except KeyboardInterrupt:
-                fail("interrupted.", INTERRUPTED)
+                fail("interrupted.", INTERRUPTED_EXIT_CODE)
             except Exception as error:
                 if was_interrupted():  # an import can turn Ctrl-C into another exception
-                    fail("interrupted.", INTERRUPTED)
-                message = _message(error, extra)
+                    fail("interrupted.", INTERRUPTED_EXIT_CODE)
+                message = _describe_error(error, extra)
                 if message is None:
                     raise
                 if kwargs.get("verbose"):
@@ -290,39 +289,39 @@ def guarded(extra: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
     return decorate
 
 
-def require(extra: str, what: str = "this command") -> None:
-    """End a command at once where a package of an extra is missing.
+def require_extra(extra: str, what: str = "this command") -> None:
+    """End the command at once where a package of an extra is not installed.
 
-    Imports take seconds; what is missing is looked for before.
+    The check comes before the imports, which take seconds.
 
     Args:
-        extra: The extra.
-        what: What needs it, as the beginning of the sentence.
+        extra: Name of the extra.
+        what: What needs it, as the beginning of the message.
     """
-    from emotion_runtime.command_line.extras import missing_message, missing_module
+    from emotion_runtime.command_line.extras import find_missing_module, format_missing_message
 
-    missing = missing_module(extra)
+    missing = find_missing_module(extra)
     if missing is not None:
-        fail(missing_message(what, missing, extra))
+        fail(format_missing_message(what, missing, extra))
 
 
-def _message(error: Exception, extra: str | None) -> str | None:
-    """Return what is said of an error; None for one that is a fault of this program."""
+def _describe_error(error: Exception, extra: str | None) -> str | None:
+    """Return the message for an expected error; None for a fault of this program."""
     if isinstance(error, EmotionEdgeError):
         return str(error)
     if isinstance(error, ModuleNotFoundError):
-        # By name: a broken install of one of our own modules must not look like an extra.
+        # A missing module of our own is a broken installation, not a missing extra.
         missing = (error.name or "").partition(".")[0]
         if extra is None or missing.startswith("emotion_"):
             return None
-        from emotion_runtime.command_line.extras import missing_message
+        from emotion_runtime.command_line.extras import format_missing_message
 
-        return missing_message("this command", missing, extra)
+        return format_missing_message("this command", missing, extra)
     if isinstance(error, OSError) and error.strerror:
-        place = "" if error.filename is None else f"{_text(error.filename)}: "
-        return f"{place}{error.strerror}."
+        prefix = "" if error.filename is None else f"{_decode_name(error.filename)}: "
+        return f"{prefix}{error.strerror}."
     return None
 
 
-def _text(name: object) -> str:
+def _decode_name(name: object) -> str:
     return name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)

@@ -1,4 +1,4 @@
-"""The optional packages: which are missing, and the command that installs them."""
+"""Find missing optional packages, and the command that installs them."""
 
 from __future__ import annotations
 
@@ -12,53 +12,54 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 _DISTRIBUTION = "emotion-edge"
-_TRAIN = ("torch", "torchvision", "sklearn", "matplotlib", "tqdm")
-# The modules of each extra, in the order in which they are looked for.
-MODULES = {
-    "train": _TRAIN,
-    "export": (*_TRAIN, "onnx", "onnxscript", "onnxsim"),
+_TRAIN_MODULES = ("torch", "torchvision", "sklearn", "matplotlib", "tqdm")
+# Modules of each extra, in the order of the check.
+EXTRA_MODULES = {
+    "train": _TRAIN_MODULES,
+    "export": (*_TRAIN_MODULES, "onnx", "onnxscript", "onnxsim"),
     "faces": ("cv2",),
     "ray": ("ray", "pyarrow"),
     "tensorboard": ("tensorboard",),
 }
 
 
-def missing_module(extra: str) -> str | None:
+def find_missing_module(extra: str) -> str | None:
     """Return the first module of an extra that is not installed, without importing any."""
-    return next((name for name in MODULES[extra] if find_spec(name) is None), None)
+    return next((name for name in EXTRA_MODULES[extra] if find_spec(name) is None), None)
 
 
-def missing_message(what: str, module: str, extra: str) -> str:
-    """Return the sentence about a missing module, with the command that installs its extra.
+def format_missing_message(what: str, module: str, extra: str) -> str:
+    """Return the message about a missing module, with the command that installs its extra.
 
     Args:
-        what: What needs it, as the beginning of the sentence.
+        what: What needs it, as the beginning of the message.
         module: The module's name.
-        extra: The extra that holds it.
+        extra: The extra that contains it.
     """
-    return f"{what} needs {module}, which is not installed; run\n  {install_hint(extra)}"
+    return f"{what} needs {module}, which is not installed; run\n  {make_install_command(extra)}"
 
 
-def install_hint(extra: str) -> str:
-    """Return the command that installs an extra from where this package was installed.
+def make_install_command(extra: str) -> str:
+    """Return the command that installs an extra from the source of this installation.
 
-    The package may be on no index: what pip wrote down of its source (PEP 610) is named again. A
-    copy from an index has no such record, and is named by its name.
+    The package may not be on an index. pip records the source of an installation (PEP 610), which
+    the command names. An installation from an index has no such record; the command then uses the
+    name of the package.
     """
-    source = _source()
+    source = _find_source()
     if source is None:
-        return f"pip install {_quoted(f'{_DISTRIBUTION}[{extra}]')}"
+        return f"pip install {_quote(f'{_DISTRIBUTION}[{extra}]')}"
     editable, place = source
-    return f"pip install {'-e ' if editable else ''}{_quoted(_with_extra(place, extra))}"
+    return f"pip install {'-e ' if editable else ''}{_quote(_add_extra(place, extra))}"
 
 
-def _source() -> tuple[bool, str] | None:
-    """Return whether the install is editable, and the path or URL that it came from."""
+def _find_source() -> tuple[bool, str] | None:
+    """Return whether the installation is editable, and its path or URL; None from an index."""
     checkout = Path(__file__).resolve().parents[3]
     try:
         text = metadata.distribution(_DISTRIBUTION).read_text("direct_url.json")
     except metadata.PackageNotFoundError:
-        # Not installed at all: run from a checkout.
+        # Not installed, but run from a checkout.
         return (True, str(checkout)) if _is_project(checkout) else None
     if text is None:
         return None
@@ -76,19 +77,19 @@ def _source() -> tuple[bool, str] | None:
     path = Path(url2pathname(urlsplit(url).path))
     if path.is_file() or _is_project(path):
         return editable, str(path)
-    return None  # gone since
+    return None  # the source no longer exists
 
 
 def _is_project(folder: Path) -> bool:
     return (folder / "pyproject.toml").is_file()
 
 
-def _with_extra(place: str, extra: str) -> str:
-    """Return a requirement: a path with the extra behind it, or a name with its URL (PEP 508)."""
+def _add_extra(place: str, extra: str) -> str:
+    """Return a requirement: a path followed by the extra, or a name with its URL (PEP 508)."""
     if "://" in place:
         return f"{_DISTRIBUTION}[{extra}] @ {place}"
     return f"{place}[{extra}]"
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return f'"{text}"' if os.name == "nt" else shlex.quote(text)

@@ -1,29 +1,30 @@
-"""Ctrl-C and requests to end: one sentence, no traceback, and no temporary file left.
+"""Handle Ctrl-C and SIGTERM: one sentence, no traceback, and no temporary files left behind.
 
-A command starts with `exit_on_interrupt`, for the time of its imports: an exception in the middle
-of an import becomes a traceback, or "ImportError: initialization failed", and there is nothing to
-clean up yet. Before it writes anything it calls `raise_on_signals`.
+A command calls `exit_on_interrupt` before its imports: an exception during an import would become
+a traceback or "ImportError: initialization failed", and there is nothing to clean up yet. It calls
+`raise_on_signals` before it writes anything.
 """
 
 from __future__ import annotations
 
-# Behind `signal`, whose own import takes milliseconds in which Ctrl-C would be a traceback.
+# The C part of `signal`: importing `signal` takes milliseconds, during which Ctrl-C would give
+# a traceback.
 import _signal  # type: ignore[import-not-found]
 import os
 
-TYPE_CHECKING = False  # not from `typing`, for the same reason
+TYPE_CHECKING = False  # `typing.TYPE_CHECKING`, without the time of that import
 if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-INTERRUPTED = 130  # exit code: 128 + SIGINT, as shells report it
+INTERRUPTED_EXIT_CODE = 130  # exit code: 128 + SIGINT, as shells report it
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP came. Like KeyboardInterrupt, no ``except Exception`` catches it.
+    """SIGTERM or SIGHUP was received. As with KeyboardInterrupt, ``except Exception`` misses it.
 
     Args:
-        number: The signal's.
+        number: Number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -32,79 +33,79 @@ class Terminated(BaseException):
 
 
 _is_command = False
-_interrupted = False
+_was_interrupted = False
 
 
 def exit_on_interrupt() -> None:
     """Make Ctrl-C end the process at once, with one sentence and exit code 130.
 
-    Does nothing where the caller ignores Ctrl-C (a job in the background), or has a handler.
+    Do nothing where the caller ignores Ctrl-C (a background job) or has a handler.
     """
     global _is_command
     _is_command = True
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-        _signal.signal(_signal.SIGINT, _exit)
+        _signal.signal(_signal.SIGINT, _exit_interrupted)
 
 
 def raise_on_signals() -> None:
-    """Make Ctrl-C, SIGTERM and SIGHUP exceptions, so that temporary files are removed.
+    """Make Ctrl-C, SIGTERM and SIGHUP raise exceptions, so that temporary files are removed.
 
-    Only in a process that `exit_on_interrupt` made a command, and not under torchrun, which ends
-    its processes by SIGTERM while they wait for each other outside of Python. A second SIGTERM
-    ends the process at once.
+    Only where `exit_on_interrupt` was called before. SIGTERM and SIGHUP are left alone under
+    torchrun, which ends its processes by SIGTERM while they wait for each other outside of
+    Python. A second SIGTERM ends the process at once.
     """
     if not _is_command:
         return
     import sys
 
-    if _signal.getsignal(_signal.SIGINT) is _exit:
-        _signal.signal(_signal.SIGINT, _interrupt)
-        sys.unraisablehook = _unraisable
+    if _signal.getsignal(_signal.SIGINT) is _exit_interrupted:
+        _signal.signal(_signal.SIGINT, _raise_interrupt)
+        sys.unraisablehook = _resend_dropped_signal
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return
-    global _process
-    _process = os.getpid()
+    global _raising_process
+    _raising_process = os.getpid()
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(_signal, name, None)
-        # A caller that ignores the signal (nohup) wants it ignored.
+        # A signal that the caller ignores (nohup) stays ignored.
         if number is not None and _signal.getsignal(number) == _signal.SIG_DFL:
-            _signal.signal(number, _terminate)
+            _signal.signal(number, _raise_terminated)
 
 
 def was_interrupted() -> bool:
-    """Return whether Ctrl-C came, also where an import turned it into another exception."""
-    return _interrupted
+    """Return whether Ctrl-C was pressed, even if an import turned it into another exception."""
+    return _was_interrupted
 
 
 def ignore_interrupts_at_exit() -> None:
-    """Let Ctrl-C end a process that has finished its work without a word."""
-    if _is_command and _signal.getsignal(_signal.SIGINT) in (_exit, _interrupt):
+    """Make Ctrl-C end the process silently, once its work is finished."""
+    if _is_command and _signal.getsignal(_signal.SIGINT) in (_exit_interrupted, _raise_interrupt):
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 
-def _exit(_number: int, _frame: FrameType | None) -> None:
+def _exit_interrupted(_number: int, _frame: FrameType | None) -> None:
     os.write(2, b"error: interrupted.\n")
-    os._exit(INTERRUPTED)
+    os._exit(INTERRUPTED_EXIT_CODE)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    global _interrupted
-    _interrupted = True
+def _raise_interrupt(_number: int, _frame: FrameType | None) -> None:
+    global _was_interrupted
+    _was_interrupted = True
     raise KeyboardInterrupt
 
 
-_process = 0  # the one that raises; a worker that it forked does not
+_raising_process = 0  # id of the process that raises; workers that it forked do not
 
 
-def _terminate(number: int, _frame: FrameType | None) -> None:
+def _raise_terminated(number: int, _frame: FrameType | None) -> None:
     _signal.signal(number, _signal.SIG_DFL)
-    if os.getpid() != _process:
-        os.kill(os.getpid(), number)  # it has nothing to clean up
+    if os.getpid() != _raising_process:
+        os.kill(os.getpid(), number)  # a forked worker has nothing to clean up
     raise Terminated(number)
 
 
-def _unraisable(unraisable: Any) -> None:
-    """Send a signal again that came while an object was deleted: its exception was dropped."""
+def _resend_dropped_signal(unraisable: Any) -> None:
+    """Send a signal again whose exception was dropped because an object was being deleted."""
     import sys
     import threading
 
@@ -113,7 +114,7 @@ def _unraisable(unraisable: Any) -> None:
         number = _signal.SIGINT
     elif isinstance(error, Terminated):
         number = error.number
-        _signal.signal(number, _terminate)
+        _signal.signal(number, _raise_terminated)
     else:
         sys.__unraisablehook__(unraisable)
         return

@@ -1,19 +1,19 @@
-"""How many columns of a terminal a text takes, so that tables stay aligned in every script."""
+"""Measure and pad text by terminal columns, so that tables are aligned in every script."""
 
 from __future__ import annotations
 
 _JOINER, _EMOJI_STYLE = "\u200d", "\ufe0f"
 
 
-def display_width(text: str) -> int:
+def measure_width(text: str) -> int:
     """Return the number of terminal columns of a line of text.
 
-    East Asian wide characters and emoji take two (Unicode Standard Annex 11); combining marks
-    and what a joiner adds to an emoji take none.
+    East Asian wide characters and emoji take two columns (Unicode Standard Annex 11); combining
+    marks and emoji that are joined to another one take none.
     """
     if text.isascii():
         return len(text)
-    import unicodedata  # the command starts without it, where all text is ASCII
+    import unicodedata  # not needed at start-up where all text is ASCII
 
     width = last = 0
     joined = False
@@ -24,7 +24,7 @@ def display_width(text: str) -> int:
         elif (
             joined
             or unicodedata.category(character) in ("Mn", "Me", "Cf")
-            or 0x1160 <= code <= 0x11FF  # Hangul vowels and finals, drawn into their syllable
+            or 0x1160 <= code <= 0x11FF  # Hangul vowels and finals, part of a syllable
             or (0x1F3FB <= code <= 0x1F3FF and last == 2)  # the skin tone of an emoji
         ):
             own = 0
@@ -35,11 +35,11 @@ def display_width(text: str) -> int:
     return width
 
 
-def left(text: str, width: int) -> str:
-    """Return `text` with spaces behind it, `width` columns wide."""
-    return text + " " * (width - display_width(text))
+def pad_right(text: str, width: int) -> str:
+    """Return `text` padded with spaces on its right to `width` columns."""
+    return text + " " * (width - measure_width(text))
 
 
-def right(text: str, width: int) -> str:
-    """Return `text` with spaces before it, `width` columns wide."""
-    return " " * (width - display_width(text)) + text
+def pad_left(text: str, width: int) -> str:
+    """Return `text` padded with spaces on its left to `width` columns."""
+    return " " * (width - measure_width(text)) + text

@@ -1,4 +1,4 @@
-"""Where the command ``emotion-eval`` (and ``python -m emotion_runtime.evaluate``) begins."""
+"""Entry point of the command ``emotion-eval``, also ``python -m emotion_runtime.evaluate``."""
 
 from __future__ import annotations
 

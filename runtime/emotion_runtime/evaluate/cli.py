@@ -1,4 +1,4 @@
-"""``emotion-eval``: how good a model is on labelled pictures, without PyTorch."""
+"""``emotion-eval``: evaluate a model on labelled pictures, without PyTorch."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING
 import click
 
 from emotion_runtime.command_line.commands import (
-    CONTEXT,
+    CONTEXT_SETTINGS,
     Command,
     fail,
-    guarded,
+    handle_errors,
     model_option,
     other_threshold_option,
     quiet_option,
+    raise_usage_errors,
     say,
-    suggest,
+    suggest_next,
     verbose_option,
     version_option,
     workers_option,
-    wrong_usage,
 )
 from emotion_runtime.command_line.signals import raise_on_signals
 from emotion_runtime.errors import OutputError
-from emotion_runtime.prediction import OTHER, UNCERTAIN, counted
+from emotion_runtime.prediction import OTHER, UNCERTAIN, format_count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from emotion_runtime.classifier import EmotionClassifier
     from emotion_runtime.drawing.fonts import Font
@@ -41,8 +41,8 @@ _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 _EXAMPLES = (
-    ("emotion-eval DATA/test", "of the released model"),
-    ("emotion-eval DATA/test -m model.onnx --contact-sheet wrong.png", "draw errors"),
+    ("emotion-eval DATA/test", "evaluate the released model"),
+    ("emotion-eval DATA/test -m model.onnx --contact-sheet wrong.png", "draw the errors"),
     ("emotion-eval DATA/test -m model.onnx -f json -o figures.json", "for scripts"),
 )
 _GROUPS = {
@@ -56,7 +56,7 @@ _GROUPS = {
 }
 
 
-@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
+@click.command(cls=Command, context_settings=CONTEXT_SETTINGS, examples=_EXAMPLES, groups=_GROUPS)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="FOLDER")
 @click.option(
     "--splits",
@@ -73,13 +73,13 @@ _GROUPS = {
     type=click.Choice(("table", "json")),
     default="table",
     show_default=True,
-    help="How the figures are written.",
+    help="Format of the figures.",
 )
 @click.option(
     "-o",
     "--output",
     type=_FILE,
-    help="Write the figures to this file; one that is there is replaced, and - is standard "
+    help="Write the figures to this file, which is replaced if it exists; - is standard "
     "output.  [default: standard output]",
 )
 @click.option(
@@ -99,12 +99,12 @@ _GROUPS = {
     "--contact-sheet",
     type=_FILE,
     metavar="FILE.png",
-    help="Draw the pictures whose label is wrong; of many, a sample.",
+    help="Draw the pictures whose label is wrong, or a sample of many.",
 )
 @click.option(
     "--min-confidence",
     type=click.FloatRange(0.0, 1.0),
-    help="Confidence threshold that coverage is measured at.  [default: the model's own]",
+    help="Confidence threshold for the coverage.  [default: the model's own]",
 )
 @other_threshold_option
 @workers_option
@@ -118,7 +118,7 @@ _GROUPS = {
 @version_option("emotion-eval")
 @quiet_option
 @verbose_option
-@guarded()
+@handle_errors()
 def main(
     folder: Path,
     splits: Path | None,
@@ -140,31 +140,20 @@ def main(
 
     Reports accuracy with its 95 % interval, balanced accuracy, precision, recall, F1, the
     confusion matrix, the calibration error, and the coverage of the confidence threshold. Folders
-    of other names show other classes: a model with the output "other" should not name their
-    pictures, and the AUROC of this output is reported.
-    Pictures are read as emotion-infer reads them; class folders are searched recursively. They
-    must show one face each; crops of photographs are made by emotion-infer --faces --crops.
+    of other names show other classes. A model with the output "other" should give their pictures
+    none of its labels; the AUROC of this output is reported.
+    Pictures are read as by emotion-infer, and class folders are searched recursively. Each picture
+    must show one face; emotion-infer --faces --crops makes crops of photographs.
 
-    A file that you name for results is replaced, unless it is one of the pictures.
+    An existing file of results is replaced, unless it is one of the pictures.
 
     Exit code 0: every picture was read. 1: some could not be, or the run failed. 2: wrong usage.
     130: interrupted by Ctrl-C. 143: ended by SIGTERM.
     """
     if output == Path("-"):
         output = None
-    if wrong == Path("-"):
-        raise click.UsageError("--wrong takes a file: the figures go to standard output.")
-    drawn = (confusion_matrix, other_curves, contact_sheet)
-    if font is not None and not any(drawn):
-        raise click.UsageError(
-            "--font needs --confusion-matrix, --other-curves or --contact-sheet."
-        )
-    for picture in drawn:
-        if picture is not None and picture.suffix.lower() not in _PICTURE_SUFFIXES:
-            raise click.UsageError(f"{picture}: name the picture .png, .jpg or .webp.")
-    for file in (output, wrong, *drawn):
-        if file is not None and not file.parent.is_dir():
-            fail(f"{file.parent}: no such folder.")
+    drawings = (confusion_matrix, other_curves, contact_sheet)
+    _check_usage(output, wrong, drawings, font)
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     from emotion_runtime.classifier import EmotionClassifier
     from emotion_runtime.drawing.fonts import Font
@@ -172,12 +161,10 @@ def main(
     from emotion_runtime.evaluate.folders import find_class_folders
     from emotion_runtime.evaluate.split_list import read_test_paths
     from emotion_runtime.evaluate.wrong_pictures import WrongPictures
-    from emotion_runtime.results.json_text import to_json
-    from emotion_runtime.results.output import opened_output
     from emotion_runtime.results.output_guard import OutputGuard
     from emotion_runtime.results.progress import PictureTotal, counting
 
-    with wrong_usage():
+    with raise_usage_errors():
         classifier = EmotionClassifier(
             model, min_confidence=min_confidence, other_threshold=other_threshold
         )
@@ -197,11 +184,11 @@ def main(
     guard.check(classifier.model_path)
     if font is not None:
         guard.check(font)
-    only = None
+    test_paths = None
     if splits is not None:
         guard.check(splits)
-        only = read_test_paths(splits)
-    drawing = Font(font)
+        test_paths = read_test_paths(splits)
+    text_font = Font(font)
     raise_on_signals()
     source = find_class_folders(folder, classifier.labels)
     if other_curves is not None and not source.others:
@@ -209,14 +196,14 @@ def main(
             f"--other-curves needs folders of other classes beside those of the labels; {folder} "
             f"has none."
         )
-    pictures = WrongPictures(classifier.labels, wrong, contact_sheet, drawing)
+    pictures = WrongPictures(classifier.labels, wrong, contact_sheet, text_font)
     total: int | PictureTotal = (
         PictureTotal(map(str, (*source.folders.values(), *source.others)))
-        if only is None
-        else len(only)
+        if test_paths is None
+        else len(test_paths)
     )
 
-    def take(prediction: Prediction, label: str) -> None:
+    def add_prediction(prediction: Prediction, label: str) -> None:
         if prediction.path is not None:
             guard.check(prediction.path)  # before anything is written
         pictures.add(prediction, label)
@@ -225,57 +212,88 @@ def main(
         return counting(stream, "pictures", sys.stderr, total=total, quiet=quiet)
 
     evaluation = Evaluator(
-        classifier, source, workers, take, show_progress, only, str(folder)
+        classifier=classifier,
+        source=source,
+        workers=workers,
+        on_prediction=add_prediction,
+        wrap_predictions=show_progress,
+        selected_paths=test_paths,
+        root=str(folder),
     ).evaluate()
-    with opened_output(output) as stream:
-        if format_name == "json":
-            figures = {"model": classifier.model_path.name, **evaluation.to_dict()}
-            stream.write(to_json(figures, indent=2) + "\n")
-        else:
-            from emotion_runtime.evaluate.table import format_evaluation
-
-            stream.write(format_evaluation(evaluation))
+    _write_figures(evaluation, classifier.model_path.name, output, format_name)
     pictures.save()
     if confusion_matrix is not None:
-        _draw_confusion(evaluation, classifier, confusion_matrix, drawing)
+        _draw_confusion(evaluation, classifier, confusion_matrix, text_font)
     if other_curves is not None:
-        _draw_curves(evaluation, classifier, other_curves, drawing)
-    for error in _errors(evaluation):
+        _draw_curves(evaluation, classifier, other_curves, text_font)
+    for error in _format_errors(evaluation):
         say(error)
     if not quiet:
-        for note in _notes(evaluation):
+        for note in (*_format_notes(evaluation), *filter(None, [text_font.describe_missing()])):
             say(note)
-        if missing := drawing.note():
-            say(missing)
         if wrong is None and contact_sheet is None and evaluation.metrics.accuracy < 1:
-            named = () if model is None else ("-m", model)
-            chosen = () if splits is None else ("--splits", splits)
-            suggest("", "emotion-eval", folder, *chosen, *named, "--contact-sheet", "wrong.png")
+            model_arguments = () if model is None else ("-m", model)
+            split_arguments = () if splits is None else ("--splits", splits)
+            arguments = (folder, *split_arguments, *model_arguments)
+            suggest_next("", "emotion-eval", *arguments, "--contact-sheet", "wrong.png")
     if evaluation.errors:
         sys.exit(1)
+
+
+def _check_usage(
+    output: Path | None, wrong: Path | None, drawings: Sequence[Path | None], font: Path | None
+) -> None:
+    """Refuse options that do not fit together, and outputs in folders that do not exist."""
+    if wrong == Path("-"):
+        raise click.UsageError("--wrong takes a file: the figures go to standard output.")
+    if font is not None and not any(drawings):
+        raise click.UsageError(
+            "--font needs --confusion-matrix, --other-curves or --contact-sheet."
+        )
+    for picture in drawings:
+        if picture is not None and picture.suffix.lower() not in _PICTURE_SUFFIXES:
+            raise click.UsageError(f"{picture}: name the picture .png, .jpg or .webp.")
+    for file in (output, wrong, *drawings):
+        if file is not None and not file.parent.is_dir():
+            fail(f"{file.parent}: no such folder.")
+
+
+def _write_figures(
+    evaluation: Evaluation, model_name: str, output: Path | None, format_name: str
+) -> None:
+    from emotion_runtime.evaluate.table import format_evaluation
+    from emotion_runtime.results.json_text import to_json
+    from emotion_runtime.results.output import opened_output
+
+    with opened_output(output) as stream:
+        if format_name == "json":
+            figures = {"model": model_name, **evaluation.to_dict()}
+            stream.write(to_json(figures, indent=2) + "\n")
+        else:
+            stream.write(format_evaluation(evaluation))
 
 
 def _draw_confusion(
     evaluation: Evaluation, classifier: EmotionClassifier, path: Path, font: Font
 ) -> None:
-    from emotion_runtime.atomic import replacing
+    from emotion_runtime.atomic import write_atomically
     from emotion_runtime.evaluate.confusion_matrix import draw_confusion_matrix
 
     metrics = evaluation.metrics
-    count = counted(int(metrics.confusion.sum()), "picture")
+    count = format_count(int(metrics.confusion.sum()), "picture")
     title = f"{classifier.model_path.stem}: accuracy {metrics.accuracy:.1%} on {count}"
     confusion, labels = metrics.confusion, evaluation.labels
     if evaluation.confusion is not None:
         confusion, labels = evaluation.confusion, (*labels, OTHER)
     image = draw_confusion_matrix(confusion, labels, title, font)
-    with replacing(path) as temporary:
+    with write_atomically(path) as temporary:
         image.save(temporary)
 
 
 def _draw_curves(
     evaluation: Evaluation, classifier: EmotionClassifier, path: Path, font: Font
 ) -> None:
-    from emotion_runtime.atomic import replacing
+    from emotion_runtime.atomic import write_atomically
     from emotion_runtime.evaluate.curves import draw_curves
 
     open_set, threshold = evaluation.open_set, evaluation.other_threshold
@@ -284,34 +302,34 @@ def _draw_curves(
     known, others = len(open_set.known), len(open_set.others)
     title = f"{classifier.model_path.stem}: {known:,} faces of the labels, {others:,} others"
     image = draw_curves(open_set, threshold, title, font)
-    with replacing(path) as temporary:
+    with write_atomically(path) as temporary:
         image.save(temporary)
 
 
-def _errors(evaluation: Evaluation) -> Iterator[str]:
-    """Name the pictures that could not be evaluated, also with -q."""
+def _format_errors(evaluation: Evaluation) -> Iterator[str]:
+    """Yield the errors of pictures that could not be evaluated, which are printed with -q too."""
     for error in evaluation.errors[:10]:
         yield f"not evaluated: {error}"
     if len(evaluation.errors) > 10:
         yield f"not evaluated: {len(evaluation.errors) - 10:,} more"
 
 
-def _notes(evaluation: Evaluation) -> Iterator[str]:
-    """Name what the figures do not cover."""
+def _format_notes(evaluation: Evaluation) -> Iterator[str]:
+    """Yield sentences about what the figures do not cover."""
     if evaluation.missing:
         yield f"no pictures of {', '.join(evaluation.missing)}: the accuracy does not cover it"
     if evaluation.open_set is not None and UNCERTAIN in evaluation.others:
         count, _ = evaluation.others[UNCERTAIN]
         yield (
-            f"{counted(count, 'picture')} of the folder {UNCERTAIN}: what they show is not known, "
-            f"so that the figures of other leave them out"
+            f"{format_count(count, 'picture')} of the folder {UNCERTAIN}: what they show is not "
+            f"known, so that the figures of other leave them out"
         )
     if evaluation.outside_split:
-        yield f"{counted(evaluation.outside_split, 'picture')} left out: not in the test set"
+        yield f"{format_count(evaluation.outside_split, 'picture')} left out: not in the test set"
     if evaluation.not_found:
         yield (
-            f"warning: {counted(evaluation.not_found, 'picture')} of the test set not found here; "
-            f"the figures do not cover them"
+            f"warning: {format_count(evaluation.not_found, 'picture')} of the test set not found "
+            f"here; the figures do not cover them"
         )
     if evaluation.passed_over:
         yield (

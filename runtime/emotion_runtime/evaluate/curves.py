@@ -1,25 +1,47 @@
-"""A picture of what thresholds of `other` do: the ROC curve and risk–coverage, drawn by Pillow."""
+"""Draw the ROC curve and the risk–coverage curve of the output `other` with Pillow."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from emotion_runtime.drawing.fonts import Font
+from emotion_runtime.drawing.vertical_text import draw_vertical_text
 from emotion_runtime.evaluate.open_set import OpenSet
 
 _SIDE_PIXELS, _MARGIN_PIXELS, _GAP_PIXELS = 320, 24, 96
 _LEFT_PIXELS, _TOP_PIXELS, _BOTTOM_PIXELS = 76, 96, 64
-_LARGE, _MIDDLE, _SMALL = 18, 15, 13  # pixels of the text
-_FINE = 3  # lines are drawn so many times as large, and made smaller: smooth edges
+_LARGE, _MIDDLE, _SMALL = 18, 15, 13  # sizes of the text in pixels
+_OVERSAMPLING = 3  # plots are drawn this many times as large and reduced, for smooth edges
 _INK, _FAINT, _PAPER, _GRID, _LINE, _POINT = (
     *("#1b1b1b", "#6b6b6b", "#ffffff", "#e4e4e4", "#005aa0", "#b03020"),
 )
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+class _Panel(NamedTuple):
+    """One curve with its texts.
+
+    Attributes:
+        title: Text above the curve.
+        x_label: Text below the horizontal axis.
+        y_label: Text beside the vertical axis.
+        curve: The x and y values.
+        mark: The point of the threshold, x and y.
+        y_max: End of the vertical axis.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    curve: Curve
+    mark: tuple[float, float]
+    y_max: float
 
 
 def draw_curves(
@@ -29,86 +51,104 @@ def draw_curves(
 
     Args:
         open_set: The output on faces of the labels and of other classes, at least one of each.
-        threshold: The threshold in force.
-        title: One line above.
-        font: Draws the text; None for the font that ships.
+        threshold: The threshold of `other` in use.
+        title: One line above the curves.
+        font: Font of the text; None for the bundled font.
 
     Returns:
         An RGB image.
     """
     font = Font() if font is None else font
-    point = open_set.at(threshold)
-    others_named, named = point.others_named / point.others, point.named / point.known
-    count = point.named + point.others_named
-    coverage = count / (point.known + point.others)
-    risk = 1 - point.named_correctly / count if count else 0.0
-    curve = open_set.risk_coverage()
-    top = _round_up(float(curve[1].max()))
-    panels: tuple[tuple[str, str, str, Curve, tuple[float, float], float], ...] = (
-        (
-            f"ROC curve, area {open_set.auroc() or 0.0:.3f}",
-            "share of the other faces that is named",
-            "share of the faces of the labels that is named",
-            open_set.roc(),
-            (others_named, named),
-            1.0,
-        ),
-        (
-            "risk–coverage curve",
-            f"share of all {point.known + point.others:,} faces that is named",
-            "share of the named faces that is wrong",
-            curve,
-            (coverage, risk),
-            top,
-        ),
-    )
     width = 2 * _MARGIN_PIXELS + 2 * (_LEFT_PIXELS + _SIDE_PIXELS) + _GAP_PIXELS - _LEFT_PIXELS
     height = _TOP_PIXELS + _SIDE_PIXELS + _BOTTOM_PIXELS + _MARGIN_PIXELS
     image = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(image)
-    fitted = font.fitted(title, _LARGE, width - 2 * _MARGIN_PIXELS, " ").rstrip()
-    draw.text((_MARGIN_PIXELS, _MARGIN_PIXELS), fitted, _INK, font.sized(_LARGE))
-    for place, (head, across, up, line, mark, most) in enumerate(panels):
-        left = _MARGIN_PIXELS + _LEFT_PIXELS + place * (_SIDE_PIXELS + _GAP_PIXELS)
-        image.paste(_plot(line, mark, most), (left, _TOP_PIXELS))
-        bottom = _TOP_PIXELS + _SIDE_PIXELS
-        draw.text((left, _TOP_PIXELS - 10), head, _INK, font.sized(_MIDDLE), anchor="ls")
-        small = font.sized(_SMALL)
-        for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-            at = share * (_SIDE_PIXELS - 1)
-            draw.text((left + at, bottom + 6), f"{share:.0%}", _FAINT, small, anchor="ma")
-            text = f"{share * most:.0%}" if most >= 0.1 else f"{share * most:.1%}"
-            draw.text((left - 6, bottom - at), text, _FAINT, small, anchor="rm")
-        middle = left + _SIDE_PIXELS / 2
-        draw.text((middle, bottom + 26), across, _FAINT, small, anchor="ma")
-        _draw_upwards(image, up, (left - _LEFT_PIXELS + 4, _TOP_PIXELS + _SIDE_PIXELS // 2), font)
+    fitted_title = font.fit_text(title, _LARGE, width - 2 * _MARGIN_PIXELS, " ").rstrip()
+    draw.text((_MARGIN_PIXELS, _MARGIN_PIXELS), fitted_title, _INK, font.get_font(_LARGE))
+    for index, panel in enumerate(_make_panels(open_set, threshold)):
+        left = _MARGIN_PIXELS + _LEFT_PIXELS + index * (_SIDE_PIXELS + _GAP_PIXELS)
+        _draw_panel(image, panel, left, font)
     note = f"the point is the threshold {threshold:g}"
-    draw.text((width - _MARGIN_PIXELS, height - 20), note, _POINT, font.sized(_SMALL), anchor="rs")
+    position = (width - _MARGIN_PIXELS, height - 20)
+    draw.text(position, note, _POINT, font.get_font(_SMALL), anchor="rs")
     return image
 
 
-def _plot(curve: Curve, mark: tuple[float, float], most: float) -> Image.Image:
-    """Draw a curve over a grid; x from 0 to 1, y from 0 to `most`."""
-    side = _SIDE_PIXELS * _FINE
+def _make_panels(open_set: OpenSet, threshold: float) -> tuple[_Panel, _Panel]:
+    point = open_set.at(threshold)
+    count, total = point.named + point.others_named, point.known + point.others
+    curve = open_set.risk_coverage()
+    roc = _Panel(
+        title=f"ROC curve, area {open_set.auroc() or 0.0:.3f}",
+        x_label="share of the other faces that is named",
+        y_label="share of the faces of the labels that is named",
+        curve=open_set.roc(),
+        mark=(point.others_named / point.others, point.named / point.known),
+        y_max=1.0,
+    )
+    risk_coverage = _Panel(
+        title="risk–coverage curve",
+        x_label=f"share of all {total:,} faces that is named",
+        y_label="share of the named faces that is wrong",
+        curve=curve,
+        mark=(count / total, 1 - point.named_correctly / count if count else 0.0),
+        y_max=_round_up(float(curve[1].max())),
+    )
+    return roc, risk_coverage
+
+
+def _draw_panel(image: Image.Image, panel: _Panel, left: int, font: Font) -> None:
+    """Draw a curve with its texts, its left edge at `left`."""
+    draw = ImageDraw.Draw(image)
+    image.paste(_draw_plot(panel.curve, panel.mark, panel.y_max), (left, _TOP_PIXELS))
+    bottom = _TOP_PIXELS + _SIDE_PIXELS
+    draw.text((left, _TOP_PIXELS - 10), panel.title, _INK, font.get_font(_MIDDLE), anchor="ls")
+    small = font.get_font(_SMALL)
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        offset = share * (_SIDE_PIXELS - 1)
+        draw.text((left + offset, bottom + 6), f"{share:.0%}", _FAINT, small, anchor="ma")
+        y = share * panel.y_max
+        text = f"{y:.0%}" if panel.y_max >= 0.1 else f"{y:.1%}"
+        draw.text((left - 6, bottom - offset), text, _FAINT, small, anchor="rm")
+    middle = left + _SIDE_PIXELS / 2
+    draw.text((middle, bottom + 26), panel.x_label, _FAINT, small, anchor="ma")
+    draw_vertical_text(
+        image,
+        panel.y_label,
+        (left - _LEFT_PIXELS + 4, _TOP_PIXELS + _SIDE_PIXELS // 2),
+        font=font,
+        pixels=_SMALL,
+        colour=_FAINT,
+        background=_PAPER,
+    )
+
+
+def _draw_plot(curve: Curve, mark: tuple[float, float], y_max: float) -> Image.Image:
+    """Draw a curve over a grid; x from 0 to 1, y from 0 to `y_max`."""
+    side = _SIDE_PIXELS * _OVERSAMPLING
     image = Image.new("RGB", (side, side), _PAPER)
     draw = ImageDraw.Draw(image)
     for step in range(5):
-        at = round(step / 4 * (side - _FINE))
-        draw.rectangle((0, at, side, at + _FINE - 1), fill=_GRID)
-        draw.rectangle((at, 0, at + _FINE - 1, side), fill=_GRID)
+        at = round(step / 4 * (side - _OVERSAMPLING))
+        draw.rectangle((0, at, side, at + _OVERSAMPLING - 1), fill=_GRID)
+        draw.rectangle((at, 0, at + _OVERSAMPLING - 1, side), fill=_GRID)
 
     def place(x: float, y: float) -> tuple[float, float]:
-        return x * (side - 1), (1 - y / most) * (side - 1)
+        return x * (side - 1), (1 - y / y_max) * (side - 1)
 
-    draw.line(_thinned([place(x, y) for x, y in zip(*curve, strict=True)]), _LINE, 2 * _FINE)
+    draw.line(
+        _drop_close_points([place(x, y) for x, y in zip(*curve, strict=True)]),
+        _LINE,
+        2 * _OVERSAMPLING,
+    )
     x, y = place(*mark)
-    radius = 5 * _FINE
+    radius = 5 * _OVERSAMPLING
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_POINT)
     return image.resize((_SIDE_PIXELS, _SIDE_PIXELS), Image.Resampling.LANCZOS)
 
 
-def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Keep points that are a pixel apart, the first and the last."""
+def _drop_close_points(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the first and last point, and those between that are at least a pixel apart."""
     kept = [points[0]]
     for point in points[1:]:
         if max(abs(point[0] - kept[-1][0]), abs(point[1] - kept[-1][1])) >= 1:
@@ -117,14 +157,5 @@ def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
 
 
 def _round_up(value: float) -> float:
-    """Return the end of an axis that holds a share."""
+    """Return the end of an axis for values up to `value`, a share."""
     return next((end for end in (0.04, 0.1, 0.2, 0.4, 0.6) if value <= end), 1.0)
-
-
-def _draw_upwards(image: Image.Image, text: str, centre: tuple[int, int], font: Font) -> None:
-    sized = font.sized(_SMALL)
-    box = ImageDraw.Draw(image).textbbox((0, 0), text, sized)
-    strip = Image.new("RGB", (round(box[2]) + 2, round(box[3]) + 2), _PAPER)
-    ImageDraw.Draw(strip).text((0, 0), text, _FAINT, sized)
-    turned = strip.rotate(90, expand=True)
-    image.paste(turned, (centre[0], centre[1] - turned.height // 2))

@@ -1,4 +1,4 @@
-"""Evaluate a model on class folders, in constant memory but for one row of numbers a picture."""
+"""Evaluate a model on class folders, with one row of numbers in memory for each picture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.errors import SourceError
 from emotion_runtime.evaluate.folders import ClassFolders
 from emotion_runtime.evaluate.metrics import Metrics, measure_probabilities
-from emotion_runtime.evaluate.open_set import OpenSet, confusion_with_other
+from emotion_runtime.evaluate.open_set import OpenSet, count_confusion
 from emotion_runtime.pictures.sources import find_pictures
 from emotion_runtime.prediction import OTHER, UNCERTAIN, Prediction
 
@@ -25,28 +25,30 @@ OnPrediction = Callable[[Prediction, str], None]
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a model makes of labelled pictures.
+    """The results of a model on labelled pictures.
 
     Attributes:
-        labels: The model's.
-        metrics: On all pictures of the model's labels that could be read: of the likeliest label,
-            whatever its confidence and whatever `other` is.
-        min_confidence: The confidence threshold in force.
-        covered: Of these pictures, those that get a label: at or above the threshold, and not
-            ``other``.
-        covered_right: Of the covered ones, those whose label is right.
-        others: For each folder named after no label: its pictures, and how many of them got a
-            label all the same.
+        labels: Labels of the model.
+        metrics: Metrics of the most probable label on all readable pictures of the model's
+            labels, whatever their confidence and `other` are.
+        min_confidence: The confidence threshold in use.
+        covered: Number of these pictures that get a label: their confidence reaches the
+            threshold, and they are not ``other``.
+        covered_right: Number of covered pictures whose label is right.
+        others: For each folder that is not named after a label: the number of its pictures, and
+            how many of them got a label.
         missing: Labels without a picture.
         errors: One sentence for each picture that could not be read, and each folder that could
             not be listed.
-        passed_over: Files that are no pictures by name, and links to folders that were read.
-        outside_split: Pictures left out because they are not of the split that was chosen.
-        not_found: Pictures of that split that are not in the folders.
-        other_threshold: The threshold of `other` in force; None where the model has no such output.
-        open_set: `other` on the pictures of the labels and on those of other folders, but for a
+        passed_over: Number of files that are not pictures by their name, and of links to folders
+            that were read already.
+        outside_split: Number of pictures that were left out, because they are not in the selected
+            split.
+        not_found: Number of pictures of that split that are not in the folders.
+        other_threshold: The threshold of `other` in use; None for models without this output.
+        open_set: `other` on the pictures of the labels and on those of other folders, without a
             folder ``uncertain``, whose pictures may show either; None without this output.
-        confusion: Labels with ``other`` as the last row and column, int64 (classes + 1,
+        confusion: Confusion matrix with ``other`` as the last row and column, int64 (classes + 1,
             classes + 1); None without this output.
     """
 
@@ -94,36 +96,36 @@ class Evaluation:
 
 @dataclass
 class Evaluator:
-    """Runs a model over class folders.
+    """Evaluates a model on class folders.
 
     Attributes:
         classifier: The model.
-        source: The folders.
-        workers: Threads that read and infer; None for the CPUs that this process may use.
-        on_prediction: Called with each prediction and the name of the folder it comes from.
-        wrap: Given the stream of predictions, such as to show progress.
-        only: Paths, relative to `root`, of the pictures to evaluate; None for all.
-        root: The folder that the class folders are in.
+        source: The class folders.
+        workers: Number of threads; None for the number of CPUs that this process may use.
+        on_prediction: Called with each prediction and the name of its folder.
+        wrap_predictions: Wraps the iterator of predictions, for example to show progress.
+        selected_paths: Paths of the pictures to evaluate, relative to `root`; None for all.
+        root: The parent of the class folders.
     """
 
     classifier: EmotionClassifier
     source: ClassFolders
     workers: int | None = None
     on_prediction: OnPrediction = lambda _prediction, _folder: None
-    wrap: Callable[[Iterator[Prediction]], Iterator[Prediction]] = lambda stream: stream
-    only: frozenset[str] | None = None
+    wrap_predictions: Callable[[Iterator[Prediction]], Iterator[Prediction]] = lambda stream: stream
+    selected_paths: frozenset[str] | None = None
     root: str = "."
     _passed_over: int = field(default=0, init=False)
     _outside_split: int = field(default=0, init=False)
-    _chosen: int = field(default=0, init=False)
+    _selected: int = field(default=0, init=False)
     _unlisted: list[str] = field(default_factory=list, init=False)
 
     def evaluate(self) -> Evaluation:
-        """Classify every picture, and compare with the folders' names.
+        """Classify every picture, and compare the labels with the names of the folders.
 
         Raises:
-            SourceError: Not one picture of the model's labels can be read, or one file is in the
-                folders of two labels.
+            SourceError: No picture of the model's labels can be read, or a file is in the folders
+                of two labels.
         """
         labels = self.classifier.labels
         rows: list[NDArray[np.float32]] = []
@@ -166,43 +168,50 @@ class Evaluator:
                 name for name, count in zip(labels, metrics.support, strict=True) if not count
             ),
             errors=tuple(errors),
-            passed_over=self._passed_over + self.source.loose,
+            passed_over=self._passed_over + self.source.unassigned,
             outside_split=self._outside_split,
-            not_found=0 if self.only is None else len(self.only) - self._chosen,
+            not_found=0
+            if self.selected_paths is None
+            else len(self.selected_paths) - self._selected,
             other_threshold=self.classifier.other_threshold,
             open_set=None if self.classifier.other_threshold is None else open_set.open_set(),
             confusion=None if self.classifier.other_threshold is None else open_set.confusion(),
         )
 
     def _predictions(self) -> Iterator[tuple[str, Prediction]]:
-        """Give the name of each prediction's folder with it: one of each, in the same order."""
+        """Yield the folder name and the prediction of each picture."""
         names: deque[str] = deque()
         pictures = self._pictures(names)
-        for prediction in self.wrap(self.classifier.predict_many(pictures, workers=self.workers)):
+        for prediction in self.wrap_predictions(
+            self.classifier.predict_many(pictures, workers=self.workers)
+        ):
             yield names.popleft(), prediction
 
     def _pictures(self, names: deque[str]) -> Iterator[str]:
-        def note(_: object) -> None:
+        def count_skipped(_: object) -> None:
             self._passed_over += 1
 
         seen: dict[tuple[int, int], str] = {}
         for path in (*self.source.folders.values(), *self.source.others):
-            # An empty class folder is a label without pictures, which the evaluation reports.
+            # The evaluation reports an empty class folder as a label without pictures.
             found = find_pictures(
                 [str(path)],
                 on_error=lambda error: self._unlisted.append(str(error)),
                 on_empty=lambda _: None,
-                on_other=note,
-                on_repeat=note,
+                on_other=count_skipped,
+                on_repeat=count_skipped,
             )
             for picture in found:
-                if self.only is not None:
-                    if os.path.relpath(picture, self.root).replace(os.sep, "/") not in self.only:
+                if self.selected_paths is not None:
+                    relative = os.path.relpath(picture, self.root).replace(os.sep, "/")
+                    if relative not in self.selected_paths:
                         self._outside_split += 1
                         continue
-                    self._chosen += 1
-                with contextlib.suppress(OSError):  # gone: the prediction has the error
-                    status = os.stat(picture)  # noqa: PTH116  there may be a million
+                    self._selected += 1
+                with contextlib.suppress(
+                    OSError
+                ):  # if it no longer exists, the prediction has the error
+                    status = os.stat(picture)  # noqa: PTH116  faster; there may be a million
                     if seen.setdefault((status.st_dev, status.st_ino), path.name) != path.name:
                         raise SourceError(
                             f"{picture}: is also in the folder of another label; a picture has one."
@@ -212,7 +221,7 @@ class Evaluator:
 
 
 class _OpenSetCounts:
-    """Collects `other` and the labels of predictions that have it."""
+    """Collects the values of `other` and the labels of predictions."""
 
     def __init__(self, labels: tuple[str, ...]) -> None:
         self._labels = labels
@@ -223,18 +232,18 @@ class _OpenSetCounts:
         self._truth: list[int] = []
 
     def add(self, prediction: Prediction, folder: str) -> None:
-        """Take a prediction and its folder's name; without `other`, nothing is collected."""
-        chances = prediction.probabilities
-        if prediction.other is None or chances is None or folder == UNCERTAIN:
+        """Add a prediction and the name of its folder; ignore predictions without `other`."""
+        probabilities = prediction.probabilities
+        if prediction.other is None or probabilities is None or folder == UNCERTAIN:
             return
-        likeliest = max(chances, key=chances.__getitem__)
+        most_probable = max(probabilities, key=probabilities.__getitem__)
         if folder in self._labels:
             self._known.append(prediction.other)
-            self._right.append(likeliest == folder)
+            self._right.append(most_probable == folder)
         else:
             self._others.append(prediction.other)
         names = (*self._labels, OTHER)
-        self._decided.append(names.index(OTHER if prediction.label == OTHER else likeliest))
+        self._decided.append(names.index(OTHER if prediction.label == OTHER else most_probable))
         self._truth.append(names.index(folder if folder in self._labels else OTHER))
 
     def open_set(self) -> OpenSet:
@@ -246,4 +255,4 @@ class _OpenSetCounts:
 
     def confusion(self) -> NDArray[np.int64]:
         decided, truth = np.array(self._decided, np.int64), np.array(self._truth, np.int64)
-        return confusion_with_other(decided, truth, len(self._labels))
+        return count_confusion(decided, truth, len(self._labels))

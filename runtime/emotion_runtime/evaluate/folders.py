@@ -1,4 +1,4 @@
-"""Labelled pictures in class folders, matched with a model's labels."""
+"""Match class folders with the labels of a model."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ SPLIT_FOLDERS = ("test", "val", "valid", "validation", "train")
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """What one folder of class folders holds.
+    """The content of a folder of class folders.
 
     Attributes:
-        folders: The folder of each label that has one.
-        others: Folders named after none of the labels.
+        folders: Label → folder, for the labels that have one.
+        others: Folders that are not named after a label.
         missing: Labels without a folder.
-        loose: What lies beside the class folders: pictures, which have no label, other files, and
-            hidden folders, each counted once.
+        unassigned: Number of files and hidden folders beside the class folders. Pictures among
+            them have no label.
     """
 
     folders: dict[str, Path]
     others: tuple[Path, ...]
     missing: tuple[str, ...]
-    loose: int
+    unassigned: int
 
 
 def find_class_folders(folder: Path, labels: Sequence[str]) -> ClassFolders:
     """Match the folders inside `folder` with a model's labels.
 
     Raises:
-        SourceError: `folder` is missing, cannot be listed, or none of its folders is named after
-            a label; or a folder's name differs from a label in case alone.
+        SourceError: `folder` is missing or cannot be listed, none of its folders is named after a
+            label, or the name of a folder differs from a label only in case.
     """
     if not folder.is_dir():
         raise SourceError(f"{folder}: no such folder.")
@@ -44,26 +44,26 @@ def find_class_folders(folder: Path, labels: Sequence[str]) -> ClassFolders:
     except OSError as error:
         raise SourceError(f"{folder}: cannot be listed ({error.strerror}).") from error
     inside = [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
-    loose = len(entries) - len(inside)
+    unassigned = len(entries) - len(inside)
     by_case = {label.casefold(): label for label in labels}
     for name in inside:
         label = by_case.get(name.casefold(), name)
         if name not in labels and label in labels and label not in inside:
             raise SourceError(
-                f"{folder / name}: the model's label is {label!r}; name the folder so."
+                f"{folder / name}: the model's label is {label!r}; rename the folder."
             )
     found = {label: folder / label for label in labels if label in inside}
     if not found:
         splits = [name for name in SPLIT_FOLDERS if name in inside]
         hint = f"; evaluate {folder / splits[0]}" if splits else ""
-        held = f"it holds {', '.join(inside[:8])}" if inside else "it holds no folder"
+        content = f"it contains {', '.join(inside[:8])}" if inside else "it contains no folder"
         raise SourceError(
             f"{folder}: no folder is named after a label of the model ({', '.join(labels)}); "
-            f"{held}{hint}."
+            f"{content}{hint}."
         )
     return ClassFolders(
         folders=found,
         others=tuple(folder / name for name in inside if name not in labels),
         missing=tuple(label for label in labels if label not in found),
-        loose=loose,
+        unassigned=unassigned,
     )

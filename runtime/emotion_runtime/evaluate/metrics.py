@@ -1,6 +1,6 @@
-"""How well predictions fit labels: accuracy, precision, recall, F1, confusion, calibration.
+"""Classification metrics: accuracy, precision, recall, F1, confusion matrix, calibration error.
 
-numpy alone, so that a device can evaluate a model. Training measures with the same functions, so
+They need only numpy, so that a device can evaluate a model. Training uses the same functions, so
 that both report the same figures for the same pictures.
 """
 
@@ -19,10 +19,10 @@ CALIBRATION_BINS = 15
 
 @dataclass(frozen=True, eq=False)
 class Metrics:
-    """Figures of one model on one set of labelled pictures.
+    """Metrics of a model on a set of labelled pictures.
 
     Attributes:
-        confusion: int64 (classes, classes), rows true, columns predicted.
+        confusion: Confusion matrix, int64 (classes, classes), rows true, columns predicted.
         calibration_error: Expected calibration error over 15 bins of equal width (Guo et al.,
             "On Calibration of Modern Neural Networks", 2017), 0 to 1.
         cross_entropy: Mean negative log-likelihood of the labels, in nats.
@@ -34,34 +34,34 @@ class Metrics:
 
     @property
     def support(self) -> NDArray[np.int64]:
-        """Return the pictures of each true class, int64 (classes,)."""
+        """Return the number of pictures of each true class, int64 (classes,)."""
         support: NDArray[np.int64] = self.confusion.sum(axis=1)
         return support
 
     @property
     def accuracy(self) -> float:
-        """Return the part of the labels that were predicted, 0 to 1."""
+        """Return the share of correct predictions, 0 to 1."""
         return float(self.confusion.trace() / self.confusion.sum())
 
     @property
     def balanced_accuracy(self) -> float | None:
-        """Return the mean recall; None where a class has no picture to be recalled."""
+        """Return the mean recall; None where a class has no picture."""
         return float(self.recall.mean()) if self.support.all() else None
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """Return the part of each class's predictions that is right; 0 where it has none."""
-        return _ratio(self.confusion.diagonal(), self.confusion.sum(axis=0))
+        """Return the share of each class's predictions that is correct; 0 without predictions."""
+        return _divide(self.confusion.diagonal(), self.confusion.sum(axis=0))
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """Return the part of each class's pictures that is predicted; 0 where it has none."""
-        return _ratio(self.confusion.diagonal(), self.support)
+        """Return the share of each class's pictures that is found; 0 without pictures."""
+        return _divide(self.confusion.diagonal(), self.support)
 
     @property
     def f1(self) -> NDArray[np.float64]:
         """Return the harmonic mean of precision and recall of each class."""
-        return _ratio(
+        return _divide(
             2 * self.confusion.diagonal(), self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
         )
 
@@ -72,24 +72,24 @@ class Metrics:
 
     @property
     def missing(self) -> list[int]:
-        """Return the classes without a picture, which no figure covers."""
+        """Return the indices of the classes without a picture."""
         return [int(label) for label in np.flatnonzero(self.support == 0)]
 
     @property
     def never_predicted(self) -> list[int]:
-        """Return the classes that have pictures and are predicted for none."""
+        """Return the indices of the classes that have pictures and are never predicted."""
         predicted = self.confusion.sum(axis=0)
         return [int(label) for label in np.flatnonzero((predicted == 0) & (self.support > 0))]
 
     def accuracy_interval(self) -> tuple[float, float]:
-        """Return the 95 % interval of the accuracy."""
-        return wilson_interval(int(self.confusion.trace()), int(self.confusion.sum()))
+        """Return the 95 % confidence interval of the accuracy."""
+        return compute_wilson_interval(int(self.confusion.trace()), int(self.confusion.sum()))
 
     def to_dict(self, classes: Sequence[str]) -> dict[str, Any]:
         """Return JSON values, rounded to six places; None where a figure is not defined.
 
-        Precision is not defined for a class that is never predicted; recall and F1 are not for a
-        class without pictures.
+        Precision is not defined for a class that is never predicted, nor recall and F1 for a class
+        without pictures.
         """
         balanced, predicted = self.balanced_accuracy, self.confusion.sum(axis=0)
         macro_f1 = self.macro_f1
@@ -105,9 +105,9 @@ class Metrics:
             "cross_entropy": round(self.cross_entropy, 6),
             "classes": {
                 name: {
-                    "precision": _defined(self.precision[i], predicted[i]),
-                    "recall": _defined(self.recall[i], self.support[i]),
-                    "f1": _defined(self.f1[i], self.support[i]),
+                    "precision": _round_if_defined(self.precision[i], predicted[i]),
+                    "recall": _round_if_defined(self.recall[i], self.support[i]),
+                    "f1": _round_if_defined(self.f1[i], self.support[i]),
                     "support": int(self.support[i]),
                 }
                 for i, name in enumerate(classes)
@@ -116,18 +116,22 @@ class Metrics:
         }
 
 
-def _defined(figure: float, counted: int) -> float | None:
-    """Round a figure; return None where it is a share of nothing."""
-    return round(float(figure), 6) if counted else None
+def _round_if_defined(figure: float, count: int) -> float | None:
+    """Return a rounded figure; None where the count that it is a share of is 0."""
+    return round(float(figure), 6) if count else None
 
 
 def measure_probabilities(
     probabilities: NDArray[np.floating[Any]], labels: NDArray[np.int64]
 ) -> Metrics:
-    """Compare probabilities (n, classes) with labels (n,), n ≥ 1.
+    """Return the metrics of the most probable labels.
+
+    Args:
+        probabilities: Float, shape (n, classes), n ≥ 1.
+        labels: Indices of the true classes, int64, shape (n,).
 
     Raises:
-        ValueError: There is nothing to compare.
+        ValueError: There are no predictions.
     """
     if not len(labels):
         raise ValueError("no predictions to compare with labels")
@@ -137,26 +141,26 @@ def measure_probabilities(
     true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return Metrics(
         confusion=confusion.reshape(classes, classes).astype(np.int64),
-        calibration_error=calibration_error(probabilities, labels),
+        calibration_error=compute_calibration_error(probabilities, labels),
         cross_entropy=float(-np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean()),
     )
 
 
-def calibration_error(
+def compute_calibration_error(
     probabilities: NDArray[np.floating[Any]],
     labels: NDArray[np.int64],
     bins: int = CALIBRATION_BINS,
 ) -> float:
-    """Return the expected calibration error: the gap between confidence and accuracy, by bins."""
+    """Return the expected calibration error: the mean gap of confidence and accuracy over bins."""
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == labels
-    which = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(which, weights=right - confidence, minlength=bins)
+    bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(bin_of, weights=right - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def wilson_interval(right: int, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a proportion (Wilson, 1927), 0 to 1.
+def compute_wilson_interval(right: int, count: int) -> tuple[float, float]:
+    """Return the 95 % confidence interval of a proportion (Wilson, 1927), 0 to 1.
 
     Raises:
         ValueError: `count` is 0.
@@ -170,6 +174,6 @@ def wilson_interval(right: int, count: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def _ratio(parts: NDArray[np.int64], wholes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Divide, with 0 where there is nothing to divide by."""
+def _divide(parts: NDArray[np.int64], wholes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return quotients, with 0 for a divisor of 0."""
     return np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > 0)

@@ -1,4 +1,4 @@
-"""Which pictures a training held out: ``report/splits.csv`` of a run."""
+"""Read the list of the pictures that a training held out, ``report/splits.csv`` of a run."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 from emotion_runtime.errors import SourceError
 
-TEST = "test"
+TEST_SPLIT = "test"
 
 
 def read_test_paths(path: Path) -> frozenset[str]:
-    """Return the paths that a run lists as its test set, relative to the data folder.
+    """Return the paths of a run's test set, relative to the data folder.
 
     Args:
-        path: A CSV with the columns path and split, as emotion-train writes it.
+        path: A CSV file with the columns path and split, written by emotion-train.
 
     Raises:
         SourceError: The file cannot be read, lacks a column, or lists no test picture.
@@ -26,9 +26,9 @@ def read_test_paths(path: Path) -> frozenset[str]:
             reader = csv.DictReader(file)
             if not {"path", "split"} <= set(reader.fieldnames or ()):
                 raise SourceError(f"{path}: expected a CSV with the columns path and split.")
-            listed = frozenset(row["path"] or "" for row in reader if row["split"] == TEST)
+            listed = frozenset(row["path"] or "" for row in reader if row["split"] == TEST_SPLIT)
     except (OSError, csv.Error) as error:
         raise SourceError(f"{path}: cannot be read ({error}).") from error
     if not listed:
-        raise SourceError(f"{path}: lists no picture of the split {TEST!r}.")
+        raise SourceError(f"{path}: lists no picture of the split {TEST_SPLIT!r}.")
     return listed

@@ -1,4 +1,4 @@
-"""The pictures that a model got wrong: listed in a CSV, and drawn on a contact sheet."""
+"""Collect misclassified pictures, for a CSV and a contact sheet."""
 
 from __future__ import annotations
 
@@ -16,63 +16,63 @@ COLUMNS = ("path", "true_label", "predicted_label", "confidence", "true_probabil
 
 
 class WrongPictures:
-    """Takes every prediction, and keeps those whose label differs from their folder's name.
+    """Collects the pictures whose label differs from the name of their folder.
 
-    Pictures of folders named after none of the labels are wrong where a model that has the output
-    `other` names them; without it they have no right label and are left out.
+    Pictures of other folders are wrong where a model with the output `other` gives them one of its
+    labels. Without this output they have no right label and are left out.
 
     Args:
-        labels: The model's.
-        listing: The CSV to write, sorted by confidence, highest first; None for none.
-        sheet: The contact sheet to draw; None for none.
-        font: Draws the contact sheet's labels; None for the font that ships.
+        labels: Labels of the model.
+        csv_path: CSV to write, sorted by confidence, highest first; None for none.
+        sheet_path: Contact sheet to draw; None for none.
+        font: Font of the contact sheet's labels; None for the bundled font.
     """
 
     def __init__(
         self,
         labels: Sequence[str],
-        listing: Path | None,
-        sheet: Path | None,
+        csv_path: Path | None,
+        sheet_path: Path | None,
         font: Font | None = None,
     ) -> None:
-        self._labels, self._listing = tuple(labels), listing
-        self._sheet = None if sheet is None else ContactSheet(sheet, font=font)
+        self._labels, self._csv_path = tuple(labels), csv_path
+        self._sheet = None if sheet_path is None else ContactSheet(sheet_path, font=font)
         self._rows: list[tuple[str, str, str, float, float]] = []
 
     def add(self, prediction: Prediction, true_label: str) -> None:
-        """Take one prediction."""
+        """Add a prediction."""
         if prediction.probabilities is None:
             return
-        chances = dict(prediction.probabilities)
-        predicted = max(chances, key=chances.__getitem__)
+        probabilities = dict(prediction.probabilities)
+        predicted = max(probabilities, key=probabilities.__getitem__)
         right = true_label
         if prediction.other is not None:
-            chances[OTHER] = prediction.other
+            probabilities[OTHER] = prediction.other
             predicted = OTHER if prediction.label == OTHER else predicted
             right = true_label if true_label in self._labels else OTHER
-        if right not in chances or true_label == UNCERTAIN or predicted == right:
+        if right not in probabilities or true_label == UNCERTAIN or predicted == right:
             return
-        if self._listing is not None:
+        if self._csv_path is not None:
             self._rows.append(
                 (
                     prediction.path or "",
                     true_label,
                     predicted,
-                    chances[predicted],
-                    chances[right],
+                    probabilities[predicted],
+                    probabilities[right],
                 )
             )
         if self._sheet is not None:
             self._sheet.add(prediction, (true_label, predicted))
 
     def save(self) -> None:
-        """Write what was wanted.
+        """Write the CSV and the contact sheet.
 
         Raises:
-            OutputError: It cannot be written.
+            OutputError: One of them cannot be written.
         """
-        if self._listing is not None:
-            with opened_output(self._listing) as stream:
+        if self._csv_path is not None:
+            with opened_output(self._csv_path) as stream:
                 self._write(stream)
         if self._sheet is not None:
             self._sheet.save()
@@ -80,7 +80,7 @@ class WrongPictures:
     def _write(self, stream: TextIO) -> None:
         rows = CsvRows(stream)
         rows.write(COLUMNS)
-        for path, true, predicted, confidence, chance in sorted(
+        for path, true, predicted, confidence, true_probability in sorted(
             self._rows, key=lambda row: (-row[3], row[0])
         ):
-            rows.write([path, true, predicted, f"{confidence:.6f}", f"{chance:.6f}"])
+            rows.write([path, true, predicted, f"{confidence:.6f}", f"{true_probability:.6f}"])

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emotion_runtime.errors import PictureError
-from emotion_runtime.pictures.arguments import path_of, type_error_of
+from emotion_runtime.pictures.arguments import find_type_error, get_path
 from emotion_runtime.pictures.preprocessing import Picture
-from emotion_runtime.prediction import FacePrediction, Prediction
-from emotion_runtime.streaming import Answer
+from emotion_runtime.prediction import SMALL_FACE, FacePrediction, Prediction
+from emotion_runtime.streaming import PredictBatch
 
 if TYPE_CHECKING:
     from emotion_runtime.classifier import EmotionClassifier
@@ -26,7 +26,7 @@ def faces_within(
     *,
     largest: bool = False,
     keep_crops: bool = False,
-) -> Answer[FacePrediction]:
+) -> PredictBatch[FacePrediction]:
     """Find the faces of each picture; the faces of a batch go through the network together."""
 
     def answer(batch: list[Picture], stop: threading.Event) -> list[FacePrediction]:
@@ -34,7 +34,7 @@ def faces_within(
         for picture in batch:
             if stop.is_set():
                 return []
-            if (unlike := type_error_of(picture)) is not None:
+            if (unlike := find_type_error(picture)) is not None:
                 found.append(unlike)
                 continue
             try:
@@ -43,18 +43,18 @@ def faces_within(
                 found.append(error)
         every = [face for one in found if isinstance(one, list) for face in one]
         paths = [
-            path_of(picture)
+            get_path(picture)
             for picture, one in zip(batch, found, strict=True)
             for _ in (one if isinstance(one, list) else ())
         ]
         answers = classifier.interpret_all(face_outputs(classifier, every), paths)
         predictions = []
         for picture, one in zip(batch, found, strict=True):
-            path = path_of(picture)
+            path = get_path(picture)
             if isinstance(one, (PictureError, TypeError)):
-                predictions.append(FacePrediction(None, None, None, path, str(one)))
+                predictions.append(FacePrediction.from_error(path, str(one)))
             elif not one:
-                predictions.append(FacePrediction(None, None, None, path))
+                predictions.append(FacePrediction.without_face(path))
             else:
                 predictions += [of_face(next(answers), face, keep_crop=keep_crops) for face in one]
         return predictions
@@ -77,4 +77,5 @@ def of_face(prediction: Prediction, face: Face, *, keep_crop: bool = False) -> F
         box=(x, y, width, height),
         detection_confidence=face.confidence,
         crop=face.pixels if keep_crop else None,
+        warning=SMALL_FACE if face.small else None,
     )

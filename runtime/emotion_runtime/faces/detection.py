@@ -39,7 +39,9 @@ class Detector(Protocol):
     """Finds faces; any object with this method will do.
 
     A detector may also have a method ``notes() -> list[str]``: sentences about what it left out,
-    which the summary of a run shows.
+    which the summary of a run shows; and attributes ``largest_view: int``, the side in pixels of
+    the largest square that it takes, where a larger picture must be given to it in parts, and
+    ``upright_confidence: float``: a picture whose surest face has no more may lie on its side.
     """
 
     def detect(self, pixels: NDArray[np.uint8]) -> list[Detection]:
@@ -70,16 +72,32 @@ def distinct(detections: list[Detection], limit: float = 0.4) -> list[Detection]
         return list(detections)
     import numpy as np
 
-    ordered = sorted(detections, key=lambda one: -one.confidence)
-    boxes = np.array([one.box for one in ordered], dtype=np.float64)
-    ends, areas = boxes[:, :2] + boxes[:, 2:], boxes[:, 2] * boxes[:, 3]
-    kept: list[Detection] = []
-    left = np.arange(len(ordered))
+    boxes = np.array([one.box for one in detections], dtype=np.float64)
+    confidences = np.array([one.confidence for one in detections])
+    return [detections[place] for place in suppress(boxes, confidences, limit)]
+
+
+def suppress(
+    boxes: NDArray[np.floating], confidences: NDArray[np.floating], limit: float = 0.4
+) -> list[int]:
+    """Return the places of the boxes that overlap no surer one by more than `limit`, surest first.
+
+    Args:
+        boxes: x, y, width and height in pixels, float (n, 4).
+        confidences: float (n,).
+        limit: Most intersection over union of two boxes that are both kept.
+    """
+    import numpy as np
+
+    left = np.argsort(-confidences, kind="stable")
+    starts, sizes = boxes[:, :2], boxes[:, 2:]
+    ends, areas = starts + sizes, sizes[:, 0] * sizes[:, 1]
+    kept: list[int] = []
     while len(left):
         first, left = left[0], left[1:]
-        kept.append(ordered[first])
-        sides = np.minimum(ends[first], ends[left]) - np.maximum(boxes[first, :2], boxes[left, :2])
-        shared = np.where((sides > 0).all(axis=1), sides[:, 0] * sides[:, 1], 0.0)
+        kept.append(int(first))
+        sides = np.minimum(ends[first], ends[left]) - np.maximum(starts[first], starts[left])
+        shared = sides.clip(0).prod(axis=1)
         left = left[shared <= limit * (areas[first] + areas[left] - shared)]
     return kept
 

@@ -1,27 +1,74 @@
-"""The face detectors that are known by name."""
+"""The face detectors: by name, or by the path of an ONNX file of a form that is known."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from emotion_runtime.errors import DetectorError
 from emotion_runtime.faces.detection import Detector
 
 DETECTORS = ("retinaface", "libfacedetection")
+DETECTION_THRESHOLD = 0.6  # least confidence of a face; docs/photographs.md shows both error rates
 
 
-def open_detector(name: str | os.PathLike[str] = "retinaface", *, threads: int = 1) -> Detector:
-    """Open a detector by its name in `DETECTORS`.
+def open_detector(
+    name: str | os.PathLike[str] = "retinaface",
+    *,
+    threads: int = 1,
+    threshold: float = DETECTION_THRESHOLD,
+) -> Detector:
+    """Open a detector by its name in `DETECTORS`, or an ONNX file.
+
+    A file is known by its form: 12 outputs of the YuNet family (``cls_8`` to ``kps_32``), or the
+    outputs ``loc`` and ``conf`` of the detector that ships, whose earlier files can be read too.
+
+    Args:
+        name: A name, or the path of a file; a path ends with ``.onnx`` or ``.ort``, or holds a
+            separator.
+        threads: Threads of onnxruntime for one picture.
+        threshold: Least confidence of what is found, 0 to 1; a detector may leave the rest out.
 
     Raises:
-        DetectorError: There is none of that name, or its package is not installed.
+        DetectorError: There is none of that name, its package is not installed, or the file has
+            another form.
+        ModelFileError: The file cannot be read, or onnxruntime cannot open it.
+        ValueError: `threshold` is not from 0 to 1.
     """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold is {threshold}; it must be from 0 to 1.")
     if name == "retinaface":
         from emotion_runtime.faces.retinaface import RetinaFace
 
-        return RetinaFace(threads=threads)
+        return RetinaFace(threshold=threshold, threads=threads)
     if name == "libfacedetection":
         from emotion_runtime.faces.libfacedetection import LibFaceDetection
 
         return LibFaceDetection()
-    raise DetectorError(f"{name}: no such detector; there are {', '.join(DETECTORS)}.")
+    if is_file_name(name):
+        return _opened(Path(name), threads, threshold)
+    raise DetectorError(
+        f"{name}: no such detector; there are {', '.join(DETECTORS)}, or name an ONNX file."
+    )
+
+
+def is_file_name(name: str | os.PathLike[str]) -> bool:
+    """Return whether `name` is a path rather than the name of a detector."""
+    path = Path(name)
+    return not isinstance(name, str) or path.suffix in (".onnx", ".ort") or len(path.parts) > 1
+
+
+def _opened(path: Path, threads: int, threshold: float) -> Detector:
+    """Open a file by the form of its outputs."""
+    from emotion_runtime.faces.retinaface import RetinaFace
+    from emotion_runtime.faces.yunet import YuNet
+    from emotion_runtime.model.session import open_session
+
+    session = open_session(path, threads)
+    for kind in (RetinaFace, YuNet):
+        if set(session.outputs()) >= kind.OUTPUTS:
+            return kind(threshold=threshold, session=session)
+    raise DetectorError(
+        f"{path}: no detector of a form that is known; its outputs must be cls_8 to kps_32 "
+        f"(YuNet) or loc and conf over the input pixels (the detector that ships)."
+    )

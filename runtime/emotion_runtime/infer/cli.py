@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 import click
 
 from emotion_runtime.command_line.commands import (
-    CONTEXT,
+    CONTEXT_SETTINGS,
     Command,
     fail,
-    guarded,
+    handle_errors,
     model_option,
     other_threshold_option,
     quiet_option,
+    raise_usage_errors,
     say,
     show,
     show_json,
-    suggest,
+    suggest_next,
     verbose_option,
     workers_option,
-    wrong_usage,
 )
 from emotion_runtime.command_line.signals import raise_on_signals
 from emotion_runtime.infer.face_options import FaceOptions, face_options
@@ -44,14 +44,15 @@ _GROUPS = {
     "Input": ("null", "strict"),
     "Model": ("model", "min_confidence", "other_threshold", "self_test", "describe"),
     "Faces in photographs and videos": (
-        *("faces", "camera", "largest", "min_face", "detector", "annotate", "crops"),
+        *("faces", "camera", "largest", "min_face", "detection_threshold", "no_turn", "detector"),
+        *("detect_every", "annotate", "crops"),
     ),
     "Output": (*("format_name", "output", "resume", "sort_into", "link", "contact_sheet", "font"),),
     "Speed": ("batch_size", "workers", "threads", "provider"),
 }
 
 
-@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
+@click.command(cls=Command, context_settings=CONTEXT_SETTINGS, examples=_EXAMPLES, groups=_GROUPS)
 @click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path(allow_dash=True))
 @model_option
 @click.option(
@@ -131,7 +132,7 @@ _GROUPS = {
 @click.option("--version", is_flag=True, help="Print the version of the tool and of the model.")
 @quiet_option
 @verbose_option
-@guarded()
+@handle_errors()
 def main(
     paths: tuple[str, ...],
     model: str | None,
@@ -191,7 +192,7 @@ def main(
     # After the checks above: onnxruntime takes most of the start-up.
     from emotion_runtime.classifier import EmotionClassifier
 
-    with wrong_usage():
+    with raise_usage_errors():
         classifier = EmotionClassifier(
             model,
             threads=threads,
@@ -216,9 +217,10 @@ def main(
         from emotion_runtime.drawing.fonts import Font
 
         font = Font(finding.font)
-    finder = finding.finder(threads)
+    watches = finding.faces and finding.watches(paths)
+    finder = finding.finder(threads, video=watches)
     raise_on_signals()  # from here on something is written
-    if finder is not None and finding.watches(paths):
+    if finder is not None and watches:
         from emotion_runtime.video.frames import Camera
         from emotion_runtime.video.job import VideoJob
 
@@ -232,10 +234,11 @@ def main(
             annotate=finding.annotate,
             font=font,
             largest=finding.largest,
+            detect_every=finding.detect_every or 1,
             strict=strict,
             quiet=quiet,
         ).run()
-        if font is not None and (note := font.note()):
+        if font is not None and (note := font.describe_missing()):
             say(note)
         if not quiet:
             _suggest_next(paths, model, finding, sort_into, output)
@@ -244,8 +247,9 @@ def main(
 
     guard = OutputGuard({"-o": output, "--contact-sheet": contact_sheet})
     guard.check(classifier.model_path)
-    if finding.font is not None:
-        guard.check(finding.font)
+    for read in (finding.font, finding.detector_file if finding.faces else None):
+        if read is not None:
+            guard.check(read)
     sinks: list[Sink] = []
     if sort_into is not None:
         from emotion_runtime.results.sorting import SortedFolders
@@ -282,13 +286,10 @@ def main(
         guard=guard,
         settings={
             "provider": provider,
-            "faces": finding.faces,
-            "detector": finding.detector if finding.faces else None,
-            "min_face": finding.min_face,
-            "largest": finding.largest,
+            **finding.settings(),
         },
     ).run()
-    if font is not None and (note := font.note()):
+    if font is not None and (note := font.describe_missing()):
         say(note)
     if not quiet:
         _suggest_next(paths, model, finding, sort_into, output)
@@ -307,27 +308,27 @@ def _suggest_next(
     named = () if model is None else ("-m", model)
     if sort_into is not None and sort_into.is_dir():
         done = f"sorted pictures are in {sort_into}; move those that are wrong"
-        suggest(done, "emotion-eval", sort_into, *named)
+        suggest_next(done, "emotion-eval", sort_into, *named)
     elif finding.crops is not None and finding.crops.is_dir():
         target = finding.crops.with_name(f"{finding.crops.name}-sorted")
         done = f"face crops are in {finding.crops}"
-        suggest(done, "emotion-infer", finding.crops, "--sort-into", target, *named)
+        suggest_next(done, "emotion-infer", finding.crops, "--sort-into", target, *named)
     elif finding.annotate is not None and finding.annotate.exists():
         following: tuple[str, ...] = ()
         if output is None and "-" not in paths and 0 < len(paths) <= _MOST_PATHS:
             following = ("emotion-infer", "--faces", *paths, *named, "-f", "csv", "-o", "faces.csv")
         what = "annotated copies are in" if finding.annotate.is_dir() else "annotated video:"
-        suggest(f"{what} {finding.annotate}", *following)
+        suggest_next(f"{what} {finding.annotate}", *following)
 
 
 def _print_version(model: str | None) -> None:
     from emotion_runtime import __version__
     from emotion_runtime.classifier import resolve_model
-    from emotion_runtime.digest import sha256_of
+    from emotion_runtime.digest import compute_sha256
 
     path = resolve_model(model)
     # The first line is that of every command.
-    show(f"emotion-infer {__version__}\nmodel {path.stem} (sha256 {sha256_of(path)[:16]})")
+    show(f"emotion-infer {__version__}\nmodel {path.stem} (sha256 {compute_sha256(path)[:16]})")
 
 
 def _print_self_test(classifier: EmotionClassifier) -> None:
@@ -341,6 +342,12 @@ def _print_self_test(classifier: EmotionClassifier) -> None:
     )
     if test.other_difference is not None:
         figures += f", other within {test.other_difference:.2g}"
+    if test.mean_tolerance is not None:
+        figures += (
+            f"; mean difference {test.mean_difference:.2g} (allowed {test.mean_tolerance:.2g})"
+        )
+    if test.graph_changed is not None:
+        figures += "; operators and weights as exported"
     if test.pixel_difference is not None:
         figures += f"; a picture is read as in training (pixels within {test.pixel_difference})"
     show(f"self-test passed: {figures}")

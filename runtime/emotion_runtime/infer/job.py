@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from emotion_runtime import __version__
-from emotion_runtime.atomic import naming
+from emotion_runtime.atomic import name_in_errors
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.errors import EmotionEdgeError, OutputError, PictureError, SourceError
-from emotion_runtime.pictures.preprocessing import photograph_size
-from emotion_runtime.pictures.sources import expand, find_pictures
+from emotion_runtime.pictures.preprocessing import find_photograph_size
+from emotion_runtime.pictures.sources import expand_paths, find_pictures
 from emotion_runtime.prediction import (
     NO_FACE,
     OTHER,
@@ -27,7 +27,7 @@ from emotion_runtime.prediction import (
     UNREADABLE,
     FacePrediction,
     Prediction,
-    counted,
+    format_count,
 )
 from emotion_runtime.results.output import abandon_stdout, opened_output
 from emotion_runtime.results.output_guard import OutputGuard
@@ -208,7 +208,7 @@ class Job:
     def _looked_at(self, pictures: Iterator[str]) -> Iterator[str]:
         """See whether the first pictures are face crops at all; a photograph gets a hint."""
         for picture in islice(pictures, _LOOKED_AT):
-            if not self._hint and (size := photograph_size(picture)):
+            if not self._hint and (size := find_photograph_size(picture)):
                 self._hint = (
                     f"hint: {picture} is {size[0]}×{size[1]} pixels; where pictures are whole "
                     f"photographs, --faces finds the faces in them"
@@ -233,20 +233,20 @@ class Job:
         names += [UNCERTAIN] if self._counts[UNCERTAIN] else []
         labels = ", ".join(f"{name} {self._counts[name]:,}" for name in names)
         if self.finder is None:
-            text = f"{counted(total, 'picture')}: {labels}"
+            text = f"{format_count(total, 'picture')}: {labels}"
         else:
             faces = total - self._counts[NO_FACE] - self._counts[UNREADABLE]
-            text = f"{counted(faces, 'face')}: {labels}"
+            text = f"{format_count(faces, 'face')}: {labels}"
             if self._counts[NO_FACE]:
-                text += f"; {counted(self._counts[NO_FACE], 'picture')} without a face"
+                text += f"; {format_count(self._counts[NO_FACE], 'picture')} without a face"
         if self._counts[UNREADABLE]:
             text += f"; {self._counts[UNREADABLE]:,} could not be read"
         if self._sink_failures:
-            text += f"; {counted(self._sink_failures, 'output')} could not be written"
+            text += f"; {format_count(self._sink_failures, 'output')} could not be written"
         if self._passed_over:
-            text += f"; {counted(self._passed_over, 'other file')} passed over"
+            text += f"; {format_count(self._passed_over, 'other file')} passed over"
         if self._repeats:
-            text += f"; {counted(self._repeats, 'link')} to folders visited already"
+            text += f"; {format_count(self._repeats, 'link')} to folders visited already"
         return text
 
     @contextlib.contextmanager
@@ -268,9 +268,10 @@ class Job:
             # Told at the end: who goes through the pictures has passed over those that are kept.
             if resumable.changed:
                 self.say(
-                    f"warning: {counted(resumable.changed, 'picture')} changed after the results "
-                    f"of the earlier run were written (such as {resumable.first_changed}): these "
-                    f"results are of the earlier content; remove the file of results to begin anew"
+                    f"warning: {format_count(resumable.changed, 'picture')} changed after the "
+                    f"results of the earlier run were written (such as {resumable.first_changed}): "
+                    f"these results are of the earlier content; remove the file of results to "
+                    f"begin anew"
                 )
 
         try:
@@ -280,7 +281,7 @@ class Job:
                 return
             if resumable.done and not self.quiet:
                 self.say(f"going on after {resumable.done:,} pictures")
-            with naming(self.output), resumable.open() as stream:
+            with name_in_errors(self.output), resumable.open() as stream:
                 yield stream, skip
             resumable.finish()
         finally:
@@ -288,7 +289,7 @@ class Job:
 
     def _settings(self) -> dict[str, Any]:
         """Return what the results depend on, as it is kept with a resumable output."""
-        from emotion_runtime.pictures.limits import VARIABLE
+        from emotion_runtime.pictures.limits import PIXEL_LIMIT_VARIABLE
 
         return {
             "emotion-edge": __version__,
@@ -297,7 +298,7 @@ class Job:
             "labels": list(self.classifier.labels),
             "min_confidence": self.classifier.min_confidence,
             "other_threshold": self.classifier.other_threshold,
-            "max_pixels": os.environ.get(VARIABLE),
+            "max_pixels": os.environ.get(PIXEL_LIMIT_VARIABLE),
             **self.settings,
         }
 
@@ -308,7 +309,7 @@ def _expanded(paths: tuple[str, ...], *, null: bool) -> Iterator[str]:
     if stream is None and "-" in paths:
         raise SourceError("standard input: cannot be read (it is closed).")
     try:
-        yield from expand(paths, stream or io.BytesIO(), null=null)
+        yield from expand_paths(paths, stream or io.BytesIO(), null=null)
     except OSError as error:
         raise SourceError(f"standard input: cannot be read ({error.strerror}).") from error
 

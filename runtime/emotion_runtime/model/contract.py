@@ -1,8 +1,8 @@
-"""What a model file says of itself, in its ONNX ``metadata_props``; nothing lives outside it.
+"""The contract: the metadata that make a model file self-describing, in ``metadata_props``.
 
 Every key starts with ``emotion_edge.``; every value is a string, JSON where it has structure.
-`emotion_export` writes a `Contract`, the runtime reads it, and both go through this file. The
-format is specified in ``docs/model-format.md``.
+`emotion_export` writes a `Contract` and the runtime reads it, both with this module. The format
+is specified in ``docs/model-format.md``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,14 +19,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_runtime.errors import ModelFileError, shown
+from emotion_runtime.errors import ModelFileError, shorten_repr
 from emotion_runtime.labels import check_labels
 from emotion_runtime.pictures.preprocessing import ASPECT, COLOUR, FACE_SIZE, RESIZE
 
 PREFIX = "emotion_edge."
 VERSION = 1
 OTHER_VERSION = 2  # of files with the output `other`
-VERSIONS = {str(version): version for version in (VERSION, OTHER_VERSION)}
+SUPPORTED_VERSIONS = {str(version): version for version in (VERSION, OTHER_VERSION)}
 
 INPUT_NAME = "pixels"
 OUTPUT_NAMES = ("logits", "probabilities")
@@ -33,11 +34,11 @@ OTHER_NAME = "other"  # the third output of files of contract version 2
 
 PRECISIONS = ("fp32", "fp16", "int8")
 MAX_METADATA_BYTES = 16 * 2**20
-MAX_SIZE = 1024  # pixels, of the input's side
+MAX_SIDE_PIXELS = 1024  # of the model's input
 MAX_LABELS = 1000
 MAX_GOLDEN_INPUTS = 1000
-MAX_DEPTH = 20  # levels of nested JSON
-MAX_NAME = 200  # characters of the network's name
+MAX_JSON_DEPTH = 20
+MAX_NAME_CHARACTERS = 200  # of the network's name
 
 T = TypeVar("T")
 
@@ -53,19 +54,21 @@ class InputSpec:
 
 
 @dataclass(frozen=True, eq=False)
-class Golden:
-    """Inputs with the logits of a proven machine, so that a device can prove the file on its chip.
+class GoldenInputs:
+    """Inputs with their expected outputs, with which a device verifies the file on its own chip.
 
-    Of an fp32 file the logits are PyTorch's; one of fewer bits is off those by design, and has the
-    ones it gave itself when it passed its gates.
+    The logits of an fp32 file are PyTorch's. An fp16 or int8 file differs from those by design; it
+    has its own logits, from the export that passed the parity check.
 
     Attributes:
         pixels: uint8, shape (k, 1, size, size).
         logits: float32, shape (k, classes).
-        tolerance: Largest absolute difference of a logit that passes.
-        probe: What `self_test.draw_probe` becomes as input, uint8 (size, size); None in files of
-            before there was one.
+        tolerance: Largest absolute difference of a logit that is allowed.
+        probe: The picture of `self_test.draw_probe` as the training read it, uint8 (size, size);
+            None in older files, which have none.
         other: The output `other` of each input, float32, shape (k,); None in files without it.
+        mean_tolerance: Largest mean absolute difference of the logits that is allowed; None for no
+            limit.
     """
 
     pixels: NDArray[np.uint8]
@@ -73,9 +76,10 @@ class Golden:
     tolerance: float
     probe: NDArray[np.uint8] | None = None
     other: NDArray[np.float32] | None = None
+    mean_tolerance: float | None = None
 
     def to_json(self) -> str:
-        """Encode as JSON; pixels as base64 of their bytes in row-major order."""
+        """Return JSON, with pixels as base64 of their bytes in row-major order."""
         values = {
             "shape": list(self.pixels.shape),
             "pixels": base64.b64encode(self.pixels.tobytes()).decode("ascii"),
@@ -86,27 +90,31 @@ class Golden:
             values["probe"] = base64.b64encode(self.probe.tobytes()).decode("ascii")
         if self.other is not None:
             values["other"] = [float(f"{value:.9g}") for value in self.other]
+        if self.mean_tolerance is not None:
+            values["mean_tolerance"] = self.mean_tolerance
         return json.dumps(values)
 
     @classmethod
-    def from_json(cls, text: str) -> Golden:
-        """Undo `to_json`.
+    def from_json(cls, text: str) -> GoldenInputs:
+        """Parse the JSON that `to_json` returns.
 
         Raises:
-            ValueError: The text is something else; the message says what.
+            ValueError: The text is something else; the message has the reason.
         """
         try:
-            return cls._parsed(text)
+            return cls._parse(text)
         except (KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
     @classmethod
-    def _parsed(cls, text: str) -> Golden:
+    def _parse(cls, text: str) -> GoldenInputs:
         values = json.loads(text)
         data = base64.b64decode(values["pixels"], validate=True)
         pixels = np.frombuffer(data, np.uint8).reshape(values["shape"])
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of numbers beyond float32: refused
+            warnings.simplefilter(
+                "ignore", RuntimeWarning
+            )  # numbers beyond float32 are refused below
             logits = np.array(values["logits"], np.float32)
             other = np.array(values["other"], np.float32) if "other" in values else None
         if pixels.ndim != 4 or logits.ndim != 2 or len(pixels) != len(logits):
@@ -115,9 +123,10 @@ class Golden:
             raise ValueError(f"{len(pixels)} golden inputs, not 1 to {MAX_GOLDEN_INPUTS}")
         if not np.isfinite(logits).all():
             raise ValueError("a golden logit is not finite")
-        tolerance = float(values["tolerance"])
-        if not (math.isfinite(tolerance) and tolerance >= 0):
-            raise ValueError(f"the tolerance is {tolerance}")
+        tolerance = _parse_tolerance(values["tolerance"])
+        mean_tolerance = None
+        if "mean_tolerance" in values:
+            mean_tolerance = _parse_tolerance(values["mean_tolerance"])
         probe = None
         if "probe" in values:
             data = base64.b64decode(values["probe"], validate=True)
@@ -126,34 +135,45 @@ class Golden:
             other.shape == pixels.shape[:1] and ((other >= 0) & (other <= 1)).all()
         ):
             raise ValueError("golden values of other are not a probability for each input")
-        return cls(pixels, logits, tolerance, probe, other)
+        return cls(pixels, logits, tolerance, probe, other, mean_tolerance)
+
+
+def _parse_tolerance(value: Any) -> float:
+    tolerance = float(value)
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise ValueError(f"the tolerance is {tolerance}")
+    return tolerance
 
 
 @dataclass(frozen=True, eq=False)
 class Contract:
-    """All that a model file says of itself.
+    """The metadata of a model file.
 
     Attributes:
         labels: Class names in the order of the outputs' columns.
         network: The architecture's name, such as ``baseline``.
-        golden: Inputs and answers for the self-test.
+        golden: Inputs and expected outputs for the self-test.
         input: How pictures become pixels.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        temperature: What the logits are divided by before softmax, inside the graph.
-        min_confidence: Below it the label is ``"uncertain"``; 0 never.
-        other_threshold: Where the output `other` reaches it, the label is ``"other"``, 0 to 1; at
-            1 never. None in files without this output, which have contract version 1.
+        temperature: Divides the logits before the softmax, inside the graph.
+        min_confidence: Confidence threshold, below which the label is ``"uncertain"``; at 0 it
+            never is.
+        other_threshold: Threshold of the output `other`, 0 to 1, from which on the label is
+            ``"other"``; at 1 it never is. None in files without this output, which have contract
+            version 1.
         other_classes: The classes of the network whose probabilities `other` adds up; empty in
             files without it.
-        metrics: Figures, each with the data it was measured on.
-        parity: The figures of the proof against PyTorch.
-        training: Seed, epochs, recipe, digest of the data.
-        tool_versions: Of the packages that made the file.
+        metrics: Measured figures, each with the data that it was measured on.
+        parity: The figures of the parity check against PyTorch.
+        training: Seed, epochs, recipe and the digest of the data.
+        tool_versions: Versions of the packages that made the file.
+        graph_sha256: Hexadecimal SHA-256 of the graph in the ONNX file, with its operators and
+            weights; empty in older files, which have none.
     """
 
     labels: tuple[str, ...]
     network: str
-    golden: Golden
+    golden: GoldenInputs
     input: InputSpec = field(default_factory=InputSpec)
     precision: str = "fp32"
     temperature: float = 1.0
@@ -164,6 +184,7 @@ class Contract:
     parity: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     tool_versions: dict[str, str] = field(default_factory=dict)
+    graph_sha256: str = ""
 
     @property
     def version(self) -> int:
@@ -171,19 +192,19 @@ class Contract:
         return VERSION if self.other_threshold is None else OTHER_VERSION
 
     def to_metadata(self) -> dict[str, str]:
-        """Return the key–value pairs of ``metadata_props``; figures that are NaN become null.
+        """Return the key–value pairs of ``metadata_props``; NaN becomes null.
 
         Raises:
-            ModelFileError: No file may have these labels, or an input of this size.
+            ModelFileError: The labels or the size of the input are not allowed.
         """
         try:
             check_labels((*self.labels, *self.other_classes))
         except ValueError as error:
             raise ModelFileError(f"no model file can be written: {error}.") from error
-        if not 1 <= self.input.size <= MAX_SIZE:
+        if not 1 <= self.input.size <= MAX_SIDE_PIXELS:
             raise ModelFileError(
                 f"no model file can be written: its input would be {self.input.size} pixels wide, "
-                f"not 1 to {MAX_SIZE}."
+                f"not 1 to {MAX_SIDE_PIXELS}."
             )
         values = {
             "contract_version": str(self.version),
@@ -193,12 +214,14 @@ class Contract:
             "precision": self.precision,
             "temperature": repr(self.temperature),
             "min_confidence": repr(self.min_confidence),
-            "metrics": json.dumps(_finite(self.metrics), allow_nan=False),
-            "parity": json.dumps(_finite(self.parity), allow_nan=False),
-            "training": json.dumps(_finite(self.training), allow_nan=False),
-            "tool_versions": json.dumps(_finite(self.tool_versions), allow_nan=False),
+            "metrics": json.dumps(_replace_non_finite(self.metrics), allow_nan=False),
+            "parity": json.dumps(_replace_non_finite(self.parity), allow_nan=False),
+            "training": json.dumps(_replace_non_finite(self.training), allow_nan=False),
+            "tool_versions": json.dumps(_replace_non_finite(self.tool_versions), allow_nan=False),
             "golden": self.golden.to_json(),
         }
+        if self.graph_sha256:
+            values["graph_sha256"] = self.graph_sha256
         if self.other_threshold is not None:
             values["other_threshold"] = repr(self.other_threshold)
             values["other_classes"] = json.dumps(list(self.other_classes))
@@ -206,12 +229,16 @@ class Contract:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], file: str) -> Contract:
-        """Read the contract of `file`, which is only named in messages.
+        """Parse the contract of a model file.
+
+        Args:
+            metadata: The ``metadata_props`` of the file.
+            file: Name of the file, for messages.
 
         Raises:
             ModelFileError: There is no contract, its version is unknown, a part is malformed or
-                too large, a label is one that no class may have, or it asks for preprocessing
-                that this runtime does not do.
+                too large, a label is not allowed, or it requires preprocessing that this runtime
+                does not have.
         """
         total = sum(len(key) + len(value) for key, value in metadata.items())
         if total > MAX_METADATA_BYTES:
@@ -224,38 +251,41 @@ class Contract:
                 f"{file}: an ONNX file without the emotion-edge contract; "
                 f"make one with emotion-export."
             )
-        if version not in VERSIONS:
-            named = version if version.isdecimal() and len(version) < 20 else shown(version)
+        if version not in SUPPORTED_VERSIONS:
+            named = version if version.isdecimal() and len(version) < 20 else shorten_repr(version)
             raise ModelFileError(
                 f"{file}: has contract version {named}, this runtime reads versions "
-                f"{' and '.join(VERSIONS)}; install a matching emotion-edge."
+                f"{' and '.join(SUPPORTED_VERSIONS)}; install a matching emotion-edge."
             )
-        parts = _Parts(metadata, file)
-        labels, spec, golden = parts.labels(), parts.input(), parts.golden()
-        has_other = VERSIONS[version] == OTHER_VERSION
+        reader = _MetadataReader(metadata, file)
+        labels, spec, golden = reader.read_labels(), reader.read_input(), reader.read_golden()
+        has_other = SUPPORTED_VERSIONS[version] == OTHER_VERSION
         shape = golden.pixels.shape[1:]
         if golden.logits.shape[1] != len(labels) or shape != (1, spec.size, spec.size):
-            raise parts.malformed("golden")
+            raise reader.make_error("golden")
         if has_other and golden.other is None:
-            raise parts.malformed("golden", "without values of the output other")
+            raise reader.make_error("golden", "without values of the output other")
         return cls(
             labels=labels,
-            network=parts.name("network"),
+            network=reader.read_name("network"),
             golden=golden,
             input=spec,
-            precision=parts.precision(),
-            temperature=parts.number("temperature", above=0.0),
-            min_confidence=parts.number("min_confidence", most=1.0),
-            other_threshold=parts.number("other_threshold", most=1.0) if has_other else None,
-            other_classes=parts.other_classes(labels) if has_other else (),
-            metrics=parts.json("metrics", dict),
-            parity=parts.json("parity", dict),
-            training=parts.json("training", dict),
-            tool_versions=parts.json("tool_versions", dict),
+            precision=reader.read_precision(),
+            temperature=reader.read_number("temperature", above=0.0),
+            min_confidence=reader.read_number("min_confidence", maximum=1.0),
+            other_threshold=reader.read_number("other_threshold", maximum=1.0)
+            if has_other
+            else None,
+            other_classes=reader.read_other_classes(labels) if has_other else (),
+            metrics=reader.read_json("metrics", dict),
+            parity=reader.read_json("parity", dict),
+            training=reader.read_json("training", dict),
+            tool_versions=reader.read_json("tool_versions", dict),
+            graph_sha256=reader.read_digest("graph_sha256"),
         )
 
     def describe(self) -> dict[str, Any]:
-        """Return the contract as JSON values for a person, golden pixels left out."""
+        """Return the contract as JSON values for a person, without the golden pixels."""
         described = {
             "contract_version": self.version,
             "network": self.network,
@@ -276,120 +306,129 @@ class Contract:
         return described
 
 
-class _Parts:
-    """Reads single parts of the metadata, each refused in a sentence that names it."""
+class _MetadataReader:
+    """Reads the metadata of a file key by key; errors name the file and the key."""
 
     def __init__(self, metadata: Mapping[str, str], file: str) -> None:
         self._metadata, self._file = metadata, file
 
-    def malformed(self, name: str, why: str = "missing or malformed") -> ModelFileError:
+    def make_error(self, name: str, why: str = "missing or malformed") -> ModelFileError:
         return ModelFileError(
             f"{self._file}: its contract is damaged: {PREFIX}{name} is {why}; "
             f"export the model again."
         )
 
-    def text(self, name: str) -> str:
+    def read_text(self, name: str) -> str:
         try:
             return self._metadata[PREFIX + name]
         except KeyError as error:
-            raise self.malformed(name) from error
+            raise self.make_error(name) from error
 
-    def name(self, name: str) -> str:
-        text = self.text(name)
-        if len(text) > MAX_NAME:
-            raise self.malformed(name, f"longer than {MAX_NAME} characters")
+    def read_name(self, name: str) -> str:
+        text = self.read_text(name)
+        if len(text) > MAX_NAME_CHARACTERS:
+            raise self.make_error(name, f"longer than {MAX_NAME_CHARACTERS} characters")
         return text
 
-    def json(self, name: str, kind: type[T]) -> T:
+    def read_digest(self, name: str) -> str:
+        """Read a SHA-256 in hexadecimal digits; empty where the key is missing."""
+        text = self._metadata.get(PREFIX + name, "")
+        if text and not re.fullmatch("[0-9a-f]{64}", text):
+            raise self.make_error(name, "no SHA-256")
+        return text
+
+    def read_json(self, name: str, kind: type[T]) -> T:
         try:
-            # NaN and Infinity, which are no JSON, were written where a figure was not measured.
-            value = json.loads(self.text(name), parse_constant=lambda _: None)
+            # Older files have NaN, which is not JSON, for a figure that was not measured.
+            value = json.loads(self.read_text(name), parse_constant=lambda _: None)
             _check_json(value)
         except (ValueError, RecursionError) as error:
-            raise self.malformed(name) from error
+            raise self.make_error(name) from error
         if not isinstance(value, kind):
-            raise self.malformed(name)
+            raise self.make_error(name)
         return value
 
-    def number(self, name: str, *, above: float | None = None, most: float = math.inf) -> float:
-        """Read a finite number of at least 0, or one above a limit."""
+    def read_number(
+        self, name: str, *, above: float | None = None, maximum: float = math.inf
+    ) -> float:
+        """Read a finite number from 0 to `maximum`, or above a limit."""
         try:
-            value = float(self.text(name))
+            value = float(self.read_text(name))
         except ValueError as error:
-            raise self.malformed(name) from error
-        low = value >= 0 if above is None else value > above
-        if not (low and value <= most and math.isfinite(value)):
-            raise self.malformed(name)
+            raise self.make_error(name) from error
+        in_range = value >= 0 if above is None else value > above
+        if not (in_range and value <= maximum and math.isfinite(value)):
+            raise self.make_error(name)
         return value
 
-    def labels(self) -> tuple[str, ...]:
-        labels = tuple(self.json("labels", list))
+    def read_labels(self) -> tuple[str, ...]:
+        labels = tuple(self.read_json("labels", list))
         if not 2 <= len(labels) <= MAX_LABELS:
-            raise self.malformed("labels")
+            raise self.make_error("labels")
         try:
             check_labels(labels)
         except ValueError as error:
             raise ModelFileError(f"{self._file}: {error}; export the model again.") from error
         return labels
 
-    def other_classes(self, labels: tuple[str, ...]) -> tuple[str, ...]:
-        others = tuple(self.json("other_classes", list))
+    def read_other_classes(self, labels: tuple[str, ...]) -> tuple[str, ...]:
+        others = tuple(self.read_json("other_classes", list))
         if not 1 <= len(others) <= MAX_LABELS:
-            raise self.malformed("other_classes")
+            raise self.make_error("other_classes")
         try:
             check_labels((*labels, *others))
         except ValueError as error:
             raise ModelFileError(f"{self._file}: {error}; export the model again.") from error
         return others
 
-    def precision(self) -> str:
-        precision = self.text("precision")
+    def read_precision(self) -> str:
+        precision = self.read_text("precision")
         if precision not in PRECISIONS:
-            raise self.malformed("precision", f"none of {', '.join(PRECISIONS)}")
+            raise self.make_error("precision", f"not one of {', '.join(PRECISIONS)}")
         return precision
 
-    def golden(self) -> Golden:
+    def read_golden(self) -> GoldenInputs:
         try:
-            return Golden.from_json(self.text("golden"))
+            return GoldenInputs.from_json(self.read_text("golden"))
         except ValueError as error:
-            raise self.malformed("golden") from error
+            raise self.make_error("golden") from error
 
-    def input(self) -> InputSpec:
+    def read_input(self) -> InputSpec:
         try:
-            spec = InputSpec(**self.json("input", dict))
+            spec = InputSpec(**self.read_json("input", dict))
         except TypeError as error:
-            raise self.malformed("input") from error
-        if type(spec.size) is not int or not 1 <= spec.size <= MAX_SIZE:
-            raise self.malformed("input", f"not of a size from 1 to {MAX_SIZE} pixels")
-        known = InputSpec(size=spec.size)
-        if spec != known:
+            raise self.make_error("input") from error
+        if type(spec.size) is not int or not 1 <= spec.size <= MAX_SIDE_PIXELS:
+            raise self.make_error("input", f"not of a size from 1 to {MAX_SIDE_PIXELS} pixels")
+        supported = InputSpec(size=spec.size)
+        if spec != supported:
             raise ModelFileError(
-                f"{self._file}: asks for preprocessing ({shown(asdict(spec))}) that this runtime "
-                f"does not do ({asdict(known)}); install a newer emotion-edge."
+                f"{self._file}: requires preprocessing ({shorten_repr(asdict(spec))}) that this "
+                f"runtime does not do ({asdict(supported)}); install a newer emotion-edge."
             )
         return spec
 
 
-def _finite(value: Any) -> Any:
-    """Return JSON values with None for what is not finite: JSON has no NaN."""
+def _replace_non_finite(value: Any) -> Any:
+    """Return JSON values with None for NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: _replace_non_finite(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
+        return [_replace_non_finite(one) for one in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 
 
 def _check_json(value: Any) -> None:
-    """Refuse JSON values that could not be written again, or only with harm.
+    """Refuse JSON values that could not be written again safely.
 
     Raises:
-        ValueError: They are nested deeper than `MAX_DEPTH`, hold an integer of more than 64 bits,
-            a number that is not finite, or half a character (a lone surrogate).
+        ValueError: They are nested deeper than `MAX_JSON_DEPTH`, or contain an integer of more
+            than 64 bits, a number that is not finite, or a lone surrogate.
     """
     level = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(MAX_JSON_DEPTH):
         below: list[Any] = []
         for one in level:
             if isinstance(one, dict):
@@ -407,4 +446,4 @@ def _check_json(value: Any) -> None:
         level = below
         if not level:
             return
-    raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+    raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels")

@@ -1,4 +1,4 @@
-"""Read a model file: bounded, once, and refused in one sentence where it is something else."""
+"""Read a model file once, within a limit of size, and refuse files of other kinds."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from emotion_runtime.model.onnx_graph import check_onnx
 
 MAX_MODEL_BYTES = 512 * 2**20
 
-_HEAD = 4096  # bytes that say what a file is
+_HEAD_BYTES = 4096  # enough to recognise the kind of a file
 
 
 def read_model(path: Path) -> bytes:
-    """Return the bytes of a model file, checked by `onnx_graph` or `ort_graph`.
+    """Return the bytes of a model file, after the checks of `onnx_graph` or `ort_graph`.
 
-    What is opened afterwards are these bytes, so that nothing can change in between and no other
-    file is read.
+    onnxruntime opens these bytes and not the path, so that the file cannot change in between and
+    no other file is read.
 
     Raises:
-        ModelFileError: The file cannot be read, is larger than `MAX_MODEL_BYTES`, or is no model
-            that this toolkit runs; the message says what it is instead where that is known.
+        ModelFileError: The file cannot be read, is larger than `MAX_MODEL_BYTES`, or is not a
+            model that this toolkit runs. The message names its kind where that is known.
     """
     try:
-        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  closed below
+        file = open(path, "rb", opener=_open_without_blocking)  # noqa: SIM115  closed below
     except (OSError, ValueError) as error:
         if Path(path).is_dir():
-            raise ModelFileError(_folder(path)) from error
+            raise ModelFileError(_describe_folder(path)) from error
         reason = getattr(error, "strerror", None) or str(error)
         raise ModelFileError(f"{path}: cannot be opened ({reason}).") from error
     with file:
@@ -36,17 +36,17 @@ def read_model(path: Path) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise ModelFileError(f"{path}: not a regular file; a model is opened from one.")
         try:
-            data = file.read(_HEAD)
-            if problem := _something_else(data, path):
+            data = file.read(_HEAD_BYTES)
+            if problem := _describe_other_format(data, path):
                 raise ModelFileError(f"{path}: {problem}.")
             if status.st_size > MAX_MODEL_BYTES:
-                raise ModelFileError(_too_large(path))
-            # One more, to see a file that has grown since.
+                raise ModelFileError(_describe_too_large(path))
+            # One byte more, to notice a file that has grown since.
             data += file.read(MAX_MODEL_BYTES + 1 - len(data))
         except OSError as error:
             raise ModelFileError(f"{path}: cannot be read ({error.strerror}).") from error
     if len(data) > MAX_MODEL_BYTES:
-        raise ModelFileError(_too_large(path))
+        raise ModelFileError(_describe_too_large(path))
     try:
         if is_ort(data):
             from emotion_runtime.model.ort_graph import check_ort
@@ -64,42 +64,42 @@ def is_ort(data: bytes) -> bool:
     return data[4:8] == b"ORTM"
 
 
-def _something_else(head: bytes, path: Path) -> str | None:
-    """Name what people take for a model file; None where it may be one."""
+def _describe_other_format(head: bytes, path: Path) -> str | None:
+    """Return what a file is that is often mistaken for a model; None where it may be one."""
     if not head:
         return "the file is empty"
     if head.startswith(b"version https://git-lfs"):
         return "a pointer of Git LFS, not the model itself; run git lfs pull"
     if head.startswith(b"PK\x03\x04"):
         if b"data.pkl" in head or Path(path).suffix in (".pt", ".pth"):
-            return _checkpoint(path)
+            return _describe_checkpoint(path)
         return "a zip archive, not a model file"
     if head.startswith(b"\x80") and Path(path).suffix in (".pt", ".pth"):
-        return _checkpoint(path)
+        return _describe_checkpoint(path)
     if _is_text(head):
         return "a text file, not a model file"
     return None
 
 
 def _is_text(head: bytes) -> bool:
-    """Return whether the first bytes are text; those of a protobuf have control characters."""
+    """Return whether the first bytes are text; a protobuf begins with control characters."""
     try:
         text = head.decode()
     except UnicodeDecodeError as error:
-        if len(head) - error.start > 3:  # more than a last character that is cut off
+        if len(head) - error.start > 3:  # more than a truncated last character
             return False
         text = head[: error.start].decode()
     return all(character.isprintable() or character in "\t\n\r" for character in text)
 
 
-def _checkpoint(path: Path) -> str:
+def _describe_checkpoint(path: Path) -> str:
     return (
         f"a PyTorch checkpoint, not a model file; export it first with "
         f"emotion-export model.onnx --checkpoint {path}"
     )
 
 
-def _folder(path: Path) -> str:
+def _describe_folder(path: Path) -> str:
     if (Path(path) / "best.pt").is_file():
         return (
             f"{path}: the folder of a training run, not a model file; export it first with "
@@ -108,10 +108,10 @@ def _folder(path: Path) -> str:
     return f"{path}: a folder, not a model file."
 
 
-def _too_large(path: Path) -> str:
+def _describe_too_large(path: Path) -> str:
     return f"{path}: larger than {MAX_MODEL_BYTES // 2**20} MiB, the largest model that is opened."
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a file; the other end of a pipe, which may never come, is not waited for."""
+def _open_without_blocking(path: str, flags: int) -> int:
+    """Open a file without waiting for the other end of a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

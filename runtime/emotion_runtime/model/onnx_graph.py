@@ -1,11 +1,11 @@
-"""What an ONNX file holds, looked at before onnxruntime opens it: a walk over its protobuf fields.
+"""Check the content of an ONNX file before onnxruntime opens it, by its protobuf fields.
 
 The numbers of the fields are those of ``onnx.proto`` (github.com/onnx/onnx, ``onnx/onnx.proto``);
 the wire format is protobuf's (protobuf.dev/programming-guides/encoding). Nothing is copied and
-weights are passed over by their length, so that a file of 6 MB takes under a millisecond.
+weights are skipped by their length, so that a file of 6 MB takes under a millisecond.
 
-Where a field that should occur once occurs twice, protobuf takes the last scalar and merges
-messages; each occurrence of a message is looked at here, so that none escapes.
+Where a field that should occur once occurs twice, protobuf uses the last scalar and merges
+messages. Every occurrence of a message is checked here, so that none is missed.
 """
 
 from __future__ import annotations
@@ -14,132 +14,144 @@ from collections.abc import Iterator
 
 from emotion_runtime.model.operators import check_operator
 
-MAX_FIELDS = 1_000_000  # of the graph; a network of 100 layers has some thousands
+MAX_FIELDS = 1_000_000  # a network of 100 layers has some thousands
 
 _VARINT, _FIXED64, _MESSAGE, _FIXED32 = 0, 1, 2, 5
 _STRING = 8  # TensorProto.DataType
 
 
 def check_onnx(data: bytes) -> None:
-    """Refuse what a model file has no need of.
+    """Refuse an ONNX file that contains anything a model file does not need.
 
     Args:
         data: The bytes of an ONNX file.
 
     Raises:
-        ValueError: The bytes are no ONNX model, or a part of it is damaged, lies in another file,
-            is an operator with a graph of its own, a function, or an operator that
-            `operators.check_operator` refuses. The message goes behind the name of the file.
+        ValueError: The bytes are not an ONNX model, a part is damaged or lies in another file, or
+            the graph contains a function, an operator with a graph of its own, or an operator
+            that `operators.check_operator` refuses. The message is to follow the name of the file.
     """
-    _Walk(data).model()
+    _OnnxChecker(data).check_model()
 
 
-class _Walk:
-    """One walk over a file; counts the fields, so that it ends."""
+def find_graph(data: bytes) -> Iterator[bytes]:
+    """Yield the bytes of the graph: its operators and weights, without the metadata of the file.
+
+    Args:
+        data: The bytes of an ONNX file that `check_onnx` accepts. It contains one graph, possibly
+            in several parts, which protobuf merges.
+    """
+    for number, kind, start, end in _OnnxChecker(data)._read_fields(0, len(data)):
+        if kind == _MESSAGE and number == 7:  # graph
+            yield data[start:end]
+
+
+class _OnnxChecker:
+    """Checks one file; the number of fields is limited, so that the check ends."""
 
     def __init__(self, data: bytes) -> None:
-        self._data, self._left = data, MAX_FIELDS
+        self._data, self._fields_left = data, MAX_FIELDS
 
-    def model(self) -> None:
+    def check_model(self) -> None:
         graphs = 0
-        for number, kind, start, end in self._fields(0, len(self._data)):
-            if kind == _MESSAGE and number == 7:
+        for number, kind, start, end in self._read_fields(0, len(self._data)):
+            if kind == _MESSAGE and number == 7:  # graph
                 graphs += 1
-                self._graph(start, end)
-            elif number == 20:
+                self._check_graph(start, end)
+            elif number == 20:  # training_info
                 raise ValueError("it holds instructions for training")
-            elif number == 25:
+            elif number == 25:  # functions
                 raise ValueError("it defines functions of its own")
         if not graphs:
             raise ValueError("it holds no graph: not an ONNX model")
 
-    def _graph(self, start: int, end: int) -> None:
-        for number, kind, first, last in self._fields(start, end):
+    def _check_graph(self, start: int, end: int) -> None:
+        for number, kind, first, last in self._read_fields(start, end):
             if kind != _MESSAGE:
                 continue
-            if number == 1:
-                self._node(first, last)
-            elif number == 5:
-                self._tensor(first, last)
-            elif number == 15:
+            if number == 1:  # node
+                self._check_node(first, last)
+            elif number == 5:  # initializer
+                self._check_tensor(first, last)
+            elif number == 15:  # sparse_initializer
                 raise ValueError("it holds sparse tensors")
 
-    def _node(self, start: int, end: int) -> None:
+    def _check_node(self, start: int, end: int) -> None:
         name = domain = ""
         attributes = []
-        for number, kind, first, last in self._fields(start, end):
+        for number, kind, first, last in self._read_fields(start, end):
             if kind != _MESSAGE:
                 continue
-            if number == 4:
-                name = self._text(first, last)
-            elif number == 5:
+            if number == 4:  # op_type
+                name = self._read_text(first, last)
+            elif number == 5:  # attribute
                 attributes.append((first, last))
-            elif number == 7:
-                domain = self._text(first, last)
+            elif number == 7:  # domain
+                domain = self._read_text(first, last)
         check_operator(domain, name)
         for first, last in attributes:
-            self._attribute(first, last)
+            self._check_attribute(first, last)
 
-    def _attribute(self, start: int, end: int) -> None:
-        for number, kind, first, last in self._fields(start, end):
+    def _check_attribute(self, start: int, end: int) -> None:
+        for number, kind, first, last in self._read_fields(start, end):
             if kind != _MESSAGE:
                 continue
-            if number in (5, 10):
-                self._tensor(first, last)
-            elif number in (6, 11):
+            if number in (5, 10):  # t, tensors
+                self._check_tensor(first, last)
+            elif number in (6, 11):  # g, graphs
                 raise ValueError("an operator holds a graph of its own")
-            elif number in (22, 23):
+            elif number in (22, 23):  # sparse_tensor, sparse_tensors
                 raise ValueError("it holds sparse tensors")
 
-    def _tensor(self, start: int, end: int) -> None:
+    def _check_tensor(self, start: int, end: int) -> None:
         elements = 1
-        for number, kind, first, last in self._fields(start, end):
-            if number == 1:
-                for size in [first] if kind == _VARINT else self._packed(first, last):
-                    elements *= size  # a negative one is read as a huge one
-            elif number == 13 or (number == 14 and first != 0):
+        for number, kind, first, last in self._read_fields(start, end):
+            if number == 1:  # dims
+                for size in [first] if kind == _VARINT else self._read_packed(first, last):
+                    elements *= size  # a negative size reads as a huge one
+            elif number == 13 or (number == 14 and first != 0):  # external_data, data_location
                 raise ValueError(
                     "its weights lie in another file (external data); a model file is one file"
                 )
-            elif number == 2 and first == _STRING:
+            elif number == 2 and first == _STRING:  # data_type
                 raise ValueError("it holds tensors of text")
         check_elements(elements, len(self._data))
 
-    def _text(self, start: int, end: int) -> str:
+    def _read_text(self, start: int, end: int) -> str:
         return self._data[start:end].decode("utf-8", errors="replace")
 
-    def _packed(self, start: int, end: int) -> Iterator[int]:
+    def _read_packed(self, start: int, end: int) -> Iterator[int]:
         while start < end:
-            value, start = self._varint(start)
+            value, start = self._read_varint(start)
             yield value
 
-    def _fields(self, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-        """Yield number, wire type, and where the value lies; of a varint, the value as start."""
+    def _read_fields(self, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+        """Yield number, wire type, start and end of each field; of a varint, its value as start."""
         position = start
         while position < end:
-            self._left -= 1
-            if self._left < 0:
+            self._fields_left -= 1
+            if self._fields_left < 0:
                 raise ValueError(f"its graph has more than {MAX_FIELDS:,} parts")
-            key, position = self._varint(position)
+            key, position = self._read_varint(position)
             number, kind = key >> 3, key & 7
             value = position
             if kind == _MESSAGE:
-                size, value = self._varint(position)
+                size, value = self._read_varint(position)
                 position = value + size
             elif kind == _VARINT:
-                value, position = self._varint(position)
+                value, position = self._read_varint(position)
             elif kind == _FIXED32:
                 position += 4
             elif kind == _FIXED64:
                 position += 8
             else:
-                raise _damaged()
+                raise _make_damage_error()
             if position > end or not number:
-                raise _damaged()
+                raise _make_damage_error()
             yield number, kind, value, position
 
-    def _varint(self, position: int) -> tuple[int, int]:
-        """Read an integer of seven bits a byte; returns it and where it ends."""
+    def _read_varint(self, position: int) -> tuple[int, int]:
+        """Return an integer of seven bits a byte, and the position after it."""
         data, value = self._data, 0
         try:
             byte = data[position]
@@ -153,18 +165,22 @@ class _Walk:
                     return value, position
         except IndexError:
             pass
-        raise _damaged()
+        raise _make_damage_error()
 
 
 def check_elements(elements: int, size: int) -> None:
-    """Refuse a tensor of more elements than its file has halves of a byte.
+    """Refuse a tensor that claims more elements than the file can contain.
+
+    Args:
+        elements: Number of elements.
+        size: Size of the file in bytes; the smallest elements take half a byte.
 
     Raises:
-        ValueError: It would take more memory than the file can fill.
+        ValueError: There are more.
     """
     if elements > 2 * size:
         raise ValueError("it is damaged: a tensor is larger than the file")
 
 
-def _damaged() -> ValueError:
+def _make_damage_error() -> ValueError:
     return ValueError("not an ONNX model, or a damaged one")

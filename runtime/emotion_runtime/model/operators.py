@@ -1,15 +1,14 @@
-"""The operators that a model file may use: arithmetic on tensors, and nothing else.
+"""The operators that a model file may use: only arithmetic on tensors.
 
-Left out are control flow (``Loop``, ``Scan``, ``If``: a file of a few bytes could run for ever),
-random numbers (parity with PyTorch could not be checked), text, sequences and image decoders, and
-whatever is neither ONNX's own nor written by onnxruntime's optimiser: a custom operator is code
-from elsewhere.
+Not allowed are control flow (``Loop``, ``Scan``, ``If``: a file of a few bytes could run forever),
+random numbers (which make a parity check with PyTorch impossible), text, sequences and image
+decoders. Custom operators, which are code from elsewhere, are not allowed either.
 """
 
 from __future__ import annotations
 
-# ONNX's own, as of opset 25.
-_ONNX = """
+# Of the ONNX standard, opset 25.
+_ONNX_OPERATORS = """
 Abs Acos Acosh Add AffineGrid And ArgMax ArgMin Asin Asinh Atan Atanh Attention AveragePool
 BatchNormalization BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu
 CenterCropPad Clip Col2Im Compress Concat Constant ConstantOfShape Conv ConvInteger ConvTranspose
@@ -27,36 +26,36 @@ Sinh Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Su
 ThresholdedRelu Tile TopK Transpose Trilu Unique Unsqueeze Upsample Where Xor
 """
 
-# What onnxruntime's optimiser writes into an .ort file in their place.
-_FUSED = """
+# onnxruntime's optimiser replaces operators by these in an .ort file.
+_FUSED_OPERATORS = """
 BiasGelu BiasSoftmax DequantizeLinear DynamicQuantizeMatMul FastGelu FusedConv FusedGemm
 FusedMatMul Gelu GridSample MatMulIntegerToFloat NhwcConv NhwcFusedConv NhwcMaxPool QGemm QLinearAdd
 QLinearAveragePool QLinearConcat QLinearConv QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul
 QLinearSigmoid QLinearSoftmax QLinearWhere QuantizeLinear QuickGelu SkipLayerNormalization
 """
-_BLOCKED = """
+_BLOCKED_OPERATORS = """
 AveragePool Conv GlobalAveragePool GlobalMaxPool MaxPool ReorderInput ReorderOutput Upsample
 """
 
-_BY_DOMAIN = {
-    "": frozenset(_ONNX.split()),
-    "ai.onnx": frozenset(_ONNX.split()),
-    "com.microsoft": frozenset(_FUSED.split()),
-    "com.microsoft.nchwc": frozenset(_BLOCKED.split()),
+_OPERATORS_BY_DOMAIN = {
+    "": frozenset(_ONNX_OPERATORS.split()),
+    "ai.onnx": frozenset(_ONNX_OPERATORS.split()),
+    "com.microsoft": frozenset(_FUSED_OPERATORS.split()),
+    "com.microsoft.nchwc": frozenset(_BLOCKED_OPERATORS.split()),
 }
 
 
 def check_operator(domain: str, name: str) -> None:
-    """Refuse an operator that no model file of this toolkit needs.
+    """Refuse an operator that is not on the list.
 
     Args:
-        domain: The set that it comes from; empty for ONNX's own.
-        name: Such as ``Conv``.
+        domain: Domain of the operator; empty for the ONNX standard.
+        name: Name of the operator, such as ``Conv``.
 
     Raises:
-        ValueError: It is not in the list; the message goes behind the name of a file.
+        ValueError: It is not on the list; the message is to follow the name of a file.
     """
-    if name not in _BY_DOMAIN.get(domain, ()):
+    if name not in _OPERATORS_BY_DOMAIN.get(domain, ()):
         shown = f"{domain}.{name}" if domain else name
         raise ValueError(
             f"it uses the operator {shown[:80]!r}, which is not on the list of those that a model "

@@ -1,4 +1,4 @@
-"""What a network computes, and when a face shows none of the labels."""
+"""The outputs of a network, and the decision that a face shows none of the labels."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 
 class Outputs(NamedTuple):
-    """What a network computes for n faces.
+    """The outputs of a network for n faces.
 
     Attributes:
         logits: float32, shape (n, classes).
         probabilities: float32, shape (n, classes); each row adds up to 1.
-        other: Probability that a face shows none of the labels, float32, shape (n,); None of model
-            files without this output.
+        other: Probability that a face shows none of the labels, float32, shape (n,); None for
+            model files without this output.
     """
 
     logits: NDArray[np.float32]
@@ -29,9 +29,10 @@ class Outputs(NamedTuple):
         return np.concatenate([self.probabilities, self.other[:, np.newaxis]], axis=1)
 
     def decide(self, other_threshold: float | None) -> NDArray[np.int64]:
-        """Return the index of each face's label, as `EmotionClassifier` decides, int64, (n,).
+        """Return the index of each face's label, int64, shape (n,).
 
-        The index of ``"other"`` is the number of classes. The confidence threshold has no part.
+        It is the label of `EmotionClassifier` without the confidence threshold. The index of
+        ``"other"`` is the number of classes.
         """
         decided: NDArray[np.int64] = self.probabilities.argmax(axis=1)
         if self.other is not None and other_threshold is not None:
@@ -40,17 +41,17 @@ class Outputs(NamedTuple):
 
 
 def is_other(other: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
-    """Return which faces get the label ``"other"``, bool, shape (n,); at a threshold of 1 none."""
-    # In the network's own precision: its 0.9 is a little less than Python's.
+    """Return which faces get the label ``"other"``, bool, shape (n,); none at a threshold of 1."""
+    # In float32, the precision of the outputs: its 0.9 is slightly less than Python's.
     reached: NDArray[np.bool_] = other >= np.float32(threshold)
     return reached & (threshold < 1)
 
 
-def other_tolerance(logit_tolerance: float, temperature: float) -> float:
-    """Return by how much `other` may differ where every logit differs by the tolerance at most.
+def compute_other_tolerance(logit_tolerance: float, temperature: float) -> float:
+    """Return how much `other` may differ where each logit differs by at most `logit_tolerance`.
 
-    `other` is the logistic function of a difference of two logarithms of sums of exponentials, of
-    logits over the temperature: each moves by no more than its logits, and the slope of the
-    function is 1/4 at most.
+    `other` is the logistic function of the difference of two log-sum-exps of logits over the
+    temperature. A log-sum-exp changes by at most as much as its logits, and the slope of the
+    logistic function is at most 1/4.
     """
-    return max(logit_tolerance / (2 * temperature), 1e-6)  # the last for float32's own rounding
+    return max(logit_tolerance / (2 * temperature), 1e-6)  # at least the rounding of float32

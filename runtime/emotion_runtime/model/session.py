@@ -1,7 +1,7 @@
-"""onnxruntime as this toolkit uses it: telemetry off, threads stated, nothing but the bytes given.
+"""Open model files in onnxruntime: without telemetry, with a fixed number of threads.
 
-Every other module gets onnxruntime from here, so that no import of it comes before its telemetry
-is off.
+Every other module imports onnxruntime through this one, so that its telemetry is off before it is
+imported.
 """
 
 from __future__ import annotations
@@ -15,31 +15,32 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import emotion_models
-from emotion_runtime.errors import ModelFileError, reason_of
+from emotion_runtime.errors import ModelFileError, format_reason
 from emotion_runtime.model.model_file import is_ort, read_model
+from emotion_runtime.model.onnx_graph import find_graph
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-TELEMETRY = "ORT_DISABLE_TELEMETRY"
+TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
 
 _PACKAGE = Path(emotion_models.__file__).parent
 
 
 def import_onnxruntime() -> Any:
-    """Return the module onnxruntime, imported with its telemetry off.
+    """Import onnxruntime with its telemetry off, and return the module.
 
-    Since 1.29 onnxruntime on Linux writes an identifier of the device to
-    ``~/.cache/Microsoft`` and looks for a host to report to as soon as it is imported, unless
-    ``ORT_DISABLE_TELEMETRY=1`` is set before. It is set here where the user has not set it
-    otherwise. Where the user's own code imported onnxruntime before, its files are written
-    already; then its events are switched off through its API.
+    From version 1.29 on, onnxruntime on Linux writes an identifier of the device to
+    ``~/.cache/Microsoft`` and looks up a host to report to as soon as it is imported, unless
+    ``ORT_DISABLE_TELEMETRY=1`` is set. This function sets the variable, unless the user has set
+    it. If the user's code has already imported onnxruntime, the identifier has been written; then
+    the events are switched off through onnxruntime's API.
     """
-    if TELEMETRY not in os.environ:
-        os.environ[TELEMETRY] = "1"
+    if TELEMETRY_VARIABLE not in os.environ:
+        os.environ[TELEMETRY_VARIABLE] = "1"
         imported = sys.modules.get("onnxruntime")
-        # Set to None by those who forbid an import.
+        # `sys.modules` has None where an import is forbidden.
         switch_off = getattr(imported, "disable_telemetry_events", None)
         if switch_off is not None:
             switch_off()
@@ -49,18 +50,18 @@ def import_onnxruntime() -> Any:
 
 
 class Session:
-    """A model file opened in onnxruntime; may be used from threads, forked and pickled.
+    """A model file opened in onnxruntime, for use in threads, forked children and pickles.
 
-    A forked child opens the file's bytes anew at its first call: a lock of onnxruntime that
-    another thread held in the parent would stay locked in the child for ever, and the threads
-    of its pool are not there. A pickle holds the path and the digest of the file, which must be
-    the same where it is unpickled.
+    A forked child opens the bytes again at its first call: a lock of onnxruntime that another
+    thread of the parent held would stay locked in the child forever, and the child does not have
+    the threads of onnxruntime's pool. A pickle contains the path and the digest of the file; the
+    file must be the same where it is unpickled.
 
     Args:
-        path: The file, or where `data` came from.
-        data: Its bytes, checked by `model_file.read_model`.
-        threads: Threads of onnxruntime for one call.
-        provider: Where onnxruntime runs it.
+        path: The path that `data` was read from.
+        data: The bytes of the file, from `model_file.read_model`.
+        threads: onnxruntime's threads for one call.
+        provider: Execution provider of onnxruntime.
 
     Raises:
         ModelFileError: onnxruntime cannot open it, or lacks the provider.
@@ -70,29 +71,33 @@ class Session:
         self, path: Path, data: bytes, threads: int = 1, provider: str = "CPUExecutionProvider"
     ) -> None:
         self.path, self.threads, self.provider = path, threads, provider
-        self._data = data  # onnxruntime's own object keeps them too: no copy
-        self._opened: Any = self._open()
+        self._data = data  # not copied: onnxruntime's session refers to them too
+        self._ort_session: Any = self._open()
         _open_sessions.add(self)
 
     def run(
         self, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]]
     ) -> list[NDArray[np.float32]]:
-        """Run the network.
+        """Run the network and return the named outputs.
+
+        Args:
+            outputs: Names of the outputs.
+            inputs: Name → array of each input.
 
         Raises:
-            ModelFileError: onnxruntime cannot run it.
+            ModelFileError: onnxruntime cannot run the network.
         """
         try:
             values: list[NDArray[np.float32]] = self._session.run(list(outputs), dict(inputs))
-        except Exception as error:  # onnxruntime's errors share no public base
-            raise ModelFileError(f"{self.path}: cannot be run ({reason_of(error)}).") from error
+        except Exception as error:  # onnxruntime's errors have no common public base
+            raise ModelFileError(f"{self.path}: cannot be run ({format_reason(error)}).") from error
         return values
 
     def metadata(self) -> dict[str, str]:
         """Return the ``metadata_props`` of the file.
 
         Raises:
-            ModelFileError: They are no UTF-8.
+            ModelFileError: They are not UTF-8.
         """
         try:
             return dict(self._session.get_modelmeta().custom_metadata_map)
@@ -102,44 +107,58 @@ class Session:
             ) from error
 
     def inputs(self) -> dict[str, tuple[str, list[Any]]]:
-        """Return name → type and shape of each input.
+        """Return the type and shape of each input, by name.
 
         Raises:
-            ModelFileError: A name is no UTF-8.
+            ModelFileError: A name is not UTF-8.
         """
-        return self._described("get_inputs")
+        return self._describe_tensors("get_inputs")
 
     def outputs(self) -> dict[str, tuple[str, list[Any]]]:
-        """Return name → type and shape of each output.
+        """Return the type and shape of each output, by name.
 
         Raises:
-            ModelFileError: A name is no UTF-8.
+            ModelFileError: A name is not UTF-8.
         """
-        return self._described("get_outputs")
+        return self._describe_tensors("get_outputs")
 
     def sha256(self) -> str:
         """Return the hexadecimal SHA-256 of the file that was opened."""
-        import hashlib  # OpenSSL takes milliseconds that a single picture need not wait for
+        import hashlib  # not at start-up: loading OpenSSL takes milliseconds
 
         return hashlib.sha256(self._data).hexdigest()
 
+    def graph_sha256(self) -> str | None:
+        """Return the hexadecimal SHA-256 of the graph in an ONNX file.
+
+        None for a file in onnxruntime's own format, which encodes the graph differently.
+        """
+        if is_ort(self._data):
+            return None
+        import hashlib
+
+        digest = hashlib.sha256()
+        for part in find_graph(self._data):
+            digest.update(part)
+        return digest.hexdigest()
+
     @property
     def _session(self) -> Any:
-        # Two threads of a forked child at once may open two, and one is kept: a lock could be
-        # held in another thread when the process forks.
-        if self._opened is None:
-            self._opened = self._open()
-        return self._opened
+        # Without a lock, which another thread could hold during a fork. Two threads of a forked
+        # child may open a session each; one of them is kept.
+        if self._ort_session is None:
+            self._ort_session = self._open()
+        return self._ort_session
 
-    def _forget(self) -> None:
-        """Leave the parent's session alone, in a forked child: neither use it nor end it."""
+    def _abandon(self) -> None:
+        """Abandon the parent's session in a forked child, without destroying it."""
         import ctypes
 
-        if self._opened is not None:
-            # Ending it would wait for threads that the child does not have. With one reference
-            # more than there are, not even the end of the process ends it.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._opened))
-            self._opened = None
+        if self._ort_session is not None:
+            # Destroying it would wait for threads that the child does not have. One reference too
+            # many keeps it alive even when the process ends.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._ort_session))
+            self._ort_session = None
 
     def _open(self) -> Any:
         onnxruntime = import_onnxruntime()
@@ -149,15 +168,15 @@ class Session:
                 f"this onnxruntime has no provider {self.provider}; it has {', '.join(available)}."
             )
         options = onnxruntime.SessionOptions()
-        # Stated, not left to onnxruntime: it counts the machine's cores, not the container's.
+        # Set explicitly: onnxruntime counts the cores of the machine, not of the container.
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
-        # A pool that spins between calls burns a device's battery and the decoder's CPU.
+        # Threads that spin between calls would drain the battery and slow the decoder.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # The format that was checked is the one that is read.
-        kind = "ORT" if is_ort(self._data) else "ONNX"
-        options.add_session_config_entry("session.load_model_format", kind)
-        # Errors are raised; the same written to stderr would hold names from the file, unescaped.
+        # Read the bytes as the format that was checked.
+        file_format = "ORT" if is_ort(self._data) else "ONNX"
+        options.add_session_config_entry("session.load_model_format", file_format)
+        # Errors are raised; on stderr they would contain unescaped names from the file.
         options.log_severity_level = 4
         providers = list(dict.fromkeys([self.provider, "CPUExecutionProvider"]))
         try:
@@ -165,12 +184,12 @@ class Session:
                 self._data,
                 sess_options=options,
                 providers=providers,
-                enable_fallback=0,  # which prints to stdout, and runs elsewhere than was told
+                enable_fallback=0,  # fallback prints to stdout and runs on another provider
             )
-        except Exception as error:  # onnxruntime's errors share no public base
+        except Exception as error:  # onnxruntime's errors have no common public base
             raise ModelFileError(
                 f"{self.path}: not a model that onnxruntime {onnxruntime.__version__} can open "
-                f"({reason_of(error)})."
+                f"({format_reason(error)})."
             ) from error
         if self.provider not in session.get_providers():
             raise ModelFileError(
@@ -179,16 +198,16 @@ class Session:
             )
         return session
 
-    def _described(self, which: str) -> dict[str, tuple[str, list[Any]]]:
+    def _describe_tensors(self, method: str) -> dict[str, tuple[str, list[Any]]]:
         try:
-            return {one.name: (one.type, one.shape) for one in getattr(self._session, which)()}
+            return {one.name: (one.type, one.shape) for one in getattr(self._session, method)()}
         except UnicodeDecodeError as error:
             raise ModelFileError(
                 f"{self.path}: the name of an input or output is not UTF-8."
             ) from error
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Session:
-        """Return the session itself: it never changes, and may be used from threads."""
+        """Return the session itself, which never changes and is safe to share between threads."""
         return self
 
     __copy__ = __deepcopy__
@@ -196,28 +215,28 @@ class Session:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the path and the digest, so that a worker opens the file itself."""
         path = Path(self.path).absolute()
-        shipped = path.is_relative_to(_PACKAGE)  # wherever the other one is installed
-        where = path.relative_to(_PACKAGE) if shipped else path
-        return _reopened, (where, self.sha256(), self.threads, self.provider)
+        if path.is_relative_to(_PACKAGE):  # the package may be installed elsewhere there
+            path = path.relative_to(_PACKAGE)
+        return _open_unpickled, (path, self.sha256(), self.threads, self.provider)
 
 
 _open_sessions: WeakSet[Session] = WeakSet()
 
 
-def _forget_sessions() -> None:
+def _abandon_sessions() -> None:
     for session in _open_sessions:
-        session._forget()
+        session._abandon()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_sessions)
+    os.register_at_fork(after_in_child=_abandon_sessions)
 
 
-def _reopened(path: Path, sha256: str, threads: int, provider: str) -> Session:
-    """Open the file that was pickled.
+def _open_unpickled(path: Path, sha256: str, threads: int, provider: str) -> Session:
+    """Open the file of a pickled session.
 
     Raises:
-        ModelFileError: It is not there, or is another one.
+        ModelFileError: The file is missing, or its content has changed.
     """
     session = open_session(path if path.is_absolute() else _PACKAGE / path, threads, provider)
     if session.sha256() != sha256:
@@ -228,29 +247,33 @@ def _reopened(path: Path, sha256: str, threads: int, provider: str) -> Session:
 
 
 def open_session(path: Path, threads: int = 1, provider: str = "CPUExecutionProvider") -> Session:
-    """Open a model file as the device wants it.
+    """Read, check and open a model file.
 
     Args:
         path: An ONNX file, or one in onnxruntime's own format.
-        threads: Threads of onnxruntime for one call, at least 1.
-        provider: Where onnxruntime runs it, such as ``"CPUExecutionProvider"``.
+        threads: onnxruntime's threads for one call, at least 1.
+        provider: Execution provider of onnxruntime, such as ``"CPUExecutionProvider"``.
 
     Raises:
-        ModelFileError: The file cannot be read, is no model that this toolkit runs, onnxruntime
-            cannot open it, or lacks the provider.
+        ModelFileError: The file cannot be read, is not a model that this toolkit runs, or
+            onnxruntime cannot open it or lacks the provider.
         ValueError: `threads` is less than 1.
-        TypeError: `threads` is no integer.
+        TypeError: `threads` is not an integer.
     """
     threads = check_count("threads", threads)
     return Session(path, read_model(path), threads, provider)
 
 
 def check_count(name: str, value: object) -> int:
-    """Return a number of things as int, at least 1.
+    """Return a count as int.
+
+    Args:
+        name: Name of the argument, for messages.
+        value: At least 1.
 
     Raises:
-        TypeError: It is no integer.
-        ValueError: It is less than 1.
+        TypeError: `value` is not an integer.
+        ValueError: `value` is less than 1.
     """
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, not {value!r}")

@@ -1,4 +1,4 @@
-"""What callers may give as a picture, or as many."""
+"""Check the type of pictures and of streams of pictures that callers pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from emotion_runtime.pictures.preprocessing import NamedBytes, Picture
 
 
 def check_picture(picture: object) -> None:
-    """Refuse what is no picture by its type.
+    """Refuse an object whose type is not a picture's.
 
     Raises:
         TypeError: It is neither a path, bytes, an image, an array nor a file.
@@ -28,10 +28,10 @@ def check_picture(picture: object) -> None:
 
 
 def check_pictures(pictures: object) -> None:
-    """Refuse a single picture where a stream of them is wanted; its parts are no pictures.
+    """Refuse a single picture where a stream of pictures is expected.
 
     Raises:
-        TypeError: It is one picture, or cannot be iterated over.
+        TypeError: It is one picture, or not iterable.
     """
     single = isinstance(pictures, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image))
     if isinstance(pictures, np.ndarray):
@@ -45,15 +45,15 @@ def check_pictures(pictures: object) -> None:
         raise TypeError(f"pictures must be iterable, not {type(pictures).__name__}")
 
 
-def path_of(picture: Picture) -> str | None:
-    """Return the path of a picture that was given as one, or remembers it."""
+def get_path(picture: Picture) -> str | None:
+    """Return the path of a picture that is a path or `NamedBytes`; else None."""
     if isinstance(picture, (str, os.PathLike)):
         return os.fsdecode(picture)
     return picture.path if isinstance(picture, NamedBytes) else None
 
 
-def type_error_of(picture: object) -> TypeError | None:
-    """Return what is wrong with the type of a picture: in a stream an answer, not the end."""
+def find_type_error(picture: object) -> TypeError | None:
+    """Return the error of `check_picture`, which does not end a stream; None without error."""
     try:
         check_picture(picture)
     except TypeError as error:

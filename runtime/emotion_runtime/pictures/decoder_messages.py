@@ -1,31 +1,32 @@
-"""Whether the lines that C libraries write to standard error are kept back: in commands only.
+"""Silence the messages that libtiff writes to standard error, in commands only.
 
-libtiff prints warnings and errors by itself. Its handlers hold for a whole process, so a program
-that imports this library keeps them; a command takes them away. Damage still is the picture's own
-error. A redirection of the file descriptor would also hide what Python and onnxruntime report.
+libtiff prints warnings and errors itself. Its handlers belong to the whole process, so that a
+program which imports this library keeps them and only a command removes them. A damaged picture
+still gives an error. Redirecting the file descriptor instead would also hide the messages of
+Python and onnxruntime.
 """
 
 from __future__ import annotations
 
-_wanted = False
+_silence_requested = False
 
 
 def silence_decoders() -> None:
-    """Keep decoders silent from now on, in this process."""
-    global _wanted
-    _wanted = True
+    """Silence decoders in this process from now on."""
+    global _silence_requested
+    _silence_requested = True
 
 
-def silence_libtiff_if_wanted() -> None:
-    """Take libtiff's writers of warnings and errors away, where `silence_decoders` was called.
+def silence_libtiff_if_requested() -> None:
+    """Remove libtiff's handlers of warnings and errors, if `silence_decoders` was called.
 
-    They are found through Pillow's own module, so that it is the libtiff that Pillow uses. Where
-    the platform does not show its functions, the lines stay.
+    They are looked up through Pillow's own module, which finds the libtiff that Pillow uses. Where
+    the platform does not export these functions, the messages stay.
     """
-    global _wanted
-    if not _wanted:
+    global _silence_requested
+    if not _silence_requested:
         return
-    _wanted = False
+    _silence_requested = False
     import contextlib
     import ctypes
 

@@ -1,8 +1,8 @@
-"""The formats that are read: recognised by the first bytes, opened by one decoder each.
+"""The supported picture formats: recognised by their first bytes, each opened by one decoder.
 
-`PIL.Image.open` tries every format that it knows. Some of those hand the file to another program
-(EPS to Ghostscript), fetch parts from elsewhere, or have decoders in plain Python that take
-quadratic time. Only the formats here are opened, whatever the file's name is.
+`PIL.Image.open` tries every format that it knows. Some of those pass the file to another program
+(EPS to Ghostscript), load parts from elsewhere, or have decoders in Python that take quadratic
+time. Only the formats listed here are opened, whatever the name of the file is.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import IO
 
 from PIL import Image, ImageFile
 
-from emotion_runtime.pictures.decoder_messages import silence_libtiff_if_wanted
+from emotion_runtime.pictures.decoder_messages import silence_libtiff_if_requested
 from emotion_runtime.pictures.limits import Refusal
 
-HEAD = 32  # bytes that recognise a format
+HEAD_BYTES = 32  # enough to recognise a format
 
-# Pillow's name of a format, and the module of Pillow that reads it.
+# Pillow's name of each format, and the module of Pillow that reads it.
 _PLUGINS = {
     "JPEG": "JpegImagePlugin",
     "PNG": "PngImagePlugin",
@@ -34,10 +34,16 @@ _PLUGINS = {
     "TGA": "TgaImagePlugin",
 }
 HEIF = "HEIF"  # read by the package pillow-heif
-READ = "JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF, JPEG 2000, PNM, PCX, TGA, HEIC"
+FORMAT_NAMES = "JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF, JPEG 2000, PNM, PCX, TGA, HEIC"
 
-# What a build of Pillow may lack, by the names of `PIL.features`.
-_OPTIONAL = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000", "JPEG": "jpg", "PNG": "zlib"}
+# Formats that a build of Pillow may lack, with their names in `PIL.features`.
+_OPTIONAL_FEATURES = {
+    "WEBP": "webp",
+    "AVIF": "avif",
+    "JPEG2000": "jpg_2000",
+    "JPEG": "jpg",
+    "PNG": "zlib",
+}
 
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1"}
@@ -45,15 +51,15 @@ _HEIF_BRANDS |= {b"msf1", b"mif2"}
 _DIB_HEADERS = {12, 40, 52, 56, 64, 108, 124}
 
 
-def recognise(head: bytes) -> str | None:
-    """Return Pillow's name of the format that a file's first bytes show.
+def recognise_format(head: bytes) -> str | None:
+    """Return Pillow's name of a file's format, by its first bytes.
 
     Args:
-        head: The first `HEAD` bytes, or all of a shorter file.
+        head: The first `HEAD_BYTES` bytes, or all of a shorter file.
 
     Returns:
-        None where it is no format that is read. What could be TGA, which has no signature, is
-        ``"TGA"``: its decoder checks the header.
+        The name; None where the format is not supported. TGA has no signature, so that a file that
+        could be one gives ``"TGA"``; its decoder checks the header.
     """
     for signature, name in _SIGNATURES:
         if head.startswith(signature):
@@ -71,9 +77,9 @@ def recognise(head: bytes) -> str | None:
         return "PCX"
     if int.from_bytes(head[:4], "little") in _DIB_HEADERS:
         return "DIB"
-    # Type of colour map, type of picture, and bits of a pixel.
-    plain = len(head) >= 18 and head[1] in (0, 1) and head[2] in (1, 2, 3, 9, 10, 11)
-    return "TGA" if plain and head[16] in (1, 8, 16, 24, 32) else None
+    # Types of colour map and picture that TGA has; below, bits per pixel.
+    is_tga = len(head) >= 18 and head[1] in (0, 1) and head[2] in (1, 2, 3, 9, 10, 11)
+    return "TGA" if is_tga and head[16] in (1, 8, 16, 24, 32) else None
 
 
 _SIGNATURES = (
@@ -91,19 +97,19 @@ _SIGNATURES = (
 )
 
 
-def open_as(kind: str, file: IO[bytes]) -> ImageFile.ImageFile:
-    """Open a picture of a known format; pixels are decoded when they are needed.
+def open_format(kind: str, file: IO[bytes]) -> ImageFile.ImageFile:
+    """Open a picture of a known format; its pixels are decoded when they are needed.
 
-    `PIL.Image.open` is passed by: it tries other formats too, loads all of Pillow's decoders for
-    that, and warns by a limit that belongs to the program around this library.
+    `PIL.Image.open` is not used: it also tries other formats, loads all of Pillow's decoders for
+    that, and warns by a limit that belongs to the calling program.
 
     Args:
-        kind: What `recognise` returned.
-        file: At any position; it stays open, and must until the pixels are decoded.
+        kind: The format, from `recognise_format`.
+        file: Seekable, at any position. It must stay open until the pixels are decoded.
 
     Raises:
-        Refusal: What reads this format is not installed.
-        Exception: Whatever the decoder raises on a damaged file.
+        Refusal: The decoder of this format is not installed.
+        Exception: Any exception of the decoder, for a damaged file.
     """
     if kind == HEIF:
         return _open_heif(file)
@@ -115,10 +121,10 @@ def open_as(kind: str, file: IO[bytes]) -> ImageFile.ImageFile:
     if kind in ("WEBP", "AVIF", "JPEG2000"):
         from PIL import features
 
-        if not features.check(_OPTIONAL[kind]):
+        if not features.check(_OPTIONAL_FEATURES[kind]):
             _refuse_missing(kind)
     if kind == "TIFF":
-        silence_libtiff_if_wanted()
+        silence_libtiff_if_requested()
     image: ImageFile.ImageFile = Image.OPEN[kind][0](file, "")
     return image
 
@@ -136,6 +142,6 @@ def _open_heif(file: IO[bytes]) -> ImageFile.ImageFile:
             "a HEIC picture needs the package pillow-heif: pip install pillow-heif"
         ) from error
     file.seek(0)
-    # By its class: to register it would change what the program around opens.
+    # Not registered with Pillow, which would change what the calling program opens.
     open_image: Callable[[IO[bytes], str], ImageFile.ImageFile] = as_plugin.HeifImageFile
     return open_image(file, "")

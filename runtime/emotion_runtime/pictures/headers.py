@@ -1,8 +1,8 @@
-"""What a file's headers may cost, checked before a decoder sees it.
+"""Limit the time and memory that a file's headers can cost, before it reaches a decoder.
 
-Decoders parse metadata in Python, several of them in time that grows with the square of its size
-or worse: a segment appended to all before it, tags that all claim the same megabytes, scans that
-each go over the whole picture. The limits here are far above what cameras and editors write.
+Decoders parse metadata in Python, several of them in quadratic time or worse: segments that are
+appended to all segments before, tags that all refer to the same megabytes, scans that each cover
+the whole picture. These limits are far above what cameras and editors write.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from typing import IO
 
 from emotion_runtime.pictures.limits import Refusal, check_pixels
 
-_SMALL_FILE = 1 << 16  # bytes; fewer hold too few chunks and boxes to matter
+_SMALL_FILE_BYTES = 1 << 16  # a smaller file has too few chunks and boxes to matter
 
-_JPEG_SEGMENTS = 2_000
-_JPEG_JUNK = 1 << 16  # bytes between segments
-_JPEG_EXIF = 1 << 20
-_BLOCK_SCANS = 400_000_000  # blocks of 8×8 times the scans that go over them
-_PNG_CHUNKS = 1_000  # beyond one for each kilobyte
-_PNG_PROFILES = 100  # of colour, each of up to 1 MB; a file has one
-_GIF_BLOCKS = 4_096  # of comments and extensions before the first frame
-_TIFF_TAGS = 4_096
-_TIFF_STRIPS = 100_000
-_BOXES = 4_096  # and markers, of JPEG 2000
-_RLE_PIXELS = 0.125  # of the limit: Pillow decodes BMP's run lengths in Python
-_RLE_BYTES = 4 << 20
-_JPEG2000_PIXELS = 0.25  # of the limit: slow to decode
+_MAX_JPEG_SEGMENTS = 2_000
+_MAX_JPEG_JUNK_BYTES = 1 << 16  # between segments
+_MAX_JPEG_EXIF_BYTES = 1 << 20
+_MAX_BLOCK_SCANS = 400_000_000  # blocks of 8×8 pixels times scans
+_MAX_EXTRA_PNG_CHUNKS = 1_000  # in addition to one for each kilobyte
+_MAX_PNG_PROFILES = 100  # colour profiles, each of up to 1 MB; normally a file has one
+_MAX_GIF_BLOCKS = 4_096  # comments and extensions before the first frame
+_MAX_TIFF_TAGS = 4_096
+_MAX_TIFF_STRIPS = 100_000
+_MAX_BOXES = 4_096  # boxes and markers of JPEG 2000
+_RLE_PIXEL_SHARE = 0.125  # of the pixel limit: Pillow decodes run-length BMP in Python
+_MAX_RLE_BYTES = 4 << 20
+_JPEG2000_PIXEL_SHARE = 0.25  # of the pixel limit: slow to decode
 
-_EXIF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
-_TAG_SIZES = _EXIF_SIZES | {13: 4, 16: 8, 17: 8, 18: 8}
+_EXIF_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+_TIFF_TYPE_BYTES = _EXIF_TYPE_BYTES | {13: 4, 16: 8, 17: 8, 18: 8}
 
 
 def check_header(kind: str, file: IO[bytes], size: int) -> None:
@@ -39,10 +39,10 @@ def check_header(kind: str, file: IO[bytes], size: int) -> None:
     Args:
         kind: The format, by Pillow's name.
         file: Seekable, at any position.
-        size: Of the file, in bytes.
+        size: Size of the file in bytes.
 
     Raises:
-        Refusal: With the reason.
+        Refusal: A limit is exceeded; the message has the reason.
     """
     check = _CHECKS.get(kind)
     if check is not None:
@@ -50,7 +50,7 @@ def check_header(kind: str, file: IO[bytes], size: int) -> None:
 
 
 def _check_jpeg(file: IO[bytes], size: int) -> None:
-    """Walk through the segments before the first scan (ITU-T T.81, annex B)."""
+    """Check the segments before the first scan (ITU-T T.81, annex B)."""
     position, segments, junk = 2, 0, 0
     exif, width, height, components, progressive = b"", 0, 0, 0, False
     while True:
@@ -62,15 +62,15 @@ def _check_jpeg(file: IO[bytes], size: int) -> None:
         if head[0] != 0xFF or marker in (0x00, 0xFF) or 0xD0 <= marker <= 0xD8 or marker == 1:
             position += 1 if head[0] != 0xFF or marker == 0xFF else 2
             junk += 1
-            if junk > _JPEG_JUNK:
+            if junk > _MAX_JPEG_JUNK_BYTES:
                 raise Refusal("refused: bytes between the segments of its header")
             continue
         if marker == 0xD9:
             return
         length = head[2] << 8 | head[3]
         segments += 1
-        if segments > _JPEG_SEGMENTS:
-            raise Refusal(f"refused: more than {_JPEG_SEGMENTS:,} segments in its header")
+        if segments > _MAX_JPEG_SEGMENTS:
+            raise Refusal(f"refused: more than {_MAX_JPEG_SEGMENTS:,} segments in its header")
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             _, height, width, components = struct.unpack(">BHHB", file.read(6).ljust(6, b"\0"))
             progressive = marker & 3 == 2
@@ -78,7 +78,7 @@ def _check_jpeg(file: IO[bytes], size: int) -> None:
             data = file.read(length - 2)
             if data[:6] == b"Exif\0\0":
                 exif += data[6:] if exif else data
-                if len(exif) > _JPEG_EXIF:
+                if len(exif) > _MAX_JPEG_EXIF_BYTES:
                     raise Refusal("refused: more than 1 MB of EXIF")
         elif marker == 0xE2 and length > 8 and file.read(4) == b"MPF\0":
             _check_tags(file.read(length - 6), "its index of pictures")
@@ -89,25 +89,25 @@ def _check_jpeg(file: IO[bytes], size: int) -> None:
     if exif:
         _check_tags(exif, "EXIF")
     if progressive or (scan and scan[0] < components):
-        # All coefficients are kept, two bytes each, at whatever scale it is decoded.
+        # All coefficients are kept, two bytes each, also when decoding at reduced scale.
         check_pixels(width, height, share=4, what="a progressive JPEG")
         blocks = -(-width // 8) * -(-height // 8) * components
-        scans = _count(file, b"\xff\xda")
-        if blocks * scans > _BLOCK_SCANS and scans > 10 * components:
+        scans = _count_scans(file, b"\xff\xda")
+        if blocks * scans > _MAX_BLOCK_SCANS and scans > 10 * components:
             raise Refusal(f"refused: {scans:,} scans over {width:,}×{height:,} pixels")
 
 
-def _count(file: IO[bytes], marker: bytes) -> int:
-    """Count a two-byte marker from here on, and the one scan that was read already."""
-    found, last = 1, b""
+def _count_scans(file: IO[bytes], marker: bytes) -> int:
+    """Return how often a two-byte marker follows, plus one for the scan that has been read."""
+    scans, last = 1, b""
     while block := file.read(1 << 20):
-        found += (last + block).count(marker)
+        scans += (last + block).count(marker)
         last = block[-1:]
-    return found
+    return scans
 
 
 def _check_tags(data: bytes, what: str) -> None:
-    """Refuse an IFD of EXIF whose tags claim more bytes than there are."""
+    """Refuse an EXIF directory whose tags claim far more bytes than there are."""
     while data[:6] == b"Exif\0\0":
         data = data[6:]
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
@@ -119,30 +119,30 @@ def _check_tags(data: bytes, what: str) -> None:
         (count,) = struct.unpack_from(order + "H", data, start)
         for entry in range(start + 2, start + 2 + 12 * count, 12):
             kind, number = struct.unpack_from(order + "HI", data, entry + 2)
-            claimed += _EXIF_SIZES.get(kind, 0) * number
-    except struct.error:  # cut off: no more is read than there is
+            claimed += _EXIF_TYPE_BYTES.get(kind, 0) * number
+    except struct.error:  # truncated: decoders read no further either
         pass
-    # Thumbnails and maker notes are sometimes claimed twice.
+    # Thumbnails and maker notes are sometimes referred to twice.
     if claimed > 4 * len(data):
         raise Refusal(f"refused: the tags of {what} overlap")
 
 
 def _check_png(file: IO[bytes], size: int) -> None:
     """Count the chunks (PNG specification, 5.3)."""
-    if size <= _SMALL_FILE:
+    if size <= _SMALL_FILE_BYTES:
         return
-    most = _PNG_CHUNKS + size // 1024
+    max_chunks = _MAX_EXTRA_PNG_CHUNKS + size // 1024
     position, chunks, profiles = 8, 0, 0
     while position + 12 <= size:
         file.seek(position)
         length, name = struct.unpack(">I4s", file.read(8).ljust(8, b"\0"))
         position += 12 + length
         chunks += 1
-        if chunks > most:
-            raise Refusal(f"refused: more than {most:,} chunks in {size:,} bytes")
+        if chunks > max_chunks:
+            raise Refusal(f"refused: more than {max_chunks:,} chunks in {size:,} bytes")
         profiles += name == b"iCCP"
-        if profiles > _PNG_PROFILES:
-            raise Refusal(f"refused: more than {_PNG_PROFILES} colour profiles")
+        if profiles > _MAX_PNG_PROFILES:
+            raise Refusal(f"refused: more than {_MAX_PNG_PROFILES} colour profiles")
         if name == b"IEND":
             return
 
@@ -158,12 +158,14 @@ def _check_gif(file: IO[bytes], size: int) -> None:
         while (length := file.read(1)) not in (b"", b"\0"):
             file.seek(length[0], 1)
             blocks += 1
-            if blocks > _GIF_BLOCKS:
-                raise Refusal(f"refused: more than {_GIF_BLOCKS:,} blocks before the first frame")
+            if blocks > _MAX_GIF_BLOCKS:
+                raise Refusal(
+                    f"refused: more than {_MAX_GIF_BLOCKS:,} blocks before the first frame"
+                )
 
 
 def _check_tiff(file: IO[bytes], size: int) -> None:
-    """Add up what the tags of the first picture claim (TIFF 6.0, section 2; BigTIFF)."""
+    """Add up the bytes that the first picture's tags claim (TIFF 6.0, section 2; BigTIFF)."""
     file.seek(0)
     head = file.read(16).ljust(16, b"\0")
     order = "<" if head[:2] == b"II" else ">"
@@ -173,9 +175,9 @@ def _check_tiff(file: IO[bytes], size: int) -> None:
         return
     file.seek(start)
     wide = 8 if big else 2
-    counted = file.read(wide).ljust(wide, b"\0")
-    count = struct.unpack(order + ("Q" if big else "H"), counted)[0]
-    if count > _TIFF_TAGS:
+    count_bytes = file.read(wide).ljust(wide, b"\0")
+    count = struct.unpack(order + ("Q" if big else "H"), count_bytes)[0]
+    if count > _MAX_TIFF_TAGS:
         raise Refusal(f"refused: {count:,} tags")
     step, inline = (20, 8) if big else (12, 4)
     claimed, numbers, strips = 0, {}, 0
@@ -183,18 +185,20 @@ def _check_tiff(file: IO[bytes], size: int) -> None:
     for entry in range(0, len(entries) - step + 1, step):
         tag, kind, number = struct.unpack_from(order + ("HHQ" if big else "HHI"), entries, entry)
         at = entry + step - inline
-        if number * _TAG_SIZES.get(kind, 0) > inline:
-            claimed += number * _TAG_SIZES.get(kind, 0)
+        if number * _TIFF_TYPE_BYTES.get(kind, 0) > inline:
+            claimed += number * _TIFF_TYPE_BYTES.get(kind, 0)
         if tag in (273, 324):
             strips = max(strips, number)
         if number == 1 and kind in (3, 4):
             numbers[tag] = struct.unpack_from(order + ("H" if kind == 3 else "I"), entries, at)[0]
     if claimed > 2 * size:
         raise Refusal("refused: its tags overlap")
-    if strips > _TIFF_STRIPS:
+    if strips > _MAX_TIFF_STRIPS:
         raise Refusal(f"refused: {strips:,} strips")
     width, height = numbers.get(256, 0), numbers.get(257, 0)
-    if 322 in numbers and 323 in numbers and numbers[322] and numbers[323]:  # tiles, decoded whole
+    if (
+        322 in numbers and 323 in numbers and numbers[322] and numbers[323]
+    ):  # tiles are decoded whole
         columns, rows = numbers[322], numbers[323]
         across, down = -(-width // columns) * columns, -(-height // rows) * rows
         if across * down > 4 * max(width * height, 1 << 20):
@@ -203,7 +207,7 @@ def _check_tiff(file: IO[bytes], size: int) -> None:
 
 
 def _check_webp(file: IO[bytes], size: int) -> None:
-    """Read the canvas: the decoder makes room for it when it is opened (WebP container)."""
+    """Check the size of the canvas, which the decoder allocates when it opens a file."""
     file.seek(0)
     head = file.read(30).ljust(30, b"\0")
     kind = head[12:16]
@@ -220,8 +224,8 @@ def _check_webp(file: IO[bytes], size: int) -> None:
 
 
 def _check_avif(file: IO[bytes], size: int) -> None:
-    """Look for EXIF wherever it is: the decoder's wrapper reads it all when it opens a file."""
-    if size <= _SMALL_FILE:
+    """Check all EXIF in the file: the decoder's wrapper reads it when it opens the file."""
+    if size <= _SMALL_FILE_BYTES:
         return
     file.seek(0)
     data = file.read()
@@ -233,7 +237,7 @@ def _check_avif(file: IO[bytes], size: int) -> None:
 
 
 def _check_bmp(file: IO[bytes], size: int) -> None:
-    """Bound what is run-length encoded."""
+    """Limit run-length encoded pictures."""
     file.seek(0)
     head = file.read(34).ljust(34, b"\0")
     if head[:2] != b"BM":
@@ -244,8 +248,10 @@ def _check_bmp(file: IO[bytes], size: int) -> None:
 def _check_rle(head: bytes, size: int) -> None:
     information, width, height = struct.unpack_from("<Iii", head, 14)
     if information >= 40 and struct.unpack_from("<I", head, 30)[0] in (1, 2):
-        check_pixels(abs(width), abs(height), share=_RLE_PIXELS, what="a run-length encoded BMP")
-        if size > _RLE_BYTES:
+        check_pixels(
+            abs(width), abs(height), share=_RLE_PIXEL_SHARE, what="a run-length encoded BMP"
+        )
+        if size > _MAX_RLE_BYTES:
             raise Refusal("refused: a run-length encoded BMP of more than 4 MB")
 
 
@@ -253,9 +259,9 @@ def _check_jpeg2000(file: IO[bytes], size: int) -> None:
     """Count boxes and markers (ITU-T T.800, annexes A and I)."""
     file.seek(0)
     head = file.read(4)
-    position, counted = 0, 0
+    position, boxes = 0, 0
     if head[:2] != b"\xff\x4f":
-        position, counted = _codestream_in_boxes(file, size)
+        position, boxes = _find_codestream(file, size)
     file.seek(position)
     if file.read(2) != b"\xff\x4f":
         return
@@ -269,16 +275,16 @@ def _check_jpeg2000(file: IO[bytes], size: int) -> None:
         if marker[1] == 0x51:  # SIZ
             x1, y1, x0, y0 = struct.unpack(">2x4I", file.read(18).ljust(18, b"\0"))
             wide, high = max(x1 - x0, 0), max(y1 - y0, 0)
-            check_pixels(wide, high, share=_JPEG2000_PIXELS, what="JPEG 2000")
+            check_pixels(wide, high, share=_JPEG2000_PIXEL_SHARE, what="JPEG 2000")
         position += 2 + length
-        counted += 1
-        if counted > _BOXES or length < 2:
+        boxes += 1
+        if boxes > _MAX_BOXES or length < 2:
             raise Refusal("refused: too many markers in its header")
 
 
-def _codestream_in_boxes(file: IO[bytes], size: int) -> tuple[int, int]:
-    """Return where the codestream begins, and how many boxes are before it."""
-    position, counted = 0, 0
+def _find_codestream(file: IO[bytes], size: int) -> tuple[int, int]:
+    """Return the position of the codestream, and the number of boxes before it."""
+    position, boxes = 0, 0
     while position + 8 <= size:
         file.seek(position)
         length, name = struct.unpack(">I4s", file.read(8).ljust(8, b"\0"))
@@ -287,13 +293,13 @@ def _codestream_in_boxes(file: IO[bytes], size: int) -> tuple[int, int]:
             length = int.from_bytes(file.read(8), "big")
             body += 8
         if name == b"jp2c":
-            return body, counted
-        counted += 1
-        if counted > _BOXES:
+            return body, boxes
+        boxes += 1
+        if boxes > _MAX_BOXES:
             raise Refusal("refused: too many boxes in its header")
-        # The boxes within the header are read too.
+        # The boxes inside the header box are counted too.
         position = body if name == b"jp2h" else position + max(length, 8) if length else size
-    return size, counted
+    return size, boxes
 
 
 _CHECKS: dict[str, Callable[[IO[bytes], int], None]] = {

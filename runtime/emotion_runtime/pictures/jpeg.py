@@ -1,10 +1,11 @@
-"""Small JPEGs straight to gray, past the Python that is most of the time of a 48×48 face.
+"""Decode small JPEGs directly to gray, without the overhead of `PIL.Image.open`.
 
-`PIL.Image.open` on such a face is three quarters Python: plugins, header, tiles. Pillow's own
-decoder, given the bytes and the size, takes half of that; the extra ``fast``
-brings libjpeg-turbo's binding, which takes a fifth. Both give the same pixels, byte for byte. All
-that is not plain is left to `preprocessing.opened`: large pictures (there the decoder itself is
-what takes the time), EXIF and XMP (orientation), CMYK, and whatever looks damaged.
+For a face of 48×48 pixels three quarters of the time of `PIL.Image.open` is Python code: plugins,
+header, tiles. Calling Pillow's decoder directly takes half of that time. simplejpeg, a binding of
+libjpeg-turbo in the extra ``fast``, takes a fifth. Both give the same pixels, byte for byte.
+
+`preprocessing.process_picture` decodes all other files: large pictures, where the decoder itself
+takes most of the time, and those with EXIF or XMP (orientation), CMYK colours or damage.
 """
 
 from __future__ import annotations
@@ -20,71 +21,71 @@ try:
 except ImportError:  # the extra is not installed
     simplejpeg = None
 
-SMALL = 1 << 16  # bytes
-_GRAY = ("Gray", "YCbCr")  # luminance is there as it is
+SMALL_FILE_BYTES = 1 << 16
+_LUMINANCE_MODES = ("Gray", "YCbCr")  # colour spaces that contain the luminance
 
-_FRAMES = (0xC0, 0xC1, 0xC2)  # markers of baseline, extended and progressive frames
-_SCAN = 0xDA
+_FRAME_MARKERS = (0xC0, 0xC1, 0xC2)  # markers of baseline, extended and progressive frames
+_SCAN_CODE = 0xDA
 _SCAN_MARKER = b"\xff\xda"
-_SCANS = 30  # progressive files have ten or so
+_MAX_SCANS = 30  # progressive files have about ten
 
 
 def decode_small_jpeg(data: bytes, size: int) -> NDArray[np.uint8] | None:
-    """Decode to gray as `PIL.Image.open` would.
+    """Decode a small JPEG to the same gray pixels as `PIL.Image.open`.
 
     Args:
         data: An encoded picture of any format.
-        size: The side that is wanted; only what Pillow would not decode at reduced scale for it
-            is decoded here.
+        size: Side of the network's input, in pixels. Pictures that Pillow would decode at reduced
+            scale for it are not decoded here.
 
     Returns:
-        uint8, shape (height, width), or None where Pillow should open it.
+        uint8, shape (height, width); None where `PIL.Image.open` should decode it.
     """
-    if len(data) > SMALL or data[:3] != b"\xff\xd8\xff":
+    if len(data) > SMALL_FILE_BYTES or data[:3] != b"\xff\xd8\xff":
         return None
-    # What may hold an orientation, or scans that each go over the whole picture.
-    if b"Exif\0" in data or b"ns.adobe.com/xap/" in data or data.count(_SCAN_MARKER) > _SCANS:
+    # The file may have an orientation, or scans that each cover the whole picture.
+    if b"Exif\0" in data or b"ns.adobe.com/xap/" in data or data.count(_SCAN_MARKER) > _MAX_SCANS:
         return None
     try:
-        return (_by_pillow if simplejpeg is None else _by_simplejpeg)(data, size)
+        return (_decode_with_pillow if simplejpeg is None else _decode_with_simplejpeg)(data, size)
     except ValueError:
-        return None  # Image.open says what is wrong with it
+        return None  # PIL.Image.open gives the reason
 
 
-def _by_simplejpeg(data: bytes, size: int) -> NDArray[np.uint8] | None:
+def _decode_with_simplejpeg(data: bytes, size: int) -> NDArray[np.uint8] | None:
     height, width, colour, _ = simplejpeg.decode_jpeg_header(data)
-    if min(height, width) >= 4 * size or colour not in _GRAY:
+    if min(height, width) >= 4 * size or colour not in _LUMINANCE_MODES:
         return None
     pixels: Any = simplejpeg.decode_jpeg(data, "GRAY")
     gray: NDArray[np.uint8] = pixels[:, :, 0]
     return gray
 
 
-def _by_pillow(data: bytes, size: int) -> NDArray[np.uint8] | None:
-    shape = _frame(data)
+def _decode_with_pillow(data: bytes, size: int) -> NDArray[np.uint8] | None:
+    shape = _find_frame_size(data)
     if shape is None or min(shape) >= 4 * size:
         return None
     height, width = shape
-    # Colour too comes out as its luminance: what Pillow's draft("L") asks of the decoder.
+    # Colour is decoded to its luminance, as with Pillow's draft("L").
     gray = Image.frombytes("L", (width, height), data, "jpeg", "L", "")
     return np.array(gray)
 
 
-def _frame(data: bytes) -> tuple[int, int] | None:
-    """Find height and width in the segments before the scan (ITU-T T.81, annex B).
+def _find_frame_size(data: bytes) -> tuple[int, int] | None:
+    """Return height and width, from the segments before the scan (ITU-T T.81, annex B).
 
     Returns:
-        None where it is no frame of eight bits with one or three components.
+        None where the frame does not have eight bits and one or three components.
     """
     position, end = 2, len(data) - 10
     while position < end:
         start, marker, high, low = data[position : position + 4]
-        if start != 0xFF or marker in (0xFF, _SCAN):
+        if start != 0xFF or marker in (0xFF, _SCAN_CODE):
             return None
-        if marker in _FRAMES:
+        if marker in _FRAME_MARKERS:
             bits, h1, h0, w1, w0, components = data[position + 4 : position + 10]
             height, width = h1 << 8 | h0, w1 << 8 | w0
-            plain = bits == 8 and components in (1, 3) and height and width
-            return (height, width) if plain else None
+            is_supported = bits == 8 and components in (1, 3) and height and width
+            return (height, width) if is_supported else None
         position += 2 + (high << 8 | low)
     return None

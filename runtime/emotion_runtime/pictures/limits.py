@@ -1,12 +1,12 @@
-"""How large a picture may be: what bounds the memory and the time that one picture costs.
+"""Limit the size of pictures, and so the memory and time that one picture takes.
 
-The limit counts the pixels that are decoded. A JPEG that is decoded at an eighth of its scale
-counts as an eighth of its width and height; other formats are decoded in full. With the default
-of 64 million pixels one picture takes at most about 1.5 GB (an animated WebP or a progressive
-JPEG; 0.5 GB for other formats), so a worker needs that much.
+The limit applies to the pixels that are decoded. A JPEG that is decoded at an eighth of its scale
+counts with an eighth of its width and height; other formats are decoded in full. At the default of
+64 million pixels, one picture takes up to about 1.5 GB as an animated WebP or a progressive JPEG,
+and 0.5 GB in other formats. Each worker needs that much.
 
-`PIL.Image.MAX_IMAGE_PIXELS` belongs to the program around this library and is never set here. Where
-it is lower than Pillow's own default, the lower limit holds.
+`PIL.Image.MAX_IMAGE_PIXELS` belongs to the calling program and is never changed here. Where it is
+lower than Pillow's own default, the lower limit applies.
 """
 
 from __future__ import annotations
@@ -16,74 +16,76 @@ import os
 from PIL import Image
 
 MAX_PIXELS = 64_000_000
-VARIABLE = "EMOTION_EDGE_MAX_PIXELS"
+PIXEL_LIMIT_VARIABLE = "EMOTION_EDGE_MAX_PIXELS"
 
 _PILLOW_DEFAULT = 1024 * 1024 * 1024 // 4 // 3
-_BYTES_PER_PIXEL = 8  # of a file: four channels of 16 bits, not compressed
+_MAX_BYTES_PER_PIXEL = 8  # in a file: four channels of 16 bits, uncompressed
 
-_chosen: int | None = None
+_pixel_limit: int | None = None
 
 
-class Refusal(Exception):  # noqa: N818  a reason, on its way to a PictureError
-    """Why a picture is not decoded; the reader adds the picture's name."""
+class Refusal(Exception):  # noqa: N818  converted to a PictureError
+    """The reason why a picture is not decoded, without the picture's name."""
 
 
 def set_pixel_limit(pixels: int | None) -> None:
-    """Set how many pixels of one picture may be decoded, for this process.
+    """Set the pixel limit of this process.
 
     Args:
-        pixels: The limit; None for the environment variable ``EMOTION_EDGE_MAX_PIXELS``, or
-            `MAX_PIXELS` where that is not set.
+        pixels: Largest number of pixels of one picture. None for the environment variable
+            ``EMOTION_EDGE_MAX_PIXELS``, or `MAX_PIXELS` where that is not set.
 
     Raises:
         ValueError: `pixels` is less than one.
     """
-    global _chosen
+    global _pixel_limit
     if pixels is not None and pixels < 1:
         raise ValueError(f"the pixel limit is {pixels}; it must be 1 or more.")
-    _chosen = pixels
+    _pixel_limit = pixels
 
 
-def pixel_limit() -> int:
-    """Return how many pixels of one picture may be decoded.
+def get_pixel_limit() -> int:
+    """Return the largest number of pixels of one picture that may be decoded.
 
     Raises:
-        Refusal: The environment variable holds no positive whole number.
+        Refusal: The environment variable is not a positive integer.
     """
-    limit = _chosen
+    limit = _pixel_limit
     if limit is None:
-        text = os.environ.get(VARIABLE)
+        text = os.environ.get(PIXEL_LIMIT_VARIABLE)
         limit = MAX_PIXELS
         if text:
             if not text.isdecimal() or int(text) < 1:
-                raise Refusal(f"not read: {VARIABLE} is {text!r}, not a number of pixels")
+                raise Refusal(
+                    f"not read: {PIXEL_LIMIT_VARIABLE} is {text!r}, not a number of pixels"
+                )
             limit = int(text)
     own = Image.MAX_IMAGE_PIXELS
-    # Pillow refuses what exceeds twice its limit.
+    # Pillow refuses pictures of more than twice its limit.
     return limit if own is None or own >= _PILLOW_DEFAULT else min(limit, 2 * own)
 
 
-def file_limit() -> int:
+def get_file_limit() -> int:
     """Return the size in bytes of the largest file that is read."""
-    return _BYTES_PER_PIXEL * max(pixel_limit(), MAX_PIXELS)
+    return _MAX_BYTES_PER_PIXEL * max(get_pixel_limit(), MAX_PIXELS)
 
 
 def check_pixels(width: int, height: int, *, share: float = 1.0, what: str = "") -> None:
-    """Refuse a picture of more pixels than `pixel_limit`.
+    """Refuse a picture of more pixels than `get_pixel_limit`.
 
     Args:
-        width: Of what will be decoded, in pixels.
-        height: Of what will be decoded, in pixels.
-        share: Of the limit that the format may use: slow decoders get less than 1.
-        what: The format, where `share` is not 1.
+        width: Width after decoding, in pixels.
+        height: Height after decoding, in pixels.
+        share: Share of the limit that applies to the format: less than 1 for slow decoders.
+        what: Name of the format, where `share` is not 1.
 
     Raises:
-        Refusal: There are more.
+        Refusal: The picture has more pixels.
     """
-    limit = int(pixel_limit() * share)
+    limit = int(get_pixel_limit() * share)
     if width * height > limit:
         kind = f" for {what}" if what else ""
         raise Refusal(
             f"{width:,}×{height:,} pixels, refused: the limit{kind} is {limit:,} pixels "
-            f"({VARIABLE} sets another)"
+            f"({PIXEL_LIMIT_VARIABLE} sets another)"
         )

@@ -1,4 +1,4 @@
-"""What to classify: files, folders and lists of paths become one stream of paths, in order."""
+"""Stream the paths of the pictures in files, folders and lists of paths, in order."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 from emotion_runtime.errors import SourceError
 
-# Looked for in folders; a file named outright is tried whatever it is called. Asking Pillow for
-# its list would load all of its decoders at start-up.
+# Of the pictures in a folder; a file that the user names may have any suffix. Pillow's own list
+# would load all of its decoders at start-up.
 PICTURE_SUFFIXES = frozenset(
     [
         ".jpg",
@@ -43,7 +43,7 @@ PICTURE_SUFFIXES = frozenset(
 
 
 def is_picture_name(name: str) -> bool:
-    """Say whether a file in a folder counts as a picture: by its suffix, and not hidden."""
+    """Return whether a file in a folder is a picture by its suffix, and not hidden."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
 
 
@@ -55,21 +55,22 @@ def find_pictures(
     on_other: Callable[[str], None] = lambda _: None,
     on_repeat: Callable[[str], None] = lambda _: None,
 ) -> Iterator[str]:
-    """Stream the pictures of `paths` in order; folders are gone through sorted and recursively.
+    """Yield the paths of the pictures in `paths`; folders are searched recursively and sorted.
 
-    A file named outright is given as it is, also where it does not exist: that is an answer of
-    its own later on. Of each of `paths` every folder is visited once, whatever links lead to it.
+    A path that is not a folder is yielded unchanged, even where it does not exist: reading it
+    gives the error later. Within each of `paths`, a folder is visited once, even if links lead to
+    it several times.
 
     Args:
         paths: Files and folders.
-        on_error: Told of a folder that gives nothing, and the stream goes on; None raises.
-        on_empty: Told, in the place of `on_error`, of a folder among `paths` without a picture.
-        on_other: Told of each file in a folder that is passed over: hidden, or no picture by
-            name. A hidden folder is one such too.
-        on_repeat: Told of each link to a folder that was visited already, or lies above.
+        on_error: Called for a folder that has no picture or cannot be listed; None raises.
+        on_empty: Called instead of `on_error` for a folder among `paths` without a picture.
+        on_other: Called for each file or folder that is skipped: it is hidden, or not a picture by
+            its name.
+        on_repeat: Called for each link to a folder that was visited already, or to a parent.
 
     Raises:
-        SourceError: A folder holds no picture, or cannot be listed.
+        SourceError: A folder contains no picture, or cannot be listed.
     """
 
     def refuse(error: SourceError) -> None:
@@ -82,15 +83,15 @@ def find_pictures(
             yield path
             continue
         empty = True
-        for found in _Walk(refuse, on_other, on_repeat).go_through(path):
+        for found in _FolderWalker(refuse, on_other, on_repeat).walk(path):
             empty = False
             yield found
         if empty:
             (on_empty or refuse)(SourceError(f"{path}: no pictures in this folder."))
 
 
-class _Walk:
-    """Goes through a folder and all below it, each once."""
+class _FolderWalker:
+    """Walks a folder and its sub-folders, and visits each once."""
 
     def __init__(
         self,
@@ -99,50 +100,50 @@ class _Walk:
         on_repeat: Callable[[str], None],
     ) -> None:
         self._refuse, self._on_other, self._on_repeat = refuse, on_other, on_repeat
-        # Device and inode of each folder, as one number: smaller than a pair.
+        # Device and inode of each folder, in one number, which is smaller than a pair.
         self._visited: set[int] = set()
 
-    def go_through(self, folder: str) -> Iterator[str]:
-        """Stream the pictures of one folder."""
-        # A stack: folders may be nested deeper than Python's calls may.
-        open_folders = [self._entries(folder)]
+    def walk(self, folder: str) -> Iterator[str]:
+        """Yield the paths of the pictures of one folder."""
+        # A stack, because folders can be nested deeper than Python's recursion limit.
+        open_folders = [self._list_folder(folder)]
         while open_folders:
             for path, is_folder in open_folders[-1]:
                 if is_folder:
-                    open_folders.append(self._entries(path))
+                    open_folders.append(self._list_folder(path))
                     break
                 yield path
             else:
                 open_folders.pop()
 
-    def _entries(self, folder: str) -> Iterator[tuple[str, bool]]:
-        """Give the pictures and folders of one folder, sorted, and whether each is a folder."""
+    def _list_folder(self, folder: str) -> Iterator[tuple[str, bool]]:
+        """Yield the sorted paths of pictures and folders in a folder, and whether each is one."""
         try:
             status = os.stat(folder)
             identity = status.st_dev << 64 | status.st_ino
-            # Some file systems give no inode; loops still end, at the longest path.
+            # Some file systems have no inodes; loops then end at the longest path.
             if status.st_ino and identity in self._visited:
                 self._on_repeat(folder)
                 return
             self._visited.add(identity)
-            # Names alone, and as bytes, which are smaller: there may be a million.
+            # Only names, and as bytes, which are smaller: there may be a million.
             names: list[bytes] = []
             folders: set[bytes] = set()
             with os.scandir(os.fsencode(folder)) as entries:
                 for entry in entries:
                     names.append(entry.name)
-                    # A link that leads to itself cannot be looked at.
+                    # A link to itself raises an error.
                     with contextlib.suppress(OSError):
                         if entry.is_dir():
                             folders.add(entry.name)
             names.sort()
-            # One string: as many objects would stay in memory until the last picture is done.
+            # In one string: a million objects would stay in memory until the last picture.
             packed = b"/".join(names)
             del names
         except OSError as error:
             self._refuse(SourceError(f"{folder}: cannot be listed ({error.strerror})."))
             return
-        for raw in _unpacked(packed):
+        for raw in _split_names(packed):
             name = os.fsdecode(raw)
             path = os.path.join(folder, name)
             is_folder = raw in folders
@@ -154,8 +155,8 @@ class _Walk:
                 self._on_other(path)
 
 
-def _unpacked(packed: bytes) -> Iterator[bytes]:
-    """Give the names that stand between slashes, one at a time."""
+def _split_names(packed: bytes) -> Iterator[bytes]:
+    """Yield the names that are joined by slashes, one at a time."""
     start = 0
     while start < len(packed):
         end = packed.find(b"/", start)
@@ -164,33 +165,33 @@ def _unpacked(packed: bytes) -> Iterator[bytes]:
         start = end + 1
 
 
-def expand(paths: Iterable[str], stdin: BinaryIO, *, null: bool = False) -> Iterator[str]:
-    """Replace ``-`` by the paths on standard input, and patterns by what they match.
+def expand_paths(paths: Iterable[str], stdin: BinaryIO, *, null: bool = False) -> Iterator[str]:
+    """Replace ``-`` by the paths on standard input, and patterns by the paths that they match.
 
     Args:
-        paths: As a user named them. A pattern that the shell did not expand (``*.jpg``) is
-            expanded here, sorted, unless a file has that very name.
-        stdin: Where ``-`` reads from; bytes that are no UTF-8 stay intact.
-        null: Paths on standard input end with a null byte, not with a line.
+        paths: Paths from the command line. A pattern that the shell did not expand (``*.jpg``) is
+            expanded here and sorted, unless a file has exactly that name.
+        stdin: Read for ``-``; bytes that are not UTF-8 are preserved.
+        null: Whether paths on standard input end with a null byte instead of a line break.
     """
     for path in paths:
         if path == "-":
-            yield from map(os.fsdecode, _split(stdin, b"\0" if null else b"\n"))
+            yield from map(os.fsdecode, _read_parts(stdin, b"\0" if null else b"\n"))
         elif glob.has_magic(path) and not os.path.lexists(path):
             yield from sorted(glob.glob(path, recursive=True)) or [path]
         else:
             yield path
 
 
-def _split(stream: BinaryIO, end: bytes) -> Iterator[bytes]:
-    """Give what stands between the ends, as soon as it is there; empty parts are left out."""
+def _read_parts(stream: BinaryIO, end: bytes) -> Iterator[bytes]:
+    """Yield the parts of a stream that end with `end`, as they arrive; skip empty ones."""
     if end == b"\n":
         for line in stream:
             if name := line.rstrip(b"\r\n"):
                 yield name
         return
     rest = b""
-    # read1 gives what has arrived; read would wait for a full block.
+    # read1 returns the bytes that have arrived; read would wait for a full block.
     while block := getattr(stream, "read1", stream.read)(65536):
         *whole, rest = (rest + block).split(end)
         yield from filter(None, whole)

@@ -7,11 +7,11 @@ import sys
 import click
 
 from emotion_runtime.command_line.commands import (
-    CONTEXT,
+    CONTEXT_SETTINGS,
     Command,
-    guarded,
+    handle_errors,
     quiet_option,
-    require,
+    require_extra,
     say,
     verbose_option,
     version_option,
@@ -32,7 +32,7 @@ _GROUPS = {
 }
 
 
-@click.command(cls=Command, context_settings=CONTEXT, examples=_EXAMPLES, groups=_GROUPS)
+@click.command(cls=Command, context_settings=CONTEXT_SETTINGS, examples=_EXAMPLES, groups=_GROUPS)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option(
     "-o",
@@ -74,7 +74,7 @@ _GROUPS = {
 @version_option(_NAME)
 @quiet_option
 @verbose_option
-@guarded("ray")
+@handle_errors("ray")
 def main(
     sources: tuple[str, ...],
     output: str,
@@ -92,7 +92,7 @@ def main(
     or uses the cluster that RAY_ADDRESS names; the model file and local SOURCEs must then lie at
     the same path on every machine.
     """
-    require("ray")
+    require_extra("ray")
     from emotion_runtime.ray.job import predict_to
 
     raise_on_signals()

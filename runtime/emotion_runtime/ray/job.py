@@ -26,10 +26,10 @@ from typing import IO, Any
 
 from emotion_runtime import __version__
 from emotion_runtime.classifier import resolve_model
-from emotion_runtime.cpus import usable_cpus
-from emotion_runtime.digest import sha256_of
+from emotion_runtime.cpus import count_usable_cpus
+from emotion_runtime.digest import compute_sha256
 from emotion_runtime.errors import ModelFileError, OutputError
-from emotion_runtime.prediction import counted
+from emotion_runtime.prediction import format_count
 from emotion_runtime.ray.packages import pafs, ray
 from emotion_runtime.ray.storage import list_pictures, locate
 from emotion_runtime.ray.worker import Job, PartitionWorker, part_name
@@ -100,9 +100,9 @@ def predict_to(
     example: dict[str, str] = {}
     pictures = list(list_pictures(sources, pass_over))
     if others:
-        warn(f"{counted(others, 'other file')} passed over, such as {example['path']}")
+        warn(f"{format_count(others, 'other file')} passed over, such as {example['path']}")
     filesystem, folder = locate(output)
-    digest = sha256_of(path)
+    digest = compute_sha256(path)
     plan = {
         "pictures": len(pictures),
         "of": hashlib.sha256("\n".join(pictures).encode("utf-8", "surrogateescape")).hexdigest(),
@@ -160,7 +160,7 @@ def _start() -> None:
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a tool for pictures reports to nobody
-    here: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": usable_cpus()}
+    here: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": count_usable_cpus()}
     ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False, **here)
 
 

@@ -9,9 +9,9 @@ try:
     import ray
     import ray.data
 except ImportError as error:
-    from emotion_runtime.command_line.extras import missing_message
+    from emotion_runtime.command_line.extras import format_missing_message
 
-    text = missing_message("emotion_runtime.ray", str(error.name), "ray")
+    text = format_missing_message("emotion_runtime.ray", str(error.name), "ray")
     raise ImportError(text, name=error.name) from error
 
 __all__ = ["pa", "pafs", "pq", "ray"]

@@ -90,8 +90,9 @@ def schema(labels: Sequence[str], kind: type[Prediction], *, with_other: bool = 
     fields = [("path", text), ("label", text), ("confidence", number)]
     fields += [(label, number) for label in (*labels, *([OTHER] if with_other else []))]
     fields.append(("error", text))
+    further = {"detection_confidence": number, "warning": text}
     for name in kind.COLUMNS:
-        fields.append((name, number if name == "detection_confidence" else pa.int64()))
+        fields.append((name, further.get(name, pa.int64())))
     return pa.schema(fields)
 
 

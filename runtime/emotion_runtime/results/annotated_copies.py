@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from emotion_runtime.atomic import creating
+from emotion_runtime.atomic import write_new_file
 from emotion_runtime.drawing.boxes import draw_faces
 from emotion_runtime.drawing.fonts import Font
 from emotion_runtime.errors import OutputError, PictureError
-from emotion_runtime.pictures.preprocessing import opened, to_rgb, upright
+from emotion_runtime.pictures.preprocessing import process_picture, to_rgb, turn_upright
 from emotion_runtime.prediction import FacePrediction, Prediction
 from emotion_runtime.results.sorting import inside_roots
 
@@ -73,11 +73,11 @@ class AnnotatedCopies:
         if _is_same_file(path, target):
             raise OutputError(f"{target}: is the picture itself; name another folder.")
         try:
-            image = opened(path, lambda one: to_rgb(upright(one)))
+            image = process_picture(path, lambda one: to_rgb(turn_upright(one)))
         except PictureError as error:  # gone since it was classified
             raise OutputError(f"{target}: cannot be drawn ({error})") from error
         draw_faces(image, faces, self._labels, self._font)
-        with creating(target) as temporary:
+        with write_new_file(target) as temporary:
             image.save(temporary, quality=92)
 
 

@@ -10,10 +10,16 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageDraw
 
-from emotion_runtime.atomic import replacing
+from emotion_runtime.atomic import write_atomically
 from emotion_runtime.drawing.fonts import Font
 from emotion_runtime.errors import PictureError
-from emotion_runtime.pictures.preprocessing import Pixels, flattened, opened, read_face, upright
+from emotion_runtime.pictures.preprocessing import (
+    Pixels,
+    flatten,
+    process_picture,
+    read_face,
+    turn_upright,
+)
 from emotion_runtime.prediction import (
     NO_FACE,
     OTHER,
@@ -21,7 +27,7 @@ from emotion_runtime.prediction import (
     UNREADABLE,
     FacePrediction,
     Prediction,
-    counted,
+    format_count,
 )
 
 MOST = 120  # pictures on a sheet: about what one screen shows
@@ -89,29 +95,29 @@ class ContactSheet:
         width = _GAP + columns * (_FACE + _GAP)
         sheet = Image.new("RGB", (width, _HEAD + rows * height), _PAPER)
         draw = ImageDraw.Draw(sheet)
-        title = self._font.fitted(self._title(len(shown)), 14, width - 2 * _GAP, tail=" ")
-        draw.text((_GAP, 9), title, _INK, self._font.sized(14))
+        title = self._font.fit_text(self._title(len(shown)), 14, width - 2 * _GAP, tail=" ")
+        draw.text((_GAP, 9), title, _INK, self._font.get_font(14))
         for place, ((_, prediction, _), caption) in enumerate(zip(shown, captions, strict=True)):
             row, column = divmod(place, columns)
             corner = (_GAP + column * (_FACE + _GAP), _HEAD + row * height)
             _draw_face(sheet, draw, corner, prediction, caption, self._font)
-        with replacing(self._path) as temporary:
+        with write_atomically(self._path) as temporary:
             sheet.save(temporary)
 
     def _caption(self, prediction: Prediction, wrong: Wrong) -> list[str]:
         """Return the lines below a picture, each as wide as the picture at most."""
         if prediction.label is None or prediction.path is None:
-            return [self._font.fitted(UNREADABLE, _CAPTION_SIZE, _FACE)]
+            return [self._font.fit_text(UNREADABLE, _CAPTION_SIZE, _FACE)]
         share = f" {prediction.confidence or 0:.0%}"
         if wrong is None:
-            return [self._font.fitted(prediction.label, _CAPTION_SIZE, _FACE, share)]
-        true, predicted = map(self._font.drawable, wrong)
+            return [self._font.fit_text(prediction.label, _CAPTION_SIZE, _FACE, share)]
+        true, predicted = map(self._font.prepare_text, wrong)
         line = f"{true}{_ARROW}{predicted}{share}"
-        if self._font.sized(_CAPTION_SIZE).getlength(line) <= _FACE:
+        if self._font.get_font(_CAPTION_SIZE).getlength(line) <= _FACE:
             return [line]
         return [
-            self._font.fitted(true, _CAPTION_SIZE, _FACE, " "),
-            self._font.fitted(f"{_ARROW.strip()} {predicted}", _CAPTION_SIZE, _FACE, share),
+            self._font.fit_text(true, _CAPTION_SIZE, _FACE, " "),
+            self._font.fit_text(f"{_ARROW.strip()} {predicted}", _CAPTION_SIZE, _FACE, share),
         ]
 
     def _title(self, shown: int) -> str:
@@ -120,9 +126,11 @@ class ContactSheet:
         drawn = f" ({shown} drawn by chance)" if shown < total else ""
         if not self._faces:
             noun = "wrong picture" if any(wrong for *_, wrong in self._kept) else "picture"
-            return f"{counted(total, noun)}: {parts}{drawn}"
-        faces = counted(total - self._counts[UNREADABLE], "face")
-        none = f"; {counted(self._faceless, 'picture')} without a face" if self._faceless else ""
+            return f"{format_count(total, noun)}: {parts}{drawn}"
+        faces = format_count(total - self._counts[UNREADABLE], "face")
+        none = (
+            f"; {format_count(self._faceless, 'picture')} without a face" if self._faceless else ""
+        )
         return f"{faces}: {parts}{drawn}{none}" if total else f"{faces}{none}"
 
 
@@ -145,10 +153,10 @@ def _draw_face(
         colour = _RED
     below = top + _FACE + 2
     for line in caption:
-        draw.text((left, below), line, colour, font.sized(_CAPTION_SIZE))
+        draw.text((left, below), line, colour, font.get_font(_CAPTION_SIZE))
         below += _LINE
-    name = font.fitted(Path(prediction.path or "").name, 10, _FACE)
-    draw.text((left, below), name, _FAINT, font.sized(10))
+    name = font.fit_text(Path(prediction.path or "").name, 10, _FACE)
+    draw.text((left, below), name, _FAINT, font.get_font(10))
 
 
 def _picture_of(prediction: Prediction) -> Image.Image | None:
@@ -175,5 +183,7 @@ def _cut_again(path: str, box: tuple[int, int, int, int]) -> Pixels:
     from emotion_runtime.faces.detection import Box
     from emotion_runtime.faces.finder import crop
 
-    gray = opened(path, lambda image: np.asarray(flattened(upright(image)).convert("L")))
+    gray = process_picture(
+        path, lambda image: np.asarray(flatten(turn_upright(image)).convert("L"))
+    )
     return crop(gray, Box(*box), _FACE)

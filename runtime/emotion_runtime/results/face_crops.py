@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from emotion_runtime.atomic import creating
+from emotion_runtime.atomic import write_new_file
 from emotion_runtime.errors import OutputError
 from emotion_runtime.prediction import FacePrediction, Prediction
 from emotion_runtime.results.sorting import inside_roots
@@ -56,7 +56,7 @@ class FaceCrops:
             if _same(target, prediction):
                 return  # an earlier run's, or the same picture named twice
             raise OutputError(f"{target}: is another picture already; choose an empty folder.")
-        with creating(target) as temporary:
+        with write_new_file(target) as temporary:
             Image.fromarray(prediction.crop).save(temporary)
 
     def save(self) -> None:

@@ -9,8 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from emotion_runtime.atomic import cannot_write, descriptor_of, is_stream, open_stream, replacing
-from emotion_runtime.command_line.streams import abandon
+from emotion_runtime.atomic import (
+    is_stream,
+    make_write_error,
+    open_stream,
+    parse_descriptor,
+    write_atomically,
+)
+from emotion_runtime.command_line.streams import discard_output
 from emotion_runtime.errors import OutputError
 
 
@@ -24,14 +30,14 @@ def opened_output(path: Path | None) -> Iterator[TextIO]:
         OutputError: It cannot be written.
         BrokenPipeError: The reader of standard output, or of a FIFO, has seen enough.
     """
-    if path is None or descriptor_of(path) == 1:
+    if path is None or parse_descriptor(path) == 1:
         with _standard_output() as stream:
             yield stream
     elif is_stream(path):
         with _named(path), _text(open_stream(path)) as stream:
             yield stream
     else:
-        with replacing(path) as temporary, _text(temporary) as stream:
+        with write_atomically(path) as temporary, _text(temporary) as stream:
             yield stream
 
 
@@ -48,7 +54,7 @@ def _named(path: Path) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise make_write_error(path, error) from error
 
 
 @contextlib.contextmanager
@@ -73,4 +79,4 @@ def _standard_output() -> Iterator[TextIO]:
 
 def abandon_stdout() -> None:
     """Send what is still buffered nowhere; Python would complain again at its exit."""
-    abandon(sys.stdout)
+    discard_output(sys.stdout)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from emotion_runtime.atomic import exists_already
+from emotion_runtime.atomic import make_exists_error
 from emotion_runtime.errors import OutputError
 
 T = TypeVar("T")
@@ -112,7 +112,7 @@ def check_video_outputs(
     if annotate is not None and len(sources) > 1:
         for video in videos:
             if os.path.lexists(target := annotate / Path(video).name):
-                raise exists_already(target)
+                raise make_exists_error(target)
 
 
 def _status(path: str | os.PathLike[str] | int) -> os.stat_result | None:

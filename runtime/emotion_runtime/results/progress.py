@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TextIO, TypeVar
 
-from emotion_runtime.pictures.sources import expand, is_picture_name
+from emotion_runtime.pictures.sources import expand_paths, is_picture_name
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class PictureTotal:
 
     def _count(self) -> None:
         total, seen = 0, set[tuple[int, int]]()
-        for path in expand(self._paths, io.BytesIO()):
+        for path in expand_paths(self._paths, io.BytesIO()):
             total += self._in_folder(path, seen) if os.path.isdir(path) else 1
         self._total = total
 

@@ -20,8 +20,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TextIO
 
-from emotion_runtime.atomic import cannot_write, is_stream, replacing
-from emotion_runtime.errors import OutputError, shown
+from emotion_runtime.atomic import is_stream, make_write_error, write_atomically
+from emotion_runtime.errors import OutputError, shorten_repr
 from emotion_runtime.prediction import Prediction
 from emotion_runtime.results.json_text import to_json
 
@@ -193,7 +193,7 @@ class ResumableOutput:
 
     def _write_settings(self, **further: object) -> None:
         # Before the first line, and at once: a kill leaves lines with their settings, or none.
-        with replacing(self._settings_path) as temporary:
+        with write_atomically(self._settings_path) as temporary:
             text = to_json({"settings": self._settings, **further}, indent=2)
             temporary.write_text(text + "\n", encoding="utf-8")
 
@@ -322,7 +322,7 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise make_write_error(path, error) from error
 
 
 def lock_exclusively(handle: int) -> None:
@@ -366,7 +366,9 @@ def _cut(text: str | None) -> str:
     """Return text from a file for a message: one line of bounded length."""
     if text is None:
         return "nothing"
-    return text if text.isprintable() and len(text) <= _MOST_SHOWN else shown(text, _MOST_SHOWN)
+    return (
+        text if text.isprintable() and len(text) <= _MOST_SHOWN else shorten_repr(text, _MOST_SHOWN)
+    )
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

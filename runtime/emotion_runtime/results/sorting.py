@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from emotion_runtime.atomic import cannot_write, creating
+from emotion_runtime.atomic import make_write_error, write_new_file
 from emotion_runtime.errors import OutputError
 from emotion_runtime.prediction import Prediction
 
@@ -44,14 +44,14 @@ class SortedFolders:
                 if filecmp.cmp(prediction.path, target, shallow=False):
                     return  # an earlier run's, or the same picture named twice
                 raise OutputError(f"{target}: is another picture already; choose an empty folder.")
-            with creating(target) as temporary:
+            with write_new_file(target) as temporary:
                 if self._link:
                     temporary.unlink()
                     temporary.symlink_to(Path(prediction.path).resolve())
                 else:
                     shutil.copyfile(prediction.path, temporary)
         except OSError as error:
-            raise cannot_write(target, error) from error
+            raise make_write_error(target, error) from error
 
     def save(self) -> None:
         """Nothing is left to do: each picture was placed as it came."""

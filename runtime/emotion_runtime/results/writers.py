@@ -8,9 +8,16 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from emotion_runtime.command_line.text_width import display_width, left, right
+from emotion_runtime.command_line.text_width import measure_width, pad_left, pad_right
 from emotion_runtime.errors import OutputError
-from emotion_runtime.prediction import NO_FACE, OTHER, UNCERTAIN, UNREADABLE, Prediction
+from emotion_runtime.prediction import (
+    NO_FACE,
+    OTHER,
+    SMALL_FACE,
+    UNCERTAIN,
+    UNREADABLE,
+    Prediction,
+)
 from emotion_runtime.results.csv_rows import CsvRows
 from emotion_runtime.results.json_text import NOT_FINITE, to_json
 from emotion_runtime.terminal import escape_controls
@@ -125,8 +132,9 @@ class TableWriter(Writer):
         self._names = [escape_controls(label) for label in self.labels]
         self._names += [OTHER] if self.with_other else []
         outcomes = (*self._names, UNCERTAIN, UNREADABLE, NO_FACE)
-        self._widest = max(map(display_width, outcomes))
-        self._widths = [max(7, display_width(name)) for name in self._names]
+        self._widest = max(map(measure_width, outcomes))
+        self._widths = [max(7, measure_width(name)) for name in self._names]
+        self._further = [max(_WIDE, _WIDTHS.get(name, 0)) for name in self.kind.COLUMNS]
         self._write_line("label", "confidence", self._names, map(_short, self.kind.COLUMNS), "path")
 
     def write(self, prediction: Prediction) -> None:
@@ -143,9 +151,9 @@ class TableWriter(Writer):
     def _write_line(
         self, label: str, confidence: str, shares: Sequence[str], further: Iterable[str], last: str
     ) -> None:
-        cells = [left(escape_controls(label), self._widest), f"{confidence:>10}"]
-        cells += map(right, shares, self._widths)
-        cells += [f"{text:>{_WIDE}}" for text in further]
+        cells = [pad_right(escape_controls(label), self._widest), f"{confidence:>10}"]
+        cells += map(pad_left, shares, self._widths)
+        cells += map(pad_left, further, self._further)
         # A line break in a name would break the table; the other formats keep it.
         self.stream.write("  ".join([*cells, escape_controls(last)]) + "\n")
 
@@ -167,6 +175,7 @@ def _six(value: float | None) -> str:
 
 
 _WIDE = 6  # of a further column in a table
+_WIDTHS = {"warning": len(SMALL_FACE)}  # of others
 
 
 def _short(name: str) -> str:

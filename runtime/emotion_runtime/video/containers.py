@@ -17,6 +17,7 @@ from typing import BinaryIO
 _MOST_PARTS = 5_000_000  # of one file that are gone through: a day of video and sound
 _MOST_MOOV = 256 << 20  # bytes: larger indices are not looked into
 _MOST_EDITS = 1000
+_MOST_FRAMES = 1_000_000  # of one file whose times are looked at
 _SLACK = 0.25  # seconds
 
 
@@ -30,6 +31,8 @@ class Container:
         damaged: Its parts do not fit into each other.
         frames: Frames of the picture that are in the file; None where that is not known.
         exact: The number of frames that OpenCV gives is their number, not an estimate.
+        fastest: Frames a second where they come fastest, but for one in twenty; None where that
+            is not known.
     """
 
     format: str | None
@@ -37,6 +40,7 @@ class Container:
     damaged: bool = False
     frames: int | None = None
     exact: bool = False
+    fastest: float | None = None
 
 
 def inspect(path: str) -> Container:
@@ -96,14 +100,42 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, i
 
 def _mp4(file: BinaryIO, size: int) -> Container:
     cut_off = fragmented = trimmed = False
+    fastest = None
     for name, begin, end in _boxes(file, 0, size):
         cut_off = cut_off or (end > size and name in (b"mdat", b"moof"))
         fragmented = fragmented or name == b"moof"
         if name == b"moov" and end - begin < _MOST_MOOV:
             inside = list(_boxes(file, begin, min(end, size)))
             scale = next((_scale(file, at)[0] for kind, at, _ in inside if kind == b"mvhd"), 0)
-            trimmed = any(_shows_part(file, scale, *at) for kind, *at in inside if kind == b"trak")
-    return Container("mp4", cut_off, exact=not fragmented and not trimmed)
+            tracks = [at for kind, *at in inside if kind == b"trak"]
+            trimmed = any(_shows_part(file, scale, *at) for at in tracks)
+            fastest = next(filter(None, (_fastest(file, *at) for at in tracks)), None)
+    return Container("mp4", cut_off, exact=not fragmented and not trimmed, fastest=fastest)
+
+
+def _fastest(file: BinaryIO, begin: int, end: int) -> float | None:
+    """Return the frames a second of a track of pictures where they come fastest (``stts``)."""
+    inside = {kind: at for kind, *at in _boxes(file, begin, end)}
+    media = {kind: at for kind, *at in _boxes(file, *inside.get(b"mdia", (0, 0)))}
+    if b"hdlr" not in media or b"mdhd" not in media or b"minf" not in media:
+        return None
+    if _at(file, media[b"hdlr"][0] + 8, 4) != b"vide":
+        return None
+    parts = {kind: at for kind, *at in _boxes(file, *media[b"minf"])}
+    tables = {kind: at for kind, *at in _boxes(file, *parts.get(b"stbl", (0, 0)))}
+    first, last = tables.get(b"stts", (0, 0))
+    if last - first < 8:
+        return None
+    (entries,) = struct.unpack(">I", _at(file, first + 4, 4))
+    count = min(entries, (last - first - 8) // 8, _MOST_FRAMES)
+    data = _at(file, first + 8, 8 * count)
+    runs = sorted((span, frames) for frames, span in struct.iter_unpack(">II", data) if span)
+    left = sum(frames for _, frames in runs) / 20
+    for span, frames in runs:
+        left -= frames
+        if left < 0:
+            return float(_scale(file, media[b"mdhd"][0])[0] / span)
+    return None
 
 
 def _scale(file: BinaryIO, begin: int) -> tuple[int, int]:

@@ -52,11 +52,11 @@ def opencv() -> Any:
     try:
         import cv2
     except ImportError as error:
-        from emotion_runtime.command_line.extras import install_hint
+        from emotion_runtime.command_line.extras import make_install_command
 
         raise VideoError(
             "videos and cameras need OpenCV, which is not installed; run\n"
-            f"  {install_hint('faces')}"
+            f"  {make_install_command('faces')}"
         ) from error
     if hasattr(cv2, "setLogLevel"):
         cv2.setLogLevel(0)
@@ -71,6 +71,8 @@ class VideoFile:
     Attributes:
         name: The path, as it was given.
         rate: Frames a second; of a file with a changing rate, an average.
+        copy_rate: Frames a second that a copy needs to hold the frames that come fastest; known of
+            MP4 and MOV, else `rate`.
         length: Number of frames, at times an estimate; 0 where the file does not state it.
         notes: Sentences about what was guessed.
 
@@ -102,6 +104,9 @@ class VideoFile:
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # upright, as phones note it
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.rate = rate if _MIN_RATE <= rate <= _MAX_RATE else _GUESSED_RATE
+        # Four times the average holds the fast frames of any camera.
+        fastest = min(self._container.fastest or 0.0, 4 * self.rate, _MAX_RATE)
+        self.copy_rate = fastest if fastest > 1.05 * self.rate else self.rate
         if self.rate != rate:
             self.notes.append(
                 f"{path}: states {rate:g} frames a second; {_GUESSED_RATE:g} is taken instead "
@@ -202,6 +207,7 @@ class Camera:
         self, number: int = 0, *, read: Callable[[], NDArray[np.uint8] | None] | None = None
     ) -> None:
         self.name, self.rate = f"camera {number}", 30.0
+        self.copy_rate = self.rate
         self.notes: list[str] = []
         self._read = read or self._opened(number)
         self._fresh = threading.Condition()
@@ -217,7 +223,7 @@ class Camera:
             raise VideoError(f"camera {number}: is not there, or in use, or may not be read.")
         rate = float(capture.get(cv2.CAP_PROP_FPS))
         if _MIN_RATE <= rate <= _MAX_RATE:
-            self.rate = rate
+            self.rate = self.copy_rate = rate
 
         def read() -> NDArray[np.uint8]:
             there, pixels = capture.read()

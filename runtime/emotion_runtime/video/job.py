@@ -13,7 +13,7 @@ from emotion_runtime.command_line.signals import Terminated
 from emotion_runtime.drawing.fonts import Font
 from emotion_runtime.errors import VideoError
 from emotion_runtime.faces.finder import FaceFinder
-from emotion_runtime.prediction import OTHER, UNCERTAIN, counted
+from emotion_runtime.prediction import OTHER, UNCERTAIN, format_count
 from emotion_runtime.results.output import abandon_stdout, opened_output
 from emotion_runtime.results.output_guard import check_video_outputs
 from emotion_runtime.results.progress import counting
@@ -37,6 +37,7 @@ class VideoJob:
         annotate: The video with boxes and labels to write; of several videos, a folder.
         font: Draws the labels; None for the font that ships.
         largest: Keep the largest face of each frame alone.
+        detect_every: Faces are looked for in the first of so many frames, and followed in the rest.
         strict: The first video that cannot be read ends the run.
         quiet: No progress, no summary.
     """
@@ -50,6 +51,7 @@ class VideoJob:
     annotate: Path | None = None
     font: Font | None = None
     largest: bool = False
+    detect_every: int = 1
     strict: bool = False
     quiet: bool = False
     _failed: bool = field(default=False, init=False)
@@ -104,6 +106,7 @@ class VideoJob:
             path=frames.name,
             largest=self.largest,
             tracker=tracker,
+            detect_every=self.detect_every,
         )
         problem = None
         with annotated(target, frames, self.classifier.labels, self.font) as video:
@@ -128,6 +131,11 @@ class VideoJob:
             self.say(self._summary(frames, seen, last, tracker.count, counts))
             for note in frames.notes:
                 self.say(note)
+            if self.detect_every > 1:
+                self.say(
+                    f"{frames.name}: faces were searched for in {_every(self.detect_every)} frame "
+                    f"and followed in between; there detection_confidence is empty"
+                )
             for note in [] if video is None else video.notes():
                 self.say(f"{target}: {note}")
         if problem is not None:
@@ -141,7 +149,14 @@ class VideoJob:
         names += [] if self.classifier.other_threshold is None else [OTHER]
         names += [UNCERTAIN] if counts[UNCERTAIN] else []
         parts = ", ".join(f"{name} {counts[name] / max(1, total):.0%}" for name in names)
-        text = f"{frames.name}: {counted(seen, 'frame')} in {last:.1f} s, {counted(faces, 'face')}"
+        found = format_count(faces, "face")
+        text = f"{frames.name}: {format_count(seen, 'frame')} in {last:.1f} s, {found}"
         if isinstance(frames, Camera) and frames.dropped:
-            text += f", {counted(frames.dropped, 'frame')} dropped"
+            text += f", {format_count(frames.dropped, 'frame')} dropped"
         return f"{text}: {parts}" if total else text
+
+
+def _every(number: int) -> str:
+    """Return such as ``every 3rd``."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10)
+    return f"every {number}{ending or 'th'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_runtime.atomic import replacing
+from emotion_runtime.atomic import write_atomically
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.drawing.boxes import draw_faces
 from emotion_runtime.drawing.fonts import Font
 from emotion_runtime.faces.classification import face_outputs, of_face
 from emotion_runtime.faces.finder import FaceFinder
-from emotion_runtime.prediction import FacePrediction, counted
+from emotion_runtime.prediction import FacePrediction, format_count
 from emotion_runtime.video.frames import Camera, Frame, VideoFile, VideoWriter
 from emotion_runtime.video.tracking import Tracker
 
@@ -28,6 +28,9 @@ _LONGEST_PAUSE = 60.0  # seconds: a longer one is not repeated frame by frame
 @dataclass(frozen=True)
 class VideoPrediction(FacePrediction):
     """What the network says of one face in one frame, steadied by the frames before.
+
+    In a frame that was not searched (``--detect-every``), the box is where the face is expected,
+    and `detection_confidence` is None.
 
     Attributes:
         time: Seconds since the first frame.
@@ -61,6 +64,7 @@ def predict_frames(
     path: str | None = None,
     largest: bool = False,
     tracker: Tracker | None = None,
+    detect_every: int = 1,
 ) -> Iterator[tuple[Frame, list[VideoPrediction]]]:
     """Find, classify and follow the faces of each frame.
 
@@ -71,20 +75,33 @@ def predict_frames(
         path: What the predictions name as their source.
         largest: Keep the largest face of each frame alone.
         tracker: Follows and steadies; None for the default one.
+        detect_every: Faces are looked for in the first of so many frames, and followed in the
+            others.
     """
     tracker = Tracker() if tracker is None else tracker
-    for frame in frames:
-        faces = finder.find(frame.pixels, classifier.contract.input.size, largest=largest)
-        # `other` is smoothed as one column more.
-        tracks = tracker.update(frame.time, faces, face_outputs(classifier, faces).with_other())
+    size = classifier.contract.input.size
+    for place, frame in enumerate(frames):
+        if place % detect_every == 0:
+            faces = finder.find(frame.pixels, size, largest=largest)
+            tracks = tracker.update(frame.time, faces, face_outputs(classifier, faces).with_other())
+        else:
+            expected = tracker.current()
+            cut = finder.cut(frame.pixels, [one.box_at(frame.time) for one in expected], size)
+            both = [pair for pair in zip(expected, cut, strict=True) if pair[1] is not None]
+            tracks, faces = [track for track, _ in both], [face for _, face in both if face]
+            tracker.follow(frame.time, tracks, face_outputs(classifier, faces).with_other())
         answers = []
         for face, track in zip(faces, tracks, strict=True):
             shares = track.probabilities.astype(np.float32)
+            # `other` is smoothed as one column more.
             other = None if classifier.other_threshold is None else float(shares[-1])
             steady = classifier.interpret(shares[: len(classifier.labels)], path, other=other)
+            found = of_face(steady, face)
+            if place % detect_every:
+                found = replace(found, detection_confidence=None)
             answers.append(
                 VideoPrediction(
-                    **vars(of_face(steady, face)),
+                    **vars(found),
                     time=round(frame.time, 6),
                     frame=frame.number,
                     face=track.number,
@@ -104,7 +121,10 @@ def annotated(
     if path is None:
         yield None
         return
-    with replacing(path) as temporary, VideoWriter(temporary, source.rate, path) as writer:
+    with (
+        write_atomically(path) as temporary,
+        VideoWriter(temporary, source.copy_rate, path) as writer,
+    ):
         yield AnnotatedVideo(writer, labels, font)
 
 
@@ -112,7 +132,7 @@ class AnnotatedVideo:
     """Draws what was said of each frame into a copy of it.
 
     The copy has as many frames in each second. Where those of the source come more slowly, they
-    are repeated, so that the copy keeps the times.
+    are repeated, and where they come faster, some are left out, so that the copy keeps the times.
 
     Args:
         writer: Where frames go.
@@ -128,6 +148,7 @@ class AnnotatedVideo:
         self._last: NDArray[np.uint8] | None = None
         self.repeated = 0  # frames
         self.left_out = 0.0  # seconds
+        self.too_fast = 0  # frames
 
     def add(self, frame: Frame, answers: list[VideoPrediction]) -> None:
         """Add a frame.
@@ -142,6 +163,9 @@ class AnnotatedVideo:
             if due > _LONGEST_PAUSE * rate:
                 self.left_out += due / rate
                 due = 0
+            if due < -1:  # the copy is ahead by more than a frame
+                self.too_fast += 1
+                return
             for _ in range(due):
                 self._writer.write(self._last)
                 self.repeated += 1
@@ -152,10 +176,12 @@ class AnnotatedVideo:
 
     def notes(self) -> list[str]:
         """Say how the copy differs from the source."""
-        frames = counted(self._writer.written, "frame")
+        frames = format_count(self._writer.written, "frame")
         text = f"{frames} without sound"
         if self.repeated:
             text += f", {self.repeated:,} of them repeated to keep the times"
+        if self.too_fast:
+            text += f", {format_count(self.too_fast, 'frame')} left out that came too fast for it"
         if self.left_out:
             text += f", pauses of {self.left_out:,.0f} s left out"
         return [text, *self._writer.notes]
