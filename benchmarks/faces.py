@@ -7,11 +7,11 @@ with samples in them, whose faces are known, so that what each detector misses i
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+import click
 import numpy as np
 from PIL import Image
 
@@ -21,11 +21,11 @@ from emotion_runtime.errors import DetectorError
 from emotion_runtime.faces.detectors import DETECTORS, open_detector
 from emotion_runtime.faces.finder import FaceFinder
 from emotion_runtime.pictures.sources import find_pictures
-from harness import medians, ratios, table, take_turns
-from results import draw_bars, finish, options
+from harness import format_table, medians, ratios, take_turns
+from results import ResultOptions, benchmark_command, draw_bars, report_result
 
 SAMPLES = Path(__file__).parent.parent / "samples"
-SIDES = (90, 140, 260)  # pixels of the samples in a drawn scene
+SIDES_PIXELS = (90, 140, 260)  # of the samples in a drawn scene
 
 
 def draw_scenes(folder: Path, count: int = 24) -> int:
@@ -35,12 +35,12 @@ def draw_scenes(folder: Path, count: int = 24) -> int:
     for number in range(count):
         noise = rng.integers(40, 216, (9, 12, 3), dtype=np.uint8)
         scene = Image.fromarray(noise).resize((1600, 1200), Image.Resampling.BICUBIC)
-        for place, side in enumerate(rng.permutation(SIDES)):
+        for position, side in enumerate(rng.permutation(SIDES_PIXELS)):
             face = Image.open(samples[rng.integers(len(samples))]).convert("RGB")
-            corner = (100 + 500 * place, int(rng.integers(50, 900)))
+            corner = (100 + 500 * position, int(rng.integers(50, 900)))
             scene.paste(face.resize((side, side), Image.Resampling.BICUBIC), corner)
         scene.save(folder / f"{number:02}.jpg", quality=90)
-    return count * len(SIDES)
+    return count * len(SIDES_PIXELS)
 
 
 def found(classifier: FaceClassifier, photos: Iterable[str]) -> int:
@@ -49,21 +49,19 @@ def found(classifier: FaceClassifier, photos: Iterable[str]) -> int:
     return sum(prediction.label is not None for prediction in predictions)
 
 
-def main() -> None:
+@benchmark_command(__doc__, rounds=7)
+@click.argument(
+    "photos", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+def main(options: ResultOptions, photos: Path | None, rounds: int) -> None:
     """Print tables of milliseconds a photograph."""
-    parser = options(__doc__, rounds=7)
-    parser.add_argument("photos", nargs="?", type=Path, help="a folder of photographs")
-    chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as made:
-        known = None
-        folder = chosen.photos or Path(made)
-        if chosen.photos is None:
-            known = draw_scenes(folder)
-        measure(chosen, list(find_pictures([str(folder)])), known)
+    with tempfile.TemporaryDirectory() as temporary:
+        known = draw_scenes(Path(temporary)) if photos is None else None
+        measure(options, list(find_pictures([str(photos or temporary)])), known, rounds)
 
 
-def measure(chosen: argparse.Namespace, photos: list[str], known: int | None) -> None:
-    """Time them, and leave the results."""
+def measure(options: ResultOptions, photos: list[str], known: int | None, rounds: int) -> None:
+    """Time the cases and report the result; `known` is the number of faces in the photographs."""
     classifier = EmotionClassifier()
     classifiers = {}
     for name in DETECTORS:
@@ -81,16 +79,16 @@ def measure(chosen: argparse.Namespace, photos: list[str], known: int | None) ->
         cases[f"{name}, one worker"] = lambda other=other: list(
             other.predict_many(photos, workers=1)
         )
-    seconds = take_turns(cases, rounds=chosen.rounds)
+    seconds = take_turns(cases, rounds=rounds)
     text = f"{len(photos)} photographs"
     counts = {name: found(one, photos) for name, one in classifiers.items()}
     parts = ", ".join(f"{name} finds {count}" for name, count in counts.items())
     text += f" with {known} faces; {parts}.\n\n" if known else f"; {parts} faces.\n\n"
     reference = next(iter(cases))
-    text += table(seconds, reference, count=len(photos))
+    text += format_table(seconds, reference, count=len(photos))
     times = medians(seconds, unit=1e3, count=len(photos))
-    finish(
-        chosen,
+    report_result(
+        options,
         "faces",
         text,
         lower={

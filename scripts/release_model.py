@@ -1,80 +1,87 @@
-r"""Release a trained run: proven ONNX files, their proofs, cards and checksums, its checkpoint.
+r"""Release a trained run: verified ONNX files with their parity reports, cards and checksums.
 
     python scripts/release_model.py RUN_DIR NAME DATA "the command that trained it" \
         [--labels happy,sad,surprise --votes votes.csv --other-coverage 0.95]
 
-NAME is released in fp32, NAME-int8 beside it where int8 passes its gates. With --labels the files
-keep these labels of the network, and have the output `other`; --votes says what faces show.
-
-The figures of the card are read from the finished file, so that the two cannot differ.
+NAME is released in fp32, and NAME-int8 beside it if int8 passes its gates. The checkpoint is
+released too. With --labels the files keep these labels of the network and have the output `other`;
+--votes has FER+ votes on what the faces show. `model_card.py` writes the cards.
 """
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import click
+
+import emotion_models
 from emotion_export.defaults import OTHER_COVERAGE
 from emotion_export.export import Plan, check_target, export_checkpoint
 from emotion_export.int8.labelled_faces import read_labelled_faces
-from emotion_export.label_subset.figures import BY_VOTES
 from emotion_export.parity.comparison import ParityError
 from emotion_export.parity.faces import read_parity_faces
-from emotion_runtime import EmotionClassifier
 from emotion_runtime.atomic import write_atomically
 from emotion_runtime.digest import compute_sha256
-from emotion_runtime.model.contract import Contract
 from emotion_train.checkpoints.checkpoint import load_checkpoint
 from emotion_train.data.votes import Votes
-from emotion_train.networks import NETWORKS
-from emotion_train.recipe import (
-    DROP_DUPLICATES,
-    DROP_HELD_OUT,
-    KEEP_DUPLICATES,
-    read_duplicates,
-)
-from emotion_train.report.tables import (
-    describe_interval,
-    format_confidence_table,
-    format_metrics_tables,
-)
 from emotion_train.run_folder import RunFolder
+from model_card import write_card
 
-PACKAGE = Path(__file__).parents[1] / "models" / "emotion_models"
+PACKAGE = Path(emotion_models.__file__).parent
 
 
+@click.command(help=__doc__.splitlines()[0])
+@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.argument("name")
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.argument("command")
+@click.option("--labels", default="", help="The labels to keep, with commas. [default: all]")
+@click.option(
+    "--votes",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="FER+ votes on the faces.",
+)
+@click.option(
+    "--other-coverage",
+    type=float,
+    default=OTHER_COVERAGE,
+    show_default=True,
+    help="The share of held-out faces of the labels that must get a label.",
+)
 def main(
     run: Path,
     name: str,
     data: Path,
     command: str,
-    labels: tuple[str, ...] = (),
-    votes: Path | None = None,
-    coverage: float = OTHER_COVERAGE,
+    labels: str,
+    votes: Path | None,
+    other_coverage: float,
 ) -> None:
     """Write everything that belongs to the release `name`."""
     checkpoint = PACKAGE / "checkpoints" / f"{name}.pt"
     checkpoint.parent.mkdir(exist_ok=True)
     if run.resolve() != checkpoint.resolve():
         shutil.copyfile(RunFolder(run).best_checkpoint, checkpoint)
-    plan = Plan(report=False, labels=labels, other_coverage=coverage)
-    _release(name, plan, checkpoint, data, command, votes)
+    kept = tuple(filter(None, labels.split(",")))
+    plan = Plan(report=False, labels=kept, other_coverage=other_coverage)
+    names = [name]
+    release_file(name, plan, checkpoint, data, votes)
     try:
-        _release(f"{name}-int8", replace(plan, precision="int8"), checkpoint, data, command, votes)
+        release_file(f"{name}-int8", replace(plan, precision="int8"), checkpoint, data, votes)
+        names.append(f"{name}-int8")
     except ParityError as error:
         print(f"{name}-int8 is not released: {error}")
     lines = [f"{compute_sha256(path)}  {path.name}\n" for path in sorted(PACKAGE.glob("*.onnx"))]
     with write_atomically(PACKAGE / "SHA256SUMS") as path:
         path.write_text("".join(lines), encoding="ascii")
+    for released in names:  # once their names are in SHA256SUMS
+        write_card(released, command)
 
 
-def _release(
-    name: str, plan: Plan, checkpoint: Path, data: Path, command: str, votes: Path | None
-) -> None:
-    """Write one file with its proof and its card."""
+def release_file(name: str, plan: Plan, checkpoint: Path, data: Path, votes: Path | None) -> None:
+    """Export one file, and verify it, with its parity report."""
     trained = load_checkpoint(checkpoint)
     model = PACKAGE / f"{name}.onnx"
     check_target(model, overwrite=True)
@@ -337,18 +344,4 @@ def _said(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", type=Path)
-    parser.add_argument("name")
-    parser.add_argument("data", type=Path)
-    parser.add_argument("command")
-    parser.add_argument("--labels", default="")
-    parser.add_argument("--votes", type=Path)
-    parser.add_argument("--other-coverage", type=float, default=OTHER_COVERAGE)
-    given = parser.parse_args()
-    wanted = tuple(filter(None, given.labels.split(",")))
-    main(
-        given.run, given.name, given.data, given.command, wanted, given.votes, given.other_coverage
-    )
+    main()

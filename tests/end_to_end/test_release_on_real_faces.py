@@ -1,4 +1,4 @@
-"""What the release's card claims, on the real data, through the public commands."""
+"""The figures of the released models, reproduced on the real data with the public commands."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_infer_reproduces_the_accuracy_of_the_card(
     assert round(right / len(lines), 6) == metrics["accuracy"]
 
 
-def test_export_of_the_release_reproduces_its_proof(
+def test_export_of_the_release_reproduces_its_parity_report(
     export: Callable[..., Result], fer2013: Path, tmp_path: Path
 ) -> None:
     name = emotion_models.DEFAULT_MODEL
@@ -55,7 +55,7 @@ def test_export_of_the_release_reproduces_its_proof(
         assert new["max_logit_difference"] == pytest.approx(old["max_logit_difference"], abs=1e-4)
 
 
-def test_the_classes_of_fer2013_are_counted_right(fer2013: Path) -> None:
+def test_the_classes_of_fer2013_are_counted_correctly(fer2013: Path) -> None:
     dataset = load_dataset(fer2013, holdout=0.0, duplicates=KEEP_DUPLICATES)
     rows = [line.split() for line in format_class_table(dataset).replace(",", "").splitlines()]
     assert rows[1:] == [
@@ -69,13 +69,13 @@ def test_the_classes_of_fer2013_are_counted_right(fer2013: Path) -> None:
     assert dataset.audit.test_in_train == 327
 
 
-def test_by_default_no_face_of_fer2013_is_learned_and_judged_on(fer2013: Path) -> None:
+def test_by_default_no_face_of_fer2013_is_both_trained_and_evaluated_on(fer2013: Path) -> None:
     dataset = load_dataset(fer2013)
     assert dataset.test is not None
     splits = (dataset.train, dataset.validation, dataset.holdout, dataset.test)
     assert [len(faces) for faces in splits] == [12602, 133, 1467, 3852]
     learned = dataset.train.hash_pixels()
-    assert len(set(learned)) >= len(learned) - 5  # those under two labels
+    assert len(set(learned)) >= len(learned) - 5  # pictures with two labels
     judged = [one for faces in splits[1:] for one in faces.hash_pixels()]
     assert not set(learned) & set(judged)
 

@@ -1,4 +1,4 @@
-"""Where a library behind the export fails, the export is refused in one sentence."""
+"""Failures of the libraries behind the export are reported in one sentence."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fail(*_: object, **__: object) -> NoReturn:
     raise RuntimeError("out of luck")
 
 
-def test_a_failing_onnxsim_is_named_with_the_way_round_it(
+def test_the_error_of_a_failing_onnxsim_names_no_simplify(
     graph: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnxsim, "simplify", lambda model: (model, False))
@@ -40,7 +40,7 @@ def test_a_failing_onnxsim_is_named_with_the_way_round_it(
         simplify(graph)
 
 
-def test_a_failing_conversion_to_half_is_named(
+def test_a_failing_conversion_to_fp16_is_reported(
     graph: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from onnxruntime.transformers import float16
@@ -55,7 +55,7 @@ class Bands(torch.nn.Module):
         return pixels.float().reshape(len(pixels), 3, -1).mean(dim=2) / 10
 
 
-def test_a_graph_that_onnxruntime_cannot_run_is_named(
+def test_a_graph_that_onnxruntime_cannot_run_is_reported(
     graph: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faces = np.stack([band_face(label) for label in range(3)])
@@ -74,7 +74,7 @@ def test_a_graph_that_onnxruntime_cannot_run_is_named(
     assert len(caught.value.comparisons) == 1
 
 
-def test_parity_faces_come_from_a_csv_too(tmp_path: Path) -> None:
+def test_parity_faces_can_come_from_a_csv(tmp_path: Path) -> None:
     rows = [("3", pixels_text(band_face(0, seed)), "Training") for seed in range(4)]
     rows += [("3", pixels_text(band_face(0, 9)), "PrivateTest")]
     faces = read_parity_faces(write_csv(tmp_path / "faces.csv", rows), 3)

@@ -1,4 +1,4 @@
-"""``emotion-verify``: the checkpoint of a file is found by its digest, and no other is compared."""
+"""``emotion-verify``: a file is compared only with the checkpoint that has its digest."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def model(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def other_run(run_dir: Path, folder: Path) -> Path:
-    """A run of the same labels with other weights."""
+    """A run with the same labels and other weights."""
     folder.mkdir(parents=True)
     trained = load_checkpoint(run_dir)
     weights = {name: value * 0.9 for name, value in trained.weights.items()}
@@ -48,7 +48,7 @@ def other_run(run_dir: Path, folder: Path) -> Path:
 
 
 def with_parity(model: Path, path: Path, change: Callable[[dict[str, object]], object]) -> Path:
-    """A copy of a model file whose parity metadata are changed."""
+    """Return a copy of a model file with changed parity metadata."""
     proto = onnx.load(model)
     for pair in proto.metadata_props:
         if pair.key == f"{PREFIX}parity":
@@ -59,7 +59,7 @@ def with_parity(model: Path, path: Path, change: Callable[[dict[str, object]], o
     return path
 
 
-def test_the_file_records_its_weights(model: Path, run_dir: Path) -> None:
+def test_the_file_records_the_digest_of_its_weights(model: Path, run_dir: Path) -> None:
     report = json.loads(model.with_suffix(".parity.json").read_text())
     assert report["weights_sha256"] == hash_weights(load_checkpoint(run_dir).weights)
 
@@ -96,7 +96,7 @@ def test_another_checkpoint_is_refused(
     assert "verified" not in result.stdout
 
 
-def test_no_checkpoint_to_be_found_is_wrong_usage(
+def test_a_checkpoint_that_is_not_found_is_wrong_usage(
     verify: Verify, model: Path, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -116,7 +116,7 @@ def test_a_file_of_earlier_versions_needs_a_checkpoint(
     named = verify(old, "-c", run_dir)
     assert named.exit_code == 0, named.output
     assert "warning: " in named.stderr
-    # Without a digest only the comparison itself can tell.
+    # Without a digest, only the comparison can find the difference.
     failed = verify(
         old, "-c", other_run(run_dir, tmp_path / "other"), "--parity-data", load_data(run_dir)
     )
@@ -131,6 +131,6 @@ def test_a_released_model_is_verified_by_name(verify: Verify) -> None:
     assert "average faces of the checkpoint" in result.stderr
 
 
-def test_what_is_no_model_file_is_refused(verify: Verify, tmp_path: Path) -> None:
+def test_files_that_are_not_models_are_refused(verify: Verify, tmp_path: Path) -> None:
     assert verify(tmp_path / "gone.onnx").exit_code == 1
     assert "no such model file" in verify(tmp_path / "gone.onnx").stderr

@@ -1,4 +1,4 @@
-"""What an interrupted run left (`.partial`, `.settings.json`), and the parts of a video file."""
+"""Fuzz targets: files of an interrupted run (`.partial`, `.settings.json`), and video files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _face_line(path: str) -> dict[str, object]:
 
 
 def _encode(settings: object, partial: bytes, final: bool) -> bytes:
-    """Join the two files; the first byte says whether the second is complete."""
+    """Join the two files; the first byte is 1 if the second is complete."""
     text = json.dumps(settings) if not isinstance(settings, str) else settings
     return bytes([final]) + to_bytes(text) + b"\0" + partial
 

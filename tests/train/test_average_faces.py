@@ -14,7 +14,7 @@ def make_faces(count: int, copies: int = 0) -> Faces:
     return Faces(np.stack(pixels), labels, tuple(map(str, range(len(pixels)))))
 
 
-def test_an_average_shows_what_its_faces_share_and_none_of_them() -> None:
+def test_an_average_shows_the_class_and_no_single_face() -> None:
     faces = make_faces(60)
     averages = make_average_faces(faces, 1, 2)
     assert averages.shape == (2, 48, 48)

@@ -36,7 +36,7 @@ def faces(*counts: int) -> Faces:
     ("balance", "total"),
     [("full", [100, 100, 100]), ("sqrt", [100, 50, 20]), ("none", [100, 25, 4])],
 )
-def test_copies_fill_a_class_fully_half_of_the_way_or_not(balance: str, total: list[int]) -> None:
+def test_copies_balance_a_class_fully_partly_or_not(balance: str, total: list[int]) -> None:
     train = faces(100, 25, 4)
     table = compute_balance(train, 3, balance)
     assert table.total.tolist() == total
@@ -53,12 +53,12 @@ def test_with_soft_labels_a_face_counts_for_the_class_with_most_of_its_target() 
     train = faces(3, 1, 0)
     targets = np.array([[0.9, 0.1, 0], [0.2, 0.8, 0], [0.5, 0.5, 0], [0.5, 0.5, 0]], np.float32)
     table = compute_balance(train, 3, "full", targets)
-    assert table.labels.tolist() == [0, 1, 0, 1]  # of equal parts, the label's
+    assert table.labels.tolist() == [0, 1, 0, 1]  # of equal parts, the label
     assert table.original.tolist() == [2, 2, 0]
-    assert table.copies.tolist() == [0, 0, 0]  # nothing can be copied of the third
+    assert table.copies.tolist() == [0, 0, 0]  # the third class has no faces to copy
 
 
-def test_weights_by_name_may_hold_commas_and_equals_signs() -> None:
+def test_weights_by_name_may_contain_commas_and_equals_signs() -> None:
     assert parse_class_weights("a,b=2, c=d=0.5,e=1e-1") == {"a,b": 2, "c=d": 0.5, "e": 0.1}
     for text in ("happy", "happy=0", "happy=-1", "happy=1,happy=2", "=1", "a=1,,b", "a=1.2.3"):
         with pytest.raises(ValueError, match=r"neither|weight"):

@@ -21,13 +21,13 @@ def test_a_threshold_by_hand() -> None:
     assert measure_coverage(0.0, CHANCES, LABELS, {}).accuracy == 0.75
 
 
-def test_a_threshold_above_everything_has_no_accuracy() -> None:
+def test_a_threshold_above_all_confidences_has_no_accuracy() -> None:
     row = measure_coverage(0.99, CHANCES, LABELS, {})
     assert math.isnan(row.accuracy)
     assert row.to_dict()["accuracy"] is None
 
 
-def test_the_threshold_lets_the_wanted_part_through() -> None:
+def test_the_threshold_has_the_wanted_coverage() -> None:
     chances = np.stack([np.linspace(0.5, 1, 1001), np.linspace(0.5, 0, 1001)], axis=1)
     threshold = choose_threshold(chances, 0.9)
     assert threshold == pytest.approx(0.55)

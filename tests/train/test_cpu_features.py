@@ -15,11 +15,11 @@ from emotion_train.training import cpu_features, precision
         ("x86_64", "flags\t\t: fpu avx2 avx512_bf16\n", False),
         ("aarch64", "Features\t: fp asimd\n", True),
         ("aarch64", "Features\t: fp asimd bf16\n", False),
-        ("riscv64", "isa : rv64\n", False),  # nothing is known
+        ("riscv64", "isa : rv64\n", False),  # unknown
         ("x86_64", "", False),
     ],
 )
-def test_bf16_that_the_cpu_lacks_is_noticed(
+def test_missing_bf16_instructions_are_detected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, text: str, lacks: bool
 ) -> None:
     monkeypatch.setattr(cpu_features.platform, "machine", lambda: machine)

@@ -30,14 +30,14 @@ def test_splits_are_disjoint_and_drawn_by_seed(data_folder: Path) -> None:
     )
 
 
-def test_every_class_is_brought_to_the_size_of_the_largest(data_folder: Path) -> None:
+def test_copies_make_every_class_as_large_as_the_largest(data_folder: Path) -> None:
     train = load_dataset(data_folder, validation_per_class=46).train
     table = compute_balance(train, 3)
     assert table.total.tolist() == [24, 24, 24]
     assert table.copies.tolist() == [0, 10, 12]
     copies = draw_copies(table, np.random.default_rng(0))
     assert np.bincount(train.labels[copies], minlength=3).tolist() == [0, 10, 12]
-    # 14 sad faces, 10 copies: none is copied twice before all were copied once
+    # 14 sad faces, 10 copies: no face has two copies
     assert len(set(copies[train.labels[copies] == 1])) == 10
 
 
@@ -85,7 +85,7 @@ def test_large_data_hold_out_46_of_each_class(tmp_path: Path) -> None:
     assert "validation: 46 pictures of each class, drawn" in dataset.notes[-2]
 
 
-def test_one_class_or_one_twice_is_refused(data_folder: Path) -> None:
+def test_a_single_class_or_a_repeated_one_is_refused(data_folder: Path) -> None:
     with pytest.raises(DataError, match="nothing to tell apart"):
         load_dataset(data_folder, classes=("happy",))
     with pytest.raises(DataError, match="twice"):
@@ -115,7 +115,7 @@ def test_the_holdout_follows_the_size_of_the_data(
     assert len(load_dataset(tmp_path / "f.csv", size=32, holdout=0.0).holdout) == 0
 
 
-def test_a_recipe_reads_what_the_function_of_many_arguments_reads(data_folder: Path) -> None:
+def test_a_recipe_loads_the_same_data_as_the_separate_arguments(data_folder: Path) -> None:
     recipe = Recipe(
         classes=("sad", "happy"), seed=4, validation_per_class=5, holdout=0.2, duplicates="keep"
     )

@@ -29,8 +29,8 @@ def test_calibration_error_by_hand() -> None:
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_a_temperature_that_the_faces_do_not_determine_is_a_warning(right: bool) -> None:
-    """Where every held-out face is right, or wrong, no confidence is too high, or too low."""
+def test_a_temperature_that_the_faces_do_not_determine_causes_a_warning(right: bool) -> None:
+    """If all held-out faces are right, or all wrong, any temperature fits."""
     labels = np.arange(30) % 3
     logits = np.eye(3, dtype=np.float32)[labels] * (1 if right else -1)
     figures = {"temperature": fit_temperature(logits, labels), "validation": {"pictures": 30}}

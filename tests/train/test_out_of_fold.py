@@ -1,4 +1,4 @@
-"""Temperature and threshold are judged on faces that did not choose them."""
+"""Temperature and threshold are evaluated on other faces than they were chosen on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def faces_of(labels: NDArray[np.int64], seed: int = 0) -> Faces:
 
 
 def draw(count: int, sharpness: float, seed: int = 0) -> tuple[Faces, NDArray[np.float32]]:
-    """Draw labels from probabilities, and logits that are too sharp by a factor."""
+    """Draw labels from probabilities, and return overconfident logits."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(count, 3))
     chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -52,7 +52,7 @@ def test_folds_spread_the_classes_and_keep_copies_together() -> None:
     assert assign_folds([faces.take(np.arange(49))]) is None
 
 
-def test_a_fold_has_the_temperature_of_the_others() -> None:
+def test_the_temperature_of_a_fold_is_fitted_on_the_others() -> None:
     faces, logits = draw(300, 3.0)
     folds = assign_folds([faces])
     assert folds is not None
@@ -64,7 +64,7 @@ def test_a_fold_has_the_temperature_of_the_others() -> None:
     assert len(set(temperatures)) == FOLDS
 
 
-def test_a_threshold_is_that_of_the_other_faces() -> None:
+def test_a_threshold_is_chosen_on_the_other_faces() -> None:
     logits = np.zeros((4, 2), np.float32)
     logits[:, 0] = np.log([9, 4, 1.5, 1.1])  # confidences 0.90, 0.80, 0.60 and 0.52
     thresholds = choose_thresholds(logits, np.ones(4), np.array([0, 0, 1, 1]), 0.5)
@@ -72,7 +72,7 @@ def test_a_threshold_is_that_of_the_other_faces() -> None:
 
 
 @pytest.mark.parametrize(("count", "how"), [(400, OUT_OF_FOLD), (30, IN_SAMPLE)])
-def test_held_out_figures_say_how_they_know_the_temperature(count: int, how: str) -> None:
+def test_held_out_figures_name_the_faces_of_the_temperature(count: int, how: str) -> None:
     faces, logits = draw(count, 3.0)
     one = SplitResult("validation", faces, logits)
     fitted = Calibration.fit([one], 0.9, by_votes=False)
@@ -97,8 +97,8 @@ def test_coverage_of_the_chosen_threshold_is_measured_out_of_fold() -> None:
     assert rows[0].coverage == 1
 
 
-def test_votes_that_teach_also_choose_temperature_and_threshold() -> None:
-    """Labels that contradict the votes must not make the network look overconfident."""
+def test_votes_in_the_targets_also_choose_temperature_and_threshold() -> None:
+    """Labels that contradict the votes do not make the network appear overconfident."""
     faces, logits = draw(400, 1.0)
     votes = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     winners = np.where(votes.max(axis=1) > 0.5, votes.argmax(axis=1), -1)

@@ -1,4 +1,4 @@
-"""The learning-rate range test: its curve, its suggestion, and that it trains no run."""
+"""The learning-rate range test: its curve and its suggestion."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_it_suggests_a_rate_and_shows_the_next_command(
     assert "holds a learning-rate search already" in again.stderr
 
 
-def test_it_is_deterministic_and_finds_a_rate_that_learns(data_folder: Path) -> None:
+def test_it_is_deterministic_and_suggests_a_rate_that_works(data_folder: Path) -> None:
     dataset = load_dataset(data_folder, validation_per_class=46)
     recipe = Recipe("edge", dataset.classes, batch_size=8, augmentation="none", averaging=0.0)
     first, again = (
@@ -91,7 +91,7 @@ def test_the_suggestion_is_a_third_of_the_rate_of_the_lowest_loss() -> None:
     assert found.steepest in rates[1:3]
 
 
-def test_a_loss_that_falls_by_its_noise_alone_gives_no_rate(
+def test_a_loss_that_falls_only_by_noise_gives_no_rate(
     data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = load_dataset(data_folder, validation_per_class=46)
@@ -108,7 +108,7 @@ def test_a_loss_that_falls_by_its_noise_alone_gives_no_rate(
 
 
 @pytest.mark.parametrize("flag", ["--resume", "--tensorboard"])
-def test_what_belongs_to_a_run_is_refused(train: Train, tmp_path: Path, flag: str) -> None:
+def test_options_of_a_run_are_refused(train: Train, tmp_path: Path, flag: str) -> None:
     result = train(tmp_path, "-o", tmp_path / "r", "--find-learning-rate", flag)
     assert result.exit_code == 2
     assert f"trains no run: leave {flag} out" in result.stderr

@@ -1,4 +1,4 @@
-"""A resumed run keeps what its result depends on, or is refused where that has changed."""
+"""A resumed run keeps its options and data; changed ones are refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_start(path: Path, seed: int) -> Path:
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with data, votes, a teacher, two starts, and a run that stopped after one epoch."""
+    """A folder with data, votes, a teacher, two checkpoints, and a run stopped after one epoch."""
     folder = tmp_path_factory.mktemp("interrupted")
     data = write_data(folder / "d", (8, 8, 8), 2)
     rows = [f"{s}/happy/{n:03}.png,9,0,0" for s in ("train", "test") for n in range(8)]
@@ -60,15 +60,13 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def begun(interrupted: Path, tmp_path: Path) -> Path:
-    """A copy to spoil; what it reads lies in `interrupted`."""
+    """A copy of the run, to be changed; its inputs are those of `interrupted`."""
     shutil.copytree(interrupted / "run", tmp_path / "run")
     return tmp_path / "run"
 
 
 @pytest.mark.slow
-def test_what_the_run_was_begun_with_is_restored(
-    interrupted: Path, begun: Path, train: Train
-) -> None:
+def test_the_options_of_the_run_are_restored(interrupted: Path, begun: Path, train: Train) -> None:
     moved = begun.parent / "moved"
     shutil.copytree(interrupted / "d", moved)
     result = train(moved, "-o", begun, "--resume")
@@ -96,7 +94,7 @@ def test_what_the_run_was_begun_with_is_restored(
     assert "4 epochs instead of 2 since epoch 2" in more.stderr
 
 
-def test_a_record_of_an_earlier_version_names_the_coverage_otherwise(begun: Path) -> None:
+def test_the_old_name_of_the_coverage_in_run_json_is_read(begun: Path) -> None:
     path = begun / "run.json"
     record = json.loads(path.read_text())
     record["options"]["answered"] = record["options"].pop("coverage")
@@ -115,7 +113,7 @@ def test_a_record_of_an_earlier_version_names_the_coverage_otherwise(begun: Path
         (("--start-from", "start2.pt"), "has another --start-from"),
     ],
 )
-def test_another_option_than_at_the_beginning_is_refused(
+def test_a_changed_option_is_refused(
     interrupted: Path, begun: Path, train: Train, options: tuple[str, str], message: str
 ) -> None:
     (interrupted / "other.csv").write_text("path,happy,sad,surprise\ntrain/happy/000.png,1,0,0\n")
@@ -157,7 +155,7 @@ def test_other_pictures_are_refused(
     assert message in result.stderr
 
 
-def test_other_arithmetic_is_refused(interrupted: Path, begun: Path, train: Train) -> None:
+def test_another_precision_is_refused(interrupted: Path, begun: Path, train: Train) -> None:
     values = json.loads((begun / "run.json").read_text())
     (begun / "run.json").write_text(json.dumps({**values, "precision": "fp16"}))
     result = train(interrupted / "d", "-o", begun, "--resume")
@@ -176,7 +174,7 @@ def test_a_run_begun_in_fp32_goes_on_in_fp32(
     assert "fp32 arithmetic" in result.stderr
 
 
-def test_another_start_is_refused_before_the_first_epoch_is_done(
+def test_a_changed_start_is_refused_before_the_first_epoch_is_done(
     interrupted: Path, begun: Path, train: Train
 ) -> None:
     (begun / "last.pt").unlink()
@@ -188,7 +186,7 @@ def test_another_start_is_refused_before_the_first_epoch_is_done(
     assert "the content of --start-from has changed" in result.stderr
 
 
-def test_a_run_json_of_before_says_what_it_does_not_know(
+def test_the_error_on_an_older_run_json_names_the_missing_option(
     interrupted: Path, begun: Path, train: Train
 ) -> None:
     values = json.loads((begun / "run.json").read_text())

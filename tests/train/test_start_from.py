@@ -1,4 +1,4 @@
-"""Training goes on from released weights, for other classes, with lower layers kept or not."""
+"""Training from released weights for other classes, with lower layers frozen or not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ SHORT = ("--epochs", "1", "--augmentation", "none", "--batch-size", "8")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["features", "none"])
-def test_a_released_network_starts_own_classes(train: Train, tmp_path: Path, freeze: str) -> None:
+def test_a_released_network_is_trained_for_other_classes(
+    train: Train, tmp_path: Path, freeze: str
+) -> None:
     data = write_data(tmp_path / "d", (10, 10), 2, ("bored", "sad"))
     options = ("--start-from", "edge", "--freeze", freeze)
     result = train(data, "-o", tmp_path / "run", *SHORT, *options)
@@ -53,7 +55,7 @@ def test_a_released_network_starts_own_classes(train: Train, tmp_path: Path, fre
     assert f"has freeze {freeze}, not 2" in other.stderr
 
 
-def test_a_model_file_cannot_be_started_from(train: Train, tmp_path: Path) -> None:
+def test_a_model_file_cannot_be_a_start(train: Train, tmp_path: Path) -> None:
     data = write_data(tmp_path / "d", (6, 6, 6), 0)
     result = train(data, "-o", tmp_path / "run", "--start-from", "edge-int8")
     assert result.exit_code == 1

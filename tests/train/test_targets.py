@@ -9,7 +9,7 @@ from synthetic import band_face
 FACES = Faces(np.stack([band_face(n % 3, n) for n in range(6)]), np.arange(6) % 3, ("",) * 6)
 
 
-def test_a_mix_keeps_the_label_where_nothing_else_is_known() -> None:
+def test_mixed_targets_are_the_label_where_there_are_no_others() -> None:
     labels = make_label_targets(FACES, 3)[:2]
     other = np.array([[0, 0.5, 0.5], [np.nan] * 3], np.float32)
     np.testing.assert_allclose(

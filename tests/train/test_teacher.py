@@ -23,18 +23,18 @@ def write_run(path: Path, labels: tuple[str, ...]) -> str:
     return str(path)
 
 
-def test_a_teacher_of_more_classes_is_asked_for_the_students(tmp_path: Path) -> None:
+def test_a_teacher_with_more_classes_gives_targets_of_the_students_classes(tmp_path: Path) -> None:
     labels = ("angry", "surprise", "sad", "neutral", "happy")
     member = load_teacher_network(write_run(tmp_path / "five.pt", labels), CPU)
-    answers = Teacher([member], CLASSES, 48).predict(PIXELS)
-    assert answers.shape == (6, 3)
-    assert answers.dtype == torch.float32
-    np.testing.assert_allclose(answers.sum(dim=1), 1, atol=1e-6)
-    turned = Teacher([member], CLASSES[::-1], 48).predict(PIXELS)
-    np.testing.assert_allclose(turned.flip(1), answers, atol=1e-6)
+    targets = Teacher([member], CLASSES, 48).predict(PIXELS)
+    assert targets.shape == (6, 3)
+    assert targets.dtype == torch.float32
+    np.testing.assert_allclose(targets.sum(dim=1), 1, atol=1e-6)
+    reversed_targets = Teacher([member], CLASSES[::-1], 48).predict(PIXELS)
+    np.testing.assert_allclose(reversed_targets.flip(1), targets, atol=1e-6)
 
 
-def test_several_teachers_answer_with_their_mean(tmp_path: Path) -> None:
+def test_several_teachers_give_the_mean_of_their_targets(tmp_path: Path) -> None:
     one = load_teacher_network(write_run(tmp_path / "one.pt", CLASSES), CPU)
     other = load_teacher_network("edge", CPU)
     shares = [Teacher([member], CLASSES, 48).predict(PIXELS) for member in (one, other)]
@@ -42,7 +42,7 @@ def test_several_teachers_answer_with_their_mean(tmp_path: Path) -> None:
     np.testing.assert_allclose(both, (shares[0] + shares[1]) / 2, atol=1e-6)
 
 
-def test_a_released_model_teaches_as_its_checkpoint_does() -> None:
+def test_a_released_model_gives_the_targets_of_its_checkpoint() -> None:
     checkpoint = emotion_models.checkpoint_path("edge")
     by_name, by_checkpoint = (
         Teacher([load_teacher_network(source, CPU)], CLASSES, 48).predict(PIXELS)

@@ -20,9 +20,7 @@ def make_checkpoint(network: str, labels: tuple[str, ...]) -> Checkpoint:
 
 @pytest.mark.parametrize("network", ["baseline", "edge"])
 @pytest.mark.parametrize("classes", [("happy", "sad", "surprise"), SEVEN[::-1]])
-def test_the_classes_that_both_know_are_answered_as_before(
-    network: str, classes: tuple[str, ...]
-) -> None:
+def test_shared_classes_keep_their_logits(network: str, classes: tuple[str, ...]) -> None:
     seven = make_checkpoint(network, SEVEN)
     fresh = build_network(network, len(classes))
     transfer_weights(seven, fresh, classes)
@@ -32,7 +30,7 @@ def test_the_classes_that_both_know_are_answered_as_before(
     assert torch.allclose(fresh.eval()(pixels), expected, atol=1e-5)
 
 
-def test_a_class_that_is_new_starts_afresh() -> None:
+def test_a_new_class_has_fresh_weights() -> None:
     three = make_checkpoint("edge", ("happy", "sad", "surprise"))
     fresh = build_network("edge", 2)
     before = fresh.state_dict()
