@@ -1,8 +1,9 @@
 """Time faces in photographs: ``python benchmarks/faces.py [PHOTOS]``.
 
-`FaceClassifier.predict_many` beside decoding and detection alone, which nothing could do without,
-and the detectors beside each other. PHOTOS is a folder; without one, drawn scenes of two megapixels
-with samples in them, whose faces are known, so that what each detector misses is counted too.
+Compares `FaceClassifier.predict_many` with decoding and detection alone, and the detectors with
+each other.
+PHOTOS is a folder. Without it, scenes of two megapixels with samples as faces are drawn: their
+faces are known, so that the faces that each detector misses are counted too.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ def draw_scenes(folder: Path, count: int = 24) -> int:
     return count * len(SIDES_PIXELS)
 
 
-def found(classifier: FaceClassifier, photos: Iterable[str]) -> int:
-    """Count the faces that a detector finds."""
+def count_faces(classifier: FaceClassifier, photos: Iterable[str]) -> int:
+    """Return the number of faces that a detector finds."""
     predictions = classifier.predict_many(photos)
     return sum(prediction.label is not None for prediction in predictions)
 
@@ -69,11 +70,11 @@ def measure(options: ResultOptions, photos: list[str], known: int | None, rounds
             classifiers[name] = FaceClassifier(classifier, FaceFinder(open_detector(name)))
         except DetectorError as error:
             print(f"left out: {str(error).splitlines()[0]}")
-    best = classifiers[DETECTORS[0]]
+    default = classifiers[DETECTORS[0]]
     cases = {
-        "decoding and detection alone": lambda: [best.finder.locate(photo) for photo in photos],
-        "faces, one worker": lambda: list(best.predict_many(photos, workers=1)),
-        f"faces, {count_usable_cpus()} workers": lambda: list(best.predict_many(photos)),
+        "decoding and detection alone": lambda: [default.finder.locate(photo) for photo in photos],
+        "faces, one worker": lambda: list(default.predict_many(photos, workers=1)),
+        f"faces, {count_usable_cpus()} workers": lambda: list(default.predict_many(photos)),
     }
     for name, other in list(classifiers.items())[1:]:
         cases[f"{name}, one worker"] = lambda other=other: list(
@@ -81,7 +82,7 @@ def measure(options: ResultOptions, photos: list[str], known: int | None, rounds
         )
     seconds = take_turns(cases, rounds=rounds)
     text = f"{len(photos)} photographs"
-    counts = {name: found(one, photos) for name, one in classifiers.items()}
+    counts = {name: count_faces(one, photos) for name, one in classifiers.items()}
     parts = ", ".join(f"{name} finds {count}" for name, count in counts.items())
     text += f" with {known} faces; {parts}.\n\n" if known else f"; {parts} faces.\n\n"
     reference = next(iter(cases))

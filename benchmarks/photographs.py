@@ -14,7 +14,6 @@ takes turns with this one, so that other load affects both alike.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 import os
@@ -122,20 +121,11 @@ def _open_classifier() -> tuple[Any, Any]:
     return EmotionClassifier(), _open_finder(None)
 
 
-def _classifier() -> tuple[Any, Any]:
-    if not _kept:
-        from emotion_runtime import EmotionClassifier
-
-        _kept["both"] = EmotionClassifier(), _finder(None)
-    both: tuple[Any, Any] = _kept["both"]
-    return both
-
-
-def _time(paths: list[str]) -> float:
-    """Return the seconds of finding and classifying the faces of photographs."""
+def _time_faces(paths: list[str]) -> float:
+    """Return the seconds to find and classify the faces of photographs."""
     import emotion_runtime
 
-    classifier, finder = _classifier()
+    classifier, finder = _open_classifier()
     if "FaceClassifier" in emotion_runtime.__all__:
         predict = emotion_runtime.FaceClassifier(classifier, finder).predict
     else:  # an earlier version
@@ -221,8 +211,8 @@ def match(found: Boxes, given: Boxes) -> tuple[set[int], set[int]]:
     matched: set[int] = set()
     for index in sorted(range(len(found)), key=lambda index: -found[index][4]):
         shares = [
-            0.0 if at in taken else compute_iou(Box(*found[place][:4]), Box(*one))
-            for at, one in enumerate(given)
+            0.0 if number in matched else compute_iou(Box(*found[index][:4]), Box(*one))
+            for number, one in enumerate(given)
         ]
         if shares and max(shares) >= MIN_OVERLAP:
             faces.add(index)

@@ -23,9 +23,9 @@ import numpy as np
 from PIL import Image
 
 from emotion_runtime import EmotionClassifier, FaceClassifier
-from harness import amount, quartiles, ratios, take_turns
-from photos import photograph
-from results import draw_bars, finish, options
+from harness import format_amount, quartiles, ratios, take_turns
+from photos import draw_photograph
+from results import ResultOptions, benchmark_command, draw_bars, report_result
 
 PICTURES_PER_KIND = {
     "48×48 face": 2000,
@@ -49,11 +49,10 @@ def draw_faces(folder: Path, count: int, *, labelled: bool = False) -> None:
 def measure_cpu_time(folders: dict[str, Path], rounds: int) -> dict[str, float]:
     """Return the CPU milliseconds of a picture, by kind."""
     classifier = EmotionClassifier()
-    face_classifier = FaceClassifier(classifier)
 
     def run(kind: str) -> None:
         paths = map(str, sorted(folders[kind].iterdir()))
-        chosen = face_classifier if "faces in" in kind else classifier
+        chosen = FaceClassifier(classifier) if "faces in" in kind else classifier
         for _ in chosen.predict_many(paths, workers=1):
             pass
 

@@ -36,7 +36,7 @@ def main(target: Path) -> None:
         mask = Image.new("L", (side, side))
         ImageDraw.Draw(mask).ellipse((4, -8, side - 4, side + 8), fill=255)
         face = face.resize((side, side), Image.Resampling.BICUBIC)
-        scene.paste(face, corner, oval.filter(ImageFilter.GaussianBlur(4)))
+        scene.paste(face, corner, mask.filter(ImageFilter.GaussianBlur(4)))
     classifier = FaceClassifier()
     draw_faces(scene, classifier.predict(scene), classifier.labels)
     scene.save(target)

@@ -65,11 +65,11 @@ def test_complete_lines_are_kept(tmp_path: Path) -> None:
     ],
 )
 def test_a_line_of_other_kinds_is_no_result(change: dict[str, Any], tmp_path: Path) -> None:
-    assert "line 1 is not a result" in refused(tmp_path, [LINE | change, LAST])
+    assert "line 1 is not a result" in read_error(tmp_path, [LINE | change, LAST])
 
 
 def test_a_line_without_its_fields_is_no_result(tmp_path: Path) -> None:
-    assert "line 1 is not a result" in refused(tmp_path, [{"path": "a.png"}, LAST])
+    assert "line 1 is not a result" in read_error(tmp_path, [{"path": "a.png"}, LAST])
 
 
 def test_long_paths_and_settings_are_shortened_in_messages(tmp_path: Path) -> None:

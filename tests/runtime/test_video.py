@@ -484,7 +484,7 @@ def test_results_of_a_disconnected_camera_are_kept(tmp_path: Path) -> None:
 
     printed: list[str] = []
     out = tmp_path / "out.jsonl"
-    job = VideoJob(FaceClassifier(), [Camera(read=read)], said.append, "jsonl", out)
+    job = VideoJob(FaceClassifier(), [Camera(read=read)], printed.append, "jsonl", out)
     assert not job.run()
     assert len(out.read_text().splitlines()) == 2
     assert any("1 frame in" in line for line in printed)

@@ -109,7 +109,7 @@ def test_csv_numbers_are_not_escaped() -> None:
 def test_names_that_are_not_utf8_keep_their_bytes(name: str, tmp_path: Path) -> None:
     raw = b"caf\xe9 \xff.png"
     with open_output(tmp_path / "out") as stream, WRITERS[name](stream, ("a", "b")) as writer:
-        writer.write(answer(os.fsdecode(raw)))
+        writer.write(make_prediction(os.fsdecode(raw)))
     data = (tmp_path / "out").read_bytes()
     if name == "csv":
         assert data.splitlines()[1].startswith(raw + b",a,")
