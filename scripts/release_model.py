@@ -174,7 +174,7 @@ def write_card(name: str, model: Path, contract: Contract, command: str) -> str:
         "they are spread over age, skin colour, sex or culture; expect other error rates on other "
         "people. Do not use it to judge people, or where an error harms someone.",
         "- FER2013's labels are noisy: ten annotators a picture would reach about 93 % on them.",
-        "- A photograph must be cropped to the face first.",
+        "- A photograph must be cropped to the face first; `emotion-infer --faces` does it.",
         "",
     ]
     return "\n".join(lines)
