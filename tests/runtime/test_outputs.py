@@ -205,7 +205,7 @@ class TestResume:
         output.unlink()
         (tmp_path / "a.jsonl.partial").write_bytes(whole[: len(whole) // 2])
         result = infer(*arguments)
-        assert "going on after" in result.stderr
+        assert "continuing after" in result.stderr
         assert output.read_bytes() == whole
 
     def arguments(self, model: Path, faces: Path, output: Path) -> list[object]:
@@ -278,7 +278,7 @@ class TestResume:
             result = infer(*arguments)
             assert result.exit_code == 1
             assert f"{tmp_path / name}: exists, but the settings" in result.stderr
-            assert "Remove it to begin anew" in result.stderr
+            assert "Remove it to start again" in result.stderr
             assert (tmp_path / name).read_text() == '{"path": "other.png"}\n'
             assert [path.name for path in tmp_path.glob("a.jsonl*")] == [name]
             (tmp_path / name).unlink()
@@ -350,7 +350,7 @@ class TestResume:
         self.interrupt(output, 4)
         result = infer(*arguments, "--contact-sheet", sheets[1], "--sort-into", folder)
         *told, _ = result.stderr.splitlines()  # the last line suggests the next command
-        assert told == ["going on after 4 pictures", *first.stderr.splitlines()]
+        assert told == ["continuing after 4 pictures", *first.stderr.splitlines()]
         assert sheets[0].read_bytes() == sheets[1].read_bytes()
         assert relative(folder) == EXPECTED
 

@@ -51,5 +51,5 @@ class CandidateSelector:
         views = format_count(crowded, "view")
         return [
             f"{views} had more than {MAX_VIEW_CANDIDATES:,} candidates for a face; "
-            f"only the surest {MAX_VIEW_CANDIDATES:,} of each were looked at"
+            f"only the {MAX_VIEW_CANDIDATES:,} most confident of each were used"
         ]

@@ -120,7 +120,7 @@ def check_detections(detections: object) -> list[Detection]:
     """
     if not isinstance(detections, (list, tuple)):
         raise DetectorError(
-            f"the detector gave a {type(detections).__name__}; detect() must return a list of "
+            f"the detector returned a {type(detections).__name__}; detect() must return a list of "
             f"Detection."
         )
     return [_check_detection(one) for one in detections]
@@ -129,22 +129,22 @@ def check_detections(detections: object) -> list[Detection]:
 def _check_detection(detection: object) -> Detection:
     if not isinstance(detection, Detection):
         raise DetectorError(
-            f"the detector gave a {type(detection).__name__} in its list; detect() must return a "
-            f"list of Detection."
+            f"the detector returned a {type(detection).__name__} in its list; detect() must return "
+            f"a list of Detection."
         )
     try:
         box = Box(*map(float, detection.box))
         confidence = float(detection.confidence)
     except (TypeError, ValueError) as error:
-        raise DetectorError(f"the detector gave {detection}, which is not numbers.") from error
+        raise DetectorError(f"the detector returned {detection}, which is not numbers.") from error
     if not all(map(math.isfinite, box)) or box.width <= 0 or box.height <= 0:
         raise DetectorError(
-            f"the detector gave the box {tuple(box)}; x and y must be finite, width and height "
+            f"the detector returned the box {tuple(box)}; x and y must be finite, width and height "
             f"positive."
         )
     if not 0 <= confidence <= 1:
         raise DetectorError(
-            f"the detector gave a confidence of {confidence:g}; it must be from 0 to 1."
+            f"the detector returned a confidence of {confidence:g}; it must be from 0 to 1."
         )
     return Detection(box, confidence)
 

@@ -109,7 +109,7 @@ class FaceFinder:
         if detector is not None and not callable(getattr(detector, "detect", None)):
             raise TypeError(
                 f"the detector is a {type(detector).__name__}, which has no method detect(); "
-                f"open_detector(name) gives one by its name."
+                f"open_detector(name) returns one."
             )
         if min_face is not None and not min_face >= MIN_FACE_PIXELS:
             raise ValueError(

@@ -204,9 +204,7 @@ def main(
     if verbose:
         say(f"model {classifier.model_path}, labels {', '.join(classifier.labels)}")
     if describe:
-        from emotion_runtime.results.json_text import to_json
-
-        show_json(to_json(classifier.contract.describe(), indent=2))
+        _print_description(classifier)
     if self_test:
         _print_self_test(classifier)
     if not paths and face_options.camera is None:
@@ -350,6 +348,12 @@ def _print_version(model: str | None) -> None:
     path = resolve_model(model)
     # The first line is that of every command.
     show(f"emotion-infer {__version__}\nmodel {path.stem} (sha256 {compute_sha256(path)[:16]})")
+
+
+def _print_description(classifier: EmotionClassifier) -> None:
+    from emotion_runtime.results.json_text import to_json
+
+    show_json(to_json(classifier.contract.describe(), indent=2))
 
 
 def _print_self_test(classifier: EmotionClassifier) -> None:

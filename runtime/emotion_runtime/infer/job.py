@@ -250,7 +250,7 @@ class Job:
                     f"warning: {format_count(resumable.changed, 'picture')} changed after the "
                     f"results of the earlier run were written (such as {resumable.first_changed}): "
                     f"these results are of the earlier content; remove the file of results to "
-                    f"begin anew"
+                    f"start again"
                 )
 
         try:
@@ -259,7 +259,7 @@ class Job:
                     yield nowhere, skip_done
                 return
             if resumable.done and not self.quiet:
-                self.say(f"going on after {resumable.done:,} pictures")
+                self.say(f"continuing after {resumable.done:,} pictures")
             with name_in_errors(self.output), resumable.open() as stream:
                 yield stream, skip_done
             resumable.finish()

@@ -101,7 +101,7 @@ class ResumableOutput:
                 if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
                     raise OutputError(
                         f"{self.partial}: is not a regular file, or has a second hard link; "
-                        f"remove it to begin anew."
+                        f"remove it to start again."
                     )
                 try:
                     lock_exclusively(handle)
@@ -150,7 +150,7 @@ class ResumableOutput:
         self._check_settings(earlier, self.output)
         if earlier.get("sha256") != compute_sha256(self.output):
             raise OutputError(
-                f"{self.output}: has been changed since it was complete; remove it to begin anew."
+                f"{self.output}: has been changed since it was complete; remove it to start again."
             )
         self.complete = True
         with self.output.open("rb") as file:
@@ -174,7 +174,7 @@ class ResumableOutput:
         raise OutputError(
             f"{found}: exists, but the settings of its run ({self._settings_path.name}) do not: "
             f"its results cannot be compared with this model and these options. "
-            f"Remove it to begin anew{', or leave --resume out' if found == self.output else ''}."
+            f"Remove it to start again{', or leave --resume out' if found == self.output else ''}."
         )
 
     def _check_settings(self, earlier: dict[str, Any], found: Path) -> None:
@@ -193,7 +193,7 @@ class ResumableOutput:
         if changed:
             raise OutputError(
                 f"{found}: its results are of a run with {', '.join(changed)}; use the settings "
-                f"of that run, name another file, or remove this one to begin anew."
+                f"of that run, name another file, or remove this one to start again."
             )
 
     def _write_settings(self, **further: object) -> None:
@@ -253,15 +253,15 @@ class ResumableOutput:
                 if written is None or written != path:
                     raise OutputError(
                         f"{kept}: line {number} is of {_shorten(written)}, not of {path}: the "
-                        f"pictures are not those of the interrupted run; remove the file to begin "
-                        f"anew."
+                        f"pictures are not those of the interrupted run; remove the file to start "
+                        f"again."
                     )
                 on_kept(self._make_prediction(values, f"{kept}: line {number}"))
         for path in paths:
             if self.complete:
                 raise OutputError(
                     f"{kept}: is complete, but has no line of {path}: the pictures are not those "
-                    f"of its run; name another file, or remove this one to begin anew."
+                    f"of its run; name another file, or remove this one to start again."
                 )
             yield path
 
@@ -293,7 +293,7 @@ class ResumableOutput:
             return self._kind(**kept)
         except (KeyError, TypeError) as error:
             raise OutputError(
-                f"{place} is not a result of this version; remove the file to begin anew."
+                f"{place} is not a result of this version; remove the file to start again."
             ) from error
 
     def open(self) -> TextIO:
