@@ -91,7 +91,7 @@ def test_an_output_file_is_complete_or_not_written(
     missing = infer(*good(faces), "-m", model_file, "-o", tmp_path / "no" / "x.csv")
     assert missing.exit_code == 1
     assert "cannot be written" in missing.stderr
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["predictions.csv", "faces"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["faces", "predictions.csv"]
 
 
 def test_a_dash_is_standard_output(

@@ -419,9 +419,9 @@ def test_box_outside_of_the_picture_is_left_out_and_counted(classifier: FaceClas
     ],
 )
 def test_what_is_no_face_of_a_detector_is_one_sentence(
-    classifier: FaceClassifier, found: object, says: str
+    classifier: FaceClassifier, found: object, message: str
 ) -> None:
-    with pytest.raises(DetectorError, match=says):
+    with pytest.raises(DetectorError, match=message):
         FaceClassifier(classifier.classifier, FaceFinder(Fixed(found))).predict(scene())  # type: ignore[arg-type]
 
 
