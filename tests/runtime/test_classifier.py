@@ -251,10 +251,10 @@ def test_an_object_that_is_not_a_picture_is_a_type_error_and_in_a_stream_an_erro
             method(picture)
     mixed = [band_face(0), picture, band_face(1), band_face(2)]
     for workers in (1, 2):
-        answers = list(classifier.predict_many(mixed, workers=workers))
-        assert [one.label for one in answers] == ["happy", None, "sad", "surprise"]
-        assert "a picture is a path" in str(answers[1].error)
-        assert answers[1].path is None
+        predictions = list(classifier.predict_many(mixed, workers=workers))
+        assert [one.label for one in predictions] == ["happy", None, "sad", "surprise"]
+        assert "a picture is a path" in str(predictions[1].error)
+        assert predictions[1].path is None
         faces = list(face_classifier.predict_many([picture, band_face(1)], workers=workers))
         assert "a picture is a path" in str(faces[0].error)
         assert faces[1].error is None

@@ -145,7 +145,7 @@ def test_file_of_the_shipped_form_is_read_like_the_shipped_one(astronaut: Image.
 
 
 @pytest.mark.parametrize(
-    ("form", "says"),
+    ("form", "message"),
     [
         ({"cls_8": "classes"}, "outputs must be cls_8 to kps_32"),
         ({"side": 100}, "multiples of 32"),
@@ -153,10 +153,10 @@ def test_file_of_the_shipped_form_is_read_like_the_shipped_one(astronaut: Image.
     ],
 )
 def test_detector_file_of_another_form_is_one_sentence(
-    tmp_path: Path, form: dict[str, Any], says: str
+    tmp_path: Path, form: dict[str, Any], message: str
 ) -> None:
     path = write_yunet(tmp_path / "y.onnx", **form)
-    with pytest.raises((DetectorError, ModelFileError), match=says) as raised:
+    with pytest.raises((DetectorError, ModelFileError), match=message) as raised:
         open_detector(path)
     assert str(path) in str(raised.value)
 

@@ -468,7 +468,7 @@ def test_detector_of_the_readme_runs() -> None:
     assert [face.detection_confidence for face in faces] == [0.9]
 
 
-def test_more_candidates_than_are_compared_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_candidates_than_are_compared_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emotion_runtime.faces.candidates.MAX_VIEW_CANDIDATES", 3)
     finder = FaceFinder(RetinaFace())
     finder.find(scene(("happy_01", 130, (40, 60)), ("surprise_03", 170, (380, 220))))

@@ -70,7 +70,7 @@ def test_a_stream_of_anything_is_mapped_in_order(workers: int) -> None:
     assert results == list(range(0, 200, 2))
 
 
-def test_the_first_answer_comes_after_one_picture(classifier: EmotionClassifier) -> None:
+def test_the_first_result_comes_after_one_picture(classifier: EmotionClassifier) -> None:
     taken = 0
 
     def pictures() -> Iterator[object]:

@@ -501,9 +501,9 @@ def test_boxes_are_inside_the_frame_and_faces_are_tracked_over_the_edge() -> Non
 
     frames = [Frame(number, number / 10, plain(0, (640, 480))) for number in range(7)]
     finder = FaceFinder(Leaving())
-    answers = [one for _, (one,) in predict_frames(FaceClassifier(finder=finder), frames)]
-    assert {one.face for one in answers} == {1}
-    assert [one.box for one in answers] == [(0, 10, 40 - 5 * n, 40) for n in range(1, 8)]
+    predictions = [one for _, (one,) in predict_frames(FaceClassifier(finder=finder), frames)]
+    assert {one.face for one in predictions} == {1}
+    assert [one.box for one in predictions] == [(0, 10, 40 - 5 * n, 40) for n in range(1, 8)]
 
 
 # Frames between those that are searched, and frames at uneven times.
@@ -560,7 +560,7 @@ def test_face_that_is_gone_is_followed_no_longer_than_to_the_next_search() -> No
 
     finder = FaceFinder(Once(), turned=False)
     found = predict_frames(FaceClassifier(finder=finder), numbered(9), detect_every=3)
-    assert [len(answers) for _, answers in found] == [1, 1, 1, 0, 0, 0, 0, 0, 0]
+    assert [len(predictions) for _, predictions in found] == [1, 1, 1, 0, 0, 0, 0, 0, 0]
 
 
 def test_face_that_moves_out_of_the_frame_is_followed_no_further() -> None:
@@ -574,8 +574,8 @@ def test_face_that_moves_out_of_the_frame_is_followed_no_further() -> None:
 
     finder = FaceFinder(Leaving(), turned=False)
     found = list(predict_frames(FaceClassifier(finder=finder), numbered(16), detect_every=2))
-    for _, answers in found:
-        for one in answers:
+    for _, predictions in found:
+        for one in predictions:
             assert one.box is not None
             assert one.box[0] + one.box[2] <= 640
     assert not found[-1][1]

@@ -27,7 +27,7 @@ Train = Callable[..., Result]
 
 
 class Clock:
-    """Seconds that pass when a training epoch or a measurement asks for them."""
+    """Seconds that pass when a training epoch or a measurement reads them."""
 
     def __init__(self) -> None:
         self.now = 100.0
