@@ -51,21 +51,27 @@ CASES = {
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--trial", type=int, metavar="SEED", help="Run one trial in this process.")
+@click.option("--precision", default="auto", show_default=True, help="As in emotion-train.")
 @click.option(
     "--keep", type=click.Path(file_okay=False, path_type=Path), help="Folder for the runs."
 )
 def main(
-    data: Path, cases: tuple[str, ...], seeds: int, trial: int | None, keep: Path | None
+    data: Path,
+    cases: tuple[str, ...],
+    seeds: int,
+    trial: int | None,
+    precision: str,
+    keep: Path | None,
 ) -> None:
     """Run all trials, and print a table."""
     cases = cases or tuple(CASES)
     if trial is not None:
-        run_trial(data, CASES[cases[0]], trial, keep)
+        run_trial(data, CASES[cases[0]], trial, precision, keep)
         return
     print("| pictures | accuracy by seed | mean | epochs | CPU seconds |")
     print("| --- | --- | ---: | ---: | ---: |")
     for name in cases:
-        command = [sys.executable, __file__, str(data), "--case", name]
+        command = [sys.executable, __file__, str(data), "--case", name, "--precision", precision]
         if keep is not None:
             command += ["--keep", str(keep)]
         results = []
@@ -87,7 +93,7 @@ def main(
         )
 
 
-def run_trial(data: Path, case: Case, seed: int, keep: Path | None) -> None:
+def run_trial(data: Path, case: Case, seed: int, precision: str, keep: Path | None) -> None:
     """Train on one draw of a case; print accuracy, epochs and CPU seconds."""
     import torch
 
@@ -118,7 +124,9 @@ def run_trial(data: Path, case: Case, seed: int, keep: Path | None) -> None:
             budget=budget,
             progress=False,
         )
-        recipe = Recipe(network=choose_network("cpu"), classes=case.classes, seed=seed)
+        recipe = Recipe(
+            network=choose_network("cpu"), classes=case.classes, seed=seed, precision=precision
+        )
         run.train(recipe, choose=PLANNED)
         seconds = time.process_time() - drawing
         checkpoint = load_checkpoint(folder / "run")

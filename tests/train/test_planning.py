@@ -70,7 +70,8 @@ def test_nothing_else_of_a_recipe_changes() -> None:
 
 def test_a_run_that_is_short_in_time_is_augmented_less() -> None:
     assert plan(20_000).augmentation == "strong"
-    assert plan(20_000, epochs=3).augmentation == "standard"
+    assert plan(20_000, epochs=30).augmentation == "standard"
+    assert plan(20_000, epochs=3).augmentation == "light"
     assert plan(20_000, epochs=3).epochs == 3
 
 

@@ -23,7 +23,8 @@ EPOCHS = 6
 def options(data: Path, folder: Path, *more: str) -> list[str]:
     return [
         str(data), "-o", str(folder), "--network", "edge",
-        "--epochs", str(EPOCHS), "--batch-size", "8", "--validation", "46", *more,
+        "--epochs", str(EPOCHS), "--batch-size", "8", "--learning-rate", "0.002",
+        "--validation", "46", *more,
     ]  # fmt: skip
 
 

@@ -33,12 +33,13 @@ from emotion_train.training.augmentation import AUGMENTATIONS
 from emotion_train.training.planning import (
     BATCH_SIZES,
     EPOCHS,
+    LIGHT_EPOCHS,
     PLANNED,
     RATE_BATCH_SIZE,
     RATES,
     STEPS_PER_EPOCH,
     STRONG_EPOCHS,
-    STRONG_FACES,
+    STRONG_EPOCHS_OF_MANY,
     TOTAL_FACES,
     choose_network,
 )
@@ -128,8 +129,9 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "learning_rate": (
         "--learning-rate",
         click.FloatRange(0, min_open=True),
-        f"Peak of the learning-rate schedule.  [default: {_RATES}; more for batches larger than "
-        f"{RATE_BATCH_SIZE}, half of it with --start-from]",
+        f"Peak of the learning-rate schedule.  [default: {_RATES}, for batches of "
+        f"{RATE_BATCH_SIZE}; it grows with the square root of the batch size, and is halved with "
+        f"--start-from]",
     ),
     "optimizer": ("--optimizer", click.Choice(OPTIMIZERS), "Optimiser."),
     "schedule": ("--schedule", click.Choice(SCHEDULES), "Learning-rate schedule after warm-up."),
@@ -144,8 +146,9 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "augmentation": (
         "--augmentation",
         click.Choice(tuple(AUGMENTATIONS)),
-        f"Random changes of the faces.  [default: strong for {STRONG_EPOCHS} epochs or more, and "
-        f"where all epochs together have {STRONG_FACES:,} faces, else standard]",
+        f"Random changes of the faces.  [default: light for fewer than {LIGHT_EPOCHS} epochs, "
+        f"strong from {STRONG_EPOCHS} on, with many pictures from {STRONG_EPOCHS_OF_MANY} on, else "
+        f"standard]",
     ),
     "balance": (
         "--balance",

@@ -16,15 +16,15 @@ from emotion_train.recipe import Recipe
 PLANNED = ("epochs", "batch_size", "learning_rate", "augmentation")
 
 BATCH_SIZES = (16, 32, 64, 128)
-STEPS_PER_EPOCH = 40  # at least, where a batch size of the list allows it
+STEPS_PER_EPOCH = 60  # at least, where a batch size of the list allows it
 EPOCHS = (60, 200)  # with many pictures, with few
 TOTAL_FACES = 24_000  # in all epochs together, which few pictures reach by more epochs
-RATES = {"baseline": 1e-3, "edge": 2e-3, "wide": 2e-3}  # for batches of up to 64
+RATES = {"baseline": 1e-3, "edge": 3e-3, "wide": 2e-3}  # for batches of 64
 RATE_BATCH_SIZE = 64
 STARTED_RATE_SHARE = 0.5
-# From here on strong augmentation is better than standard, in all epochs together or a face.
-STRONG_FACES = 300_000
-STRONG_EPOCHS = 100
+LIGHT_EPOCHS = 20  # shorter runs get light augmentation
+STRONG_EPOCHS = 100  # runs of this length get strong augmentation,
+STRONG_EPOCHS_OF_MANY, MANY_FACES = 40, 300_000  # and these, with so many faces in all epochs
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,8 @@ def plan_recipe(
         rate = choose_learning_rate(recipe.network, recipe.batch_size, started=workload.started)
         recipe = replace(recipe, learning_rate=rate)
     if "augmentation" in choose:
-        many = recipe.epochs * workload.epoch_faces >= STRONG_FACES
-        strong = many or recipe.epochs >= STRONG_EPOCHS
-        recipe = replace(recipe, augmentation="strong" if strong else "standard")
+        name = choose_augmentation(recipe.epochs, workload.epoch_faces)
+        recipe = replace(recipe, augmentation=name)
     return recipe
 
 
@@ -90,12 +89,20 @@ def choose_batch_size(epoch_faces: int) -> int:
 def choose_learning_rate(network: str, batch_size: int, *, started: bool = False) -> float:
     """Return the peak of the learning-rate schedule.
 
-    For batches above 64 it grows with the square root of their size, the rule for Adam (Malladi et
-    al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", 2022). For smaller
-    batches, lower rates were no better. With initial weights from another run it is halved.
+    It grows with the square root of the batch size, the rule for Adam (Malladi et al., "On the SDEs
+    and Scaling Rules for Adaptive Gradient Algorithms", 2022). With initial weights from another
+    run it is halved.
     """
-    rate = RATES[network] * math.sqrt(max(1, batch_size / RATE_BATCH_SIZE))
+    rate = RATES[network] * math.sqrt(batch_size / RATE_BATCH_SIZE)
     return float(f"{rate * (STARTED_RATE_SHARE if started else 1):.1e}")
+
+
+def choose_augmentation(epochs: int, epoch_faces: int) -> str:
+    """Return the augmentation: the more often a face is seen, the stronger."""
+    if epochs < LIGHT_EPOCHS:
+        return "light"
+    many = epochs >= STRONG_EPOCHS_OF_MANY and epochs * epoch_faces >= MANY_FACES
+    return "strong" if many or epochs >= STRONG_EPOCHS else "standard"
 
 
 def describe_plan(recipe: Recipe, workload: Workload, choose: Collection[str]) -> str:
