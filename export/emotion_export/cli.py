@@ -12,6 +12,7 @@ from emotion_export.options import parity_data_option, parity_faces_option
 from emotion_runtime.command_line.commands import (
     CONTEXT_SETTINGS,
     Command,
+    NumberRange,
     handle_errors,
     make_moved_option,
     quiet_option,
@@ -93,7 +94,7 @@ _GROUPS = {
 )
 @click.option(
     "--other-coverage",
-    type=click.FloatRange(0.5, 1.0),
+    type=NumberRange(0.5, 1.0),
     metavar="SHARE",
     help='With --labels: share of the held-out faces of these labels that must not become "other"; '
     f'sets the threshold of "other".  [default: {defaults.OTHER_COVERAGE:g}]',
@@ -107,14 +108,14 @@ _GROUPS = {
 )
 @click.option(
     "--allow-label-agreement",
-    type=click.FloatRange(0, 1),
+    type=NumberRange(0, 1),
     metavar="SHARE",
     help="Share of clear labels that must agree with PyTorch, instead of 0.999 for fp16 or 0.99 "
     "for int8. The file records this limit and the next two.",
 )
 @click.option(
     "--allow-accuracy-loss",
-    type=click.FloatRange(0, 1),
+    type=NumberRange(0, 1),
     default=defaults.ACCURACY_LOSS,
     show_default=True,
     help="Accuracy that int8 may lose on held-out faces. A larger loss is accepted if it is not "
@@ -122,7 +123,7 @@ _GROUPS = {
 )
 @click.option(
     "--allow-recall-loss",
-    type=click.FloatRange(0, 1),
+    type=NumberRange(0, 1),
     default=defaults.RECALL_LOSS,
     show_default=True,
     help="Recall that int8 may lose in each class, with the same test.",

@@ -326,6 +326,8 @@ class EmotionClassifier:
             others = np.concatenate([batch.other for batch in batches if batch.other is not None])
             other_difference = float(np.abs(others - golden.other).max())
         differences = np.abs(logits - golden.logits)
+        probabilities = np.concatenate([batch.probabilities for batch in batches])
+        expected = _softmax(logits.astype(np.float64) / self.contract.temperature)
         recorded, graph = self.contract.graph_sha256, self._session.graph_sha256()
         return SelfTest(
             inputs=len(golden.pixels),
@@ -339,8 +341,15 @@ class EmotionClassifier:
             other_tolerance=compute_other_tolerance(golden.tolerance, self.contract.temperature),
             mean_difference=float(differences.mean()),
             mean_tolerance=golden.mean_tolerance,
+            probability_difference=float(np.abs(probabilities - expected).max()),
             graph_changed=graph != recorded if recorded and graph is not None else None,
         )
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return shares
 
 
 def resolve_model(model: str | os.PathLike[str] | None) -> Path:

@@ -15,6 +15,7 @@ from click.testing import Result
 from onnx import numpy_helper
 from PIL import Image
 
+import emotion_models
 import emotion_runtime
 from emotion_runtime import (
     EmotionClassifier,
@@ -329,3 +330,22 @@ def test_the_digest_is_that_of_the_file_that_was_opened(tmp_path: Path) -> None:
     classifier, digest = EmotionClassifier(path), compute_sha256(path)
     path.write_bytes(b"something else")
     assert classifier.model_sha256 == digest != compute_sha256(path)
+
+
+def test_a_temperature_that_is_not_in_the_graph_fails_the_self_test(tmp_path: Path) -> None:
+    for value in ("1e300", "1e-300", "3.0"):
+        model = onnx.load(emotion_models.model_path("edge-int8"))
+        (entry,) = [e for e in model.metadata_props if e.key == "emotion_edge.temperature"]
+        entry.value = value
+        onnx.save(model, tmp_path / "m.onnx")
+        result = EmotionClassifier(tmp_path / "m.onnx").self_test()
+        assert not result.passed
+        assert any("temperature in the metadata" in text for text in result.failures())
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"classifier": "edge"}, {"finder": "retinaface"}, {"finder": object()}]
+)
+def test_a_face_classifier_refuses_arguments_of_other_types(arguments: dict[str, object]) -> None:
+    with pytest.raises(TypeError, match="must be a"):
+        FaceClassifier(**arguments)  # type: ignore[arg-type]

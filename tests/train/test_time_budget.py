@@ -245,3 +245,8 @@ def rows(folder: Path) -> list[str]:
 
 def report(folder: Path) -> str:
     return (folder / "report" / "report.md").read_text()
+
+
+def test_a_limit_beyond_all_numbers_gives_the_most_epochs() -> None:
+    budget = TimeBudget(1e308)
+    assert budget.plan_epochs(Pace(0.1, 0.1), steps=9, held_out=9, report=1.0)[0] == MAX_EPOCHS

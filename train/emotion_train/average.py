@@ -20,6 +20,7 @@ import click
 from emotion_runtime.command_line.commands import (
     CONTEXT_SETTINGS,
     Command,
+    NumberRange,
     handle_errors,
     make_moved_option,
     quiet_option,
@@ -82,7 +83,7 @@ _GROUPS = {
 )
 @click.option(
     "--coverage",
-    type=click.FloatRange(0.5, 1.0),
+    type=NumberRange(0.5, 1.0),
     default=1.0,
     show_default=True,
     help="Fraction of the held-out faces that must get a label, as in emotion-train.",

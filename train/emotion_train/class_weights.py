@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 NO_WEIGHTS = "none"
 BALANCED = "balanced"
 MAX_WEIGHT = 1e6
+MIN_WEIGHT = 1e-6
 
 # A lazy match, so that names may contain commas and equals signs.
 _PAIR = re.compile(r"\s*(.+?)\s*=\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*(?:,|$)", re.IGNORECASE)
@@ -24,8 +25,8 @@ def parse_class_weights(text: str) -> dict[str, float]:
     """Return the weight of each class that ``NAME=W,NAME=W`` names.
 
     Raises:
-        ValueError: The text has another form, names a class twice, or has a weight that is not
-            above 0 and at most `MAX_WEIGHT`. The message is a sentence without a full stop.
+        ValueError: The text has another form, names a class twice, or has a weight outside
+            `MIN_WEIGHT` to `MAX_WEIGHT`. The message is a sentence without a full stop.
     """
     weights: dict[str, float] = {}
     position = 0
@@ -40,10 +41,10 @@ def parse_class_weights(text: str) -> dict[str, float]:
             weight = float(number)
         except ValueError:
             weight = -1.0
-        if not 0 < weight <= MAX_WEIGHT:
+        if not MIN_WEIGHT <= weight <= MAX_WEIGHT:
             raise ValueError(
-                f"the weight {shorten_repr(number)} of {shorten_repr(name)} is no number above 0 "
-                f"and at most {MAX_WEIGHT:,.0f}"
+                f"the weight {shorten_repr(number)} of {shorten_repr(name)} is not a number "
+                f"from {MIN_WEIGHT:g} to {MAX_WEIGHT:,.0f}"
             )
         if name in weights:
             raise ValueError(f"{shorten_repr(name)} has two weights")

@@ -12,6 +12,7 @@ import click
 from emotion_runtime.command_line.commands import (
     CONTEXT_SETTINGS,
     Command,
+    NumberRange,
     fail,
     handle_errors,
     model_option,
@@ -103,7 +104,7 @@ _GROUPS = {
 )
 @click.option(
     "--min-confidence",
-    type=click.FloatRange(0.0, 1.0),
+    type=NumberRange(0.0, 1.0),
     help="Confidence threshold for the coverage.  [default: the model's own]",
 )
 @other_threshold_option

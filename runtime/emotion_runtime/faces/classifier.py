@@ -41,6 +41,9 @@ class FaceClassifier:
         largest: Keep only the largest face of each photograph.
         keep_crops: Keep the network's input of each face as `FacePrediction.crop`.
 
+    Raises:
+        TypeError: An argument has another type.
+
     Attributes:
         classifier: The classifier in use.
         finder: The finder in use.
@@ -56,6 +59,16 @@ class FaceClassifier:
         largest: bool = False,
         keep_crops: bool = False,
     ) -> None:
+        if classifier is not None and not isinstance(classifier, EmotionClassifier):
+            raise TypeError(
+                f"classifier must be an EmotionClassifier (such as EmotionClassifier('m.onnx')), "
+                f"not {type(classifier).__name__}"
+            )
+        if finder is not None and not isinstance(finder, FaceFinder):
+            raise TypeError(
+                f"finder must be a FaceFinder, such as FaceFinder(detector), not "
+                f"{type(finder).__name__}"
+            )
         self.classifier = EmotionClassifier() if classifier is None else classifier
         self.finder = FaceFinder() if finder is None else finder
         self._largest, self._keep_crops = largest, keep_crops

@@ -12,6 +12,7 @@ import click
 from emotion_runtime.command_line.commands import (
     CONTEXT_SETTINGS,
     Command,
+    NumberRange,
     fail,
     handle_errors,
     model_option,
@@ -119,7 +120,7 @@ _GROUPS = {
 )
 @click.option(
     "--min-confidence",
-    type=click.FloatRange(0.0, 1.0),
+    type=NumberRange(0.0, 1.0),
     help='Confidence threshold: below it the label is "uncertain".  [default: the model\'s]',
 )
 @other_threshold_option

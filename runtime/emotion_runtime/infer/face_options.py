@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from emotion_runtime.command_line.commands import NumberRange
 from emotion_runtime.faces.detectors import (
     DETECTION_THRESHOLD,
     DETECTORS,
@@ -66,7 +67,7 @@ _OPTIONS = (
     ),
     click.option(
         "--detection-threshold",
-        type=click.FloatRange(0.0, 1.0),
+        type=NumberRange(0.0, 1.0),
         metavar="PROBABILITY",
         help="With --faces: confidence threshold of the detector. A lower one finds more faces, "
         f"and more false detections.  [default: {DETECTION_THRESHOLD}]",

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from emotion_runtime.command_line.commands import make_moved_option
+from emotion_runtime.command_line.commands import NumberRange, make_moved_option
 from emotion_train.class_weights import (
     BALANCED,
     NO_WEIGHTS,
@@ -47,7 +47,7 @@ from emotion_train.training.planning import (
 _OPEN_FIELDS = ("network", *PLANNED)  # fields of the recipe without a fixed default
 _RATES = ", ".join(f"{rate:g} for {name}" for name, rate in RATES.items())
 _NETWORKS = "; ".join(f"{name}: {text}" for name, text in NETWORKS.items())
-_FRACTION = click.FloatRange(0.0, 1.0)
+_FRACTION = NumberRange(0.0, 1.0)
 
 EXAMPLES = (
     ("emotion-train DATA", "class folders or a CSV, to runs/edge (on CUDA runs/baseline)"),
@@ -128,7 +128,7 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
     ),
     "learning_rate": (
         "--learning-rate",
-        click.FloatRange(0, min_open=True),
+        NumberRange(0, min_open=True),
         f"Peak of the learning-rate schedule.  [default: {_RATES}, for batches of "
         f"{RATE_BATCH_SIZE}; it grows with the square root of the batch size, and is halved with "
         f"--start-from]",
@@ -136,11 +136,11 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "optimizer": ("--optimizer", click.Choice(OPTIMIZERS), "Optimiser."),
     "schedule": ("--schedule", click.Choice(SCHEDULES), "Learning-rate schedule after warm-up."),
     "warmup": ("--warmup", _FRACTION, "Fraction of the steps over which the rate rises."),
-    "weight_decay": ("--weight-decay", click.FloatRange(min=0.0), "Decoupled weight decay."),
+    "weight_decay": ("--weight-decay", NumberRange(min=0.0), "Decoupled weight decay."),
     "label_smoothing": ("--label-smoothing", _FRACTION, "Fraction of each target spread evenly."),
     "averaging": (
         "--averaging",
-        click.FloatRange(0.0, 1.0, max_open=True),
+        NumberRange(0.0, 1.0, max_open=True),
         "Decay of the moving average of the weights; 0 turns it off.",
     ),
     "augmentation": (
@@ -187,7 +187,7 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
     ),
     "holdout": (
         "--holdout",
-        click.FloatRange(0.0, 0.9),
+        NumberRange(0.0, 0.9),
         "Fraction of the remaining pictures held out to choose the epoch.  [default: 0.1, about "
         f"5,000 pictures at most; 0 with a validation set, or fewer than "
         f"{MIN_PICTURES_FOR_HOLDOUT:,} training pictures]",
@@ -268,7 +268,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--drop-duplicates", is_flag=True, hidden=True),
     click.option(
         "--max-minutes",
-        type=click.FloatRange(0, min_open=True),
+        type=NumberRange(0, min_open=True),
         metavar="N",
         help="End within N minutes, including the report. The number of epochs depends on the "
         "speed, which is measured at the start.",
@@ -316,7 +316,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option(
         "--coverage",
-        type=click.FloatRange(0.5, 1.0),
+        type=NumberRange(0.5, 1.0),
         default=1.0,
         show_default=True,
         help="Fraction of the held-out faces that must get a label. It determines the confidence "

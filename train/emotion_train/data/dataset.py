@@ -282,8 +282,8 @@ def _draw_held_out(
         members = np.flatnonzero(pool.labels == label)
         if len(members) <= per_class:
             raise DataError(
-                f"{data}: the class {name} has {len(members)} training pictures; more than "
-                f"{per_class} are needed, since so many are held out for validation"
+                f"{data}: the class {name} has {format_count(len(members), 'training picture')}; "
+                f"more than {per_class} must be there, since so many are held out for validation"
                 f"{' (--validation N holds out fewer)' if per_class > 1 else ''}."
             )
         order = (

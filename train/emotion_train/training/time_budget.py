@@ -75,14 +75,14 @@ class TimeBudget:
         """
         epoch = steps * pace.step_seconds + held_out * pace.face_seconds + EPOCH_OVERHEAD_SECONDS
         left = self.count_seconds_left()
-        epochs = int((PLANNED_SHARE * left - report) / epoch)
+        epochs = int(min((PLANNED_SHARE * left - report) / epoch, MAX_EPOCHS))
         if epochs < 1:
             needed = 60 * self.minutes - left + (report + epoch) / PLANNED_SHARE
             raise RunError(
                 f"--max-minutes {self.minutes:g} is too short: reading the data, one epoch and "
                 f"the report take about {math.ceil(needed / 6) / 10:g} minutes on this machine."
             )
-        return min(epochs, MAX_EPOCHS), epoch
+        return epochs, epoch
 
 
 def estimate_report_seconds(pace: Pace, faces: int) -> float:
