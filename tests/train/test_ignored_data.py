@@ -93,6 +93,28 @@ def test_votes_for_a_part_of_the_pictures_cause_a_warning(odd_run: tuple[Path, R
     assert load_checkpoint(folder).metrics["test"]["annotators_agree"]["listed"] == 1
 
 
+def test_votes_of_the_training_pictures_alone_are_enough(train: Train, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "d", (12, 12, 12), 3)
+    votes = {"happy": "9,0,0", "sad": "0,9,0", "surprise": "0,0,9"}
+    rows = [f"train/{name}/{n:03}.png,{votes[name]}" for name in votes for n in range(12)]
+    (tmp_path / "votes.csv").write_text("\n".join(["path,happy,sad,surprise", *rows]) + "\n")
+    options = ("--votes", tmp_path / "votes.csv", "--vote-weight", "0.5")
+    result = train(data, "-o", tmp_path / "r", *SHORT, *options)
+    assert result.exit_code == 0, result.output
+    assert "0 of 9 test pictures are listed; the test accuracy is that against the labels" in (
+        result.stderr
+    )
+    assert "annotators_agree" not in load_checkpoint(tmp_path / "r").metrics["test"]
+
+
+def test_votes_of_none_of_the_pictures_are_refused(train: Train, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "d", (12, 12, 12), 3)
+    (tmp_path / "votes.csv").write_text("path,happy,sad,surprise\nother/0.png,1,0,0\n")
+    result = train(data, "-o", tmp_path / "r", *SHORT, "--votes", tmp_path / "votes.csv")
+    assert result.exit_code == 1
+    assert "lists none of the pictures (such as train/" in result.stderr
+
+
 def test_votes_that_leave_a_class_without_pictures_are_refused(
     train: Train, tmp_path: Path
 ) -> None:

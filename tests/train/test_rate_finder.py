@@ -112,3 +112,10 @@ def test_options_of_a_run_are_refused(train: Train, tmp_path: Path, flag: str) -
     result = train(tmp_path, "-o", tmp_path / "r", "--find-learning-rate", flag)
     assert result.exit_code == 2
     assert f"trains no run: leave {flag} out" in result.stderr
+
+
+def test_of_rates_that_are_equal_within_the_noise_the_highest_counts() -> None:
+    rates = np.geomspace(1e-4, 1e-1, 7)
+    smoothed = np.array([1.0, 0.70, 0.72, 0.71, 0.705, 0.9, 1.2])
+    assert RangeTest(rates, smoothed, smoothed, True).lowest == pytest.approx(rates[1])
+    assert RangeTest(rates, smoothed, smoothed, True, noise=0.01).lowest == pytest.approx(rates[4])

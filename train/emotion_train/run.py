@@ -305,8 +305,6 @@ class Run:
         warnings = list_warnings(dataset, dataset.holdout_share)
         if self.process.is_first:
             self._describe_data(dataset, balance, warnings)
-        if votes is not None and dataset.test is not None:
-            votes.find_majority(dataset.test)  # raise its errors now, not after the training
         return _Data(dataset, votes, targets, balance, tuple(warnings)), recipe
 
     def _plan(

@@ -144,6 +144,16 @@ class Votes:
         """Return which faces are in the file, bool, shape (n,)."""
         return np.array([name in self._rows for name in faces.names], np.bool_)
 
+    def require_some(self, *splits: Faces) -> None:
+        """Check that the votes are those of these pictures.
+
+        Raises:
+            DataError: None of the faces of any split is in the file.
+        """
+        if not any(self.find_listed(faces).any() for faces in splits):
+            first = next(name for faces in splits for name in faces.names)
+            raise DataError(f"{self._path}: lists none of the pictures (such as {first}).")
+
     def count_dropped(self, faces: Faces) -> tuple[int, dict[str, int]]:
         """Return the number of votes for some faces, and those for no class of the run by name."""
         rows = [row for row in (self._rows.get(name) for name in faces.names) if row is not None]

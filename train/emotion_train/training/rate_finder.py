@@ -38,17 +38,24 @@ class RangeTest:
         losses: float64, shape (steps,), the mean training loss of each step, in nats.
         smoothed: float64, shape (steps,), the centred moving average of the losses.
         has_diverged: The test ended early because the loss had risen too far.
+        noise: Standard error of the moving average, in nats.
     """
 
     rates: NDArray[np.float64]
     losses: NDArray[np.float64]
     smoothed: NDArray[np.float64]
     has_diverged: bool
+    noise: float = 0.0
 
     @property
     def lowest(self) -> float:
-        """Return the rate at which the smoothed loss is lowest."""
-        return float(self.rates[self.smoothed.argmin()])
+        """Return the rate at which the smoothed loss is lowest.
+
+        Where several rates are equal within the noise, it is the highest of them: on few pictures
+        the curve is flat over a decade, and its first dip is chance.
+        """
+        equal = np.flatnonzero(self.smoothed <= self.smoothed.min() + self.noise)
+        return float(self.rates[equal[-1]])
 
     @property
     def steepest(self) -> float:
@@ -106,10 +113,10 @@ def find_learning_rate(trainer: Trainer, *, progress: bool = False) -> RangeTest
     measured = np.array(losses)
     finite = np.isfinite(measured)
     kept = len(measured) if finite.all() else int(finite.argmin())
-    found = RangeTest(
-        all_rates[:kept], measured[:kept], _smooth(measured[:kept], window), has_diverged
-    )
-    if kept < window or not _has_fallen(found, window):
+    smoothed = _smooth(measured[:kept], window)
+    noise = _measure_noise(measured[:kept], smoothed, window) if kept else 0.0
+    found = RangeTest(all_rates[:kept], measured[:kept], smoothed, has_diverged, noise)
+    if kept < window or not _has_fallen(found):
         raise RunError(
             f"the loss fell at no learning rate from {all_rates[0]:g} to {all_rates[kept - 1]:.2g} "
             f"by more than its noise, so that none can be suggested; try --augmentation none or a "
@@ -118,11 +125,18 @@ def find_learning_rate(trainer: Trainer, *, progress: bool = False) -> RangeTest
     return found
 
 
-def _has_fallen(found: RangeTest, window: int) -> bool:
+def _measure_noise(
+    losses: NDArray[np.float64], smoothed: NDArray[np.float64], window: int
+) -> float:
+    """Return the standard error of the moving average, up to its lowest value."""
+    end = int(smoothed.argmin()) + 1
+    return float(np.std((losses - smoothed)[:end])) / math.sqrt(window)
+
+
+def _has_fallen(found: RangeTest) -> bool:
     """Return whether the loss fell by more than the noise of its moving average."""
-    end = int(found.smoothed.argmin()) + 1
-    noise = float(np.std((found.losses - found.smoothed)[:end])) / math.sqrt(window)
-    return bool(found.smoothed[0] - found.smoothed[end - 1] > MIN_FALL_IN_ERRORS * noise)
+    fall = found.smoothed[0] - found.smoothed.min()
+    return bool(fall > MIN_FALL_IN_ERRORS * found.noise)
 
 
 def _repeat_batches(trainer: Trainer) -> Iterator[tuple[torch.Tensor, torch.Tensor, int]]:

@@ -418,7 +418,8 @@ class Trainer:
 
     def _describe_epoch(self, row: Row) -> str:
         """Return one epoch in one line."""
-        minutes_left = (self.recipe.epochs - row["epoch"]) * row["seconds"] / 60
+        seconds_left = (self.recipe.epochs - row["epoch"]) * row["seconds"]
+        left = f"{seconds_left / 60:.0f} min" if seconds_left >= 120 else f"{seconds_left:.0f} s"
         splits = {"validation": self.dataset.validation, "holdout": self.dataset.holdout}
         figures = [
             f"{_SPLIT_NAMES[name]} {format_accuracy(row[f'{name}_accuracy'], len(faces))}"
@@ -430,7 +431,7 @@ class Trainer:
         held_out = "  ".join(figures)
         return (
             f"epoch {row['epoch']:3.0f}/{self.recipe.epochs}  loss {row['train_loss']:.4f}  "
-            f"{held_out}  {row['images_per_second']:,.0f} images/s  {minutes_left:.0f} min left"
+            f"{held_out}  {row['images_per_second']:,.0f} images/s  {left} left"
         )
 
 

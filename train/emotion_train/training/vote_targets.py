@@ -35,11 +35,16 @@ def leave_out_unusable(
             f"votes: the columns {', '.join(votes.other_columns)} are counted as votes for "
             f"something other than the classes"
         )
+    splits = (dataset.train, dataset.validation, dataset.holdout, dataset.test)
+    votes.require_some(*(faces for faces in splits if faces is not None))
     if recipe.vote_weight:
         dataset = _leave_out_of_train(dataset, votes, tell)
     if dataset.test is not None and not votes.find_listed(dataset.test).all():
         listed = int(votes.find_listed(dataset.test).sum())
-        tell(f"votes: {listed:,} of {len(dataset.test):,} test pictures are listed")
+        tell(
+            f"votes: {listed:,} of {len(dataset.test):,} test pictures are listed"
+            + ("" if listed else "; the test accuracy is that against the labels alone")
+        )
     return dataset
 
 
