@@ -188,7 +188,7 @@ def test_damaged_pictures_are_listed_counted_and_left_out(train: Train, tmp_path
         (["DATA", "--vote-weight", "0.5"], 2, "--vote-weight needs --votes"),
         (["DATA", "--teacher-weight", "0.5"], 2, "--teacher-weight needs --teacher"),
         (["DATA", "--teacher", "gone.pt"], 1, "no such checkpoint"),
-        (["DATA", "--validation", "100"], 1, "more than 100 are needed"),
+        (["DATA", "--validation", "100"], 1, "more than 100 must be there"),
         ([], 2, "DATA"),
     ],
 )
