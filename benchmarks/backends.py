@@ -1,9 +1,9 @@
-"""Run the same weights in other engines: ``python benchmarks/backends.py``.
+"""Run the same weights in other engines: ``python benchmarks/backends.py [NETWORK…]``.
 
-PyTorch (eager, compiled, TorchScript), onnxruntime, OpenVINO, OpenCV and ncnn, on one thread, at
-batch 1 and 64. Every engine's probabilities on the average faces of `samples/` are compared with
-PyTorch's first: a fast wrong answer is shown as wrong, and has no time. Engines that are not
-installed are named and passed over; ``pip install '.[bench]'`` brings them.
+PyTorch (eager, compiled, TorchScript), onnxruntime, OpenVINO, OpenCV and ncnn, on one thread, with
+batches of 1 and 64. First, the probabilities of each engine on the average faces in `samples/` are
+compared with PyTorch's: an engine with wrong outputs is reported as wrong and is not timed. Engines
+that are not installed are listed and left out; ``pip install '.[bench]'`` installs them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import torch
 from scipy.special import softmax
@@ -25,19 +26,20 @@ from scipy.special import softmax
 import emotion_models
 from emotion_runtime import EmotionClassifier, read_face
 from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from harness import amount, medians, ratios, take_turns
-from results import draw_bars, finish, options
+from harness import format_amount, medians, ratios, take_turns
+from results import ResultOptions, benchmark_command, draw_bars, report_result
 
 ROOT = Path(__file__).parent.parent
-BATCHES = (1, 64)
-ALLOWED = 0.1  # of a probability: int8 is off by some hundredths, a wrong graph by most of it
+BATCH_SIZES = (1, 64)
+# Of a probability: int8 differs by some hundredths, a wrong graph by much more.
+MAX_DIFFERENCE = 0.1
 
 # Maps pixels uint8 (n, 1, 48, 48) to probabilities (n, classes).
 Engine = Callable[[np.ndarray], np.ndarray]
 
 
-def torch_eager(checkpoint: Checkpoint, compiled: str | None = None) -> Engine:
-    """Build PyTorch's own engines; `compiled` is None, ``compile`` or ``TorchScript``."""
+def in_pytorch(checkpoint: Checkpoint, compiled: str | None = None) -> Engine:
+    """Return an engine of PyTorch; `compiled` is None, ``compile`` or ``TorchScript``."""
     network: Any = checkpoint.build()
     example = torch.zeros(2, 1, 48, 48, dtype=torch.uint8)
     if compiled == "compile":
@@ -54,33 +56,33 @@ def torch_eager(checkpoint: Checkpoint, compiled: str | None = None) -> Engine:
 
 
 def in_onnxruntime(model: Path) -> Engine:
-    """Run the file as the toolkit does."""
+    """Return onnxruntime with the file, opened as the toolkit opens it."""
     classifier = EmotionClassifier(model, threads=1)
     return lambda pixels: classifier.infer(pixels)[1]
 
 
 def in_openvino(model: Path) -> Engine:
-    """Run the file in OpenVINO, one compiled model for each batch size, for latency."""
-    # Its import reports to its maker through this package; without it, to nobody.
+    """Return OpenVINO with the file: one model for each batch size, compiled for latency."""
+    # OpenVINO's import sends telemetry through this package.
     sys.modules.setdefault("openvino_telemetry", None)
     import openvino
 
     core = openvino.Core()
     core.set_property("CPU", {"INFERENCE_NUM_THREADS": 1})
-    built: dict[int, Any] = {}
+    compiled: dict[int, Any] = {}
 
     def run(pixels: np.ndarray) -> np.ndarray:
-        if len(pixels) not in built:
+        if len(pixels) not in compiled:
             read = core.read_model(model)
             read.reshape(pixels.shape)
-            built[len(pixels)] = core.compile_model(read, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
-        return np.array(built[len(pixels)](pixels)["probabilities"])
+            compiled[len(pixels)] = core.compile_model(read, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+        return np.array(compiled[len(pixels)](pixels)["probabilities"])
 
     return run
 
 
 def in_opencv(model: Path) -> Engine:
-    """Run the file in OpenCV's DNN module."""
+    """Return OpenCV's DNN module with the file."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -94,7 +96,7 @@ def in_opencv(model: Path) -> Engine:
 
 
 def in_ncnn(checkpoint: Checkpoint, folder: Path) -> Engine:
-    """Convert the network by ncnn's own tool; it has no batches, so the faces go one by one."""
+    """Return ncnn with the network, converted by its own tool; it runs one face at a time."""
     import ncnn
     import pnnx
 
@@ -106,27 +108,27 @@ def in_ncnn(checkpoint: Checkpoint, folder: Path) -> Engine:
     net.load_param(str(base.with_suffix(".ncnn.param")))
     net.load_model(str(base.with_suffix(".ncnn.bin")))
 
-    def one(face: np.ndarray) -> np.ndarray:
-        pixels = np.ascontiguousarray(face, np.float32)  # a Mat does not keep it alive
+    def infer_face(face: np.ndarray) -> np.ndarray:
+        pixels = np.ascontiguousarray(face, np.float32)  # a Mat keeps no reference to it
         with net.create_extractor() as extractor:
             extractor.input("in0", ncnn.Mat(pixels).clone())
             return np.array(extractor.extract("out0")[1])
 
     def run(pixels: np.ndarray) -> np.ndarray:
-        logits = np.stack([one(face) for face in pixels])
+        logits = np.stack([infer_face(face) for face in pixels])
         return softmax(logits / checkpoint.temperature, axis=1)
 
     return run
 
 
-def engines(name: str, folder: Path) -> dict[str, Callable[[], Engine]]:
-    """List what can run the released network `name`, each to be built when it is wanted."""
+def list_engines(name: str, folder: Path) -> dict[str, Callable[[], Engine]]:
+    """Return a builder of each engine for the released network `name`."""
     checkpoint = load_checkpoint(emotion_models.checkpoint_path(name))
     fp32, int8 = emotion_models.model_path(name), emotion_models.model_path(f"{name}-int8")
     return {
-        "PyTorch": partial(torch_eager, checkpoint),
-        "PyTorch, torch.compile": partial(torch_eager, checkpoint, "compile"),
-        "PyTorch, TorchScript": partial(torch_eager, checkpoint, "TorchScript"),
+        "PyTorch": partial(in_pytorch, checkpoint),
+        "PyTorch, torch.compile": partial(in_pytorch, checkpoint, "compile"),
+        "PyTorch, TorchScript": partial(in_pytorch, checkpoint, "TorchScript"),
         "onnxruntime": partial(in_onnxruntime, fp32),
         "onnxruntime, int8": partial(in_onnxruntime, int8),
         "OpenVINO": partial(in_openvino, fp32),
@@ -137,39 +139,44 @@ def engines(name: str, folder: Path) -> dict[str, Callable[[], Engine]]:
     }
 
 
-def build(
+def build_engines(
     name: str, folder: Path, samples: np.ndarray
 ) -> tuple[dict[str, Engine], dict[str, float], dict[str, str]]:
-    """Build the engines and check them; returns the right ones, their differences, and the rest."""
+    """Build and check the engines.
+
+    Returns:
+        The engines with right outputs, their differences from PyTorch, and the reason for each
+        of the others.
+    """
     right: dict[str, Engine] = {}
     differences: dict[str, float] = {}
-    out: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     expected: np.ndarray | None = None
-    for engine, make in engines(name, folder).items():
+    for engine, build in list_engines(name, folder).items():
         try:
-            with _quiet():
-                run = make()
-                answers = run(samples)
+            with _silence_output():
+                run = build()
+                probabilities = run(samples)
         except ImportError as error:
-            out[engine] = f"not installed ({error.name})"
+            left_out[engine] = f"not installed ({error.name})"
             continue
-        except Exception as error:  # noqa: BLE001  each engine has errors of its own
+        except Exception as error:  # noqa: BLE001  each engine has its own errors
             kind = type(error)
-            out[engine] = f"does not run it ({kind.__module__}.{kind.__name__})"
+            left_out[engine] = f"does not run it ({kind.__module__}.{kind.__name__})"
             continue
         if expected is None:
-            expected = answers
-        difference = float(np.abs(answers - expected).max())
-        if not difference <= ALLOWED:
-            out[engine] = f"**wrong**: off by up to {difference:.2f} of a probability"
+            expected = probabilities
+        difference = float(np.abs(probabilities - expected).max())
+        if not difference <= MAX_DIFFERENCE:
+            left_out[engine] = f"**wrong**: off by up to {difference:.2f} of a probability"
             continue
         right[engine], differences[engine] = run, difference
-    return right, differences, out
+    return right, differences, left_out
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Send what tools print or log to nowhere, native ones and deprecations too."""
+def _silence_output() -> Iterator[None]:
+    """Discard what engines print or log, from native code and warnings too."""
     sys.stdout.flush()
     sys.stderr.flush()
     saved, nowhere = [os.dup(1), os.dup(2)], os.open(os.devnull, os.O_WRONLY)
@@ -186,35 +193,34 @@ def _quiet() -> Iterator[None]:
         os.close(nowhere)
 
 
-def main() -> None:
+@benchmark_command(__doc__, rounds=15)
+@click.argument("networks", nargs=-1)
+def main(options: ResultOptions, networks: tuple[str, ...], rounds: int) -> None:
     """Print a table for each network."""
-    parser = options(__doc__, rounds=15)
-    parser.add_argument("--networks", nargs="+", default=["edge", "baseline"])
-    chosen = parser.parse_args()
     torch.set_num_threads(1)
     samples = np.stack([read_face(p) for p in sorted((ROOT / "samples").glob("*.png"))])[:, None]
-    pixels = {count: np.resize(samples, (count, 1, 48, 48)) for count in BATCHES}
+    pixels = {count: np.resize(samples, (count, 1, 48, 48)) for count in BATCH_SIZES}
     texts, lower, higher, bars = [], {}, {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in chosen.networks:
-            right, differences, out = build(name, Path(folder), samples)
+        for name in networks or ("edge", "baseline"):
+            right, differences, left_out = build_engines(name, Path(folder), samples)
             times, faster = {}, {}
-            for count in BATCHES:
+            for count in BATCH_SIZES:
                 cases = {engine: partial(run, pixels[count]) for engine, run in right.items()}
-                # torch.compile and OpenVINO build once for each shape, in the untimed turns.
-                with _quiet():
+                # In the untimed turns torch.compile and OpenVINO compile for each shape.
+                with _silence_output():
                     seconds = take_turns(
-                        cases, rounds=chosen.rounds, warm_up=3, calls=20 if count == 1 else 2
+                        cases, rounds=rounds, warm_up=3, calls=20 if count == 1 else 2
                     )
                 times[count] = medians(seconds, unit=1e6, count=count)
                 faster[count] = {e: ratios(seconds, "PyTorch", e)[1] for e in seconds}
-            texts.append(_table(name, times, faster, differences, out))
+            texts.append(_format_engines(name, times, faster, differences, left_out))
             for engine in right:
                 lower[f"{name}, {engine}, batch 1, µs"] = times[1][engine]
                 higher[f"{name}, {engine}, batch 64, times PyTorch"] = faster[64][engine]
             bars |= {f"{name}: {e}": v for e, v in times[1].items()} if name == "edge" else {}
-    finish(
-        chosen,
+    report_result(
+        options,
         "backends",
         "\n\n".join(texts),
         lower=lower,
@@ -223,22 +229,26 @@ def main() -> None:
     )
 
 
-def _table(
+def _format_engines(
     name: str,
     times: dict[int, dict[str, float]],
     faster: dict[int, dict[str, float]],
     differences: dict[str, float],
-    out: dict[str, str],
+    left_out: dict[str, str],
 ) -> str:
+    """Return the table of a network, Markdown."""
     lines = [
         f"`{name}`, one thread; µs a face, and times as fast as PyTorch:\n",
         "| engine | batch 1 | × | batch 64 | × | largest difference of a probability |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for engine, difference in differences.items():
-        cells = [f"{amount(times[n][engine])} | {faster[n][engine]:.1f}" for n in BATCHES]
+        cells = [
+            f"{format_amount(times[count][engine])} | {faster[count][engine]:.1f}"
+            for count in BATCH_SIZES
+        ]
         lines.append(f"| {engine} | {' | '.join(cells)} | {difference:.0e} |")
-    lines += [f"| {engine} | – | – | – | – | {reason} |" for engine, reason in out.items()]
+    lines += [f"| {engine} | – | – | – | – | {reason} |" for engine, reason in left_out.items()]
     return "\n".join(lines)
 
 

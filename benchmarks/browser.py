@@ -1,7 +1,7 @@
 """Time the web page: ``python benchmarks/browser.py`` (needs Chromium and npm).
 
-From opening the page to its proof, to the first answer, and the time of one face, beside the
-Python runtime with one thread; the bytes that a visitor loads.
+Measures the time from opening the page to its passed self-test and to the first result, the time
+of one face beside the Python runtime with one thread, and the bytes that a visitor loads.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from emotion_export.errors import PageError
 from emotion_export.page.build import write_page
 from emotion_runtime import EmotionClassifier
 from harness import quartiles
-from results import draw_bars, finish, options
+from results import ResultOptions, benchmark_command, draw_bars, report_result
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "happy_01.png"
 MODELS = ("edge-int8", "edge")
 CALLS = 300
 
-# The network alone, as worker.js runs it; microseconds of one call.
+# Returns the microseconds of one call of the network, run as in worker.js.
 TIME_CALLS = """async (calls) => {
   const ort = await import(location.origin + "/ort/ort.wasm.min.mjs");
   ort.env.wasm.numThreads = 1;
@@ -43,14 +43,14 @@ TIME_CALLS = """async (calls) => {
 }"""
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves without a line for each request."""
+class QuietHandler(SimpleHTTPRequestHandler):
+    """A file server that logs no requests."""
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
-def python_time(model: str) -> float:
+def time_python(model: str) -> float:
     """Return the microseconds of one face in the Python runtime, one thread."""
     classifier = EmotionClassifier(model)
     face = np.full((1, 48, 48), 90, dtype=np.uint8)
@@ -63,23 +63,27 @@ def python_time(model: str) -> float:
 
 
 def visit(browser: Any, address: str) -> tuple[float, float, float]:
-    """Open the page anew: seconds to the proof and to the first answer, microseconds of a face."""
+    """Open the page in a new context and measure it.
+
+    Returns:
+        Seconds to the passed self-test, seconds to the first result, microseconds of one face.
+    """
     page = browser.new_context().new_page()
     started = time.perf_counter()
     page.goto(address)
     page.wait_for_selector("#status.good")
-    proven = time.perf_counter() - started
+    verified = time.perf_counter() - started
     page.set_input_files("#file", SAMPLE)
     page.wait_for_selector("#list canvas")
     first = time.perf_counter() - started
     face = float(page.evaluate(TIME_CALLS, CALLS))
     page.context.close()
-    return proven, first, face
+    return verified, first, face
 
 
-def main() -> None:
+@benchmark_command(__doc__, rounds=5)
+def main(options: ResultOptions, rounds: int) -> None:
     """Print a table."""
-    chosen = options(__doc__, rounds=5).parse_args()
     program = shutil.which("chromium") or shutil.which("google-chrome")
     try:
         from playwright.sync_api import sync_playwright
@@ -88,43 +92,44 @@ def main() -> None:
     if program is None:
         sys.exit("browser.py is left out: it needs Chromium and pip install playwright")
     lines = [
-        "| model | proven after | first answer | one face | in Python | × | page | without wasm |",
+        "| model | self-test passed after | first result | one face | in Python | × | page "
+        "| without wasm |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     figures: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as made, sync_playwright() as play:
+    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as play:
         browser = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
         for model in MODELS:
             try:
-                folder = write_page(model, Path(made) / model)
+                folder = write_page(model, Path(temporary) / model)
             except PageError as error:
                 sys.exit(f"browser.py is left out: {error}")
-            handler = functools.partial(Quiet, directory=str(folder))
+            handler = functools.partial(QuietHandler, directory=str(folder))
             server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
             threading.Thread(target=server.serve_forever, daemon=True).start()
-            rounds = [
-                (*visit(browser, f"http://127.0.0.1:{server.server_port}/"), python_time(model))
-                for _ in range(chosen.rounds)
+            visits = [
+                (*visit(browser, f"http://127.0.0.1:{server.server_port}/"), time_python(model))
+                for _ in range(rounds)
             ]
             server.shutdown()
-            proven, first, face, python = (
-                quartiles(list(values))[1] for values in zip(*rounds, strict=True)
+            verified, first, face, python = (
+                quartiles(list(values))[1] for values in zip(*visits, strict=True)
             )
-            ratio = quartiles([one[2] / one[3] for one in rounds])[1]
+            ratio = quartiles([one[2] / one[3] for one in visits])[1]
             sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
             total = sum(sizes.values()) / 1e6
             light = total - sum(n for path, n in sizes.items() if path.suffix == ".wasm") / 1e6
             lines.append(
-                f"| {model} | {proven:.2f} s | {first:.2f} s | {face:,.0f} µs | {python:,.0f} µs | "
-                f"{ratio:.1f} | {total:.1f} MB | {light:.2f} MB |"
+                f"| {model} | {verified:.2f} s | {first:.2f} s | {face:,.0f} µs | "
+                f"{python:,.0f} µs | {ratio:.1f} | {total:.1f} MB | {light:.2f} MB |"
             )
-            figures[f"{model}, seconds to the first answer"] = first
+            figures[f"{model}, seconds to the first result"] = first
             figures[f"{model}, µs a face"] = face
             figures[f"{model}, MB"] = total
         browser.close()
     faces = {name: value for name, value in figures.items() if name.endswith("µs a face")}
-    finish(
-        chosen,
+    report_result(
+        options,
         "browser",
         "\n".join(lines),
         lower=figures,

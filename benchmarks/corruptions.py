@@ -1,7 +1,7 @@
-"""Damage to a face, each kind at five strengths, as in ImageNet-C (Hendrycks & Dietterich, 2019).
+"""Corruptions of a face at five strengths, as in ImageNet-C (Hendrycks & Dietterich, 2019).
 
-Each takes a face uint8 (48, 48), a strength from 1 to 5 and a random generator, and gives the same
-shape and dtype.
+Each function takes a face, uint8 (48, 48), a strength from 1 to 5 and a random generator, and
+returns a face of the same shape and dtype.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def blur(face: Face, strength: int, _: np.random.Generator) -> Face:
 
 def noise(face: Face, strength: int, rng: np.random.Generator) -> Face:
     """Add Gaussian noise of 6 to 30 of 255."""
-    return _clipped(face + rng.normal(0, 6 * strength, face.shape))
+    return _to_uint8(face + rng.normal(0, 6 * strength, face.shape))
 
 
 def dark(face: Face, strength: int, _: np.random.Generator) -> Face:
-    """Leave 70 % to 10 % of the light."""
-    return _clipped(face * (0.85 - 0.15 * strength))
+    """Reduce the brightness to 70 % to 10 %."""
+    return _to_uint8(face * (0.85 - 0.15 * strength))
 
 
 def compression(face: Face, strength: int, _: np.random.Generator) -> Face:
@@ -40,18 +40,18 @@ def compression(face: Face, strength: int, _: np.random.Generator) -> Face:
 
 
 def rotation(face: Face, strength: int, rng: np.random.Generator) -> Face:
-    """Turn by 6 to 30 degrees either way."""
-    return _affine(face, degrees=6 * strength * rng.choice((-1, 1)))
+    """Rotate by 6 to 30 degrees to either side."""
+    return _transform(face, degrees=6 * strength * rng.choice((-1, 1)))
 
 
 def crop(face: Face, strength: int, _: np.random.Generator) -> Face:
-    """Cut 5 % to 25 % of the face away all round."""
-    return _affine(face, scale=1 / (1 - 0.1 * strength))
+    """Cut off 5 % to 25 % of the face at each side."""
+    return _transform(face, scale=1 / (1 - 0.1 * strength))
 
 
 def scale(face: Face, strength: int, _: np.random.Generator) -> Face:
-    """Shrink the face to 92 % to 60 %, its mirror around it."""
-    return _affine(face, scale=1 - 0.08 * strength)
+    """Shrink the face to 92 % to 60 %, surrounded by its mirror image."""
+    return _transform(face, scale=1 - 0.08 * strength)
 
 
 def occlusion(face: Face, strength: int, rng: np.random.Generator) -> Face:
@@ -64,16 +64,17 @@ def occlusion(face: Face, strength: int, rng: np.random.Generator) -> Face:
 
 
 CORRUPTIONS: dict[str, Callable[[Face, int, np.random.Generator], Face]] = {
-    one.__name__: one for one in (blur, noise, dark, compression, rotation, crop, scale, occlusion)
+    function.__name__: function
+    for function in (blur, noise, dark, compression, rotation, crop, scale, occlusion)
 }
 
 
-def _clipped(values: np.ndarray) -> Face:
+def _to_uint8(values: np.ndarray) -> Face:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def _affine(face: Face, *, degrees: float = 0.0, scale: float = 1.0) -> Face:
-    """Turn and scale about the centre; what comes in from outside is the face's mirror."""
+def _transform(face: Face, *, degrees: float = 0.0, scale: float = 1.0) -> Face:
+    """Rotate and scale about the centre; beyond the edges is the mirror image of the face."""
     padded = np.pad(face, 24, mode="reflect")
     image = Image.fromarray(padded).rotate(degrees, Image.Resampling.BILINEAR)
     half = 24 / scale

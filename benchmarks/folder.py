@@ -1,9 +1,9 @@
 """Time a whole folder: ``python benchmarks/folder.py [FOLDER…] [--model NAME]``.
 
-What `emotion-infer` does, from the names of the pictures to the lines of its output, beside its
-limit (decoding alone on all CPUs), what one would write in its place (a plain loop over the
-reference network), and a ready-made package (`peer_fer.py`). Then each stage by itself. Without a
-folder, copies of `samples/` are used.
+Compares `emotion-infer`, from the names of the pictures to the lines of its output, with decoding
+alone on all CPUs, with a plain loop over the reference network, and with another package
+(`peer_fer.py`). A second table has the time of each stage. Without a folder, copies of `samples/`
+are used.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from PIL import Image
 
@@ -31,36 +32,36 @@ from emotion_runtime.infer.job import Job
 from emotion_runtime.model.session import import_onnxruntime
 from emotion_runtime.pictures import jpeg
 from emotion_runtime.pictures.sources import find_pictures
-from harness import Seconds, amount, medians, ratios, table, take_turns
-from results import draw_bars, finish, options
+from harness import Seconds, format_amount, format_table, medians, ratios, take_turns
+from results import ResultOptions, benchmark_command, draw_bars, report_result
 
 SAMPLES = Path(__file__).parent.parent / "samples"
-FAST = jpeg.simplejpeg
-BATCH = 32
+SIMPLEJPEG = jpeg.simplejpeg
+BATCH_SIZE = 32
 
 
 def _decode(paths: list[str], fast: bool) -> None:
-    jpeg.simplejpeg = FAST if fast else None
+    jpeg.simplejpeg = SIMPLEJPEG if fast else None
     for path in paths:
         read_face(path)
 
 
-def decode_alone(pool: ProcessPoolExecutor, paths: list[str], *, fast: bool) -> None:
-    """Read every face, and do nothing with it, in as many processes as there are CPUs."""
+def decode_all(pool: ProcessPoolExecutor, paths: list[str], *, fast: bool) -> None:
+    """Read every face in as many processes as there are CPUs, and discard it."""
     parts = [paths[start : start + 64] for start in range(0, len(paths), 64)]
     for done in [pool.submit(_decode, part, fast) for part in parts]:
         done.result()
 
 
 def infer(classifier: EmotionClassifier, folders: tuple[str, ...], *, fast: bool) -> None:
-    """Do what ``emotion-infer -f jsonl FOLDER > file`` does once it has started."""
-    jpeg.simplejpeg = FAST if fast else None
+    """Do the same as ``emotion-infer -f jsonl FOLDER > file`` after its start."""
+    jpeg.simplejpeg = SIMPLEJPEG if fast else None
     with contextlib.redirect_stdout(io.StringIO()):
         Job(classifier, folders, lambda _: None, format_name="jsonl", quiet=True).run()
 
 
-def plain_loop(session: Any, paths: list[str]) -> None:
-    """Do what a first script does: open, resize, run, one after the other."""
+def run_plain_loop(session: Any, paths: list[str]) -> None:
+    """Open, resize and classify one picture after the other, as a first script would."""
     for path in paths:
         with Image.open(path) as image:
             pixels = np.array(image.convert("L").resize((48, 48)))
@@ -68,7 +69,7 @@ def plain_loop(session: Any, paths: list[str]) -> None:
 
 
 class Peer:
-    """A process in another environment that classifies all pictures each time it is asked."""
+    """A process of another environment that classifies all pictures in each round."""
 
     def __init__(self, python: str, paths: list[str]) -> None:
         script = Path(__file__).with_name("peer_fer.py")
@@ -77,51 +78,51 @@ class Peer:
         self._process = subprocess.Popen(
             [python, str(script)], text=True, stderr=subprocess.DEVNULL, env=quiet, **pipes
         )
-        self._ask(json.dumps([str(Path(path).resolve()) for path in paths]))
+        self._send(json.dumps([str(Path(path).resolve()) for path in paths]))
         self.labels: list[str] = []
 
-    def _ask(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
 
     def __call__(self) -> None:
-        """Wait for one round; its labels are in `labels` then."""
-        self._ask("go")
+        """Run one round and keep its labels in `labels`."""
+        self._send("go")
         assert self._process.stdout is not None
-        if not (answer := self._process.stdout.readline()):
-            raise SystemExit("the peer's process ended; see benchmarks/peer_fer.py")
-        self.labels = json.loads(answer)
+        if not (reply := self._process.stdout.readline()):
+            raise SystemExit("the process of the other package ended; see benchmarks/peer_fer.py")
+        self.labels = json.loads(reply)
 
 
-def stages(classifier: EmotionClassifier, folders: tuple[str, ...], rounds: int) -> Seconds:
-    """Time each stage by itself, in one thread."""
+def time_stages(classifier: EmotionClassifier, folders: tuple[str, ...], rounds: int) -> Seconds:
+    """Time each stage alone, in one thread."""
     jpeg.simplejpeg = None
     paths = list(find_pictures(folders))
-    data = [Path(path).read_bytes() for path in paths]
-    faces = np.stack([read_face(one) for one in data])
-    batches = [faces[start : start + BATCH] for start in range(0, len(faces), BATCH)]
-    rows = np.concatenate([classifier.infer(batch)[1] for batch in batches])
+    files = [Path(path).read_bytes() for path in paths]
+    faces = np.stack([read_face(file) for file in files])
+    batches = [faces[start : start + BATCH_SIZE] for start in range(0, len(faces), BATCH_SIZE)]
+    probabilities = np.concatenate([classifier.infer(batch)[1] for batch in batches])
 
     def write() -> None:
-        for path, row in zip(paths, rows, strict=True):
+        for path, row in zip(paths, probabilities, strict=True):
             json.dumps(classifier.interpret(row, path).to_dict())
 
     cases: dict[str, Callable[[], object]] = {
         "scan the folder": lambda: list(find_pictures(folders)),
         "read the bytes": lambda: [Path(path).read_bytes() for path in paths],
-        "decode, gray, resize (Pillow)": lambda: [read_face(one) for one in data],
-        f"infer, batches of {BATCH}": lambda: [classifier.infer(batch) for batch in batches],
+        "decode, gray, resize (Pillow)": lambda: [read_face(file) for file in files],
+        f"infer, batches of {BATCH_SIZE}": lambda: [classifier.infer(batch) for batch in batches],
         "write a JSON line": write,
     }
     return take_turns(cases, rounds=rounds)
 
 
 @contextlib.contextmanager
-def _pictures(folders: list[str]) -> Iterator[tuple[str, ...]]:
-    """Give the folders, or a temporary one of 1,920 JPEGs made from the samples."""
+def _open_folders(folders: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield the folders, or a temporary one with 1,920 JPEGs made from the samples."""
     if folders:
-        yield tuple(folders)
+        yield folders
         return
     with tempfile.TemporaryDirectory() as temporary:
         for sample in sorted(SAMPLES.glob("*.png")):
@@ -135,68 +136,69 @@ def _pictures(folders: list[str]) -> Iterator[tuple[str, ...]]:
         yield (temporary,)
 
 
-def _accuracy(labels: list[str], paths: list[str]) -> str:
-    """Say how often the label is the name of the picture's folder, where folders are classes."""
+def _format_accuracy(labels: list[str], paths: list[str]) -> str:
+    """Return the share of pictures whose label is the name of their folder, as text."""
     right = sum(label == Path(path).parent.name for label, path in zip(labels, paths, strict=True))
     return f"{right / len(paths):.1%}"
 
 
-def main() -> None:
+@benchmark_command(__doc__, rounds=7)
+@click.argument("folders", nargs=-1)
+@click.option("--model", default=emotion_models.DEFAULT_MODEL, show_default=True)
+@click.option("--peer", help="The Python of an environment with the package fer.")
+def main(
+    options: ResultOptions, folders: tuple[str, ...], model: str, peer: str | None, rounds: int
+) -> None:
     """Print both tables, in microseconds a picture."""
-    parser = options(__doc__, rounds=7)
-    parser.add_argument("folders", nargs="*")
-    parser.add_argument("--model", default=emotion_models.DEFAULT_MODEL)
-    parser.add_argument("--peer", help="Python of an environment with the package fer")
-    chosen = parser.parse_args()
-    with _pictures(chosen.folders) as folders, ProcessPoolExecutor(count_usable_cpus()) as pool:
-        paths = list(find_pictures(folders))
-        pool.submit(os.getpid).result()
-        model, baseline = EmotionClassifier(chosen.model), emotion_models.model_path("baseline")
+    with _open_folders(folders) as opened, ProcessPoolExecutor(count_usable_cpus()) as pool:
+        paths = list(find_pictures(opened))
+        pool.submit(os.getpid).result()  # the processes start before the timing
+        classifier, baseline = EmotionClassifier(model), emotion_models.model_path("baseline")
         onnxruntime = import_onnxruntime()
-        plain = onnxruntime.InferenceSession(baseline, providers=["CPUExecutionProvider"])
-        stem = model.model_path.stem
+        session = onnxruntime.InferenceSession(baseline, providers=["CPUExecutionProvider"])
+        stem = classifier.model_path.stem
         alone, ours, loop = "decoding alone", f"emotion-infer, {stem}", "plain loop, baseline"
         cases: dict[str, Callable[[], object]] = {
-            alone: lambda: decode_alone(pool, paths, fast=False),
-            ours: lambda: infer(model, folders, fast=False),
-            loop: lambda: plain_loop(plain, paths),
+            alone: lambda: decode_all(pool, paths, fast=False),
+            ours: lambda: infer(classifier, opened, fast=False),
+            loop: lambda: run_plain_loop(session, paths),
         }
-        if FAST is None:
+        if SIMPLEJPEG is None:
             print("simplejpeg is not installed: pip install '.[fast]'", file=sys.stderr)
         else:
-            cases[f"{alone} [fast]"] = lambda: decode_alone(pool, paths, fast=True)
-            cases[f"{ours} [fast]"] = lambda: infer(model, folders, fast=True)
-        peer = Peer(chosen.peer, paths) if chosen.peer else None
-        if peer is None:
-            print("no peer: --peer PYTHON, see benchmarks/peer_fer.py", file=sys.stderr)
+            cases[f"{alone} [fast]"] = lambda: decode_all(pool, paths, fast=True)
+            cases[f"{ours} [fast]"] = lambda: infer(classifier, opened, fast=True)
+        other = Peer(peer, paths) if peer else None
+        if other is None:
+            print("the package fer is left out: see benchmarks/peer_fer.py", file=sys.stderr)
         else:
-            cases["the package fer"] = peer
-        seconds = take_turns(cases, rounds=chosen.rounds)
-        split = stages(model, folders, chosen.rounds)
-        labels = [str(answer.label) for answer in model.predict_many(paths)]
+            cases["the package fer"] = other
+        seconds = take_turns(cases, rounds=rounds)
+        stages = time_stages(classifier, opened, rounds)
+        labels = [str(one.label) for one in classifier.predict_many(paths)]
     count = len(paths)
     times = medians(seconds, unit=1e6, count=count)
     faster = {f"{ours}: times as fast as the {loop}": ratios(seconds, loop, ours)[1]}
     text = f"{count:,} pictures, {count_usable_cpus()} CPUs, once started:\n\n"
-    text += table(seconds, alone, unit=1e6, heading="µs a picture", count=count)
+    text += format_table(seconds, alone, unit=1e6, heading="µs a picture", count=count)
     text += f"\n\nThe plain loop takes {ratios(seconds, loop, ours)[1]:.1f} times as long as ours"
-    if FAST is not None:
+    if SIMPLEJPEG is not None:
         fast = ratios(seconds, ours, f"{ours} [fast]")[1]
         text += f"; [fast] is {fast:.2f} times as fast as without"
         faster["[fast] against without"] = fast
-    if peer is not None:
+    if other is not None:
         faster["times as fast as fer"] = ratios(seconds, "the package fer", ours)[1]
         text += (
             f"; the package fer takes {faster['times as fast as fer']:.0f} times as long, and is "
-            f"right on {_accuracy(peer.labels, paths)} of these faces, {stem} on "
-            f"{_accuracy(labels, paths)}"
+            f"right on {_format_accuracy(other.labels, paths)} of these faces, {stem} on "
+            f"{_format_accuracy(labels, paths)}"
         )
     text += ".\n\nEach stage alone, in one thread:\n\n| stage | µs a picture |\n| --- | ---: |\n"
-    alone_each = medians(split, unit=1e6, count=count)
-    text += "\n".join(f"| {name} | {amount(value)} |" for name, value in alone_each.items())
-    text += f"\n| sum | {amount(sum(alone_each.values()))} |"
-    finish(
-        chosen,
+    stage_times = medians(stages, unit=1e6, count=count)
+    text += "\n".join(f"| {name} | {format_amount(value)} |" for name, value in stage_times.items())
+    text += f"\n| sum | {format_amount(sum(stage_times.values()))} |"
+    report_result(
+        options,
         "folder",
         text,
         lower={f"{name}, µs a picture": value for name, value in times.items()},

@@ -1,7 +1,7 @@
-"""How the benchmarks time: cases that take turns, and ratios within a round.
+"""Timing for the benchmarks: cases that take turns, and ratios within a round.
 
-Machines are noisy, so the cases take turns (A B C A B C …) and whatever else runs hits all
-alike. A ratio is taken within a round; medians over the rounds are shown with their quartiles.
+Machines are noisy, so the cases take turns (A B C A B C …): other load affects all of them alike.
+Ratios are taken within a round, and the tables show medians over the rounds with their quartiles.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def take_turns(
     """Time the cases in turn.
 
     Args:
-        cases: Name → what to run.
-        rounds: Turns of each case.
-        warm_up: Untimed turns before.
-        calls: Calls in one turn.
-        clock: What is read, in seconds; `time.process_time` for what the CPUs did.
+        cases: Name → the function to call.
+        rounds: Number of timed turns of each case.
+        warm_up: Number of untimed turns before them.
+        calls: Number of calls in one turn.
+        clock: Returns a time in seconds; `time.process_time` measures CPU time.
 
     Returns:
-        Name → seconds of one call, a figure for each round.
+        Name → seconds of one call, one value a round.
     """
     seconds: Seconds = {name: [] for name in cases}
     for number in range(-warm_up, rounds):
@@ -53,37 +53,38 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
 
 
 def medians(seconds: Seconds, *, unit: float = 1.0, count: int = 1) -> dict[str, float]:
-    """Return the median of each case, in units of which a second has `unit`, for one of `count`."""
+    """Return the median of each case for one of `count` items, in units of 1/`unit` seconds."""
     return {name: unit * quartiles(values)[1] / count for name, values in seconds.items()}
 
 
 def ratios(seconds: Seconds, name: str, reference: str) -> tuple[float, float, float]:
-    """Say how many times as long `name` takes as `reference`: the quartiles over the rounds."""
+    """Return how many times as long as `reference` a case takes: quartiles over the rounds."""
     pairs = zip(seconds[name], seconds[reference], strict=True)
-    return quartiles([ours / theirs for ours, theirs in pairs])
+    return quartiles([time / reference_time for time, reference_time in pairs])
 
 
-def table(
+def format_table(
     seconds: Seconds, reference: str, *, unit: float = 1e3, heading: str = "ms", count: int = 1
 ) -> str:
-    """Lay out medians and ratios as markdown.
+    """Return medians and ratios as a Markdown table.
 
     Args:
-        seconds: What `take_turns` gave.
-        reference: The case that the ratios are taken to.
+        seconds: The result of `take_turns`.
+        reference: The case that the others are divided by.
         unit: Units in a second.
-        heading: The unit's name.
-        count: Things done in one call; the figures are for one of them.
+        heading: The name of the unit.
+        count: Number of items in one call; the figures are for one item.
     """
     lines = [f"| | {heading} | quartiles | × {reference} |", "| --- | ---: | --- | ---: |"]
     for name, values in seconds.items():
         low, middle, high = (unit * value / count for value in quartiles(values))
         ratio = ratios(seconds, name, reference)[1]
-        lines.append(f"| {name} | {amount(middle)} | {amount(low)}–{amount(high)} | {ratio:.2f} |")
+        spread = f"{format_amount(low)}–{format_amount(high)}"
+        lines.append(f"| {name} | {format_amount(middle)} | {spread} | {ratio:.2f} |")
     return "\n".join(lines)
 
 
-def amount(value: float) -> str:
-    """Write a number with three digits, and never with a power of ten."""
+def format_amount(value: float) -> str:
+    """Return a number with three digits, without a power of ten."""
     digits = 0 if value >= 100 else 1 if value >= 10 else 2
     return f"{value:,.{digits}f}"

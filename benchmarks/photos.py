@@ -1,23 +1,24 @@
 """Time large photographs: ``python benchmarks/photos.py [--megapixels N]``.
 
-A JPEG of twelve megapixels by default, read as `emotion-infer` reads it (decoded at reduced
-scale) and beside it in full, turned gray and resized. The pixels that come out are compared too.
+Compares `read_face`, which decodes a JPEG at reduced scale, with decoding in full, converting to
+gray and resizing. The resulting pixels are compared too.
 """
 
 from __future__ import annotations
 
 import io
 
+import click
 import numpy as np
 from PIL import Image
 
 from emotion_runtime import read_face
-from harness import medians, ratios, table, take_turns
-from results import draw_bars, finish, options
+from harness import format_table, medians, ratios, take_turns
+from results import ResultOptions, benchmark_command, draw_bars, report_result
 
 
-def photograph(megapixels: float) -> bytes:
-    """Draw something with a photograph's spectrum: noise of every size, the large ones louder."""
+def draw_photograph(megapixels: float) -> bytes:
+    """Return a JPEG with the spectrum of a photograph: noise of every size, more of the large."""
     height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
     width = round(height * 4 / 3)
     rng = np.random.default_rng(0)
@@ -31,8 +32,8 @@ def photograph(megapixels: float) -> bytes:
     return buffer.getvalue()
 
 
-def in_full(data: bytes) -> np.ndarray:
-    """Decode every pixel, then crop and resize as the runtime does."""
+def read_in_full(data: bytes) -> np.ndarray:
+    """Return a face, uint8 (48, 48): decoded in full, then cropped and resized."""
     with Image.open(io.BytesIO(data)) as image:
         gray = image.convert("L")
         side = min(gray.size)
@@ -41,26 +42,25 @@ def in_full(data: bytes) -> np.ndarray:
         return np.array(gray.resize((48, 48), Image.Resampling.BILINEAR, box=box))
 
 
-def main() -> None:
+@benchmark_command(__doc__, rounds=15)
+@click.option("--megapixels", type=float, default=12, show_default=True)
+def main(options: ResultOptions, megapixels: float, rounds: int) -> None:
     """Print a table of milliseconds a photograph."""
-    parser = options(__doc__, rounds=15)
-    parser.add_argument("--megapixels", type=float, default=12)
-    chosen = parser.parse_args()
-    data = photograph(chosen.megapixels)
-    difference = np.abs(read_face(data).astype(int) - in_full(data))
+    data = draw_photograph(megapixels)
+    difference = np.abs(read_face(data).astype(int) - read_in_full(data))
     seconds = take_turns(
-        {"in full": lambda: in_full(data), "read_face": lambda: read_face(data)},
-        rounds=chosen.rounds,
+        {"in full": lambda: read_in_full(data), "read_face": lambda: read_face(data)},
+        rounds=rounds,
     )
-    text = f"one JPEG of {chosen.megapixels:g} megapixels, {len(data) / 1e6:.1f} MB\n\n"
-    text += table(seconds, "in full")
+    text = f"one JPEG of {megapixels:g} megapixels, {len(data) / 1e6:.1f} MB\n\n"
+    text += format_table(seconds, "in full")
     text += (
         f"\n\n{ratios(seconds, 'in full', 'read_face')[1]:.1f} times as fast; the pixels differ by "
         f"{difference.mean():.2f} of 255 on average, by {difference.max()} at most."
     )
     times = medians(seconds, unit=1e3)
-    finish(
-        chosen,
+    report_result(
+        options,
         "photos",
         text,
         lower={f"{name}, ms": value for name, value in times.items()},

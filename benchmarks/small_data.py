@@ -1,14 +1,12 @@
-"""Measure what the defaults learn from few pictures: ``python benchmarks/small_data.py FER2013``.
+"""Measure the defaults of the training with few pictures: ``python benchmarks/small_data.py DATA``.
 
-Trains on fixed subsets of FER2013's training folder, and measures on other faces of it; the test
-set is not read. Each trial is a process of its own, on one thread. Its time is counted in seconds
-of the CPU, from the start of Python to the end of the report, so that a busy machine changes
-nothing but the wait.
+DATA is FER2013. Trains on fixed subsets of its training folder, and evaluates on other faces of
+that folder; the test set is not read. Each trial is a process with one thread. Its time is the CPU
+time from the start of Python to the end of the report, which other load changes little.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -19,16 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
+import click
+
 
 @dataclass(frozen=True)
 class Case:
     """A subset to train on.
 
     Attributes:
-        classes: Folders of the training set.
-        pictures: Of each class, those of validation included.
-        others: Other pictures of each class, which the result is measured on.
-        seconds: Of the CPU; None for what the defaults take.
+        classes: The folders of the training set.
+        pictures: Number of pictures of each class, including those for validation.
+        others: Number of other pictures of each class, for the evaluation.
+        seconds: Limit on the CPU time; None for no limit.
     """
 
     classes: tuple[str, ...]
@@ -44,29 +44,38 @@ CASES = {
 }
 
 
-def main() -> None:
+@click.command(help=__doc__.partition("\n\n")[0])
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--case", "cases", type=click.Choice(list(CASES)), multiple=True, help="Only this case."
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--trial", type=int, metavar="SEED", help="Run one trial in this process.")
+@click.option("--precision", default="auto", show_default=True, help="As in emotion-train.")
+@click.option(
+    "--keep", type=click.Path(file_okay=False, path_type=Path), help="Folder for the runs."
+)
+def main(
+    data: Path,
+    cases: tuple[str, ...],
+    seeds: int,
+    trial: int | None,
+    precision: str,
+    keep: Path | None,
+) -> None:
     """Run all trials, and print a table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--case", choices=CASES, action="append", help="this case alone")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--trial", type=int, metavar="SEED", help="one trial, in this process")
-    parser.add_argument("--precision", default="auto", help="as of emotion-train")
-    parser.add_argument("--keep", type=Path, help="folder for the runs of the trials")
-    chosen = parser.parse_args()
-    cases = chosen.case or list(CASES)
-    if chosen.trial is not None:
-        run_trial(chosen.data, CASES[cases[0]], chosen.trial, chosen.precision, chosen.keep)
+    cases = cases or tuple(CASES)
+    if trial is not None:
+        run_trial(data, CASES[cases[0]], trial, precision, keep)
         return
     print("| pictures | accuracy by seed | mean | epochs | CPU seconds |")
     print("| --- | --- | ---: | ---: | ---: |")
     for name in cases:
-        command = [sys.executable, __file__, str(chosen.data), "--case", name]
-        command += ["--precision", chosen.precision]
-        if chosen.keep:
-            command += ["--keep", str(chosen.keep)]
+        command = [sys.executable, __file__, str(data), "--case", name, "--precision", precision]
+        if keep is not None:
+            command += ["--keep", str(keep)]
         results = []
-        for seed in range(chosen.seeds):
+        for seed in range(seeds):
             done = subprocess.run(
                 [*command, "--trial", str(seed)],
                 stdout=subprocess.PIPE,
@@ -85,14 +94,14 @@ def main() -> None:
 
 
 def run_trial(data: Path, case: Case, seed: int, precision: str, keep: Path | None) -> None:
-    """Train on one draw of a case; print accuracy, epochs and seconds of the CPU."""
+    """Train on one draw of a case; print accuracy, epochs and CPU seconds."""
     import torch
 
-    from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
+    from emotion_train.checkpoints.checkpoint import load_checkpoint
     from emotion_train.evaluation import predict_logits
     from emotion_train.recipe import Recipe
     from emotion_train.run import Run
-    from emotion_train.training.distributed import Place
+    from emotion_train.training.distributed import TrainingProcess
     from emotion_train.training.planning import PLANNED, choose_network
     from emotion_train.training.time_budget import TimeBudget
 
@@ -100,15 +109,15 @@ def run_trial(data: Path, case: Case, seed: int, precision: str, keep: Path | No
     with tempfile.TemporaryDirectory() as temporary:
         before = time.process_time()
         folder = Path(temporary)
-        pixels, labels = draw(data, case, seed, folder / "data")
-        drawing = time.process_time() - before  # is none of the training's time
+        pixels, labels = draw_pictures(data, case, seed, folder / "data")
+        drawing = time.process_time() - before  # not a part of the training's time
         budget = None
         if case.seconds is not None:
             budget = TimeBudget(case.seconds / 60, time.process_time, drawing)
         run = Run(
             folder / "data",
             folder / "run",
-            Place(),
+            TrainingProcess(),
             say=lambda text: print(text, file=sys.stderr),
             show=lambda _: None,
             threads=1,
@@ -120,19 +129,19 @@ def run_trial(data: Path, case: Case, seed: int, precision: str, keep: Path | No
         )
         run.train(recipe, choose=PLANNED)
         seconds = time.process_time() - drawing
-        checkpoint = load_checkpoint(folder / "run" / BEST)
+        checkpoint = load_checkpoint(folder / "run")
         predicted = predict_logits(checkpoint.build(), pixels).argmax(axis=1)
         if keep is not None:
             shutil.copytree(folder / "run", keep / f"{case.pictures}-{seed}", dirs_exist_ok=True)
     print(float((predicted == labels).mean()), checkpoint.training["epochs"], seconds)
 
 
-def draw(data: Path, case: Case, seed: int, folder: Path):  # type: ignore[no-untyped-def]
-    """Copy the training pictures of a draw, and read the others.
+def draw_pictures(data: Path, case: Case, seed: int, folder: Path):  # type: ignore[no-untyped-def]
+    """Copy the training pictures of a draw, and read the other ones.
 
     Returns:
         The pixels of the others, uint8 (n, 48, 48), and their labels, int64 (n,). None of them is
-        identical with a training picture.
+        identical to a training picture.
     """
     import numpy as np
 
@@ -152,9 +161,9 @@ def draw(data: Path, case: Case, seed: int, folder: Path):  # type: ignore[no-un
     faces, labels = [], []
     for label, paths in remaining:
         others = (face for face in map(read_face, paths) if face.tobytes() not in learned)
-        chosen = [face for face, _ in zip(others, range(case.others), strict=False)]
-        faces += chosen
-        labels += [label] * len(chosen)
+        read = [face for face, _ in zip(others, range(case.others), strict=False)]
+        faces += read
+        labels += [label] * len(read)
     return np.stack(faces).reshape(-1, 48, 48), np.array(labels)
 
 

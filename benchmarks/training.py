@@ -1,9 +1,9 @@
 """Time training: ``python benchmarks/training.py [--network edge]``.
 
-Images a second through `emotion-train`'s own batches and step, beside a plain loop (a torch
-Dataset that augments a face at a time with torchvision's transforms, a loader process, the default
-collation, fp32, no memory format), and beside the network alone on a batch that is already there.
-Faces are drawn: what they show does not change the time.
+Compares the batches and the training step of `emotion-train` with a plain loop (a torch Dataset
+that augments one face at a time with torchvision's transforms, a loader process, the default
+collation, fp32, no memory format), and with the network alone on a batch in memory. The faces are
+drawn: their contents do not change the time.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import click
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -21,16 +22,16 @@ from emotion_train.data.faces import Faces
 from emotion_train.networks import build_network
 from emotion_train.training.augmentation import AUGMENTATIONS, augment
 from emotion_train.training.batches import AugmentedBatches, EpochBatches
-from emotion_train.training.targets import label_targets
-from harness import medians, ratios, table, take_turns
-from results import draw_bars, finish, options
+from emotion_train.training.targets import make_label_targets
+from harness import format_table, medians, ratios, take_turns
+from results import ResultOptions, benchmark_command, draw_bars, report_result
 
-CLASSES = 3
-FACES = 3072
+CLASS_COUNT = 3
+FACE_COUNT = 3072
 
 
 class PlainFaces(Dataset[tuple[Tensor, int]]):
-    """What one writes first: one face at a time, augmented by torchvision, with its label."""
+    """A simple data set: one face at a time, augmented by torchvision, with its label."""
 
     def __init__(self, faces: Faces) -> None:
         # The transforms of `strong`.
@@ -61,28 +62,27 @@ class PlainFaces(Dataset[tuple[Tensor, int]]):
         return self._augment(pixels)[0], int(self._faces.labels[index])
 
 
-def main() -> None:
-    """Print a table of milliseconds a batch."""
-    parser = options(__doc__, rounds=5)
-    parser.add_argument("--network", default="edge")
-    parser.add_argument("--batch-size", type=int, default=128)
-    chosen = parser.parse_args()
+@benchmark_command(__doc__, rounds=5)
+@click.option("--network", default="edge", show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=128, show_default=True)
+def main(options: ResultOptions, network: str, batch_size: int, rounds: int) -> None:
+    """Print a table of microseconds an image."""
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (FACES, 48, 48), dtype=np.uint8)
-    faces = Faces(pixels, np.arange(FACES) % CLASSES, ("",) * FACES)
-    size, steps = chosen.batch_size, FACES // chosen.batch_size
+    pixels = rng.integers(0, 256, (FACE_COUNT, 48, 48), dtype=np.uint8)
+    faces = Faces(pixels, np.arange(FACE_COUNT) % CLASS_COUNT, ("",) * FACE_COUNT)
+    steps = FACE_COUNT // batch_size
     torch.manual_seed(0)
     torch.set_num_threads(1)
 
-    def trainer(bf16: bool, channels_last: bool) -> Any:
-        network = build_network(chosen.network, CLASSES)
+    def make_step(*, bf16: bool, channels_last: bool) -> Any:
+        model = build_network(network, CLASS_COUNT)
         if channels_last:
-            network = network.to(memory_format=torch.channels_last)
-        optimizer = torch.optim.AdamW(network.parameters())
+            model = model.to(memory_format=torch.channels_last)
+        optimizer = torch.optim.AdamW(model.parameters())
 
         def step(images: Tensor, targets: Tensor) -> None:
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                logits = network(images)
+                logits = model(images)
             loss = nn.functional.cross_entropy(logits.float(), targets)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -90,34 +90,32 @@ def main() -> None:
 
         return step
 
-    def ours() -> Iterator[tuple[Tensor, Tensor, int]]:
-        batches = EpochBatches(faces, CLASSES, size, seed=0)
-        targets = label_targets(faces, CLASSES)
+    def augmented_batches() -> Iterator[tuple[Tensor, Tensor, int]]:
+        batches = EpochBatches(faces, CLASS_COUNT, batch_size, seed=0)
+        targets = make_label_targets(faces, CLASS_COUNT)
         augmented = AugmentedBatches(faces, targets, "strong", batches, torch.device("cpu"))
         while True:
             yield from augmented
 
-    def endless(loader: DataLoader[Any]) -> Iterator[tuple[Tensor, Tensor]]:
+    def repeat_forever(loader: DataLoader[Any]) -> Iterator[tuple[Tensor, Tensor]]:
         while True:
             yield from loader
 
-    plain = endless(
+    plain = repeat_forever(
         DataLoader(
             PlainFaces(faces),
-            batch_size=size,
+            batch_size=batch_size,
             shuffle=True,
             num_workers=1,
             persistent_workers=True,
         )
     )
-    batches = ours()
-    ready = torch.from_numpy(pixels[:size, None])
-    ready_targets = torch.from_numpy(label_targets(faces, CLASSES)[:size])
-    plain_step, our_step, bf16_step = (
-        trainer(False, False),
-        trainer(False, True),
-        trainer(True, True),
-    )
+    batches = augmented_batches()
+    images_in_memory = torch.from_numpy(pixels[:batch_size, None])
+    targets_in_memory = torch.from_numpy(make_label_targets(faces, CLASS_COUNT)[:batch_size])
+    plain_step = make_step(bf16=False, channels_last=False)
+    our_step = make_step(bf16=False, channels_last=True)
+    bf16_step = make_step(bf16=True, channels_last=True)
 
     def run(batches: Iterator[Any], step: Any) -> None:
         for _ in range(steps):
@@ -136,23 +134,27 @@ def main() -> None:
         "emotion-train": lambda: run(batches, our_step),
         "emotion-train, bf16": lambda: run(batches, bf16_step),
         "the augmentation alone": lambda: [
-            augment(ready, strength, generator) for _ in range(steps)
+            augment(images_in_memory, strength, generator) for _ in range(steps)
         ],
-        "the network alone": lambda: [our_step(ready, ready_targets) for _ in range(steps)],
-        "the network alone, bf16": lambda: [bf16_step(ready, ready_targets) for _ in range(steps)],
+        "the network alone": lambda: [
+            our_step(images_in_memory, targets_in_memory) for _ in range(steps)
+        ],
+        "the network alone, bf16": lambda: [
+            bf16_step(images_in_memory, targets_in_memory) for _ in range(steps)
+        ],
     }
-    seconds = take_turns(cases, rounds=chosen.rounds)
-    count = steps * size
+    seconds = take_turns(cases, rounds=rounds)
+    count = steps * batch_size
     first = "plain DataLoader loop"
     rates = {name: 1e6 / value for name, value in medians(seconds, unit=1e6, count=count).items()}
     share = ratios(seconds, "the network alone, bf16", "emotion-train, bf16")[1]
-    text = f"`{chosen.network}`, `strong`, batch {size}, one arithmetic thread; the plain loop has "
-    text += "a loader process beside it:\n\n"
-    text += table(seconds, first, unit=1e6, heading="µs an image", count=count)
+    text = f"`{network}`, `strong`, batch {batch_size}, one arithmetic thread; the plain loop also "
+    text += "has a loader process:\n\n"
+    text += format_table(seconds, first, unit=1e6, heading="µs an image", count=count)
     text += "\n\n" + ", ".join(f"{name}: {rate:,.0f}/s" for name, rate in rates.items()) + "."
     text += f" With bf16 the network itself is {share:.0%} of the time."
-    finish(
-        chosen,
+    report_result(
+        options,
         "training",
         text,
         higher={f"{name}, images a second": rate for name, rate in rates.items()},

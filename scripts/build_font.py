@@ -1,10 +1,10 @@
-"""Make the font that ships, DejaVuSans.ttf: the Latin, Greek and Cyrillic part of DejaVu Sans.
+"""Build the font of the package, DejaVuSans.ttf: Latin, Greek and Cyrillic of DejaVu Sans.
 
     pip install 'fonttools>=4.50' 'matplotlib>=3.8'
     python scripts/build_font.py
 
-matplotlib ships the whole font (757 kB, version 2.35) with its licence, which allows changed copies
-under this name. Left out are other scripts, most symbols, and the hinting.
+matplotlib has the whole font (757 kB, version 2.35) with its licence, which allows changed copies
+under this name. Other scripts, most symbols and the hinting are left out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fontTools import subset
 from fontTools.ttLib import TTFont
 
 FOLDER = Path(__file__).parents[1] / "runtime" / "emotion_runtime" / "drawing" / "dejavu"
-RANGES = (
+CODE_POINT_RANGES = (
     (0x0020, 0x007E),  # Basic Latin
     (0x00A0, 0x02FF),  # Latin-1, Latin Extended-A and -B, IPA, modifier letters
     (0x0300, 0x036F),  # combining marks
@@ -40,7 +40,7 @@ def main() -> None:
     """Write the font and its licence."""
     source = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     font = TTFont(source / "DejaVuSans.ttf", recalcTimestamp=False)
-    there = font.getBestCmap()
+    available = font.getBestCmap()
     options = subset.Options(
         layout_features=["kern", "mark", "mkmk", "ccmp", "locl"],
         hinting=False,
@@ -49,13 +49,16 @@ def main() -> None:
         name_IDs=["*"],
         drop_tables=[*subset.Options().drop_tables, "FFTM"],
     )
-    wanted = subset.Subsetter(options)
-    wanted.populate(
+    subsetter = subset.Subsetter(options)
+    subsetter.populate(
         unicodes=[
-            code for first, last in RANGES for code in range(first, last + 1) if code in there
+            code
+            for first, last in CODE_POINT_RANGES
+            for code in range(first, last + 1)
+            if code in available
         ]
     )
-    wanted.subset(font)
+    subsetter.subset(font)
     FOLDER.mkdir(exist_ok=True)
     font.save(FOLDER / "DejaVuSans.ttf")
     shutil.copyfile(source / "LICENSE_DEJAVU", FOLDER / "LICENSE")

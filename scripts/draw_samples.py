@@ -1,13 +1,13 @@
-"""Draw the README's picture: every sample with what the released model says of it.
+"""Draw the README's picture: every sample with the label that the default model predicts.
 
 python scripts/draw_samples.py docs/samples.png
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import click
 from matplotlib.figure import Figure
 
 from emotion_runtime import EmotionClassifier
@@ -16,8 +16,10 @@ COLUMNS = 10
 GREEN, RED = "#2e7d4f", "#c0392b"
 
 
+@click.command(help=__doc__.splitlines()[0])
+@click.argument("target", type=click.Path(path_type=Path))
 def main(target: Path) -> None:
-    """Write the picture, PNG."""
+    """Write the picture as PNG."""
     classifier = EmotionClassifier()
     paths = sorted((Path(__file__).parents[1] / "samples").glob("*.png"))
     rows = -(-len(paths) // COLUMNS)
@@ -26,16 +28,16 @@ def main(target: Path) -> None:
     for axes in grid:
         axes.axis("off")
     for axes, path in zip(grid, paths, strict=False):
-        answer = classifier.predict(path)
-        right = path.name.startswith(f"{answer.label}_")
+        prediction = classifier.predict(path)
+        is_right = path.name.startswith(f"{prediction.label}_")
         axes.imshow(classifier.read(path), cmap="gray", vmin=0, vmax=255)
         axes.set_title(
-            f"{answer.label} {answer.confidence:.0%}", fontsize=8, color=GREEN if right else RED
+            f"{prediction.label} {prediction.confidence:.0%}",
+            fontsize=8,
+            color=GREEN if is_right else RED,
         )
     figure.savefig(target, dpi=110, format="png")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    main(Path(sys.argv[1]))
+    main()

@@ -1,12 +1,12 @@
-"""Change a model file in many small ways, and count which changes its self-test notices.
+"""Change a model file in many small ways, and count the changes that its self-test detects.
 
     python scripts/perturb_model.py edge-int8
     python scripts/perturb_model.py model.onnx --faces fer2013 --draws 3
 
-The self-test has two parts. The digest of the graph notices any change of the file. The golden
-inputs notice what a digest cannot: an onnxruntime or a chip that computes otherwise. A changed
-file imitates both, so that the table counts what passes with the digest and what passes by
-the golden inputs alone, and how many labels of faces such a file changes.
+The self-test has two parts. The digest of the graph detects any change of the file. The golden
+inputs detect an onnxruntime or a processor that computes other outputs. A changed file simulates
+both: the table counts the files that pass with the digest, those that pass by the golden inputs
+only, and the labels of faces that such a file changes.
 
 Exit code 1: a file with a zeroed channel or a reversed weight changes a label and passes.
 """
@@ -40,9 +40,9 @@ class Change:
     """A tensor of a graph with other values.
 
     Attributes:
-        kind: What was done, the same text for all draws.
-        tensor: Its name.
-        values: The new ones.
+        kind: The kind of change, the same text for all draws.
+        tensor: The name of the tensor.
+        values: The new values.
     """
 
     kind: str
@@ -59,7 +59,7 @@ class Outcome:
         tensor: As in `Change`.
         flips: Faces whose label changed.
         passed: Whether the self-test passed.
-        passed_by_numbers: Whether it would have, without the digest of the graph.
+        passed_by_numbers: Whether it passed without the digest of the graph.
     """
 
     kind: str
@@ -70,13 +70,13 @@ class Outcome:
 
 
 def draw_changes(model: onnx.ModelProto, seed: int, zeroed: int, reverse: int) -> Iterator[Change]:
-    """Yield changes of a graph: some channels and weights by chance, the rest one for each tensor.
+    """Yield changes of a graph: of random channels and weights, and one change of each tensor.
 
     Args:
-        model: Of any precision; steps of a bias and zero points are those of int8 alone.
-        seed: Of the draws.
-        zeroed: Output channels to zero, each in a file of its own.
-        reverse: Weights to reverse, likewise.
+        model: A model of any precision; only int8 has steps of a bias and zero points.
+        seed: The seed of the draws.
+        zeroed: Number of output channels to set to zero, each in its own file.
+        reverse: Number of weights to reverse, each in its own file.
     """
     rng = np.random.default_rng(seed)
     tensors = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
@@ -90,8 +90,8 @@ def draw_changes(model: onnx.ModelProto, seed: int, zeroed: int, reverse: int) -
         name, _ = layers[rng.integers(len(layers))]
         values = tensors[name].copy()
         sizes = np.abs(values.astype(np.float64)).ravel()
-        place = rng.choice(np.flatnonzero(sizes >= 0.9 * sizes.max()))
-        values.ravel()[place] = -values.ravel()[place]
+        index = rng.choice(np.flatnonzero(sizes >= 0.9 * sizes.max()))
+        values.ravel()[index] = -values.ravel()[index]
         yield Change(REVERSED, name, values)
     for name, _ in layers:
         values = tensors[name]
@@ -99,7 +99,7 @@ def draw_changes(model: onnx.ModelProto, seed: int, zeroed: int, reverse: int) -
             moved = np.clip(values.astype(np.int16) + 1, -128, 127).astype(np.int8)
             yield Change("every weight of a layer off by one", name, moved)
         else:
-            yield Change("every weight of a layer in float 1 % larger", name, _scaled(values, 1.01))
+            yield Change("every weight of a layer in float 1 % larger", name, _scale(values, 1.01))
     yield from _change_quantisation(model, tensors)
 
 
@@ -116,19 +116,19 @@ def _change_quantisation(model: onnx.ModelProto, tensors: dict[str, Array]) -> I
             done.add(name)
             values = tensors[name]
             if name == scale:
-                yield Change("a scale 1 % larger", name, _scaled(values, 1.01))
+                yield Change("a scale 1 % larger", name, _scale(values, 1.01))
             elif name in zero_point and values.dtype == np.uint8:
                 yield Change("a zero point off by one", name, values + np.uint8(1))
             elif name == source and values.dtype == np.int32:
                 yield Change("every bias of a layer off by one", name, values + np.int32(1))
 
 
-def _scaled(values: Array, factor: float) -> Array:
+def _scale(values: Array, factor: float) -> Array:
     return (values.astype(np.float64) * factor).astype(values.dtype)
 
 
 def _find_layers(model: onnx.ModelProto, tensors: dict[str, Array]) -> list[tuple[str, int]]:
-    """Return the tensors of weights, and which of their axes counts the output channels."""
+    """Return the names of the weight tensors, and the axis of their output channels."""
     stored = {
         node.output[0]: node.input[0]
         for node in model.graph.node
@@ -146,12 +146,12 @@ def _find_layers(model: onnx.ModelProto, tensors: dict[str, Array]) -> list[tupl
 
 
 def perturb(path: Path, changes: Iterable[Change], faces: Pixels) -> list[Outcome]:
-    """Apply each change to a file of its own, and run the self-test of that file.
+    """Apply each change to a copy of the file, and run the self-test of the copy.
 
     Args:
         path: The model file; it is not changed.
-        changes: What to change.
-        faces: uint8, shape (n, size, size), on which changed labels are counted.
+        changes: The changes.
+        faces: The faces whose changed labels are counted, uint8, shape (n, size, size).
     """
     model = onnx.load(path)
     before = _label(EmotionClassifier(path), faces)
@@ -184,11 +184,11 @@ def _label(classifier: EmotionClassifier, faces: Pixels) -> NDArray[np.int64]:
     return np.concatenate(parts)
 
 
-def write_table(outcomes: list[Outcome], faces: int) -> str:
-    """Return the outcomes by kind as a Markdown table."""
+def format_table(outcomes: list[Outcome], faces: int) -> str:
+    """Return a Markdown table of the outcomes by kind."""
     lines = [
-        f"| changed | files | change a label of {faces:,} faces | pass | pass by the golden inputs "
-        f"alone | of these, change a label | labels that these change, at most |",
+        f"| change | files | change a label of {faces:,} faces | pass | pass by the golden inputs "
+        f"only | of these, change a label | labels that these change, at most |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for kind in dict.fromkeys(one.kind for one in outcomes):
@@ -224,15 +224,17 @@ def find_missed(outcomes: list[Outcome]) -> list[Outcome]:
     "--draws", type=click.IntRange(min=1), default=1, show_default=True, help="Seeds of the draws."
 )
 def main(model: str, faces: Path, most_faces: int, draws: int) -> None:
-    """Change MODEL in many small ways, and print which changes its self-test notices."""
+    """Change MODEL in many small ways, and print the changes that its self-test detects."""
     classifier = EmotionClassifier(model)
     pixels = read_parity_faces(faces, most_faces, size=classifier.contract.input.size).pixels
     outcomes = []
     for seed in range(draws):
         changes = list(draw_changes(onnx.load(classifier.model_path), seed, 20, 24))
-        drawn = [one for one in changes if seed == 0 or one.kind in SERIOUS]  # the rest is the same
+        drawn = [
+            one for one in changes if seed == 0 or one.kind in SERIOUS
+        ]  # the others are the same
         outcomes += perturb(classifier.model_path, drawn, pixels)
-    click.echo(write_table(outcomes, len(pixels)))
+    click.echo(format_table(outcomes, len(pixels)))
     if missed := find_missed(outcomes):
         raise SystemExit(f"{len(missed)} files change a label and pass: {missed[0]}")
 

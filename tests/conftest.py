@@ -16,15 +16,15 @@ import synthetic
 ROOT = Path(__file__).parent.parent
 
 
-# Fixtures that cost seconds: a test that takes one is slow.
+# Fixtures that take seconds to make: a test that needs one is slow.
 SLOW_FIXTURES = {"run_dir", "fer2013", "two_workers", "browser", "firefox", "npm_archive"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m is applied
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the slow tests; put files with many of them first, where pytest-xdist shares files out.
+    """Mark the slow tests; with pytest-xdist, run the files with many of them first.
 
-    A long file that begins last would be waited for.
+    A long file that starts last would keep the other workers waiting.
     """
     slow: Counter[Path] = Counter()
     for item in items:
@@ -43,7 +43,7 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small data folder: unequal classes, so that balance has something to do."""
+    """A small data folder with classes of unequal size."""
     return shortcuts.make_once(
         tmp_path_factory, "faces", lambda folder: synthetic.write_data(folder, train=(70, 60, 58))
     )
@@ -51,11 +51,11 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def fer2013() -> Path:
-    """The real data set, where it is: EMOTION_EDGE_DATA, or beside the checkout."""
+    """The real data set, from EMOTION_EDGE_DATA or beside the checkout."""
     named = os.environ.get("EMOTION_EDGE_DATA")
     folder = Path(named) if named else ROOT.parent / "shared" / "data" / "fer2013"
     if not folder.is_dir():
-        pytest.skip("FER2013 is not here (EMOTION_EDGE_DATA names its folder)")
+        pytest.skip("FER2013 is not found (set EMOTION_EDGE_DATA to its folder)")
     return folder
 
 
@@ -96,7 +96,7 @@ def make_page() -> Callable[..., Result]:
 
 @pytest.fixture
 def export() -> Iterator[Callable[..., Result]]:
-    """Run ``emotion-export`` in this process; each network is converted once, nothing is drawn."""
+    """Run ``emotion-export`` in this process; each network is converted once, without figures."""
     from emotion_export.cli import main
 
     with shortcuts.blank_figures(), shortcuts.conversions_once():

@@ -1,7 +1,7 @@
-"""Firefox as Debian ships it, driven through Marionette, the protocol it has built in.
+"""A driver for the Firefox of Debian, by Firefox's own protocol Marionette.
 
-Playwright needs a build of its own, and geckodriver is not in Debian; this speaks what
-geckodriver speaks: messages of ``LENGTH:JSON`` over a local socket.
+Playwright needs its own build of Firefox, and Debian has no geckodriver. Marionette is the
+protocol of geckodriver: messages of the form ``LENGTH:JSON`` over a local socket.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NAMES = ("firefox-esr", "firefox")
 _DEADLINE = 60.0  # seconds for Firefox to start, and for one message or script
 _FLAGS = ("--headless", "--no-remote", "--marionette", "--remote-allow-system-access")
 _PREFERENCES: dict[str, bool | int | str] = {
-    "marionette.port": 0,  # any free one; Firefox writes it beside its preferences
+    "marionette.port": 0,  # any free port; Firefox writes its number to a file in the profile
     "app.update.disabledForTesting": True,
     "browser.shell.checkDefaultBrowser": False,
     "datareporting.policy.dataSubmissionEnabled": False,
@@ -31,12 +31,12 @@ _PREFERENCES: dict[str, bool | int | str] = {
 
 
 def find_firefox() -> str | None:
-    """Return Firefox's path, or None where it is not installed."""
+    """Return the path of Firefox; None if it is not installed."""
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 class Firefox:
-    """A headless Firefox with a profile of its own, ended when the ``with`` block is left.
+    """A headless Firefox with its own profile; the end of the ``with`` block ends it.
 
     Args:
         program: Path of Firefox.
@@ -63,19 +63,19 @@ class Firefox:
             stderr=subprocess.DEVNULL,
         )
         try:
-            self._socket = self._connected(profile / "MarionetteActivePort")
+            self._socket = self._connect(profile / "MarionetteActivePort")
             self._receive()  # the greeting
             self.send("WebDriver:NewSession")
             self.send("WebDriver:SetTimeouts", {"script": int(1000 * _DEADLINE)})
         except BaseException:
-            self._end()
+            self._terminate()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        self._terminate()
 
-    def _end(self) -> None:
+    def _terminate(self) -> None:
         if self._socket is not None:
             self._socket.close()
         self._process.terminate()
@@ -86,7 +86,7 @@ class Firefox:
             self._process.wait()
         self._folder.cleanup()
 
-    def _connected(self, port_file: Path) -> socket.socket:
+    def _connect(self, port_file: Path) -> socket.socket:
         deadline = time.monotonic() + _DEADLINE
         while True:
             try:
@@ -99,14 +99,14 @@ class Firefox:
 
     def _receive(self) -> Any:
         while b":" not in self._received:
-            self._received += self._chunk()
+            self._received += self._receive_bytes()
         length, _, rest = self._received.partition(b":")
         while len(rest) < int(length):
-            rest += self._chunk()
+            rest += self._receive_bytes()
         message, self._received = rest[: int(length)], rest[int(length) :]
         return json.loads(message)
 
-    def _chunk(self) -> bytes:
+    def _receive_bytes(self) -> bytes:
         assert self._socket is not None
         chunk = self._socket.recv(1 << 16)
         if not chunk:
@@ -141,20 +141,20 @@ class Firefox:
         return result.get("value")
 
     def set_preference(self, name: str, value: bool) -> None:
-        """Set a switch of ``about:config``, such as ``privacy.resistFingerprinting``."""
-        self._privileged("Services.prefs.setBoolPref(arguments[0], arguments[1]);", name, value)
+        """Set a preference of ``about:config``, such as ``privacy.resistFingerprinting``."""
+        self._run_privileged("Services.prefs.setBoolPref(arguments[0], arguments[1]);", name, value)
 
     def allow_canvas_data(self, address: str) -> None:
-        """Give a site the permission that Firefox asks a person for."""
+        """Allow a site to read canvas data, as a user can in Firefox's prompt."""
         script = """
             const principal = Services.scriptSecurityManager.createContentPrincipalFromOrigin(
                 arguments[0]);
             Services.perms.addFromPrincipal(principal, "canvas", Services.perms.ALLOW_ACTION);
         """
-        self._privileged(script, address.rstrip("/"))
+        self._run_privileged(script, address.rstrip("/"))
 
-    def _privileged(self, script: str, *arguments: Any) -> None:
-        """Run a script as the browser itself, not as a page."""
+    def _run_privileged(self, script: str, *arguments: Any) -> None:
+        """Run a script with the rights of the browser, not of a page."""
         self.send("Marionette:SetContext", {"value": "chrome"})
         try:
             self.send("WebDriver:ExecuteScript", {"script": script, "args": list(arguments)})

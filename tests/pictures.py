@@ -1,4 +1,4 @@
-"""Picture files that tests put together byte by byte."""
+"""Builders of picture files, byte by byte."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 
-def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+def encode_picture(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
@@ -21,7 +21,7 @@ def png_chunk(name: bytes, data: bytes = b"") -> bytes:
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes, extra: bytes = b"") -> bytes:
-    """`rows` begin with their filter byte each; `extra` are chunks before the pixels."""
+    """Return a PNG; each of `rows` begins with its filter byte, `extra` are chunks before them."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
@@ -41,7 +41,7 @@ def with_segments(jpeg: bytes, segments: bytes) -> bytes:
 
 
 def tiff(entries: Sequence[tuple[int, int, int, int]], data: bytes) -> bytes:
-    """A little-endian TIFF of one picture; `data` begins at byte 8."""
+    """Return a little-endian TIFF of one picture; `data` begins at byte 8."""
     packed = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
     start = struct.pack("<I", 8 + len(data))
     return b"II*\0" + start + data + struct.pack("<H", len(entries)) + packed + bytes(4)
@@ -74,7 +74,7 @@ def exif_of(orientation: int, order: str = "<") -> bytes:
 
 
 def xmp_of(text: str, prefix: str = "tiff") -> bytes:
-    """An XMP packet whose description holds `text` as attributes, or elements where it begins <."""
+    """Return an XMP packet with `text` as attributes, or as elements if it begins with <."""
     attributes, elements = ("", text) if text.startswith("<") else (text, "")
     spaces = (
         'xmlns:x="adobe:ns:meta/" xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" '
@@ -84,7 +84,7 @@ def xmp_of(text: str, prefix: str = "tiff") -> bytes:
     return f"<x:xmpmeta {spaces}><rdf:RDF>{description}</rdf:RDF></x:xmpmeta>".encode()
 
 
-# What begins a file of the formats that Pillow reads and does not write.
+# The first bytes of the formats that Pillow reads and cannot write.
 _MAGIC = {
     "BUFR": b"BUFR",
     "CUR": b"\0\0\2\0\1\0" + bytes(16),
@@ -113,13 +113,13 @@ _MAGIC = {
 
 
 def one_of_each_format(image: Image.Image) -> dict[str, bytes]:
-    """A picture in every format that Pillow knows; of those that it does not write, a header."""
+    """Return a picture in each format of Pillow; a header only where Pillow cannot write it."""
     Image.init()
     made = {}
     for kind in sorted({*Image.OPEN, *Image.SAVE}):
         for mode in ("RGB", "L", "1", "P", "F"):
             try:
-                made[kind] = encoded(image.convert(mode), kind)
+                made[kind] = encode_picture(image.convert(mode), kind)
                 break
             except (OSError, KeyError, ValueError):
                 continue

@@ -1,7 +1,6 @@
-"""What makes the suite quick: expensive things are made once, and figures are not drawn.
+"""Shortcuts for a fast suite: trainings and exports are shared, and figures are not drawn.
 
-None of it touches what a test is about: a test of a figure, of a training or of a conversion
-makes its own.
+A test of a figure, a training or a conversion does not use them.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from PIL import Image
 
 
 def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """Return a folder that `make` filled: once a run of pytest, whatever the number of workers.
+    """Return a folder that `make` fills once in a run of pytest, also with several workers.
 
     Args:
-        factory: pytest's own; its folder is that of this worker.
+        factory: pytest's own fixture, whose folder belongs to one worker.
         name: The folder's name.
-        make: Gets the folder, which does not exist yet.
+        make: Called with the folder, which does not exist yet.
     """
     base = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -41,7 +40,7 @@ def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 @contextlib.contextmanager
 def blank_figures() -> Iterator[None]:
-    """Have matplotlib save pictures of one pixel: drawing costs more than a small training."""
+    """Make matplotlib save pictures of one pixel: drawing takes longer than a small training."""
     from matplotlib.figure import Figure
 
     buffer = io.BytesIO()
@@ -61,7 +60,7 @@ _programs: dict[tuple[str, ...], bytes] = {}
 
 
 class _Program:
-    """As much of torch's ONNXProgram as the export uses."""
+    """The part of torch's ONNXProgram that the export uses."""
 
     def __init__(self, serialised: bytes) -> None:
         import onnx
@@ -71,7 +70,7 @@ class _Program:
 
 @contextlib.contextmanager
 def conversions_once() -> Iterator[None]:
-    """Convert each registered network once a process, by its weights and the options."""
+    """Convert each network once in a process, for each combination of weights and options."""
     import torch
 
     from emotion_train.networks.face_network import FaceNetwork

@@ -1,7 +1,7 @@
-"""Faces and model files that tests make for themselves: a bright band says the class.
+"""Synthetic faces and model files: the position of a bright band is the class.
 
-A bright upper third is the first class, middle the second, lower the third. `band_model` knows
-this rule, so that the runtime is tested without a trained network.
+A bright upper third is the first class, the middle third the second, the lower third the third.
+`band_model` implements this rule, so that tests of the runtime need no trained network.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIZE = 48
 
 
 def band_face(label: int, seed: int = 0, size: int = SIZE) -> NDArray[np.uint8]:
-    """Draw one face of a class; another seed, another face. Class 3 has no band."""
+    """Draw a face of a class; the seed chooses the face. Class 3 has no band."""
     if label == len(CLASSES):
         return dark_face(seed, size)
     face = np.random.default_rng([seed, label]).integers(0, 90, (size, size))
@@ -45,9 +45,9 @@ def write_data(
     test: int = 8,
     classes: Sequence[str] = CLASSES,
 ) -> Path:
-    """Write a data folder as emotion-train reads it; `train` gives the pictures of each class.
+    """Write a data folder for emotion-train; `train` has the number of pictures of each class.
 
-    A fourth class is of faces without a band.
+    A fourth class has faces without a band.
     """
     for label, (name, count) in enumerate(zip(classes, train, strict=True)):
         for number in range(count):
@@ -74,13 +74,13 @@ def dark_face(seed: int = 0, size: int = SIZE) -> NDArray[np.uint8]:
 
 
 def band_other(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return what `band_model` gives as its output `other`: close to 1 where no band is bright."""
+    """Return the output `other` of `band_model`: close to 1 for faces without a bright band."""
     brightest = pixels.reshape(len(pixels), 3, -1).mean(axis=2).max(axis=1)
     return (1 / (1 + np.exp((brightest - 120) / 10))).astype(np.float32)
 
 
 def band_logits(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What `band_model` answers: the mean of each third, over 10; (n, 1, 48, 48) → (n, 3)."""
+    """Return the logits of `band_model`, (n, 3): a tenth of the mean of each third of a face."""
     thirds = pixels.reshape(len(pixels), 3, -1).astype(np.float32)
     return thirds.mean(axis=2) / 10
 
@@ -96,16 +96,16 @@ def band_model(
     other_threshold: float | None = None,
     golden_other_offset: float = 0.0,
 ) -> Path:
-    """Write a model file that knows the bands.
+    """Write a model file that classifies the bands.
 
     Args:
-        path: Where to.
+        path: The file to write.
         min_confidence: The contract's confidence threshold.
         golden_offset: Added to the golden logits, to make a self-test fail.
-        metadata: Contract entries to replace, or to remove (None), by name without prefix.
+        metadata: Metadata to replace, or to remove (None), by name without prefix.
         input_name: The graph's input.
         batch: The graph's batch dimension.
-        other_threshold: Gives the file the output `other`, and contract version 2.
+        other_threshold: Adds the output `other`, and makes the contract version 2.
         golden_other_offset: Added to the golden values of `other`, to make a self-test fail.
     """
     pixels = np.stack([band_face(label)[np.newaxis] for label in range(3)])

@@ -1,4 +1,4 @@
-"""The texts keep to plain English: no private vocabulary, no spelling mistake."""
+"""All texts are in plain English: no private vocabulary, no spelling mistakes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import sys
 import words
 
 
-def test_no_file_has_more_private_words_than_it_had() -> None:
-    left = words.read_left()
+def test_no_file_has_more_private_words_than_allowed() -> None:
+    left = words.read_allowed()
     too_many = []
     for name, places in words.find_all().items():
-        for word, number in words.count(places).items():
+        for word, number in words.count_words(places).items():
             allowed = left.get(name, {}).get(word, 0)
             if number > allowed:
                 lines = ", ".join(str(place.line) for place in places if place.word == word)
                 too_many.append(
                     f"{name}: {word}: {number}, of which {allowed} are left from before "
-                    f"(lines {lines}); better: {words.instead_of(word)}"
+                    f"(lines {lines}); better: {words.suggest(word)}"
                 )
     assert not too_many, "\n" + "\n".join(too_many)
 
@@ -38,7 +38,7 @@ def test_docstrings_begin_with_a_verb() -> None:
 
 
 def test_codespell_finds_nothing() -> None:
-    names = [name for name, _ in words.texts()]
+    names = [name for name, _ in words.read_texts()]
     command = [sys.executable, "-m", "codespell_lib", *names]
     done = subprocess.run(command, cwd=words.ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""``python -m train_without_figures``: emotion-train, but for the drawing of its report."""
+"""``python -m train_without_figures``: emotion-train without the figures of its report."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Private vocabulary and docstrings of an odd form, counted in each file of the repository.
+"""Count private vocabulary and oddly worded docstrings in each file of the repository.
 
-``python tests/words.py`` lists every place with the word to write instead. What is left of
-earlier texts is in `words_left.json`, by file: `test_words` fails where a file has more.
-``python tests/words.py --update`` lowers these counts to what there is now; it never raises one
-(for files that moved: ``--update --anew``).
+``python tests/words.py`` lists every place with the word to write instead. `words_left.json`
+has the number of such words that each file may still have: `test_words` fails if there are more.
+``python tests/words.py --update`` lowers these numbers to the present ones and never raises one;
+``--update --anew`` replaces them all, for files that moved.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ FOLDERS = (
 )
 SUFFIXES = {".py", ".md", ".html", ".js", ".mjs", ".css", ".jinja", ".j2", ".toml"}
 
+# The list of words itself, its test, and the numbers.
+EXCLUDED = ("tests/words.py", "tests/test_words.py", "tests/words_left.json")
+# Names of earlier versions that are still read or refused with a message.
+EARLIER_NAMES = re.compile(r"--answered\b|\"answered\"")
 # The word, its other forms, and what to write instead. Parts of identifiers count as words.
 BANNED = (
     ("proof", "proofs?|proves?|proved|proven|proving", "parity check, verify, verified"),
@@ -54,44 +58,44 @@ _WORDS = {
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")  # between the words of CamelCase
 
 
-class Place(NamedTuple):
-    """A word at a line of a text."""
+class Finding(NamedTuple):
+    """A banned word and its line."""
 
     line: int
     word: str
 
 
-def find_words(text: str) -> Iterator[Place]:
+def find_words(text: str) -> Iterator[Finding]:
     """Yield the banned words of a text, one after the other."""
-    parted = _HUMP.sub(" ", text)
+    parted = _HUMP.sub(" ", EARLIER_NAMES.sub("", text))
     for word, pattern in _WORDS.items():
         for found in pattern.finditer(parted):
-            yield Place(parted.count("\n", 0, found.start()) + 1, word)
+            yield Finding(parted.count("\n", 0, found.start()) + 1, word)
 
 
-def find_docstrings(source: str) -> Iterator[Place]:
+def find_docstrings(source: str) -> Iterator[Finding]:
     """Yield the docstrings of Python source that begin with a word of `NO_VERBS`."""
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, kinds) and NO_VERBS.match(ast.get_docstring(node) or ""):
-            yield Place(node.body[0].lineno, DOCSTRING)
+            yield Finding(node.body[0].lineno, DOCSTRING)
 
 
-def texts() -> Iterator[tuple[str, str]]:
-    """Yield the name of each text of the repository, and the text."""
+def read_texts() -> Iterator[tuple[str, str]]:
+    """Yield the path of each file to check, and its text."""
     paths = [path for path in ROOT.iterdir() if path.name == "Makefile" or path.suffix in SUFFIXES]
     for folder in FOLDERS:
         paths += [path for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES]
     for path in sorted(paths):
         name = path.relative_to(ROOT).as_posix()
-        if not name.startswith("tests/words") and path.is_file():
+        if name not in EXCLUDED and path.is_file():
             yield name, path.read_text(encoding="utf-8")
 
 
-def find_all() -> dict[str, list[Place]]:
-    """Return the places of each file that has any."""
+def find_all() -> dict[str, list[Finding]]:
+    """Return the findings of each file that has any."""
     found = {}
-    for name, text in texts():
+    for name, text in read_texts():
         places = list(find_words(text))
         if name.endswith(".py"):
             places += find_docstrings(text)
@@ -100,30 +104,30 @@ def find_all() -> dict[str, list[Place]]:
     return found
 
 
-def count(places: list[Place]) -> dict[str, int]:
-    """Return how often each word is among the places."""
-    return dict(sorted(Counter(place.word for place in places).items()))
+def count_words(findings: list[Finding]) -> dict[str, int]:
+    """Return how often each word was found."""
+    return dict(sorted(Counter(finding.word for finding in findings).items()))
 
 
-def read_left() -> dict[str, dict[str, int]]:
-    """Return the counts that each file may still have."""
+def read_allowed() -> dict[str, dict[str, int]]:
+    """Return the number of each word that each file may still have."""
     left: dict[str, dict[str, int]] = json.loads(LEFT.read_text(encoding="utf-8"))
     return left
 
 
-def instead_of(word: str) -> str:
-    """Return what to write instead of a word."""
+def suggest(word: str) -> str:
+    """Return better words."""
     if word == DOCSTRING:
         return "a verb: Return …, Load …"
     return next(better for name, _, better in BANNED if name == word)
 
 
 def main(arguments: list[str]) -> None:
-    """List all places, or update the counts."""
+    """Print all findings, or update the allowed numbers."""
     found = find_all()
     if "--update" in arguments:
-        left = None if "--anew" in arguments else read_left()
-        counts = {name: count(places) for name, places in found.items()}
+        left = None if "--anew" in arguments else read_allowed()
+        counts = {name: count_words(findings) for name, findings in found.items()}
         if left is not None:
             counts = {
                 name: {
@@ -138,7 +142,7 @@ def main(arguments: list[str]) -> None:
         return
     for name, places in found.items():
         for line, word in places:
-            print(f"{name}:{line}: {word} (better: {instead_of(word)})")
+            print(f"{name}:{line}: {word} (better: {suggest(word)})")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Export: a checkpoint in, an ONNX file out that was compared with PyTorch before it exists.
+"""Export a checkpoint to an ONNX file that passed a parity check with PyTorch.
 
 >>> from emotion_export import export_module
 """
@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emotion_export.errors import ExportError
-    from emotion_export.export import Exported, Plan
+    from emotion_export.export import ExportResult, Plan
     from emotion_export.module import export_module
 
-__all__ = ["ExportError", "Exported", "Plan", "export_module"]
+__all__ = ["ExportError", "ExportResult", "Plan", "export_module"]
 
-_HOMES = {
+_MODULES = {
     "ExportError": "errors",
-    "Exported": "export",
+    "ExportResult": "export",
     "Plan": "export",
     "export_module": "module",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import torch and onnx with the first name that needs them: the commands start without."""
-    if name not in _HOMES:
+    """Import a public name at its first use, so that the commands start without torch and onnx."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

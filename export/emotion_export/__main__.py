@@ -1,4 +1,4 @@
-"""Where the commands of this package begin; ``python -m emotion_export`` is ``emotion-export``."""
+"""Entry points of the commands; ``python -m emotion_export`` runs ``emotion-export``."""
 
 from __future__ import annotations
 

@@ -1,15 +1,14 @@
-"""The stages in order: checkpoint → ONNX → simplified → proven → written with its contract.
+"""Export a checkpoint: convert, simplify, reduce the precision, verify, write.
 
-The file appears under its name only after the last stage; whatever fails before leaves nothing.
+The model file gets its name only after the last check. If a stage fails, no file is left behind.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,26 @@ import numpy as np
 import onnx
 from torch import nn
 
+from emotion_export import defaults
 from emotion_export.errors import ExportError, ParityDataError
 from emotion_export.export_report import write_export_report
-from emotion_export.graph.convert import DEFAULT_OPSET, convert, opset_of
-from emotion_export.graph.half import to_half
-from emotion_export.graph.ort_format import OPERATORS, write_ort
+from emotion_export.file_metrics import measure_file, measure_file_with_other
+from emotion_export.graph.convert import convert, get_opset
+from emotion_export.graph.half import convert_to_half
+from emotion_export.graph.ort_format import OPERATORS_SUFFIX, write_ort
 from emotion_export.graph.simplify import count_operators, is_same_graph, simplify
-from emotion_export.int8.labelled_faces import LabelledFaces, known_accuracy
+from emotion_export.int8.labelled_faces import LabelledFaces, get_recorded_accuracy
 from emotion_export.int8.precision import (
-    Loss,
-    best_int8,
-    loosened,
-    speed_ratio,
+    AllowedLoss,
+    find_best_int8,
+    find_relaxed_limits,
+    measure_speedup,
 )
 from emotion_export.int8.quantise import METHODS
-from emotion_export.label_subset.figures import FileFigures, describe_other
-from emotion_export.label_subset.pictures import CONFUSION, CURVES, draw_other
-from emotion_export.label_subset.subset import keep_all, keep_labels
-from emotion_export.label_subset.threshold import DEFAULT_COVERAGE, Thresholds, choose_thresholds
+from emotion_export.label_subset.figures import OtherEvaluator, describe_other
+from emotion_export.label_subset.pictures import CONFUSION_SUFFIX, CURVES_SUFFIX, draw_other
+from emotion_export.label_subset.subset import LabelSubset, keep_all, keep_labels
+from emotion_export.label_subset.threshold import Thresholds, choose_thresholds
 from emotion_export.parity.comparison import (
     BATCH_SIZES,
     GATES,
@@ -43,41 +44,48 @@ from emotion_export.parity.comparison import (
     Gate,
     Infer,
     Reference,
-    require,
+    open_graph,
+    require_parity,
     run_in_batches,
-    session_of,
 )
 from emotion_export.parity.faces import ParityFaces
-from emotion_export.parity.file import prove_file, require_same_reader
+from emotion_export.parity.file import require_same_reader, verify_file
 from emotion_export.parity.golden import make_golden
-from emotion_export.parity.paired_comparison import TOO_FEW, fewest_agreeing
+from emotion_export.parity.paired_comparison import TOO_FEW
+from emotion_export.parity_report import (
+    WEIGHTS_KEY,
+    collect_tool_versions,
+    make_parity_report,
+    summarise_parity,
+)
 from emotion_runtime import __version__
 from emotion_runtime.atomic import name_in_errors, write_atomically
-from emotion_runtime.digest import compute_sha256
 from emotion_runtime.model.contract import Contract, InputSpec
 from emotion_runtime.prediction import OTHER
 from emotion_train.checkpoints.checkpoint import Checkpoint
-from emotion_train.checkpoints.transfer import weights_digest
+from emotion_train.checkpoints.transfer import hash_weights
 from emotion_train.data.faces import Faces
 from emotion_train.data.votes import Votes
-from emotion_train.evaluation import measure
 
 COMPARISONS_PER_GRAPH = len(BATCH_SIZES) * len(OPTIMISATIONS)
-# Steps of the progress bar, in the time of a comparison.
+# Steps of the progress bar. One step takes about as long as one comparison.
 CONVERSION_STEPS = 24
-QUANTISATION_STEPS = 8  # of each way to choose ranges
+QUANTISATION_STEPS = 8  # for each method in METHODS
 FILE_STEPS = 4
-WEIGHTS = "weights_sha256"  # names the checkpoint in the parity metadata of a model file
+MIN_SPEEDUP = 1.05  # a smaller ratio of two latencies is not called faster
+
+Log = Callable[[str], None]
+OnStep = Callable[[], None]
 
 
 @dataclass(frozen=True)
-class Exported:
-    """A file that was proven and written.
+class ExportResult:
+    """A model file that passed the parity check.
 
     Attributes:
         path: The model file.
-        report_path: The figures of its proof, JSON.
-        comparisons: The same, in memory.
+        report_path: The parity report, JSON.
+        comparisons: The comparisons in that report.
     """
 
     path: Path
@@ -86,43 +94,43 @@ class Exported:
 
     @property
     def max_logit_difference(self) -> float:
-        """Largest absolute difference of a logit from PyTorch's, over all comparisons."""
+        """Largest absolute difference between a logit of the file and PyTorch's."""
         return max(one.max_logit_difference for one in self.comparisons)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What kind of file is wanted, and what it must keep to.
+    """The kind of file to write and the limits that it must keep.
 
     Attributes:
         precision: ``fp32``, ``fp16`` or ``int8``.
-        opset: ONNX's operator set.
+        opset: ONNX operator set.
         simplified: Let onnxsim fold constants.
-        label_agreement: Smallest part of the labels that are as PyTorch's; None for the
-            precision's own gate.
-        loss: What int8 may lose on held-out faces.
-        report: Write ``*.export.md`` with a picture too.
-        ort: Write ``*.ort`` too, and the list of the operators it needs.
-        labels: The labels that the file keeps, in the order of its columns; the other classes of
-            the network become the output `other`. Empty for every class and no such output.
-        other_coverage: Share of the held-out faces of these labels that `other` must let through.
-        other_threshold: The threshold of `other`, where it is not to be chosen.
+        label_agreement: Smallest share of labels that must agree with PyTorch; None for the
+            default of the precision.
+        loss: Largest losses of int8 on held-out faces.
+        report: Also write ``*.export.md`` and its picture.
+        ort: Also write ``*.ort`` and the list of the operators that it needs.
+        labels: The labels that the file keeps, in the order of its columns. The other classes of
+            the network become the output `other`. Empty to keep all classes, without `other`.
+        other_coverage: Share of the held-out faces of these labels that must not become ``other``.
+        other_threshold: The threshold of `other`; None to choose it on held-out faces.
     """
 
     precision: str = "fp32"
-    opset: int = DEFAULT_OPSET
+    opset: int = defaults.OPSET
     simplified: bool = True
     label_agreement: float | None = None
-    loss: Loss = Loss()  # noqa: RUF009  frozen
+    loss: AllowedLoss = AllowedLoss()  # noqa: RUF009  frozen
     report: bool = True
     ort: bool = False
     labels: tuple[str, ...] = ()
-    other_coverage: float = DEFAULT_COVERAGE
+    other_coverage: float = defaults.OTHER_COVERAGE
     other_threshold: float | None = None
 
     @property
     def gate(self) -> Gate:
-        """What the finished graph must keep to."""
+        """Limits of the parity check for the finished graph."""
         gate = GATES[self.precision]
         if self.label_agreement is None:
             return gate
@@ -130,12 +138,70 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Return how often `export_checkpoint` calls `on_step`, for the total of a progress bar."""
+        """Number of calls of `on_step` by `export_checkpoint`: the total of a progress bar."""
         graphs = 1 + self.simplified + (self.precision != "fp32")
         steps = CONVERSION_STEPS + COMPARISONS_PER_GRAPH * graphs + FILE_STEPS
         if self.precision == "int8":
             steps += QUANTISATION_STEPS * len(METHODS)
         return steps + (FILE_STEPS if self.ort else 0)
+
+
+@dataclass(eq=False, kw_only=True)
+class _Run:
+    """The record of one export. Each stage reads from it and adds its own results.
+
+    Attributes:
+        checkpoint: The checkpoint.
+        network: Its network.
+        plan: The kind of file.
+        faces: Faces of the parity check.
+        subset: The labels that the file keeps.
+        thresholds: Thresholds chosen on held-out faces; None without the output `other`, or if
+            the plan names its threshold.
+        other_threshold: The threshold of `other`; None without this output.
+        labelled: Faces to calibrate and evaluate int8 on.
+        reference: PyTorch's outputs for `faces`.
+        log: Called with each message.
+        on_step: Called for each step of the progress bar.
+        graphs: The graph after each stage, by the name of the stage.
+        comparisons: All comparisons with PyTorch so far.
+        precision_figures: What fp16 or int8 costs, JSON values; empty for fp32.
+    """
+
+    checkpoint: Checkpoint
+    network: nn.Module
+    plan: Plan
+    faces: ParityFaces
+    subset: LabelSubset
+    thresholds: Thresholds | None
+    other_threshold: float | None
+    labelled: LabelledFaces | None
+    reference: Reference
+    log: Log
+    on_step: OnStep
+    graphs: dict[str, onnx.ModelProto] = field(default_factory=dict)
+    comparisons: list[Comparison] = field(default_factory=list)
+    precision_figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def graph(self) -> onnx.ModelProto:
+        """The graph of the latest stage."""
+        return next(reversed(self.graphs.values()))
+
+    @property
+    def float_graph(self) -> onnx.ModelProto:
+        """The latest graph in float32."""
+        return self.graphs["simplified" if self.plan.simplified else "converted"]
+
+    @property
+    def output_labels(self) -> tuple[str, ...]:
+        """Labels that the file can give, with ``other`` last if it has this output."""
+        return (*self.subset.labels, *([OTHER] if self.subset.dropped else []))
+
+    def advance(self, steps: int) -> None:
+        """Advance the progress bar."""
+        for _ in range(steps):
+            self.on_step()
 
 
 def export_checkpoint(
@@ -148,90 +214,234 @@ def export_checkpoint(
     network: nn.Module | None = None,
     test: Faces | None = None,
     votes: Votes | None = None,
-    say: Callable[[str], None] = lambda _: None,
-    on_step: Callable[[], None] = lambda: None,
-) -> Exported:
-    """Export a checkpoint to `path`, or raise and leave nothing.
+    log: Log = lambda _: None,
+    on_step: OnStep = lambda: None,
+) -> ExportResult:
+    """Export a checkpoint to `path`, or raise and leave no file.
 
     Args:
-        checkpoint: What `emotion-train` wrote.
-        path: The file to write, ``*.onnx``; its proof goes beside it, ``*.parity.json``.
-        faces: What the file is proven on.
-        plan: What kind of file.
-        labelled: For int8: what to calibrate and to judge it on. With `plan.labels`, what the
-            threshold of `other` is chosen on.
-        network: The network itself, where it is none of the registered ones.
-        test: For a release of fewer bits: what the file itself is measured on, as the network was.
-        votes: The annotators' votes: with `plan.labels`, a strict majority of them says what a
-            face shows. None for the labels of the data.
-        say: Takes a line for each stage.
+        checkpoint: A checkpoint of `emotion-train`.
+        path: The file to write, ``*.onnx``. The parity report ``*.parity.json`` is written too.
+        faces: Faces of the parity check.
+        plan: The kind of file.
+        labelled: For int8: the faces to calibrate and evaluate on. With `plan.labels`: the faces
+            to choose the threshold of `other` on.
+        network: The network, if it is not a registered one.
+        test: Test faces to measure the file on, for the card of a release.
+        votes: The annotators' votes. With `plan.labels`, their strict majority is the true class
+            of a face. None to use the labels of the data.
+        log: Called with a message for each stage.
         on_step: Called `Plan.steps` times, for a progress bar.
 
     Raises:
-        ExportError: The network does not know the labels, or the held-out faces do not show them.
-        ConversionError: The network or the opset is one that cannot be exported.
-        ParityError: The file does not answer as PyTorch does, or loses too much.
+        ExportError: The network does not know the labels, or no held-out face shows them.
+        ConversionError: The network cannot be exported, or not in this opset.
+        ParityError: The file and PyTorch differ by more than allowed, or the file loses too much.
         OutputError: The files cannot be written.
     """
+    run = _prepare(checkpoint, faces, plan, labelled, network, votes, log, on_step)
+    _warn_about_training(run)
+    _warn_about_gaps(run)
+    _convert(run)
+    _compare_float_graphs(run)
+    if plan.precision != "fp32":
+        _reduce_precision(run)
+
+    infer = open_graph(run.graph.SerializeToString(), "full")
+    evaluator = None
+    if run.thresholds is not None:
+        evaluator = OtherEvaluator(
+            infer, run.network, checkpoint, run.subset, run.thresholds.other, votes
+        )
+    contract = _make_contract(run, _measure(run, infer, evaluator, test))
+    onnx.helper.set_model_props(run.graph, contract.to_metadata())
+    run.graph.producer_name, run.graph.producer_version = "emotion-edge", __version__
+
+    report_path = path.with_suffix(".parity.json")
+    report = _write_verified(run, contract, path, report_path)
+    if plan.report:
+        outputs = run_in_batches(infer, faces.pixels)
+        write_export_report(path, report, run.reference, outputs, faces.paths)
+        if run.thresholds is not None and evaluator is not None:
+            draw_other(path, evaluator, run.thresholds)
+    if plan.ort:
+        _write_ort(run, path)
+    return ExportResult(path, report_path, tuple(run.comparisons))
+
+
+def _prepare(
+    checkpoint: Checkpoint,
+    faces: ParityFaces,
+    plan: Plan,
+    labelled: LabelledFaces | None,
+    network: nn.Module | None,
+    votes: Votes | None,
+    log: Log,
+    on_step: OnStep,
+) -> _Run:
+    """Build the network, choose the thresholds of `other`, and compute PyTorch's outputs."""
     require_same_reader(checkpoint)
     network = checkpoint.build() if network is None else network.eval()
     subset = (
         keep_labels(checkpoint.labels, plan.labels) if plan.labels else keep_all(checkpoint.labels)
     )
-    thresholds: Thresholds | None = None
-    threshold, judged_on = plan.other_threshold, labelled
-    if subset.dropped and threshold is None:
+    thresholds, other_threshold = None, plan.other_threshold
+    if subset.dropped and other_threshold is None:
         thresholds = choose_thresholds(
-            network, checkpoint, subset, labelled, votes, coverage=plan.other_coverage, say=say
+            network, checkpoint, subset, labelled, votes, coverage=plan.other_coverage, log=log
         )
-        threshold, judged_on = thresholds.other, thresholds.judged_on
-    reference = Reference(network, checkpoint.temperature, faces.pixels, subset, threshold)
-    names = (*subset.labels, *([OTHER] if subset.dropped else []))
-    _repeat_warnings(checkpoint, say)
-    _warn_of_gaps(reference, names, labelled, say)
-    gate = plan.gate
-    graph = convert(
-        network, checkpoint.temperature, size=checkpoint.size, opset=plan.opset, subset=subset
+        other_threshold, labelled = thresholds.other, thresholds.labelled
+    reference = Reference(network, checkpoint.temperature, faces.pixels, subset, other_threshold)
+    return _Run(
+        checkpoint=checkpoint,
+        network=network,
+        plan=plan,
+        faces=faces,
+        subset=subset,
+        thresholds=thresholds,
+        other_threshold=other_threshold,
+        labelled=labelled,
+        reference=reference,
+        log=log,
+        on_step=on_step,
     )
-    say(f"converted: {_summary(graph)}")
-    _repeat(on_step, CONVERSION_STEPS)
-    stages = {"converted": graph}
-    if plan.simplified:
-        stages["simplified"] = graph = simplify(graph)
-        unchanged = is_same_graph(stages["converted"], graph)
-        say("simplified: nothing to fold" if unchanged else f"simplified: {_summary(graph)}")
 
-    comparisons: list[Comparison] = []
-    for stage, model in stages.items():
-        if plan.simplified and unchanged and stage == "converted":
-            _repeat(on_step, COMPARISONS_PER_GRAPH)
-            continue  # the graph that is written is compared
-        comparisons += reference.compare_graph(model.SerializeToString(), stage, on_step)
-        require(comparisons, GATES["fp32"])
 
-    smaller: dict[str, Any] = {}
-    judged = comparisons
-    in_float = graph
-    if plan.precision != "fp32":
-        known = None if subset.dropped else known_accuracy(checkpoint)
-        graph, smaller = _with_fewer_bits(
-            graph, names, known, reference, plan, judged_on, say, on_step
+def _warn_about_training(run: _Run) -> None:
+    """Repeat the warnings of the training: parity does not make a useless network useful."""
+    for split in ("test", "hold-out", "validation"):
+        figures = run.checkpoint.metrics.get(split)
+        if isinstance(figures, dict) and "never_predicted" in figures:
+            from emotion_train.report.tables import list_prediction_warnings  # imports matplotlib
+
+            for text in list_prediction_warnings(figures, split):
+                run.log(f"warning: {text}; train it for longer, or with --start-from edge")
+
+
+def _warn_about_gaps(run: _Run) -> None:
+    """Warn about what the comparisons do not cover although their figures look complete."""
+    faces = run.reference.faces
+    if missing := run.reference.find_missing_labels(run.output_labels):
+        run.log(
+            f"warning: the network gives none of the {len(faces):,} faces the label "
+            f"{' or '.join(missing)}: the parity check does not cover "
+            f"{'it' if len(missing) == 1 else 'them'}"
         )
-        say(f"{plan.precision}: {_summary(graph)}")
-        stages[plan.precision] = graph
-        judged = reference.compare_graph(graph.SerializeToString(), plan.precision, on_step)
-        comparisons += judged
-        require(judged, gate)
-        ratio = speed_ratio(in_float, graph, checkpoint.size)
-        smaller["times_as_fast_as_fp32"] = round(ratio, 2)
-        word = "faster than" if ratio > 1.05 else "no faster than"
-        say(f"{plan.precision}: {word} fp32 on this machine ({ratio:.2f} times as fast, batch 1)")
+    different = len(np.unique(faces, axis=0))
+    if 2 * different <= len(faces):
+        run.log(f"warning: {different:,} of the {len(faces):,} faces are different")
+    if run.labelled is not None and run.labelled.note:
+        run.log(f"warning: {run.labelled.note}")
 
-    infer = session_of(graph.SerializeToString(), "full")
+
+def _convert(run: _Run) -> None:
+    """Convert the network to ONNX, and simplify the graph if the plan includes that."""
+    checkpoint, plan = run.checkpoint, run.plan
+    graph = convert(
+        run.network,
+        checkpoint.temperature,
+        size=checkpoint.size,
+        opset=plan.opset,
+        subset=run.subset,
+    )
+    run.graphs["converted"] = graph
+    run.log(f"converted: {_describe_graph(graph)}")
+    run.advance(CONVERSION_STEPS)
+    if plan.simplified:
+        run.graphs["simplified"] = simplified = simplify(graph)
+        unchanged = is_same_graph(graph, simplified)
+        result = "nothing to fold" if unchanged else _describe_graph(simplified)
+        run.log(f"simplified: {result}")
+
+
+def _compare_float_graphs(run: _Run) -> None:
+    """Compare the float graphs with PyTorch; a graph that onnxsim did not change only once."""
+    stages = list(run.graphs)
+    if len(stages) == 2 and is_same_graph(*run.graphs.values()):
+        stages = stages[1:]
+        run.advance(COMPARISONS_PER_GRAPH)
+    for stage in stages:
+        data = run.graphs[stage].SerializeToString()
+        run.comparisons += run.reference.compare_graph(data, stage, run.on_step)
+        require_parity(run.comparisons, GATES["fp32"])
+
+
+def _reduce_precision(run: _Run) -> None:
+    """Convert the graph to fp16 or int8, compare it with PyTorch, and measure its speed."""
+    precision = run.plan.precision
+    if precision == "fp16":
+        graph = convert_to_half(run.float_graph)
+        figures: dict[str, Any] = {}
+    else:
+        graph, figures = _quantise(run)
+    relaxed = find_relaxed_limits(run.plan.gate, GATES[precision], run.plan.loss)
+    if relaxed:
+        figures["loosened"] = relaxed
+    run.log(f"{precision}: {_describe_graph(graph)}")
+    run.graphs[precision] = graph
+    comparisons = run.reference.compare_graph(graph.SerializeToString(), precision, run.on_step)
+    run.comparisons += comparisons
+    require_parity(comparisons, run.plan.gate)
+    speedup = measure_speedup(run.float_graph, graph, run.checkpoint.size)
+    figures["times_as_fast_as_fp32"] = round(speedup, 2)
+    word = "faster than" if speedup > MIN_SPEEDUP else "no faster than"
+    run.log(f"{precision}: {word} fp32 on this machine ({speedup:.2f} times as fast, batch 1)")
+    run.precision_figures = figures
+
+
+def _quantise(run: _Run) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Return the best int8 graph, and what it costs as JSON values."""
+    if run.labelled is None:
+        raise ParityDataError("int8 needs labelled faces to take its ranges from.")
+    plan, labels = run.plan, run.output_labels
+    best = find_best_int8(
+        run.float_graph,
+        run.labelled,
+        run.reference,
+        plan.gate.label_agreement,
+        plan.loss,
+        None if run.subset.dropped else get_recorded_accuracy(run.checkpoint),
+        labels,
+        run.log,
+        lambda: run.advance(QUANTISATION_STEPS),
+    )
+    run.log(f"int8: {best.method} ranges kept")
+    if best.accuracy.decision == TOO_FEW:
+        more = best.accuracy.more_faces
+        needed = "more than a million" if more is None else f"about {more:,} more"
+        run.log(
+            f"int8: not shown to be worse than fp32, but the {best.faces:,} held-out faces are too "
+            f"few to tell a loss of accuracy of {plan.loss.accuracy:.2%} from none; {needed} needed"
+        )
+    requirements = best.list_requirements(plan.gate.label_agreement, plan.loss, labels)
+    return best.graph, {**best.to_dict(labels), "gates": [one.text for one in requirements]}
+
+
+def _measure(
+    run: _Run,
+    infer: Infer,
+    evaluator: OtherEvaluator | None,
+    test: Faces | None,
+) -> dict[str, Any]:
+    """Return the metrics for the contract, and log those of the output `other`."""
+    if evaluator is not None and run.thresholds is not None:
+        metrics = measure_file_with_other(evaluator, run.thresholds, test)
+        for line in describe_other(metrics["held-out"]):
+            run.log(line)
+        return metrics
+    if run.subset.dropped:
+        return {}
+    held_out = None if run.labelled is None else run.labelled.held_out
+    return measure_file(run.checkpoint, infer, run.plan.precision, held_out, test)
+
+
+def _make_contract(run: _Run, metrics: dict[str, Any]) -> Contract:
+    """Return the metadata of the model file, golden inputs among them."""
+    checkpoint, plan, subset = run.checkpoint, run.plan, run.subset
     golden = make_golden(
-        network,
-        in_float,
-        graph,
+        run.network,
+        run.float_graph,
+        run.graph,
         checkpoint.average_faces[:, 0].numpy(),
         checkpoint.size,
         subset,
@@ -239,271 +449,96 @@ def export_checkpoint(
         plan.precision,
         flips_allowed=plan.label_agreement is not None,
     )
-    # By this emotion-verify finds the checkpoint; a network of one's own has none.
-    origin = {WEIGHTS: weights_digest(checkpoint.weights)} if checkpoint.weights else {}
-    metrics = {} if subset.dropped else _metrics(checkpoint, infer, plan, labelled, test)
-    measured = FileFigures(infer, network, checkpoint, subset, threshold or 0.0, votes)
-    if thresholds is not None:
-        metrics = _metrics_with_other(measured, thresholds, test)
-        for line in describe_other(metrics["held-out"]):
-            say(line)
-    contract = Contract(
+    parity = summarise_parity(_select_final_comparisons(run), run.faces) | _identify_weights(run)
+    if run.precision_figures:
+        parity[plan.precision] = run.precision_figures
+    thresholds = run.thresholds
+    return Contract(
         labels=subset.labels,
         network=checkpoint.network,
         golden=golden,
         input=InputSpec(size=checkpoint.size),
         precision=plan.precision,
         temperature=checkpoint.temperature,
-        min_confidence=checkpoint.min_confidence
-        if thresholds is None
-        else thresholds.min_confidence,
-        other_threshold=threshold,
+        min_confidence=(
+            checkpoint.min_confidence if thresholds is None else thresholds.min_confidence
+        ),
+        other_threshold=run.other_threshold,
         other_classes=subset.other_classes,
         metrics=metrics,
-        parity=_worst(judged, faces) | origin | ({plan.precision: smaller} if smaller else {}),
+        parity=parity,
         training=checkpoint.training,
-        tool_versions=_tool_versions(),
-        graph_sha256=sha256(graph.graph.SerializeToString()).hexdigest(),
+        tool_versions=collect_tool_versions(),
+        graph_sha256=sha256(run.graph.graph.SerializeToString()).hexdigest(),
     )
-    onnx.helper.set_model_props(graph, contract.to_metadata())
-    graph.producer_name, graph.producer_version = "emotion-edge", __version__
 
-    report_path = path.with_suffix(".parity.json")
+
+def _select_final_comparisons(run: _Run) -> list[Comparison]:
+    """Return the comparisons of the finished graph; for fp32, those of every stage."""
+    if run.plan.precision == "fp32":
+        return run.comparisons
+    return [one for one in run.comparisons if one.stage == run.plan.precision]
+
+
+def _identify_weights(run: _Run) -> dict[str, str]:
+    """Return the digest by which emotion-verify finds the checkpoint; none for a bare network."""
+    weights = run.checkpoint.weights
+    return {WEIGHTS_KEY: hash_weights(weights)} if weights else {}
+
+
+def _write_verified(run: _Run, contract: Contract, path: Path, report_path: Path) -> dict[str, Any]:
+    """Write the model file and its parity report once the written file has passed its check.
+
+    Returns:
+        The parity report.
+    """
     with write_atomically(path) as temporary, write_atomically(report_path) as temporary_report:
         with name_in_errors(path):
-            onnx.save(graph, temporary)
-        comparisons += prove_file(temporary, reference, faces, gate)
-        _repeat(on_step, FILE_STEPS)
-        report = {
-            "model": path.name,
-            "sha256": compute_sha256(temporary),
-            "bytes": temporary.stat().st_size,
-            "network": checkpoint.network,
-            "labels": list(subset.labels),
-            **_other_record(contract),
-            **origin,
-            "precision": contract.precision,
-            "opset": opset_of(graph),
-            "ir_version": graph.ir_version,
-            "operators": {stage: count_operators(model) for stage, model in stages.items()},
-            "faces": faces.describe(),
-            "gate": asdict(gate) | _least_agreement(gate, comparisons),
-            plan.precision: smaller,
-            "comparisons": [one.to_dict() for one in comparisons],
-            "tool_versions": contract.tool_versions,
-            "passed": True,
-        }
-        if not smaller:
-            del report[plan.precision]
+            onnx.save(run.graph, temporary)
+        run.comparisons += verify_file(temporary, run.reference, run.faces, run.plan.gate)
+        run.advance(FILE_STEPS)
+        report = make_parity_report(
+            name=path.name,
+            file=temporary,
+            contract=contract,
+            weights=_identify_weights(run),
+            graphs=run.graphs,
+            faces=run.faces,
+            gate=run.plan.gate,
+            comparisons=run.comparisons,
+            precision_figures=run.precision_figures,
+        )
         temporary_report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    if plan.report:
-        found = run_in_batches(infer, faces.pixels)
-        write_export_report(path, report, reference, found, faces.paths)
-        if thresholds is not None:
-            draw_other(path, measured, thresholds)
-    if plan.ort:
-        target, proof = write_ort(path, reference, faces, gate)
-        _repeat(on_step, FILE_STEPS)
-        say(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB, verified as well")
-        comparisons += proof
-    return Exported(path, report_path, tuple(comparisons))
+    return report
 
 
-def _repeat(on_step: Callable[[], None], times: int) -> None:
-    for _ in range(times):
-        on_step()
+def _write_ort(run: _Run, path: Path) -> None:
+    """Write the file in onnxruntime's own format, and verify it too."""
+    target, comparisons = write_ort(path, run.reference, run.faces, run.plan.gate)
+    run.comparisons += comparisons
+    run.advance(FILE_STEPS)
+    run.log(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB, verified as well")
 
 
-def _least_agreement(gate: Gate, comparisons: list[Comparison]) -> dict[str, float]:
-    """Return how many faces the gate counts, and the part of their labels that suffices."""
-    faces = max(gate.counted(one)[0] for one in comparisons)
-    least = fewest_agreeing(faces, gate.label_agreement) / faces
-    return {"faces_counted": faces, "label_agreement_on_these_faces": least}
-
-
-def _repeat_warnings(checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
-    """Repeat what the training warned of: a network may agree with itself and still be useless."""
-    for split in ("test", "hold-out", "validation"):
-        figures = checkpoint.metrics.get(split)
-        if isinstance(figures, dict) and "never_predicted" in figures:
-            from emotion_train.report.tables import prediction_warnings  # imports matplotlib
-
-            for text in prediction_warnings(figures, split):
-                say(f"warning: {text}; train it for longer, or with --start-from edge")
-
-
-def _warn_of_gaps(
-    reference: Reference,
-    labels: tuple[str, ...],
-    labelled: LabelledFaces | None,
-    say: Callable[[str], None],
-) -> None:
-    """Tell what the comparisons will not cover, though their figures look as if they did."""
-    if missing := reference.missing(labels):
-        say(
-            f"warning: the network gives none of the {len(reference.faces):,} faces the label "
-            f"{' or '.join(missing)}: the parity check does not cover "
-            f"{'it' if len(missing) == 1 else 'them'}"
-        )
-    different = len(np.unique(reference.faces, axis=0))
-    if 2 * different <= len(reference.faces):
-        say(f"warning: {different:,} of the {len(reference.faces):,} faces are different")
-    if labelled is not None and labelled.note:
-        say(f"warning: {labelled.note}")
-
-
-def _with_fewer_bits(
-    graph: onnx.ModelProto,
-    labels: tuple[str, ...],
-    accuracy: float | None,
-    reference: Reference,
-    plan: Plan,
-    labelled: LabelledFaces | None,
-    say: Callable[[str], None],
-    on_step: Callable[[], None],
-) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """Turn the proven graph to fp16 or int8; returns it with the figures of what that costs.
-
-    Args:
-        graph: The graph in float.
-        labels: Of the file, with ``other`` where it has this output.
-        accuracy: The network's on held-out faces when it was trained; None where it is not known.
-        reference: What the file must compute.
-        plan: The precision and its gates.
-        labelled: Calibration faces, and held-out faces with the indices of `labels`.
-        say: Takes a line for each stage.
-        on_step: Called for each step of the quantisation.
-    """
-    wider = loosened(plan.gate.label_agreement, GATES[plan.precision].label_agreement, plan.loss)
-    record: dict[str, Any] = {"loosened": wider} if wider else {}
-    if plan.precision == "fp16":
-        return to_half(graph), record
-    if labelled is None:
-        raise ParityDataError("int8 needs labelled faces to take its ranges from.")
-    required = plan.gate.label_agreement
-    best = best_int8(
-        graph,
-        labelled,
-        reference,
-        required,
-        plan.loss,
-        accuracy,
-        labels,
-        say,
-        lambda: _repeat(on_step, QUANTISATION_STEPS),
-    )
-    say(f"int8: {best.method} ranges kept")
-    if best.accuracy.decision == TOO_FEW:
-        more = best.accuracy.more_faces
-        needed = "more than a million" if more is None else f"about {more:,} more"
-        say(
-            f"int8: not shown to be worse than fp32, but the {best.faces:,} held-out faces are too "
-            f"few to tell a loss of accuracy of {plan.loss.accuracy:.2%} from none; {needed} needed"
-        )
-    gates = [one.text for one in best.gates(required, plan.loss, labels)]
-    return best.graph, {**best.to_dict(labels), "gates": gates, **record}
-
-
-def _metrics(
-    checkpoint: Checkpoint,
-    infer: Infer,
-    plan: Plan,
-    labelled: LabelledFaces | None,
-    test: Faces | None,
-) -> dict[str, Any]:
-    """Give the figures of this very file: the network's own, or measured where bits are fewer."""
-    if plan.precision == "fp32":
-        if test is None or "test" in checkpoint.metrics:
-            return checkpoint.metrics
-        logits = run_in_batches(infer, test.pixels).logits
-        figures = measure(logits, test.labels, checkpoint.temperature)
-        return {**checkpoint.metrics, "test": figures.to_dict(checkpoint.labels)}
-    held_out = None if labelled is None else labelled.held_out
-    measured: dict[str, Any] = {"float_network": checkpoint.metrics}
-    for name, faces in (("test", test), ("held-out", held_out)):
-        if faces is not None:
-            logits = run_in_batches(infer, faces.pixels).logits
-            figures = measure(logits, faces.labels, checkpoint.temperature)
-            measured[name] = figures.to_dict(checkpoint.labels)
-    return measured
-
-
-def _known_accuracy(checkpoint: Checkpoint) -> float | None:
-    """Return the accuracy on held-out faces that the training measured; None where it did not."""
-    known = checkpoint.metrics.get("hold-out") or checkpoint.metrics.get("validation")
-    return None if known is None else float(known["accuracy"])
-
-
-def _metrics_with_other(
-    measured: FileFigures, thresholds: Thresholds, test: Faces | None
-) -> dict[str, Any]:
-    """Give the figures of a file with the output `other`, and those of the whole network."""
-    held_out = measured.figures(thresholds.held_out)
-    held_out["other"]["out_of_fold"] = thresholds.out_of_fold
-    metrics = {"all_classes": measured.checkpoint.metrics, "held-out": held_out}
-    if test is not None:
-        metrics["test"] = measured.figures(test)
-    return metrics
-
-
-def _other_record(contract: Contract) -> dict[str, Any]:
-    """Return what the report of the parity check tells of the output `other`, if there is one."""
-    if contract.other_threshold is None:
-        return {}
-    figures = {
-        split: {name: one for name, one in values.items() if name.startswith(("other", "every"))}
-        for split, values in contract.metrics.items()
-        if split in ("held-out", "test")
-    }
-    record = {
-        "threshold": contract.other_threshold,
-        "classes": list(contract.other_classes),
-        "metrics": figures,
-    }
-    return {"other": record}
-
-
-def _worst(comparisons: list[Comparison], faces: ParityFaces) -> dict[str, Any]:
-    """Sum the proof up for the contract."""
-    others = [
-        one.max_other_difference for one in comparisons if one.max_other_difference is not None
-    ]
-    return {
-        "faces": len(faces.pixels),
-        "real_faces": faces.real,
-        "max_logit_difference": float(f"{max(c.max_logit_difference for c in comparisons):.3g}"),
-        "max_probability_difference": float(
-            f"{max(c.max_probability_difference for c in comparisons):.3g}"
-        ),
-        "label_agreement": min(c.label_agreement for c in comparisons),
-        **({} if not others else {"max_other_difference": float(f"{max(others):.3g}")}),
-    }
-
-
-def _summary(model: onnx.ModelProto) -> str:
+def _describe_graph(model: onnx.ModelProto) -> str:
     operators = count_operators(model)
     return (
         f"{sum(operators.values())} operators, {model.ByteSize() / 1e6:.2f} MB, "
-        f"opset {opset_of(model)}, IR version {model.ir_version}"
+        f"opset {get_opset(model)}, IR version {model.ir_version}"
     )
 
 
-def _tool_versions() -> dict[str, str]:
-    names = ("torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy")
-    return {"emotion-edge": __version__, **{name: version(name) for name in names}}
-
-
 def check_target(path: Path, *, overwrite: bool, ort: bool = False, other: bool = False) -> None:
-    """Refuse a target before minutes are spent on it.
+    """Refuse a target before minutes are spent on the export.
 
     Args:
-        path: The model file; its name with other suffixes is that of the files beside it.
-        overwrite: Replace what is there.
+        path: The model file. The files beside it have the same name with other suffixes.
+        overwrite: Replace existing files.
         ort: ``*.ort`` and its list of operators will be written too.
         other: The pictures of the output `other` will be written too.
 
     Raises:
-        ExportError: The name is no ``*.onnx``, its folder is missing, or something is there.
+        ExportError: The name does not end in ``.onnx``, its folder is missing, or a file exists.
     """
     if path.suffix != ".onnx":
         raise ExportError(f"{path}: a model file's name ends in .onnx.")
@@ -512,8 +547,8 @@ def check_target(path: Path, *, overwrite: bool, ort: bool = False, other: bool 
     if path.is_dir():
         raise ExportError(f"{path}: a folder is in the way.")
     suffixes = [".onnx", ".parity.json", ".export.md", ".export.png"]
-    suffixes += [CURVES, CONFUSION] if other else []
-    suffixes += [".ort", OPERATORS] if ort else []
+    suffixes += [CURVES_SUFFIX, CONFUSION_SUFFIX] if other else []
+    suffixes += [".ort", OPERATORS_SUFFIX] if ort else []
     for existing in map(path.with_suffix, suffixes):
         if existing.exists() and not overwrite:
             raise ExportError(f"{existing}: exists already; --overwrite replaces it.")

@@ -1,10 +1,10 @@
-"""What an export found, for a person: ``MODEL.export.md`` with a histogram beside it."""
+"""The report of an export for a person: ``MODEL.export.md``, with a histogram beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,188 +14,124 @@ from emotion_runtime.atomic import write_atomically
 from emotion_runtime.model.outputs import Outputs
 from emotion_runtime.prediction import OTHER
 
-_FLIPS_SHOWN = 20
+_TEMPLATE = Path(__file__).with_name("export_report.md.jinja")
+_MAX_FLIPS_SHOWN = 20
+
+# Title, and the figure of the held-out faces: its group, its name and its format.
+_OTHER_ROWS = (
+    ("faces of the labels", "other", "pictures", ","),
+    ("accuracy of the labels, without other", "other", "accuracy", ".2%"),
+    ("get one of the labels", "other", "coverage", ".2%"),
+    ("get the right label", "other", "named_correctly", ".2%"),
+    ("faces of other classes", "other", "other_pictures", ","),
+    ("get other", "other", "others_unnamed", ".2%"),
+    ("AUROC of other", "other", "auroc", ".4f"),
+    ("faces without a strict majority, left out", "other", "left_out", ","),
+    ("accuracy of every class", "every_class", "accuracy", ".2%"),
+    ("macro F1 of every class", "every_class", "macro_f1", ".2%"),
+)
+
+
+class _Flip(NamedTuple):
+    """A face whose label changed, and how close PyTorch's decision was."""
+
+    face: str
+    before: str
+    after: str
+    margin: float
 
 
 def write_export_report(
     path: Path,
     report: dict[str, Any],
-    expected: Reference,
-    found: Outputs,
+    reference: Reference,
+    outputs: Outputs,
     pictures: Sequence[str] = (),
 ) -> None:
-    """Write the report of a model file and its picture.
+    """Write the report of a model file and its histogram.
 
     Args:
-        path: The model file; ``.export.md`` and ``.export.png`` go beside it.
-        report: What ``.parity.json`` holds.
-        expected: The outputs of PyTorch.
-        found: Those of the file on the same faces.
-        pictures: The files of the faces, where there are some; only their names are written.
+        path: The model file; ``.export.md`` and ``.export.png`` are written beside it.
+        report: The parity report.
+        reference: The outputs of PyTorch.
+        outputs: Those of the file for the same faces.
+        pictures: The files of the faces, if there are any. Only their names are written.
+
+    Raises:
+        OutputError: A file cannot be written.
     """
-    names = [Path(name).name for name in pictures] or [str(i) for i in range(len(found.logits))]
-    picture = path.with_suffix(".export.png")
-    differences = np.abs(found.logits.astype(np.float64) - expected.logits).max(axis=1)
-    _draw_histogram(picture, differences)
-    lines = [
-        f"# {path.name}",
-        "",
-        f"The network `{report['network']}` in {report['precision']}, {report['bytes']:,} bytes, "
-        f"opset {report['opset']}, IR version {report['ir_version']}, sha256 `{report['sha256']}`. "
-        f"Labels: {', '.join(report['labels'])}.",
-        "",
-        "## Stages",
-        "",
-        "| stage | operators | which |",
-        "| --- | ---: | --- |",
+    names = [Path(name).name for name in pictures] or [
+        f"face {index}" for index in range(len(outputs.logits))
     ]
-    for stage, operators in report["operators"].items():
-        which = ", ".join(f"{count} {name}" for name, count in operators.items())
-        lines.append(f"| {stage} | {sum(operators.values())} | {which} |")
-    faces = report["faces"]
-    kind = "real faces" if faces["real"] else "faces that are no real ones"
-    lines += [
-        "",
-        "## Parity with PyTorch",
-        "",
-        f"On {faces['count']:,} {kind} ({faces['source']}).",
-        "",
-        "| graph | optimisation | batch | faces | largest logit difference | mean "
-        "| labels the same |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    lines += [
-        f"| {one['stage']} | {one['optimisation']} | {one['batch_size']} | {one['faces']:,} | "
-        f"{one['max_logit_difference']:.1e} | {one['mean_logit_difference']:.1e} | "
-        f"{one['label_agreement']:.2%} |"
-        for one in report["comparisons"]
-    ]
+    histogram = path.with_suffix(".export.png")
+    differences = np.abs(outputs.logits.astype(np.float64) - reference.logits).max(axis=1)
+    _draw_histogram(histogram, differences)
+    held_out = report.get("other", {}).get("metrics", {}).get("held-out")
     worst = int(differences.argmax())
-    lines += [
-        "",
-        f"![Largest logit difference of each face]({picture.name})",
-        "",
-        f"The largest difference, {differences[worst]:.1e}, is that of {names[worst]}.",
-        "",
-        *_flips(expected, found, report["labels"], names),
-    ]
-    lines += _other(report)
-    lines += ["## Gates", "", *_gates(report)]
-    versions = ", ".join(f"{name} {version}" for name, version in report["tool_versions"].items())
-    lines += ["", f"Tools: {versions}.", ""]
+    text = _render(
+        model=path.name,
+        stem=path.stem,
+        report=report,
+        histogram=histogram.name,
+        largest_difference=float(differences[worst]),
+        worst_face=names[worst],
+        flips=_find_flips(reference, outputs, report["labels"], names),
+        max_flips=_MAX_FLIPS_SHOWN,
+        held_out=held_out,
+        truths=[by for by in ("", "_by_labels") if held_out and f"other{by}" in held_out],
+        other_rows=_OTHER_ROWS,
+        costs=report.get(report["precision"], {}),
+    )
     with write_atomically(path.with_suffix(".export.md")) as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
-def _other(report: dict[str, Any]) -> list[str]:
-    """Lay out what the output `other` does on the held-out faces."""
-    figures = report.get("other", {}).get("metrics", {}).get("held-out")
-    if figures is None:
-        return []
-    columns = [by for by in ("", "_by_labels") if f"other{by}" in figures]
-    lines = [
-        "## Other",
-        "",
-        f"The output `other` adds up the probabilities of {', '.join(report['other']['classes'])}. "
-        f"On held-out faces, by what they show:",
-        "",
-        "| | " + " | ".join(f"by the {figures['other' + by]['truth']}" for by in columns) + " |",
-        "| --- |" + " ---: |" * len(columns),
-    ]
-    rows = {
-        "faces of the labels": ("other", "pictures", ","),
-        "accuracy of the labels, without other": ("other", "accuracy", ".2%"),
-        "named": ("other", "coverage", ".2%"),
-        "named correctly": ("other", "named_correctly", ".2%"),
-        "faces of other classes": ("other", "other_pictures", ","),
-        "labelled other": ("other", "others_unnamed", ".2%"),
-        "AUROC of other": ("other", "auroc", ".4f"),
-        "faces without a strict majority, left out": ("other", "left_out", ","),
-        "accuracy of every class": ("every_class", "accuracy", ".2%"),
-        "macro F1 of every class": ("every_class", "macro_f1", ".2%"),
+def _render(**values: Any) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters |= {
+        "cell": lambda value, form: "–" if value is None else format(value, form),
+        "count": lambda value: f"{value:,}",
+        "percent": lambda value: f"{value:.2%}",
+        "scientific": lambda value: f"{value:.1e}",
     }
-    for title, (group, name, form) in rows.items():
-        values = [figures[group + by][name] for by in columns]
-        lines.append(f"| {title} | " + " | ".join(_cell(one, form) for one in values) + " |")
-    for name in report["other"]["classes"]:
-        values = [figures["other" + by]["other_classes"][name] for by in columns]
-        cells = [f"{_cell(one['named'], '.1%')} of {one['pictures']:,}" for one in values]
-        lines.append(f"| {name}, still named | " + " | ".join(cells) + " |")
-    fold = figures["other"]["out_of_fold"]
-    stem = Path(report["model"]).stem
-    return [
-        *lines,
-        "",
-        f"The threshold, {report['other']['threshold']:.2f}, was chosen on these faces. Chosen on "
-        f"four fifths of them and measured on the rest, {_cell(fold['coverage'], '.2%')} of the "
-        f"faces of the labels are named and {_cell(fold['others_unnamed'], '.2%')} of the others "
-        f"are other.",
-        "",
-        f"![ROC curve and risk–coverage curve of other]({stem}.other.png)",
-        "",
-        f"![Confusion matrix with other]({stem}.confusion.png)",
-        "",
-    ]
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(values)
 
 
-def _cell(value: float | None, form: str) -> str:
-    """Return a figure as text; a dash where it is not defined."""
-    return "–" if value is None else format(value, form)
-
-
-def _gates(report: dict[str, Any]) -> list[str]:
-    """List what was required and what was reached."""
-    gate, fewer_bits = report["gate"], report.get(report["precision"], {})
-    allowed = gate["logit_difference"]
-    difference = "any logit difference" if allowed is None else f"logits within {allowed:.0e}"
-    labels = "clear labels" if gate["clear_alone"] else "labels"
-    lines = [f"- against PyTorch: {gate['label_agreement']:.2%} of the {labels}, {difference}"]
-    here = gate["label_agreement_on_these_faces"]
-    if round(here, 4) < gate["label_agreement"]:
-        lines.append(
-            f"- on the {gate['faces_counted']:,} faces with such labels {here:.2%} suffice: "
-            f"fewer would be no chance"
+def _find_flips(
+    reference: Reference, outputs: Outputs, labels: Sequence[str], names: Sequence[str]
+) -> list[_Flip]:
+    """Return the faces whose label changed, those with the largest margin first."""
+    before, after = reference.labels, outputs.decide(reference.other_threshold)
+    all_labels = [*labels, OTHER]
+    flips = [
+        _Flip(
+            face=names[index],
+            before=all_labels[before[index]],
+            after=all_labels[after[index]],
+            margin=_compute_margin(reference, index, int(before[index]), int(after[index])),
         )
-    if "method" in fewer_bits:
-        lines += [f"- {text}" for text in fewer_bits["gates"]]
-        in_float = ", ".join(fewer_bits["in_float"]) or "none"
-        lines += [
-            f"- judged on {fewer_bits['faces']:,} held-out faces",
-            f"- ranges by {fewer_bits['method']}, layers left in float: {in_float}",
-        ]
-    if "loosened" in fewer_bits:
-        wider = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in fewer_bits["loosened"].items())
-        lines.append(f"- **loosened by hand**: {wider}")
-    if "times_as_fast_as_fp32" in fewer_bits:
-        ratio = fewer_bits["times_as_fast_as_fp32"]
-        lines.append(f"- {ratio:.2f} times as fast as fp32 here (batch 1, one thread): no gate")
-    return lines
-
-
-def _flips(expected: Reference, found: Outputs, labels: list[str], names: list[str]) -> list[str]:
-    """List the faces whose label changed, and by how little PyTorch had preferred the other."""
-    before, after = expected.labels, found.decide(expected.other_threshold)
-    changed = np.flatnonzero(before != after)
-    if not len(changed):
-        return ["No label changed.", ""]
-    logits, threshold = expected.logits, expected.other_threshold
-    margins = {}
-    for index in map(int, changed):
-        was, now = int(before[index]), int(after[index])
-        if expected.other is not None and threshold is not None and len(labels) in (was, now):
-            margins[index] = abs(float(expected.other[index]) - threshold)
-        else:
-            margins[index] = float(logits[index, was] - logits[index, now])
-    labels = [*labels, OTHER]
-    lines = [
-        "| face | label | becomes | margin of its logits, or of other from its threshold |",
-        "| --- | --- | --- | ---: |",
+        for index in map(int, np.flatnonzero(before != after))
     ]
-    for index in sorted(margins, key=margins.__getitem__, reverse=True)[:_FLIPS_SHOWN]:
-        was, now = labels[before[index]], labels[after[index]]
-        lines.append(f"| {names[index]} | {was} | {now} | {margins[index]:.3f} |")
-    more = len(changed) - _FLIPS_SHOWN
-    return [*lines, *([f"\nand {more} more with smaller margins"] if more > 0 else []), ""]
+    return sorted(flips, key=lambda flip: flip.margin, reverse=True)
+
+
+def _compute_margin(reference: Reference, index: int, before: int, after: int) -> float:
+    """Return the difference of two logits, or the distance of `other` from its threshold."""
+    other, threshold = reference.other, reference.other_threshold
+    if (
+        other is not None
+        and threshold is not None
+        and len(reference.logits[index]) in (before, after)
+    ):
+        return abs(float(other[index]) - threshold)
+    return float(reference.logits[index, before] - reference.logits[index, after])
 
 
 def _draw_histogram(path: Path, differences: NDArray[np.float64]) -> None:
@@ -203,7 +139,7 @@ def _draw_histogram(path: Path, differences: NDArray[np.float64]) -> None:
 
     figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.subplots()
-    # The differences span decades; a zero is shown at the left end.
+    # The differences span decades, so the axis is logarithmic. Zeros are drawn at its left end.
     positive = differences[differences > 0]
     lowest = float(positive.min()) if len(positive) else 1e-9
     shown = np.maximum(differences, lowest)
@@ -213,10 +149,10 @@ def _draw_histogram(path: Path, differences: NDArray[np.float64]) -> None:
     zeros = int((differences == 0).sum())
     axes.set_xlabel(
         "largest logit difference of a face"
-        + (f" (none for {zeros:,}, at the left end)" if zeros else "")
+        + (f" ({zeros:,} without a difference at the left end)" if zeros else "")
     )
     axes.set_ylabel("faces")
-    axes.set_title(f"{len(differences):,} faces: file against PyTorch")
+    axes.set_title(f"{len(differences):,} faces: model file and PyTorch")
     axes.spines[["top", "right"]].set_visible(False)
     with write_atomically(path) as temporary:
         figure.savefig(temporary, dpi=150)

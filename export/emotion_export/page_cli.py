@@ -1,4 +1,4 @@
-"""``emotion-page``: a web page that runs a model file in the browser. Needs no PyTorch."""
+"""``emotion-page``: write a web page that runs a model file in the browser, without PyTorch."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from emotion_runtime.command_line.commands import (
 from emotion_runtime.command_line.signals import raise_on_signals
 
 _EXAMPLES = (
-    ("emotion-page model.onnx -o page", "of a file"),
-    ("emotion-page edge-int8 -o page --overwrite", "of a released model"),
+    ("emotion-page model.onnx -o page", "a file"),
+    ("emotion-page edge-int8 -o page --overwrite", "a released model"),
     ("emotion-page model.onnx -o page --onnxruntime-web package.tgz", "offline"),
 )
 _GROUPS = {"Output": ("output", "overwrite"), "Input": ("onnxruntime_web",)}
@@ -34,18 +34,18 @@ _GROUPS = {"Output": ("output", "overwrite"), "Input": ("onnxruntime_web",)}
     required=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder of the page; one that holds something is refused without --overwrite.",
+    help="Folder of the page. A folder that is not empty needs --overwrite.",
 )
 @click.option(
     "--overwrite",
     is_flag=True,
-    help="Replace the page in DIR; a folder that holds anything else is refused.",
+    help="Replace the page in DIR. A folder with any other file is refused.",
 )
 @click.option(
     "--onnxruntime-web",
     type=click.Path(path_type=Path),
     metavar="DIR|FILE.tgz",
-    help="The npm package onnxruntime-web, unpacked or as npm packs it.  [default: npm fetches it]",
+    help="The npm package onnxruntime-web, unpacked or as .tgz.  [default: npm downloads it]",
 )
 @version_option("emotion-page")
 @quiet_option
@@ -61,15 +61,15 @@ def main(
 ) -> None:
     """Write a static web page that runs a model file in the browser.
 
-    MODEL.onnx is a file that emotion-export wrote, or a released model's name. The page holds
-    the file, its own code and onnxruntime-web, and loads nothing from elsewhere. npm fetches
-    onnxruntime-web, whose files are checked against their SHA-256.
+    MODEL.onnx is a file that emotion-export wrote, or the name of a released model. The page
+    contains the file, its own code and onnxruntime-web, and loads nothing from other servers. npm
+    downloads onnxruntime-web; its files are checked against their SHA-256.
     """
     from emotion_export.page.build import write_page
 
     raise_on_signals()
-    tell = (lambda _: None) if quiet else say
-    write_page(model, output, runtime=onnxruntime_web, overwrite=overwrite, say=tell)
+    log = (lambda _: None) if quiet else say
+    write_page(model, output, runtime=onnxruntime_web, overwrite=overwrite, log=log)
     if not quiet:
         done = f"the page is in {output}"
         suggest_next(done, "python", "-m", "http.server", "--directory", output)

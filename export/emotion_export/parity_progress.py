@@ -1,4 +1,4 @@
-"""An export as a person sees it: the faces of the parity check, a bar, and what was found."""
+"""Shared by the commands: reading the faces of the parity check, progress, the summary."""
 
 from __future__ import annotations
 
@@ -10,68 +10,72 @@ from typing import TYPE_CHECKING, Any
 
 from emotion_export.checkpoint_search import find_training_data
 from emotion_export.parity.comparison import Comparison, ParityError
-from emotion_export.parity.faces import ParityFaces, average_parity_faces, read_parity_faces
+from emotion_export.parity.faces import ParityFaces, get_average_faces, read_parity_faces
 from emotion_runtime.command_line.commands import fail, say
 from emotion_train.checkpoints.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-READING_STEPS = 6  # of the bar, in the time of a comparison
-_FEW_FACES = 1000
+READING_STEPS = 6  # of the progress bar; one step takes about as long as one comparison
+_MIN_FACES = 1000  # with fewer, a warning
 
 
-def choose_parity_faces(
+def read_faces_for_check(
     data: Path | None,
     source: Path,
     checkpoint: Checkpoint,
     wanted: int,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> ParityFaces:
-    """Read the faces named, else the run's own training data, else use the average faces.
+    """Return the faces of the parity check.
+
+    They come from `data`, else from the training data of the run, else they are the average faces
+    of the checkpoint.
 
     Args:
-        data: A folder or CSV that the user named; None for the others.
+        data: A folder or CSV; None for the other two.
         source: The run folder or checkpoint.
-        checkpoint: What was loaded from it.
-        wanted: How many faces.
-        tell: Takes a message for a person.
+        checkpoint: The checkpoint loaded from it.
+        wanted: Number of faces.
+        log: Called with each message.
 
     Raises:
         ParityDataError: There is no readable picture, or no average face.
     """
-    data = find_training_data(source, tell) if data is None else data
+    data = find_training_data(source, log) if data is None else data
     if data is None:
-        faces = average_parity_faces(checkpoint)
+        faces = get_average_faces(checkpoint)
     else:
         faces = read_parity_faces(data, wanted, size=checkpoint.size)
-    tell(f"comparing with PyTorch on {len(faces.pixels):,} faces ({faces.source})")
+    log(f"comparing with PyTorch on {len(faces.pixels):,} faces ({faces.source})")
     if faces.unreadable:
-        tell(f"skipped: {faces.unreadable:,} pictures could not be read")
-    if faces.real and len(faces.pixels) < min(wanted, _FEW_FACES):
-        tell(
-            f"warning: fewer than {_FEW_FACES:,} faces; a label that changes rarely may go unseen."
+        log(f"skipped: {faces.unreadable:,} pictures could not be read")
+    if faces.real and len(faces.pixels) < min(wanted, _MIN_FACES):
+        log(
+            f"warning: fewer than {_MIN_FACES:,} faces; the parity check may miss "
+            f"a label that rarely changes."
         )
     return faces
 
 
 class Progress:
-    """One bar over all stages, with the time that is left; lines are printed above it.
+    """A progress bar over all stages, with the remaining time. Messages are printed above it.
 
     Args:
-        bar: tqdm's bar.
-        quiet: Print no lines.
+        bar: The bar of tqdm.
+        quiet: Print no messages.
     """
 
     def __init__(self, bar: tqdm[Any], *, quiet: bool) -> None:
         self._bar, self._quiet = bar, quiet
 
     def advance(self, steps: int = 1) -> None:
-        """Count steps as done."""
+        """Advance the bar by some steps."""
         self._bar.update(steps)
 
-    def tell(self, text: str) -> None:
-        """Print a line for a person to stderr."""
+    def log(self, text: str) -> None:
+        """Print a message to stderr."""
         if self._quiet:
             return
         with self._bar.external_write_mode(sys.stderr):
@@ -79,19 +83,19 @@ class Progress:
 
 
 @contextmanager
-def showing_progress(name: str, refusal: str, steps: int, *, quiet: bool) -> Iterator[Progress]:
-    """Show a bar on a terminal; where a comparison is refused, print all and end the command.
+def show_progress(name: str, refusal: str, steps: int, *, quiet: bool) -> Iterator[Progress]:
+    """Show a progress bar on a terminal. On a parity error, print all comparisons and exit.
 
     Args:
-        name: What is done, in front of the bar.
-        refusal: The beginning of the sentence that the command then ends with.
-        steps: How many steps there will be.
-        quiet: Show no bar and print no lines.
+        name: Name of the work, in front of the bar.
+        refusal: Beginning of the error message.
+        steps: Number of steps.
+        quiet: Show no bar and print no messages.
     """
     from tqdm import tqdm
 
     try:
-        # The time left is that of the mean step: they are not alike, but counted in their time.
+        # smoothing=0: the remaining time follows the mean of all steps, not of the last ones.
         with tqdm(
             total=steps, desc=name, leave=False, disable=quiet or None, smoothing=0, unit="step"
         ) as bar:
@@ -103,7 +107,7 @@ def showing_progress(name: str, refusal: str, steps: int, *, quiet: bool) -> Ite
 
 
 def describe_comparisons(comparisons: Sequence[Comparison], faces: ParityFaces) -> str:
-    """Return how many comparisons there were, and their worst figures."""
+    """Return the number of comparisons and their worst figures, as a sentence."""
     agreed = min(one.label_agreement for one in comparisons)
     labels = "every label agrees" if agreed == 1 else f"{agreed:.2%} of the labels agree"
     total, fewer = len(faces.pixels), min(one.faces for one in comparisons)

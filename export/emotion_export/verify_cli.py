@@ -1,4 +1,4 @@
-"""``emotion-verify``: a model file is compared with its checkpoint again, on this machine."""
+"""``emotion-verify``: repeat the parity check of a model file on this machine."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _GROUPS = {"Checkpoint and data": ("checkpoint", "parity_data", "parity_faces")}
     "--checkpoint",
     type=click.Path(path_type=Path),
     metavar="RUN_DIR|FILE.pt",
-    help="The run folder or checkpoint that the file was exported from.  [default: the one with "
-    "the weights that the file records, in runs/ or among the released checkpoints]",
+    help="The run folder or checkpoint that the file was exported from.  [default: found in runs/ "
+    "or among the released checkpoints, by the weights that the file records]",
 )
 @parity_data_option
 @parity_faces_option
@@ -55,14 +55,13 @@ def main(
 ) -> None:
     """Compare MODEL.onnx with the checkpoint that it was exported from.
 
-    The comparisons of emotion-export are repeated on this machine, and nothing is written.
-    MODEL.onnx may also be a released model's name. A checkpoint with other weights than the file
-    records is refused.
+    The parity check of emotion-export is repeated on this machine. Nothing is written.
+    MODEL.onnx can also be the name of a released model. A checkpoint whose weights are not those
+    that the file records is refused.
 
     Exit code 0: the file computes what its checkpoint computes. 1: it does not, or the check
-    failed. 2: wrong usage.
+    could not be made. 2: wrong usage.
     """
-    tell = (lambda _: None) if quiet else say
     require_extra("export")
     from emotion_export.checkpoint_search import (
         find_checkpoint,
@@ -70,30 +69,31 @@ def main(
         load_named_checkpoint,
     )
     from emotion_export.export import COMPARISONS_PER_GRAPH
-    from emotion_export.parity.check import check_file
+    from emotion_export.parity.check import verify_against_checkpoint
     from emotion_export.parity_progress import (
         READING_STEPS,
-        choose_parity_faces,
         describe_comparisons,
-        showing_progress,
+        read_faces_for_check,
+        show_progress,
     )
     from emotion_runtime.classifier import EmotionClassifier
 
     raise_on_signals()
+    log = (lambda _: None) if quiet else say
     classifier = EmotionClassifier(model)
     path, contract = classifier.model_path, classifier.contract
     if path.suffix != ".onnx":
         raise click.UsageError(f"{path}: a model file's name ends in .onnx.")
     if checkpoint is None:
-        source, trained = find_checkpoint(path, contract, tell)
-        tell(f"checkpoint: {source}")
+        source, trained = find_checkpoint(path, contract, log)
+        log(f"checkpoint: {source}")
     else:
-        source, trained = checkpoint, load_named_checkpoint(path, contract, checkpoint, tell)
+        source, trained = checkpoint, load_named_checkpoint(path, contract, checkpoint, log)
     steps = READING_STEPS + COMPARISONS_PER_GRAPH + 1
-    with showing_progress("verify", f"{path}: ", steps, quiet=quiet) as progress:
-        faces = choose_parity_faces(parity_data, source, trained, parity_faces, progress.tell)
+    with show_progress("verify", f"{path}: ", steps, quiet=quiet) as progress:
+        faces = read_faces_for_check(parity_data, source, trained, parity_faces, progress.log)
         progress.advance(READING_STEPS)
-        comparisons = check_file(path, trained, faces, progress.advance)
+        comparisons = verify_against_checkpoint(path, trained, faces, progress.advance)
     if verbose:
         for comparison in comparisons:
             say(str(comparison))

@@ -57,3 +57,8 @@ def checksums() -> dict[str, str]:
     lines = (_HERE / "SHA256SUMS").read_text(encoding="ascii").splitlines()
     pairs = (line.split() for line in lines)
     return {file.removesuffix(".onnx"): digest for digest, file in pairs}
+
+
+def card_html_path(name: str) -> Path:
+    """Return the path of a released model's card as HTML, a fragment for the web page."""
+    return _HERE / "cards" / f"{name}.html"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from emotion_runtime.errors import PictureError as PictureError
     from emotion_runtime.errors import SourceError as SourceError
     from emotion_runtime.errors import VideoError as VideoError
+    from emotion_runtime.faces.classifier import FaceClassifier as FaceClassifier
     from emotion_runtime.faces.detection import Box as Box
     from emotion_runtime.faces.detection import Detection as Detection
     from emotion_runtime.faces.detection import Detector as Detector
@@ -45,6 +46,7 @@ _MODULE_BY_NAME = {
     "EmotionClassifier": "classifier",
     "EmotionEdgeError": "errors",
     "Face": "faces.finder",
+    "FaceClassifier": "faces.classifier",
     "FaceFinder": "faces.finder",
     "FacePrediction": "prediction",
     "ModelFileError": "errors",
@@ -67,6 +69,7 @@ __all__ = [
     "EmotionClassifier",
     "EmotionEdgeError",
     "Face",
+    "FaceClassifier",
     "FaceFinder",
     "FacePrediction",
     "ModelFileError",

@@ -7,18 +7,18 @@ import threading
 from collections.abc import Iterable, Iterator
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 import emotion_models
-from emotion_runtime.errors import ModelFileError, PictureError, SourceError, shorten_repr
-from emotion_runtime.lazy_imports import IMPORT_LOCK
+from emotion_runtime.counts import check_count
+from emotion_runtime.errors import ModelFileError, PictureError, shorten_repr
 from emotion_runtime.model.contract import INPUT_NAME, OTHER_NAME, OUTPUT_NAMES, Contract
 from emotion_runtime.model.outputs import Outputs, compute_other_tolerance
 from emotion_runtime.model.self_test import SelfTest, draw_probe, measure_pixel_difference
-from emotion_runtime.model.session import Session, check_count, open_session
+from emotion_runtime.model.session import Session, open_session
 from emotion_runtime.pictures.arguments import (
     check_picture,
     check_pictures,
@@ -26,12 +26,9 @@ from emotion_runtime.pictures.arguments import (
     get_path,
 )
 from emotion_runtime.pictures.preprocessing import Picture, Pixels, is_small, read_face
-from emotion_runtime.pictures.sources import find_pictures
-from emotion_runtime.prediction import OTHER, UNCERTAIN, FacePrediction, Prediction
-
-if TYPE_CHECKING:
-    from emotion_runtime.faces.finder import FaceFinder
-    from emotion_runtime.streaming import PredictBatch
+from emotion_runtime.pictures.sources import find_folder_pictures
+from emotion_runtime.prediction import OTHER, UNCERTAIN, Prediction
+from emotion_runtime.streaming import MapBatch, map_batches
 
 _SUM_TOLERANCE = 0.01  # of the sum of a row of probabilities; fp16 is off by some thousandths
 _SELF_TEST_BATCH_SIZE = 64
@@ -70,6 +67,8 @@ class EmotionClassifier:
         TypeError: `threads` is not an integer, or a threshold is not a number.
     """
 
+    prediction_type: ClassVar[type[Prediction]] = Prediction
+
     def __init__(
         self,
         model: str | os.PathLike[str] | None = None,
@@ -98,7 +97,6 @@ class EmotionClassifier:
                 f"labels), so that no threshold of it can be set"
             )
         self.other_threshold = None if other_threshold is None else float(other_threshold)
-        self._default_finder: FaceFinder | None = None
 
     def __repr__(self) -> str:
         other = (
@@ -199,7 +197,7 @@ class EmotionClassifier:
                     f"{self.model_path}: returns the output other with shape {other.shape} for "
                     f"{shape[0]} faces."
                 )
-            if not (other.min() >= 0 and other.max() <= 1 + _SUM_TOLERANCE):  # a NaN too
+            if not (other.min() >= 0 and other.max() <= 1 + _SUM_TOLERANCE):  # true for NaN too
                 raise self._make_probability_error()
 
     def predict(self, picture: Picture) -> Prediction:
@@ -232,11 +230,8 @@ class EmotionClassifier:
             ValueError: `batch_size` or `workers` is less than 1.
             TypeError: One of them is not an integer, or `pictures` is a single picture.
         """
-        with IMPORT_LOCK:
-            from emotion_runtime.streaming import predict_stream
-
         check_pictures(pictures)
-        return predict_stream(
+        return map_batches(
             make_picture_predictor(self), pictures, batch_size=batch_size, workers=workers
         )
 
@@ -252,97 +247,8 @@ class EmotionClassifier:
         Raises:
             SourceError: The folder is missing, contains no picture, or cannot be listed.
         """
-        if not Path(folder).is_dir():
-            raise SourceError(f"{folder}: no such folder.")
-        pictures = find_pictures([os.fspath(folder)])
+        pictures = find_folder_pictures(folder)
         return self.predict_many(pictures, batch_size=batch_size, workers=workers)
-
-    def predict_faces(
-        self,
-        picture: Picture,
-        *,
-        largest: bool = False,
-        finder: FaceFinder | None = None,
-        keep_crops: bool = False,
-    ) -> list[FacePrediction]:
-        """Find the faces of a photograph and classify each, from left to right.
-
-        Args:
-            picture: As in `predict`.
-            largest: Keep only the largest face.
-            finder: Finds the faces; None for the default `FaceFinder()`.
-            keep_crops: Keep the network's input of each face as `FacePrediction.crop`.
-
-        Returns:
-            One `FacePrediction` for each face; an empty list for a picture without a face.
-
-        Raises:
-            PictureError: The picture cannot be read.
-            TypeError: It has a type that is not a picture's, such as a list or None.
-        """
-        with IMPORT_LOCK:
-            from emotion_runtime.faces.classification import face_outputs, of_face
-
-        check_picture(picture)
-        faces = (finder or self._get_finder()).find(
-            picture, self.contract.input.size, largest=largest
-        )
-
-        path = get_path(picture)
-        predictions = self.interpret_all(face_outputs(self, faces), [path] * len(faces))
-        return [
-            of_face(prediction, face, keep_crop=keep_crops)
-            for prediction, face in zip(predictions, faces, strict=True)
-        ]
-
-    def predict_faces_many(
-        self,
-        pictures: Iterable[Picture],
-        *,
-        largest: bool = False,
-        finder: FaceFinder | None = None,
-        batch_size: int = 8,
-        workers: int | None = None,
-        keep_crops: bool = False,
-    ) -> Iterator[FacePrediction]:
-        """Find and classify the faces of a stream of photographs, in order.
-
-        A photograph without a face gives one `FacePrediction` without a label, and an unreadable
-        one gives a `FacePrediction` with an error.
-
-        Args:
-            pictures: As in `predict_many`.
-            largest: Keep only the largest face of each photograph.
-            finder: Finds the faces; None for the default `FaceFinder()`.
-            batch_size: Largest number of photographs whose faces go through the network together,
-                at least 1.
-            workers: Number of threads, at least 1; None for the number of CPUs that this process
-                may use.
-            keep_crops: Keep the network's input of each face as `FacePrediction.crop`.
-
-        Raises:
-            ModelFileError, ValueError, TypeError: As in `predict_many`.
-        """
-        with IMPORT_LOCK:
-            from emotion_runtime.faces.classification import faces_within
-            from emotion_runtime.streaming import predict_stream
-
-        check_pictures(pictures)
-        finder = finder or self._get_finder()
-        predict_batch = faces_within(self, finder, largest=largest, keep_crops=keep_crops)
-        return predict_stream(predict_batch, pictures, batch_size=batch_size, workers=workers)
-
-    def _get_finder(self) -> FaceFinder:
-        """Return the default finder, created at first use.
-
-        `IMPORT_LOCK` guards it: any other lock could be held by another thread during a fork.
-        """
-        if self._default_finder is None:
-            with IMPORT_LOCK:
-                from emotion_runtime.faces.finder import FaceFinder
-
-                self._default_finder = FaceFinder()
-        return self._default_finder
 
     def interpret_all(self, outputs: Outputs, paths: Iterable[str | None]) -> Iterator[Prediction]:
         """Yield a `Prediction` for each face of the outputs of `compute`.
@@ -393,7 +299,7 @@ class EmotionClassifier:
             if other is not None:
                 raise ValueError(f"{self.model_path}: has no output other")
             return Prediction(label, confidence, by_label, path)
-        if other is None or not 0 <= other <= 1 + _SUM_TOLERANCE:  # a NaN too
+        if other is None or not 0 <= other <= 1 + _SUM_TOLERANCE:  # true for NaN too
             raise ValueError(f"other must be from 0 to 1 for this model file, not {other}")
         other = min(other, 1.0)
         # As in `Outputs.decide`: in float32, and never at a threshold of 1.
@@ -420,6 +326,8 @@ class EmotionClassifier:
             others = np.concatenate([batch.other for batch in batches if batch.other is not None])
             other_difference = float(np.abs(others - golden.other).max())
         differences = np.abs(logits - golden.logits)
+        probabilities = np.concatenate([batch.probabilities for batch in batches])
+        expected = _softmax(logits.astype(np.float64) / self.contract.temperature)
         recorded, graph = self.contract.graph_sha256, self._session.graph_sha256()
         return SelfTest(
             inputs=len(golden.pixels),
@@ -433,8 +341,15 @@ class EmotionClassifier:
             other_tolerance=compute_other_tolerance(golden.tolerance, self.contract.temperature),
             mean_difference=float(differences.mean()),
             mean_tolerance=golden.mean_tolerance,
+            probability_difference=float(np.abs(probabilities - expected).max()),
             graph_changed=graph != recorded if recorded and graph is not None else None,
         )
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return shares
 
 
 def resolve_model(model: str | os.PathLike[str] | None) -> Path:
@@ -465,7 +380,7 @@ def _path_exists(path: Path) -> bool:
 
 
 def _check_threshold(name: str, value: float | None) -> None:
-    if value is not None and not 0.0 <= value <= 1.0:  # a NaN too
+    if value is not None and not 0.0 <= value <= 1.0:  # true for NaN too
         raise ValueError(f"{name} must be from 0 to 1, not {value}")
 
 
@@ -497,8 +412,14 @@ def _check_graph(session: Session, contract: Contract) -> None:
         )
 
 
-def make_picture_predictor(classifier: EmotionClassifier) -> PredictBatch[Prediction]:
-    """Return a function for `predict_stream` that classifies each picture as one face."""
+def make_picture_predictor(classifier: EmotionClassifier) -> MapBatch[Picture, Prediction]:
+    """Return a function for `map_batches` that classifies each picture as one face.
+
+    Decoding a small picture is mostly Python code. Two threads that do it compete for the
+    interpreter lock and are no faster than one, so that only one batch of small pictures is decoded
+    at a time, while other workers run the network. Large pictures are decoded in parallel, because
+    their decoders release the lock.
+    """
     # One lock for each stream, not one of the module: a child that is forked while another thread
     # holds a module's lock would wait for it forever.
     small_picture_lock = threading.Lock()

@@ -1,8 +1,7 @@
-"""The scripts' own logic, and the figures in the READMEs; nothing is timed here."""
+"""The logic of the benchmarks, and the figures in the READMEs; nothing is timed here."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -10,13 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from PIL import Image
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import accuracy  # noqa: E402
 from corruptions import CORRUPTIONS, STRENGTHS  # noqa: E402
-from harness import amount, ratios, take_turns  # noqa: E402
-from results import finish, regressions  # noqa: E402
+from harness import format_amount, ratios, take_turns  # noqa: E402
+from photographs import count_matches, draw_panorama, match  # noqa: E402
+from results import ResultOptions, find_regressions, report_result  # noqa: E402
 from synthetic import band_face  # noqa: E402
 
 
@@ -44,7 +47,7 @@ def test_a_ratio_is_taken_within_a_round() -> None:
     ("value", "text"), [(1463.2, "1,463"), (98.12, "98.1"), (2.345, "2.35"), (0.5, "0.50")]
 )
 def test_amounts_have_three_digits(value: float, text: str) -> None:
-    assert amount(value) == text
+    assert format_amount(value) == text
 
 
 def result(cpu: str = "a", **figures: float) -> dict[str, object]:
@@ -58,32 +61,47 @@ def result(cpu: str = "a", **figures: float) -> dict[str, object]:
     }
 
 
-def test_only_what_got_worse_beyond_the_tolerance_is_named() -> None:
+def test_figures_that_are_worse_by_more_than_the_tolerance_are_reported() -> None:
     before = result(edge=100.0, base=100.0, rate=10.0)
-    assert regressions(before, result(edge=110.0, base=50.0, rate=9.5), 0.15) == []
-    worse = regressions(before, result(edge=120.0, base=100.0, rate=5.0), 0.15)
+    assert find_regressions(before, result(edge=110.0, base=50.0, rate=9.5), 0.15) == []
+    worse = find_regressions(before, result(edge=120.0, base=100.0, rate=5.0), 0.15)
     assert [line.split(":")[0] for line in worse] == ["edge", "rate"]
-    assert regressions(before, result(edge=100.0, rate=10.0), 0.15) == [
-        "base: not measured any more"
+    assert find_regressions(before, result(edge=100.0, rate=10.0), 0.15) == [
+        "base: no longer measured"
     ]
 
 
 def test_figures_of_another_machine_are_not_compared() -> None:
-    with pytest.raises(SystemExit, match="not to be compared"):
-        regressions(result(edge=1.0), result("b", edge=1.0), 0.15)
+    with pytest.raises(SystemExit, match="cannot be compared"):
+        find_regressions(result(edge=1.0), result("b", edge=1.0), 0.15)
 
 
-def test_a_result_is_kept_and_a_worse_one_exits_with_1(tmp_path: Path) -> None:
-    chosen = argparse.Namespace(output=tmp_path / "one", against=None, tolerance=0.15)
-    finish(chosen, "latency", "| table |", lower={"edge, µs": 100.0})
+def test_a_result_is_saved_and_a_worse_one_exits_with_1(tmp_path: Path) -> None:
+    options = ResultOptions(output=tmp_path / "one")
+    report_result(options, "latency", "| table |", lower={"edge, µs": 100.0})
     assert (tmp_path / "one" / "latency.md").read_text() == "| table |\n"
     kept = tmp_path / "one" / "latency.json"
     assert json.loads(kept.read_text())["lower_is_better"] == {"edge, µs": 100.0}
-    again = argparse.Namespace(output=tmp_path / "two", against=kept, tolerance=0.15)
-    finish(again, "latency", "| table |", lower={"edge, µs": 101.0})
+    again = ResultOptions(output=tmp_path / "two", against=kept)
+    report_result(again, "latency", "| table |", lower={"edge, µs": 101.0})
     with pytest.raises(SystemExit) as stop:
-        finish(again, "latency", "| table |", lower={"edge, µs": 200.0})
+        report_result(again, "latency", "| table |", lower={"edge, µs": 200.0})
     assert stop.value.code == 1
+
+
+@pytest.mark.slow
+def test_accuracy_is_measured_on_a_folder(tmp_path: Path) -> None:
+    for label, name in enumerate(("happy", "sad", "surprise")):
+        folder = tmp_path / "data" / "test" / name
+        folder.mkdir(parents=True)
+        for seed in range(2):
+            Image.fromarray(band_face(label, seed)).save(folder / f"{seed}.png")
+    arguments = [str(tmp_path / "data"), "--every", "6", "--output", str(tmp_path / "results")]
+    done = CliRunner().invoke(accuracy.main, arguments, catch_exceptions=False)
+    assert "6 test pictures of data" in done.output
+    saved = json.loads((tmp_path / "results" / "accuracy.json").read_text(encoding="utf-8"))
+    assert 0 <= saved["higher_is_better"]["edge-int8, accuracy"] <= 1
+    assert set(saved["damaged"]["edge-int8"]) == set(CORRUPTIONS)
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
@@ -96,3 +114,30 @@ def test_damage_grows_and_keeps_the_shape(kind: str) -> None:
         assert damaged.dtype == np.uint8
         changes.append(np.abs(damaged.astype(int) - face).mean())
     assert 0 < changes[0] < changes[-1]
+
+
+def test_each_face_is_matched_with_one_box_the_most_confident_first() -> None:
+    given = [[0, 0, 40, 40], [100, 0, 25, 25]]
+    found = [
+        [2, 0, 40, 40, 0.7],
+        [0, 0, 40, 40, 0.9],
+        [100, 0, 25, 25, 0.6],
+        [105, 6, 25, 25, 0.9],  # on the face, without a match
+        [300, 0, 10, 10, 0.9],
+    ]
+    assert match(found, given) == ({1, 2}, {0, 1})
+    counts = count_matches([found], [given])
+    assert (counts["faces"], counts["found"]) == (1, 1)  # from 30 pixels on
+    assert (counts["faces 20"], counts["found 20"]) == (1, 1)
+    assert (counts["boxes"], counts["no face"], counts["elsewhere"]) == (5, 3, 1)
+
+
+def test_the_panorama_of_photographs_has_their_faces(tmp_path: Path) -> None:
+    for name, size in (("a.png", (300, 225)), ("b.png", (450, 900))):
+        Image.new("RGB", size, "gray").save(tmp_path / name)
+    photographs = [tmp_path / "a.png", tmp_path / "b.png"]
+    boxes = draw_panorama(
+        tmp_path / "p.bmp", photographs, [[[10, 20, 30, 40]], [[100, 200, 50, 60]]]
+    )
+    assert Image.open(tmp_path / "p.bmp").size == (600 + 225, 450)
+    assert boxes == [[20, 40, 60, 80], [650, 100, 25, 30]]

@@ -1,4 +1,4 @@
-"""What a user reads before anything else: --help, --version, and what old options say."""
+"""Help texts, --version, and the errors of old options."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class TestHelp:
         assert len(command_of(name).examples) == 3
         assert text.index("\nExamples:\n") < text.index("  -")
         assert all(f"  {line}" in text for line, _ in command_of(name).examples)
-        assert text.split("\n")[2].strip().endswith(".")  # one line says what it does
+        assert text.split("\n")[2].strip().endswith(".")  # one line with the purpose
 
     def test_every_example_parses(self, name: str) -> None:
         for line, _ in command_of(name).examples:
@@ -65,7 +65,7 @@ class TestHelp:
             command_of(name).make_context(name, arguments, **command_of(name).context_settings)
 
     @pytest.mark.parametrize("columns", ["80", "300"])
-    def test_it_is_100_columns_wide_at_most(
+    def test_it_is_at_most_100_columns_wide(
         self, name: str, columns: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("COLUMNS", columns)
@@ -73,7 +73,7 @@ class TestHelp:
         assert "\n".join(lines) == run(name, "--help").output.rstrip("\n")
         assert max(map(len, lines)) <= int(min(columns, "100", key=int))
 
-    def test_the_version_is_a_line_of_its_own(self, name: str) -> None:
+    def test_the_version_is_one_line(self, name: str) -> None:
         result = run(name, "--version")
         assert result.exit_code == 0
         assert result.stdout.splitlines()[0] == f"{name} {__version__}"
@@ -89,7 +89,7 @@ class TestHelp:
         ("python -m emotion_train.average", ["a", "-o", "b", "--answered", "1"], "use --coverage"),
     ],
 )
-def test_old_options_name_what_replaces_them(
+def test_errors_of_old_options_name_the_new_ones(
     name: str, arguments: list[str], replacement: str
 ) -> None:
     result = run(name, *arguments)

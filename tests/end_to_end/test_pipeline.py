@@ -1,4 +1,4 @@
-"""Train, export, infer: the three commands one after the other, on made faces."""
+"""Training, export and inference with the three commands, on synthetic faces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from synthetic import read_lines, save_face, write_data
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("network", "size"), [("baseline", 48), ("edge", 64)])
-def test_what_was_trained_is_what_the_device_says(
+def test_the_exported_model_predicts_the_labels_of_the_network(
     train: Callable[..., Result],
     export: Callable[..., Result],
     evaluate: Callable[..., Result],
@@ -53,7 +53,7 @@ def test_what_was_trained_is_what_the_device_says(
     for name in ("calibration_error", "cross_entropy"):
         assert figures[name] == pytest.approx(report[name], abs=1e-5)
 
-    # Pictures as people have them: large, and of another shape than the network's.
+    # Large pictures of another shape than the network's input.
     for label in range(3):
         save_face(data / "test" / "large" / f"{label}.png", label, size=300)
     result = infer(data / "test", "-m", tmp_path / "model.onnx", "-f", "jsonl")
@@ -64,15 +64,15 @@ def test_what_was_trained_is_what_the_device_says(
     checkpoint = load_checkpoint(tmp_path / "run")
     faces = np.stack([read_face(str(line["path"]), size) for line in lines])[:, np.newaxis]
     with torch.inference_mode():
-        said = checkpoint.build()(torch.from_numpy(faces)).argmax(dim=1).tolist()
-    assert [line["label"] for line in lines] == [checkpoint.labels[label] for label in said]
+        predicted = checkpoint.build()(torch.from_numpy(faces)).argmax(dim=1).tolist()
+    assert [line["label"] for line in lines] == [checkpoint.labels[label] for label in predicted]
     named = [line for line in lines if Path(str(line["path"])).parent.name != "large"]
     right = sum(line["label"] == Path(str(line["path"])).parent.name for line in named)
     assert right / len(named) > 0.9, "the bands are easy to tell apart"
 
 
 @pytest.mark.slow
-def test_the_test_set_of_flat_data_is_evaluated_alone(
+def test_only_the_test_set_of_flat_data_is_evaluated(
     train: Callable[..., Result],
     export: Callable[..., Result],
     evaluate: Callable[..., Result],

@@ -1,4 +1,4 @@
-"""What the release's card claims, on the real data, through the public commands."""
+"""The figures of the released models, reproduced on the real data with the public commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from emotion_runtime.pictures import jpeg
 from emotion_runtime.pictures.sources import find_pictures
 from emotion_train.data.dataset import load_dataset
 from emotion_train.recipe import KEEP_DUPLICATES
-from emotion_train.report.tables import class_table
+from emotion_train.report.tables import format_class_table
 from synthetic import read_lines
 
 
@@ -31,7 +31,7 @@ def test_infer_reproduces_the_accuracy_of_the_card(
     assert round(right / len(lines), 6) == metrics["accuracy"]
 
 
-def test_export_of_the_release_reproduces_its_proof(
+def test_export_of_the_release_reproduces_its_parity_report(
     export: Callable[..., Result], fer2013: Path, tmp_path: Path
 ) -> None:
     name = emotion_models.DEFAULT_MODEL
@@ -55,9 +55,9 @@ def test_export_of_the_release_reproduces_its_proof(
         assert new["max_logit_difference"] == pytest.approx(old["max_logit_difference"], abs=1e-4)
 
 
-def test_the_classes_of_fer2013_are_counted_right(fer2013: Path) -> None:
+def test_the_classes_of_fer2013_are_counted_correctly(fer2013: Path) -> None:
     dataset = load_dataset(fer2013, holdout=0.0, duplicates=KEEP_DUPLICATES)
-    rows = [line.split() for line in class_table(dataset).replace(",", "").splitlines()]
+    rows = [line.split() for line in format_class_table(dataset).replace(",", "").splitlines()]
     assert rows[1:] == [
         ["train", "7169", "7169", "7169", "21507"],
         ["copies", "0", "2385", "4044", "6429"],
@@ -69,14 +69,14 @@ def test_the_classes_of_fer2013_are_counted_right(fer2013: Path) -> None:
     assert dataset.audit.test_in_train == 327
 
 
-def test_by_default_no_face_of_fer2013_is_learned_and_judged_on(fer2013: Path) -> None:
+def test_by_default_no_face_of_fer2013_is_both_trained_and_evaluated_on(fer2013: Path) -> None:
     dataset = load_dataset(fer2013)
     assert dataset.test is not None
     splits = (dataset.train, dataset.validation, dataset.holdout, dataset.test)
     assert [len(faces) for faces in splits] == [12602, 133, 1467, 3852]
-    learned = dataset.train.fingerprints()
-    assert len(set(learned)) >= len(learned) - 5  # those under two labels
-    judged = [one for faces in splits[1:] for one in faces.fingerprints()]
+    learned = dataset.train.hash_pixels()
+    assert len(set(learned)) >= len(learned) - 5  # pictures with two labels
+    judged = [one for faces in splits[1:] for one in faces.hash_pixels()]
     assert not set(learned) & set(judged)
 
 

@@ -1,4 +1,4 @@
-"""SECURITY.md states the limits that the code has."""
+"""The limits in SECURITY.md are those of the code."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ def rows() -> list[tuple[str, str, str, str]]:
 
 
 @pytest.mark.parametrize(("number", "unit", "module", "name"), rows(), ids=lambda value: value)
-def test_a_limit_is_that_of_the_code(number: str, unit: str, module: str, name: str) -> None:
+def test_the_limit_equals_the_constant_in_the_code(
+    number: str, unit: str, module: str, name: str
+) -> None:
     value = getattr(importlib.import_module(module), name)
     assert float(number.replace(",", "")) * UNITS[unit] == value
 
 
-def test_every_limit_of_the_table_is_compared() -> None:
+def test_every_limit_in_the_table_is_tested() -> None:
     table = POLICY.read_text(encoding="utf-8").partition("## Limits")[2].partition("\n## ")[0]
     assert len(rows()) == len([line for line in table.splitlines() if line.startswith("| ")]) - 2
     assert len(rows()) > 25
@@ -46,7 +48,7 @@ def test_the_page_has_the_limits_of_the_runtime() -> None:
     }
 
 
-def test_formats_and_variables_are_named_as_in_the_code() -> None:
+def test_formats_and_environment_variables_are_those_of_the_code() -> None:
     text = POLICY.read_text(encoding="utf-8")
     assert FORMAT_NAMES in text
     assert PIXEL_LIMIT_VARIABLE in text

@@ -1,4 +1,4 @@
-"""What is in the wheel: every package, the models, the commands; none of the tests."""
+"""The contents of the wheel: all packages, models and commands, and no tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_what_a_user_needs(tmp_path: Path) -> None:
+def test_the_wheel_contains_packages_models_and_commands(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path)]
     done = subprocess.run([*build, str(ROOT)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -29,7 +29,9 @@ def test_the_wheel_holds_what_a_user_needs(tmp_path: Path) -> None:
     for name in emotion_models.names():
         assert f"emotion_models/{name}.onnx" in names
         assert f"emotion_models/cards/{name}.md" in names
+        assert f"emotion_models/cards/{name}.html" in names
     assert "emotion_models/SHA256SUMS" in names
+    assert "emotion_export/export_report.md.jinja" in names
     assert "emotion_runtime/drawing/dejavu/DejaVuSans.ttf" in names
     assert "emotion_runtime/drawing/dejavu/LICENSE" in names
     for command in (

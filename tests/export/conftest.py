@@ -13,7 +13,7 @@ from synthetic import CLASSES, DARK, write_data
 
 @pytest.fixture(scope="session")
 def run_dir(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short training, to have something to export."""
+    """The run folder of a short training."""
     return shortcuts.make_once(
         tmp_path_factory, "trained_run", lambda folder: _train(data_folder, folder)
     )
@@ -21,7 +21,7 @@ def run_dir(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="session")
 def four_class_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Faces of three classes, and neutral ones without a band."""
+    """Faces of three classes, and neutral faces without a band."""
 
     def write(folder: Path) -> None:
         write_data(folder, train=(50, 50, 50, 50), test=4, classes=(*CLASSES, DARK))
@@ -31,7 +31,7 @@ def four_class_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def four_class_run(four_class_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short training on four classes, some of which a file may keep."""
+    """The run folder of a short training on four classes."""
 
     def train(folder: Path) -> None:
         _train(four_class_data, folder, "--classes", ",".join((*CLASSES, DARK)))

@@ -37,7 +37,7 @@ function* mutations(bytes, seed, count) {
         case 1:
           changed[at] ^= 1 << below(8);
           break;
-        case 2: // a varint that goes on
+        case 2: // a varint that does not end
           changed.fill(255, at, at + 1 + below(12));
           break;
         case 3:
@@ -62,7 +62,7 @@ if (request.files) {
   }
 }
 const { RESERVED_LABELS: reserved, MAX_MODEL_BYTES: limit } = module;
-// maxRSS begins with the peak of the process that started this one; VmHWM does not.
+// maxRSS includes the peak of the parent process; VmHWM does not.
 const status = existsSync("/proc/self/status") ? readFileSync("/proc/self/status", "utf8") : "";
 const kibibytes = status.match(/VmHWM:\s+(\d+)/)?.[1] ?? process.resourceUsage().maxRSS;
 const megabytes = Number(kibibytes) / 1024;

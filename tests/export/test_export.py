@@ -16,12 +16,12 @@ from onnx import numpy_helper
 import emotion_export.export as stages
 from emotion_export import export_module
 from emotion_export.errors import ExportError
-from emotion_export.parity.comparison import Comparison, Gate, ParityError, require
+from emotion_export.parity.comparison import Comparison, Gate, ParityError, require_parity
 from emotion_export.parity.faces import ParityFaces, read_parity_faces
 from emotion_runtime import EmotionClassifier
 from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.networks import NETWORKS, build_network
-from emotion_train.networks.face_network import multiply_adds
+from emotion_train.networks.face_network import count_multiply_adds
 from synthetic import band_face, save_face
 
 Export = Callable[..., Result]
@@ -29,7 +29,7 @@ Export = Callable[..., Result]
 
 @pytest.fixture(scope="module")
 def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    """One export, looked at from several sides."""
+    """One export, shared by several tests."""
     from click.testing import CliRunner
 
     from emotion_export.cli import main
@@ -38,7 +38,9 @@ def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return path, CliRunner().invoke(main, [str(path), "-c", str(run_dir)])
 
 
-def test_the_file_and_its_proof_are_written(exported: tuple[Path, Result], run_dir: Path) -> None:
+def test_the_file_and_its_parity_report_are_written(
+    exported: tuple[Path, Result], run_dir: Path
+) -> None:
     path, result = exported
     assert result.exit_code == 0, result.output
     assert sorted(p.name for p in path.parent.iterdir()) == [
@@ -73,7 +75,9 @@ def test_the_file_and_its_proof_are_written(exported: tuple[Path, Result], run_d
     assert report["bytes"] == path.stat().st_size
 
 
-def test_the_file_answers_as_pytorch_does(exported: tuple[Path, Result], run_dir: Path) -> None:
+def test_the_file_computes_the_outputs_of_pytorch(
+    exported: tuple[Path, Result], run_dir: Path
+) -> None:
     checkpoint = load_checkpoint(run_dir)
     faces = np.stack([band_face(n % 3, 777 + n) for n in range(9)])[:, np.newaxis]
     with torch.inference_mode():
@@ -84,7 +88,7 @@ def test_the_file_answers_as_pytorch_does(exported: tuple[Path, Result], run_dir
     np.testing.assert_allclose(probabilities, chances.numpy(), atol=1e-5)
 
 
-def test_the_file_tells_all_about_itself(exported: tuple[Path, Result], run_dir: Path) -> None:
+def test_the_file_contains_its_contract(exported: tuple[Path, Result], run_dir: Path) -> None:
     classifier = EmotionClassifier(exported[0])
     contract, checkpoint = classifier.contract, load_checkpoint(run_dir)
     assert contract.labels == checkpoint.labels
@@ -102,7 +106,7 @@ def test_old_runtimes_can_read_it(exported: tuple[Path, Result]) -> None:
     assert model.ir_version == 8
 
 
-def test_nothing_of_this_machine_is_in_the_file(
+def test_the_file_contains_no_path_of_this_machine(
     exported: tuple[Path, Result], run_dir: Path
 ) -> None:
     for path in (exported[0], exported[0].with_suffix(".parity.json")):
@@ -112,10 +116,12 @@ def test_nothing_of_this_machine_is_in_the_file(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
-def test_every_network_exports_and_is_proven(network: str, tmp_path: Path) -> None:
+def test_every_network_is_exported_and_passes_the_parity_check(
+    network: str, tmp_path: Path
+) -> None:
     torch.manual_seed(0)
     built = build_network(network, 2)
-    count = multiply_adds(built)
+    count = count_multiply_adds(built)
     checkpoint = Checkpoint(network, ("a", "b"), built.state_dict(), multiply_adds=count)
     faces = np.stack([band_face(n % 3, n) for n in range(70)])
     done = stages.export_checkpoint(
@@ -126,7 +132,7 @@ def test_every_network_exports_and_is_proven(network: str, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_network_of_ones_own_is_exported(tmp_path: Path) -> None:
+def test_a_user_defined_network_is_exported(tmp_path: Path) -> None:
     class Mine(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -156,7 +162,7 @@ def test_pictures_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
 
 
 class Linear(torch.nn.Module):
-    """A network of one layer, which its pixels reach as `prepare` makes them."""
+    """A network of one layer; `prepare` is applied to its pixels first."""
 
     def __init__(self, prepare: Callable[[torch.Tensor], torch.Tensor], outputs: int = 2) -> None:
         super().__init__()
@@ -167,19 +173,19 @@ class Linear(torch.nn.Module):
         return self.layer(self.prepare(pixels).flatten(1))
 
 
-def scaled(pixels: torch.Tensor) -> torch.Tensor:
+def scale(pixels: torch.Tensor) -> torch.Tensor:
     return pixels.float() / 255
 
 
 class Colour(torch.nn.Module):
-    """Wants three channels."""
+    """A network with three input channels."""
 
     def __init__(self, scale: bool) -> None:
         super().__init__()
         self.scale, self.layer = scale, torch.nn.Conv2d(3, 2, 48)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.layer(scaled(pixels) if self.scale else pixels).flatten(1)
+        return self.layer(scale(pixels) if self.scale else pixels).flatten(1)
 
 
 FACES = np.stack([band_face(n % 3, n) for n in range(6)])
@@ -188,26 +194,26 @@ FACES = np.stack([band_face(n % 3, n) for n in range(6)])
 @pytest.mark.parametrize(
     ("network", "options", "message"),
     [
-        (Linear(scaled), {"labels": "up,down"}, "one text"),
-        (Linear(scaled), {"labels": ["up"]}, "nothing to tell apart"),
-        (Linear(scaled), {"labels": ["up", "error"]}, "reserved"),
-        (Linear(scaled), {"labels": ["up", "down", "left"]}, "the 3 labels have the shape"),
-        (Linear(scaled), {"faces": FACES.astype(np.float32)}, "uint8"),
-        (Linear(scaled), {"faces": FACES[:0]}, "n at least 1"),
-        (Linear(scaled), {"faces": FACES, "size": 64}, "size= names another side"),
-        (Linear(scaled), {"faces": "gone"}, "no such folder"),
-        (Linear(scaled), {"path": "no/m.onnx"}, "no such folder"),
-        (Linear(scaled), {"plan": stages.Plan("int8")}, "int8 is judged on faces held out"),
-        (Linear(scaled), {"temperature": float("nan")}, "no number above 0"),
-        (Linear(lambda pixels: pixels), {}, "takes float pixels alone"),
-        (Colour(scale=True), {}, "takes three channels"),
-        (Colour(scale=False), {}, "float pixels of three channels"),
-        (torch.nn.Sequential(Linear(scaled), torch.nn.Softmax(1)), {}, "returns probabilities"),
-        (Linear(lambda pixels: scaled(pixels) * float("nan")), {}, "not all finite"),
+        (Linear(scale), {"labels": "up,down"}, "labels are a string"),
+        (Linear(scale), {"labels": ["up"]}, "are too few"),
+        (Linear(scale), {"labels": ["up", "error"]}, "reserved"),
+        (Linear(scale), {"labels": ["up", "down", "left"]}, "the 3 labels have the shape"),
+        (Linear(scale), {"faces": FACES.astype(np.float32)}, "uint8"),
+        (Linear(scale), {"faces": FACES[:0]}, "n at least 1"),
+        (Linear(scale), {"faces": FACES, "size": 64}, "size= names another side"),
+        (Linear(scale), {"faces": "gone"}, "no such folder"),
+        (Linear(scale), {"path": "no/m.onnx"}, "no such folder"),
+        (Linear(scale), {"plan": stages.Plan("int8")}, "int8 is evaluated on held-out faces"),
+        (Linear(scale), {"temperature": float("nan")}, "not a number above 0"),
+        (Linear(lambda pixels: pixels), {}, "accepts only float pixels"),
+        (Colour(scale=True), {}, "needs three channels"),
+        (Colour(scale=False), {}, "float pixels with three channels"),
+        (torch.nn.Sequential(Linear(scale), torch.nn.Softmax(1)), {}, "returns probabilities"),
+        (Linear(lambda pixels: scale(pixels) * float("nan")), {}, "not all finite"),
         (torch.nn.Flatten(), {}, "the network returns the shape"),
     ],
 )
-def test_a_network_that_does_not_fit_is_one_sentence_before_anything_is_converted(
+def test_an_unsuitable_network_is_refused_in_one_sentence_before_the_conversion(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     network: torch.nn.Module,
@@ -222,15 +228,15 @@ def test_a_network_that_does_not_fit_is_one_sentence_before_anything_is_converte
 
 
 @pytest.mark.slow
-def test_a_scaling_that_seems_to_be_missing_is_a_warning(tmp_path: Path) -> None:
+def test_a_scaling_that_seems_to_be_missing_causes_a_warning(tmp_path: Path) -> None:
     """With faces as an array, and the path as text."""
     target = str(tmp_path / "m.onnx")
-    with pytest.warns(UserWarning, match="its scaling seems to be missing"):
+    with pytest.warns(UserWarning, match="it seems to lack the scaling"):
         done = export_module(Linear(lambda p: p.float()), ["up", "down"], target, FACES)
     assert EmotionClassifier(done.path).labels == ("up", "down")
 
 
-def test_an_existing_file_is_not_replaced_unasked(
+def test_an_existing_file_is_not_replaced_by_default(
     export: Export, exported: tuple[Path, Result], run_dir: Path
 ) -> None:
     before = exported[0].read_bytes()
@@ -240,8 +246,8 @@ def test_an_existing_file_is_not_replaced_unasked(
     assert exported[0].read_bytes() == before
 
 
-def one_weight_changed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Move one bias of the last layer a little, as a bad conversion might."""
+def change_one_weight(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Change one bias of the last layer slightly, as a bad conversion might."""
     model = copy.deepcopy(model)
     last = next(node for node in reversed(model.graph.node) if node.op_type == "Gemm")
     tensor = next(t for t in model.graph.initializer if t.name == last.input[2])
@@ -251,8 +257,8 @@ def one_weight_changed(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def labels_swapped(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Exchange two outputs."""
+def swap_labels(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Swap two outputs."""
     model = copy.deepcopy(model)
     last = next(node for node in reversed(model.graph.node) if node.op_type == "Gemm")
     for tensor in model.graph.initializer:
@@ -262,7 +268,7 @@ def labels_swapped(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-@pytest.mark.parametrize("damage", [one_weight_changed, labels_swapped])
+@pytest.mark.parametrize("damage", [change_one_weight, swap_labels])
 def test_a_broken_conversion_is_refused_and_leaves_no_file(
     export: Export,
     run_dir: Path,
@@ -273,22 +279,22 @@ def test_a_broken_conversion_is_refused_and_leaves_no_file(
     monkeypatch.setattr(stages, "simplify", damage)
     result = export(tmp_path / "m.onnx", "-c", run_dir)
     assert result.exit_code == 1
-    assert "does not answer as PyTorch does" in result.stderr
+    assert "does not compute what PyTorch computes" in result.stderr
     assert "the simplified graph" in result.stderr
     assert result.stderr.count("logits max") == 12, "the figures are shown"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_earlier_file_outlives_a_failed_export(
+def test_a_failed_export_keeps_the_earlier_file(
     export: Export, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "m.onnx").write_bytes(b"earlier")
-    monkeypatch.setattr(stages, "simplify", labels_swapped)
+    monkeypatch.setattr(stages, "simplify", swap_labels)
     assert export(tmp_path / "m.onnx", "-c", run_dir, "--overwrite").exit_code == 1
     assert (tmp_path / "m.onnx").read_bytes() == b"earlier"
 
 
-def test_a_disk_that_fills_is_one_sentence_and_leaves_nothing(
+def test_a_full_disk_gives_one_sentence_and_leaves_no_file(
     export: Export, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(model: onnx.ModelProto, path: Path) -> None:
@@ -303,13 +309,13 @@ def test_a_disk_that_fills_is_one_sentence_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_nan_never_passes_the_gate() -> None:
+def test_nan_never_passes_the_parity_check() -> None:
     figures = ("file", "full", 1, 10, float("nan"), 0.0, 0.0, 0.0, 1.0)
     with pytest.raises(ParityError, match="nan"):
-        require([Comparison(*figures)], Gate())
+        require_parity([Comparison(*figures)], Gate())
 
 
-def test_faces_that_cover_little_are_a_warning(
+def test_parity_faces_that_cover_few_labels_cause_a_warning(
     export: Export, run_dir: Path, tmp_path: Path
 ) -> None:
     for number in range(4):
@@ -321,7 +327,7 @@ def test_faces_that_cover_little_are_a_warning(
     assert "warning: 1 of the 4 faces are different" in result.stderr
 
 
-def test_without_data_the_average_faces_prove_it(
+def test_without_data_the_average_faces_are_the_parity_faces(
     export: Export, run_dir: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "alone.pt"
@@ -355,7 +361,7 @@ def test_no_simplify_and_other_opsets(export: Export, run_dir: Path, tmp_path: P
         (["m.onnx", "-c", "RUN", "--opset", "x"], 2, "--opset"),
     ],
 )
-def test_bad_input_is_one_sentence_and_leaves_nothing(
+def test_bad_input_gives_one_sentence_and_leaves_no_file(
     export: Export,
     run_dir: Path,
     tmp_path: Path,

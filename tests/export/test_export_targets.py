@@ -1,4 +1,4 @@
-"""What an export may replace: nothing, unless it is told to."""
+"""An export replaces files only with --overwrite."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from emotion_export.export import check_target
 @pytest.mark.parametrize(
     "name", ["m.onnx", "m.parity.json", "m.export.md", "m.export.png", "m.ort"]
 )
-def test_a_neighbour_is_not_replaced_unasked(name: str, tmp_path: Path) -> None:
+def test_a_report_beside_the_file_is_not_replaced_by_default(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("mine")
     with pytest.raises(ExportError, match=f"{name}: exists already; --overwrite replaces it"):
         check_target(tmp_path / "m.onnx", overwrite=False, ort=True)

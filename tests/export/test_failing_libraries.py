@@ -1,4 +1,4 @@
-"""Where a library behind the export fails, the export is refused in one sentence."""
+"""Failures of the libraries behind the export are reported in one sentence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 import emotion_export.parity.comparison as comparison
 from emotion_export.errors import ConversionError, ParityDataError
-from emotion_export.graph.half import to_half
+from emotion_export.graph.half import convert_to_half
 from emotion_export.graph.simplify import simplify
 from emotion_export.parity.comparison import ParityError, Reference
 from emotion_export.parity.faces import read_parity_faces
@@ -29,7 +29,7 @@ def fail(*_: object, **__: object) -> NoReturn:
     raise RuntimeError("out of luck")
 
 
-def test_a_failing_onnxsim_is_named_with_the_way_round_it(
+def test_the_error_of_a_failing_onnxsim_names_no_simplify(
     graph: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnxsim, "simplify", lambda model: (model, False))
@@ -40,14 +40,14 @@ def test_a_failing_onnxsim_is_named_with_the_way_round_it(
         simplify(graph)
 
 
-def test_a_failing_conversion_to_half_is_named(
+def test_a_failing_conversion_to_fp16_is_reported(
     graph: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from onnxruntime.transformers import float16
 
     monkeypatch.setattr(float16, "convert_float_to_float16", fail)
-    with pytest.raises(ConversionError, match="cannot be turned to fp16"):
-        to_half(graph)
+    with pytest.raises(ConversionError, match="cannot be converted to fp16"):
+        convert_to_half(graph)
 
 
 class Bands(torch.nn.Module):
@@ -55,26 +55,26 @@ class Bands(torch.nn.Module):
         return pixels.float().reshape(len(pixels), 3, -1).mean(dim=2) / 10
 
 
-def test_a_graph_that_onnxruntime_cannot_run_is_named(
+def test_a_graph_that_onnxruntime_cannot_run_is_reported(
     graph: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faces = np.stack([band_face(label) for label in range(3)])
     reference = Reference(Bands().eval(), 1.0, faces)
     assert len(reference.compare_graph(graph.SerializeToString(), "converted")) == 6
 
-    open_session = comparison.session_of
+    open_session = comparison.open_graph
 
     def fail_in_batches(model: bytes, optimisation: str) -> Any:
         infer = open_session(model, optimisation)
         return lambda pixels: infer(pixels) if len(pixels) == 1 else fail()
 
-    monkeypatch.setattr(comparison, "session_of", fail_in_batches)
+    monkeypatch.setattr(comparison, "open_graph", fail_in_batches)
     with pytest.raises(ParityError, match="cannot run the converted graph at batch 7") as caught:
         reference.compare_graph(graph.SerializeToString(), "converted")
     assert len(caught.value.comparisons) == 1
 
 
-def test_parity_faces_come_from_a_csv_too(tmp_path: Path) -> None:
+def test_parity_faces_can_come_from_a_csv(tmp_path: Path) -> None:
     rows = [("3", pixels_text(band_face(0, seed)), "Training") for seed in range(4)]
     rows += [("3", pixels_text(band_face(0, 9)), "PrivateTest")]
     faces = read_parity_faces(write_csv(tmp_path / "faces.csv", rows), 3)

@@ -12,11 +12,11 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-from emotion_export.parity.comparison import session_of
+from emotion_export.parity.comparison import open_graph
 from emotion_export.parity.golden_inputs import (
-    COUNT,
-    LEAST_MARGIN_STEPS,
     LOW_MARGIN_STEPS,
+    MAX_INPUTS,
+    MIN_MARGIN_STEPS,
     choose_golden_inputs,
 )
 from emotion_runtime import EmotionClassifier
@@ -42,25 +42,25 @@ def test_half_of_the_inputs_lie_near_a_border_and_every_label_is_there(
     small_files: dict[str, Path], precision: str
 ) -> None:
     golden = EmotionClassifier(small_files[precision]).contract.golden
-    assert len(golden.pixels) == COUNT
+    assert len(golden.pixels) == MAX_INPUTS
     assert set(golden.logits.argmax(axis=1)) == {0, 1, 2}
     ordered = np.sort(golden.logits, axis=1)
     margins = (ordered[:, -1] - ordered[:, -2]) / np.ptp(golden.logits) * 255
-    assert (margins < 1.5 * LOW_MARGIN_STEPS).sum() >= COUNT // 2
-    assert margins.min() > 0.5 * LEAST_MARGIN_STEPS, "no rounding changes a label"
+    assert (margins < 1.5 * LOW_MARGIN_STEPS).sum() >= MAX_INPUTS // 2
+    assert margins.min() > 0.5 * MIN_MARGIN_STEPS, "no rounding changes a label"
 
 
 def test_no_input_shows_a_face_of_the_training(small_files: dict[str, Path], run_dir: Path) -> None:
     """They are made from the average faces of the checkpoint, or from patterns."""
     checkpoint = load_checkpoint(run_dir)
     graph = onnx.load(small_files["fp32"])
-    infer = session_of(graph.SerializeToString(), "full")
+    infer = open_graph(graph.SerializeToString(), "full")
     averages = checkpoint.average_faces[:, 0].numpy()
     again = choose_golden_inputs(graph, infer, averages, 48)
     stored = EmotionClassifier(small_files["fp32"]).contract.golden.pixels[:, 0]
     np.testing.assert_array_equal(again, stored)
     patterns = choose_golden_inputs(graph, infer, averages[:0], 48)
-    assert patterns.shape == (COUNT, 48, 48)
+    assert patterns.shape == (MAX_INPUTS, 48, 48)
 
 
 def test_the_tolerance_of_int8_is_two_steps(small_files: dict[str, Path]) -> None:
@@ -75,9 +75,9 @@ def test_the_tolerance_of_int8_is_two_steps(small_files: dict[str, Path]) -> Non
 
 def test_a_graph_without_borders_has_golden_inputs_too(tmp_path: Path) -> None:
     model = onnx.load(band_model(tmp_path / "m.onnx"))
-    infer = session_of(model.SerializeToString(), "full")
+    infer = open_graph(model.SerializeToString(), "full")
     one_class = np.stack([band_face(0, seed) for seed in range(4)])
-    assert len(choose_golden_inputs(model, infer, one_class, 48)) == COUNT
+    assert len(choose_golden_inputs(model, infer, one_class, 48)) == MAX_INPUTS
 
 
 def test_no_fault_that_changes_a_label_passes(

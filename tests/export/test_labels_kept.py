@@ -1,4 +1,4 @@
-"""``emotion-export --labels``: a file that names some of a network's classes, and `other`."""
+"""``emotion-export --labels``: files with some of the classes of a network, and `other`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LABELS = ("surprise", "happy")  # in another order than the network's
 
 @pytest.fixture(scope="module")
 def kept(four_class_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    """One export of two of four labels, looked at from several sides."""
+    """One export with two of four labels, shared by several tests."""
     from emotion_export.cli import main
 
     path = tmp_path_factory.mktemp("kept") / "two.onnx"
@@ -52,7 +52,7 @@ def faces() -> np.ndarray:
     return np.stack([band_face(n % 4, 900 + n) for n in range(40)])
 
 
-def test_the_outputs_are_those_of_the_whole_softmax(
+def test_the_outputs_follow_from_the_full_softmax(
     kept: tuple[Path, Result], four_class_run: Path
 ) -> None:
     path, result = kept
@@ -88,7 +88,7 @@ def test_the_file_has_contract_version_2(kept: tuple[Path, Result], four_class_r
     assert outputs == ["logits", "probabilities", "other"]
 
 
-def test_the_threshold_keeps_the_coverage_that_it_states(kept: tuple[Path, Result]) -> None:
+def test_the_threshold_has_the_stated_coverage(kept: tuple[Path, Result]) -> None:
     path, result = kept
     figures = EmotionClassifier(path).contract.metrics["held-out"]["other"]
     assert figures["truth"] == "labels of the data"
@@ -103,8 +103,8 @@ def test_the_threshold_keeps_the_coverage_that_it_states(kept: tuple[Path, Resul
     assert every["pictures"] == 80
 
 
-def test_the_confidence_threshold_is_chosen_anew_for_its_coverage(four_class_run: Path) -> None:
-    """Over two labels a face has a higher confidence than over four."""
+def test_the_confidence_threshold_is_chosen_again_for_its_coverage(four_class_run: Path) -> None:
+    """With two labels a face has a higher confidence than with four."""
     checkpoint = load_checkpoint(four_class_run)
     rows = [{"min_confidence": 0.5, "coverage": 0.8}]
     strict = replace(checkpoint, min_confidence=0.5, metrics={"confidence": rows}, temperature=5)
@@ -120,23 +120,23 @@ def test_the_confidence_threshold_is_chosen_anew_for_its_coverage(four_class_run
     network = checkpoint.build()
     found = choose_thresholds(network, strict, subset, labelled).min_confidence
     logits = predict_logits(network, held_out.pixels)
-    known = subset.truth_of(labels) < 2
-    confidence = subset.outputs(logits[known], 5).probabilities.max(axis=1)
+    known = subset.map_labels(labels) < 2
+    confidence = subset.compute_outputs(logits[known], 5).probabilities.max(axis=1)
     assert 0.8 <= (confidence >= found).mean() < 1
     assert found > 0.5
     assert choose_thresholds(network, checkpoint, subset, labelled).min_confidence == 0
 
 
-def test_the_threshold_is_the_lowest_of_its_coverage() -> None:
+def test_the_threshold_is_in_the_middle_of_its_range() -> None:
     known, dense = np.array([0.1, 0.2, 0.3, 0.4]), np.linspace(0, 1, 1000)
     assert choose_other_threshold(known, dense, 0.75) == 0.31
     assert choose_other_threshold(known, dense, 1.0) == 0.41
     assert choose_other_threshold(np.array([0.995]), dense, 0.95) == 1.0
-    # From 0.41 to 0.80 nothing changes: the middle.
+    # Nothing changes from 0.41 to 0.80: the threshold is in the middle.
     assert choose_other_threshold(known, np.array([0.8, 0.9]), 1.0) == 0.6
 
 
-def test_figures_out_of_fold_are_of_other_faces() -> None:
+def test_out_of_fold_figures_use_thresholds_of_other_faces() -> None:
     known = np.linspace(0, 0.5, 100)
     open_set = OpenSet(known, known >= 0, np.linspace(0.4, 1, 50))
     figures = measure_out_of_fold(open_set, 0.95)
@@ -145,14 +145,14 @@ def test_figures_out_of_fold_are_of_other_faces() -> None:
     assert measure_out_of_fold(few, 0.95) == {"coverage": None, "others_unnamed": None}
 
 
-def test_the_report_tells_what_other_does(kept: tuple[Path, Result]) -> None:
+def test_the_report_has_the_figures_of_other(kept: tuple[Path, Result]) -> None:
     path, _ = kept
     report = json.loads(path.with_suffix(".parity.json").read_text())
     assert report["other"]["classes"] == ["sad", DARK]
     assert all(one["max_other_difference"] <= 1e-4 for one in report["comparisons"])
     text = path.with_suffix(".export.md").read_text()
     assert "## Other" in text
-    assert f"| {DARK}, still named |" in text
+    assert f"| {DARK}, still gets one of the labels |" in text
     assert "| AUROC of other |" in text
     for suffix in (".other.png", ".confusion.png"):
         assert path.with_suffix(suffix).stat().st_size > 1000
@@ -168,8 +168,8 @@ def test_the_file_is_verified_against_its_run(
     assert "every label agrees" in result.stdout
 
 
-def taught_by_votes(run: Path, votes: Path, target: Path) -> Path:
-    """Copy a run, as if these votes had been among its targets."""
+def run_with_votes(run: Path, votes: Path, target: Path) -> Path:
+    """Copy a run and record these votes as a part of its targets."""
     checkpoint = load_checkpoint(run)
     recipe = checkpoint.training["recipe"] | {"vote_weight": 0.8}
     target.mkdir()
@@ -180,19 +180,19 @@ def taught_by_votes(run: Path, votes: Path, target: Path) -> Path:
     return target
 
 
-def test_votes_that_changed_since_are_not_those_of_the_run(
+def test_votes_that_changed_since_the_training_are_refused(
     four_class_run: Path, tmp_path: Path
 ) -> None:
     votes = tmp_path / "votes.csv"
     votes.write_text("path,happy\n")
-    run = taught_by_votes(four_class_run, votes, tmp_path / "run")
+    run = run_with_votes(four_class_run, votes, tmp_path / "run")
     assert find_votes(run) == find_votes(run / "best.pt") == votes
     votes.write_text("path,sad\n")
     assert find_votes(run) is None
     assert find_votes(four_class_run) is None
 
 
-def test_votes_say_what_faces_show(
+def test_votes_determine_the_true_classes(
     export: Export, four_class_run: Path, four_class_data: Path, tmp_path: Path
 ) -> None:
     votes = tmp_path / "votes.csv"
@@ -208,7 +208,7 @@ def test_votes_say_what_faces_show(
             if number % 5 == 0:  # nothing has a majority
                 counts = [5, 5, 0, 0, 0]
             rows.writerow([name, *counts])
-    path, run = tmp_path / "m.onnx", taught_by_votes(four_class_run, votes, tmp_path / "run")
+    path, run = tmp_path / "m.onnx", run_with_votes(four_class_run, votes, tmp_path / "run")
     result = export(path, "-c", run, "--labels", "happy,sad,surprise", "--other-coverage", 0.9)
     assert result.exit_code == 0, result.output
     assert f"votes: {votes}" in result.stderr
@@ -223,7 +223,9 @@ def test_votes_say_what_faces_show(
     assert f"{figures['left_out']} held-out faces without one are left out" in result.stderr
 
 
-def test_int8_is_judged_by_other_too(export: Export, four_class_run: Path, tmp_path: Path) -> None:
+def test_int8_is_compared_on_other_too(
+    export: Export, four_class_run: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "small.onnx"
     arguments = ("-c", four_class_run, "--labels", "happy,sad,surprise", "-p", "int8")
     result = export(path, *arguments, "--allow-label-agreement", 0.9)
@@ -242,16 +244,16 @@ def test_int8_is_judged_by_other_too(export: Export, four_class_run: Path, tmp_p
     [
         (["--labels", "happy,glad"], 1, "does not know the label 'glad'; it knows happy, sad"),
         (["--labels", "happy"], 1, "at least two labels"),
-        (["--labels", "happy,happy"], 1, "named twice"),
+        (["--labels", "happy,happy"], 1, "given twice"),
         (["--labels", f"happy,sad,surprise,{DARK}"], 1, "all classes of the network"),
-        (["--labels", "happy,,sad"], 2, "a name is missing"),
+        (["--labels", "happy,,sad"], 2, "a name is empty"),
         (["--labels", "happy,sad", "--label", "happy"], 2, "not with both"),
         (["--other-coverage", "0.9"], 2, "need --labels"),
         (["--votes", "votes.csv"], 2, "need --labels"),
         (["--calibration", "data"], 2, "is for --precision int8 or --labels"),
     ],
 )
-def test_labels_that_do_not_fit_are_one_sentence(
+def test_unsuitable_labels_are_refused_in_one_sentence(
     export: Export,
     four_class_run: Path,
     tmp_path: Path,
@@ -265,7 +267,7 @@ def test_labels_that_do_not_fit_are_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_data_than_those_of_the_training_are_refused(
+def test_other_data_than_in_the_training_are_refused(
     export: Export, four_class_run: Path, four_class_data: Path, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
@@ -278,7 +280,7 @@ def test_other_data_than_those_of_the_training_are_refused(
     arguments = ("-c", four_class_run, "--labels", "happy,sad", "--calibration", data)
     result = export(tmp_path / "m.onnx", *arguments)
     assert result.exit_code == 1
-    assert "not what the network was trained on" in result.stderr
+    assert "not the training data of the network" in result.stderr
 
 
 def test_a_graph_that_computes_other_wrongly_is_refused() -> None:
@@ -291,7 +293,7 @@ def test_a_graph_that_computes_other_wrongly_is_refused() -> None:
         def run(pixels: np.ndarray) -> Outputs:
             with torch.inference_mode():
                 logits = network(torch.from_numpy(pixels)).numpy()
-            named, shares, other = subset.outputs(logits, 1.0)
+            named, shares, other = subset.compute_outputs(logits, 1.0)
             assert other is not None
             return Outputs(named, shares.astype(np.float32), (other + offset).astype(np.float32))
 
@@ -307,7 +309,7 @@ def test_a_graph_that_computes_other_wrongly_is_refused() -> None:
     assert "max_other_difference" in right.to_dict()
     plain = Comparison("graph", "off", 1, 2, 0, 0, 0, 0, 1)
     assert "max_other_difference" not in plain.to_dict()
-    with pytest.raises(ParityError, match="has not the outputs"):
+    with pytest.raises(ParityError, match="does not have the outputs"):
         reference.compare(lambda pixels: Outputs(*infer(0.0)(pixels)[:2]), "graph", "off", 64)
 
 
@@ -316,7 +318,7 @@ class Scaled(torch.nn.Module):
         return pixels.float().flatten(1) / 255
 
 
-def test_a_network_of_ones_own_keeps_labels(tmp_path: Path) -> None:
+def test_a_user_defined_network_is_exported_with_some_labels(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = torch.nn.Sequential(Scaled(), torch.nn.Linear(48 * 48, 3))
     path = tmp_path / "m.onnx"

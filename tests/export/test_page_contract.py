@@ -1,4 +1,4 @@
-"""The page's reader of model files, run by Node.js on files that nobody should trust."""
+"""The model file reader of the page, run in Node.js on untrusted files."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ PAGE = Path(emotion_export.__file__).parent / "page"
 PREFIX = "emotion_edge."
 
 
-def ask_node(request: dict[str, Any]) -> dict[str, Any]:
+def run_node(request: dict[str, Any]) -> dict[str, Any]:
     node = shutil.which("node")
     if node is None:
         pytest.skip("Node.js is not installed (on Debian: apt-get install nodejs)")
     script = Path(__file__).with_name("contract_reader.mjs")
     with tempfile.TemporaryDirectory() as folder:
-        # Node.js knows a module by its suffix.
+        # Node.js recognises a module by its suffix.
         module = shutil.copyfile(PAGE / "contract.js", Path(folder) / "contract.mjs")
         done = subprocess.run(
             [node, "--max-old-space-size=256", script, module],
@@ -40,14 +40,14 @@ def ask_node(request: dict[str, Any]) -> dict[str, Any]:
             timeout=60,
         )
     assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    output: dict[str, Any] = json.loads(done.stdout)
+    return output
 
 
 def read(*files: bytes) -> list[dict[str, Any]]:
-    """Read files as the page does; give for each {contract} or {error}."""
+    """Read files as the page does; return {contract} or {error} for each."""
     encoded = [base64.b64encode(file).decode() for file in files]
-    reply: list[dict[str, Any]] = ask_node({"files": encoded})["reply"]
+    reply: list[dict[str, Any]] = run_node({"files": encoded})["reply"]
     return reply
 
 
@@ -94,10 +94,10 @@ def with_values(metadata: dict[str, str], **values: Any) -> bytes:
     return model_bytes(changed)
 
 
-def test_contract_is_that_of_the_runtime(metadata: dict[str, str]) -> None:
+def test_the_contract_equals_that_of_the_runtime(metadata: dict[str, str]) -> None:
     contract = EmotionClassifier().contract
-    (answer,) = read(model_bytes(metadata))
-    assert answer["contract"] == {
+    (reply,) = read(model_bytes(metadata))
+    assert reply["contract"] == {
         "labels": list(contract.labels),
         "size": contract.input.size,
         "network": contract.network,
@@ -110,9 +110,9 @@ def test_contract_is_that_of_the_runtime(metadata: dict[str, str]) -> None:
 
 
 def test_a_file_with_the_output_other_is_read(other_metadata: dict[str, str]) -> None:
-    (answer,) = read(model_bytes(other_metadata))
-    assert answer["contract"]["otherThreshold"] == 0.625
-    assert answer["contract"]["otherClasses"] == ["neutral"]
+    (reply,) = read(model_bytes(other_metadata))
+    assert reply["contract"]["otherThreshold"] == 0.625
+    assert reply["contract"]["otherClasses"] == ["neutral"]
 
 
 @pytest.mark.parametrize(
@@ -122,13 +122,13 @@ def test_a_file_with_the_output_other_is_read(other_metadata: dict[str, str]) ->
         ("other_classes", ["[]", "{}", '["happy"]', '["path"]', "[3]", '["a/b"]']),
     ],
 )
-def test_a_malformed_part_of_other_is_a_sentence(
+def test_a_malformed_part_of_other_gives_an_error(
     other_metadata: dict[str, str], name: str, values: list[str]
 ) -> None:
-    for value, answer in zip(
+    for value, reply in zip(
         values, read(*(with_values(other_metadata, **{name: one}) for one in values)), strict=True
     ):
-        assert "error" in answer, value
+        assert "error" in reply, value
 
 
 def test_golden_inputs_without_other_are_refused(other_metadata: dict[str, str]) -> None:
@@ -136,22 +136,22 @@ def test_golden_inputs_without_other_are_refused(other_metadata: dict[str, str])
     others: list[Any] = [None, [], [0.5, 0.5], [0.5, 0.5, 1.5], [0.5, 0.5, "x"], 7]
     files = [with_values(other_metadata, golden=golden | {"other": other}) for other in others]
     del golden["other"]
-    answers = read(*files, with_values(other_metadata, golden=golden))
-    assert all("golden is missing or malformed" in answer["error"] for answer in answers), answers
+    replies = read(*files, with_values(other_metadata, golden=golden))
+    assert all("golden is missing or malformed" in reply["error"] for reply in replies), replies
 
 
-def test_nine_bytes_cost_nothing() -> None:
-    # A field number of 10 ** 8 in a pair of metadata, once an index into a list: 1.75 GB.
+def test_nine_bytes_take_little_memory() -> None:
+    # A field number of 10 ** 8 in a pair of metadata was once an index into a list of 1.75 GB.
     hostile = field(14, varint(100_000_000 * 8 + 2) + b"\x00")
     many = field(14, b"".join(varint(number * 8 + 2) + b"\x00" for number in range(3, 20_000)))
     endless = field(14, b"\xff" * 50)
     encoded = [base64.b64encode(one).decode() for one in (hostile, many, endless)]
-    answer = ask_node({"files": encoded})
-    assert all("error" in one for one in answer["reply"])
-    assert answer["megabytes"] < 300
+    output = run_node({"files": encoded})
+    assert all("error" in one for one in output["reply"])
+    assert output["megabytes"] < 300
 
 
-def test_labels_are_held_to_the_rules_of_the_runtime(metadata: dict[str, str]) -> None:
+def test_labels_must_follow_the_rules_of_the_runtime(metadata: dict[str, str]) -> None:
     cases: list[list[Any]] = [
         ["happy", "sad", "überrascht"],
         ["happy", "sad", "愤怒"],
@@ -175,15 +175,15 @@ def test_labels_are_held_to_the_rules_of_the_runtime(metadata: dict[str, str]) -
         ["happy", "sad", "ü" * 101],
         ["happy", "sad", 3],
     ]
-    answers = read(*(with_values(metadata, labels=labels) for labels in cases))
-    for labels, answer in zip(cases, answers, strict=True):
+    replies = read(*(with_values(metadata, labels=labels) for labels in cases))
+    for labels, reply in zip(cases, replies, strict=True):
         try:
             check_labels(labels)
         except ValueError:
-            assert "error" in answer, labels
+            assert "error" in reply, labels
         else:
-            assert answer["contract"]["labels"] == labels
-    assert set(ask_node({"files": []})["reserved"]) == RESERVED_LABELS
+            assert reply["contract"]["labels"] == labels
+    assert set(run_node({"files": []})["reserved"]) == RESERVED_LABELS
 
 
 @pytest.mark.parametrize(
@@ -198,13 +198,13 @@ def test_labels_are_held_to_the_rules_of_the_runtime(metadata: dict[str, str]) -
         ("contract_version", ["2", "3", "1.0", "9" * 10_000]),
     ],
 )
-def test_malformed_part_is_a_sentence(
+def test_a_malformed_part_gives_an_error(
     metadata: dict[str, str], name: str, values: list[Any]
 ) -> None:
-    for value, answer in zip(
+    for value, reply in zip(
         values, read(*(with_values(metadata, **{name: one}) for one in values)), strict=True
     ):
-        assert "error" in answer, value
+        assert "error" in reply, value
 
 
 def test_golden_inputs_of_another_shape_are_refused(metadata: dict[str, str]) -> None:
@@ -224,42 +224,42 @@ def test_golden_inputs_of_another_shape_are_refused(metadata: dict[str, str]) ->
         {"probe": None},
     ]
     files = [with_values(metadata, golden=golden | change) for change in changes]
-    # 48 × 48 golden inputs in a file that says 64.
+    # Golden inputs of 48×48 pixels in a file with the size 64.
     files.append(with_values(metadata, input={"size": 64}))
-    for change, answer in zip([*changes, "size"], read(*files), strict=True):
-        assert "golden is missing or malformed" in answer["error"], change
+    for change, reply in zip([*changes, "size"], read(*files), strict=True):
+        assert "golden is missing or malformed" in reply["error"], change
 
 
-def test_what_the_page_does_not_show_does_not_refuse_a_file(metadata: dict[str, str]) -> None:
-    """Python reads NaN in figures; a file that it accepts is accepted here."""
+def test_entries_that_the_page_does_not_use_may_be_malformed(metadata: dict[str, str]) -> None:
+    """Python reads NaN in figures: the page accepts the files that Python accepts."""
     odd = with_values(metadata, metrics='{"loss": NaN}', training='{"rate": Infinity}')
     sparse = with_values(metadata, input="{}")  # the defaults of the runtime
-    # A key twice: onnxruntime takes the last one.
+    # A duplicate key: onnxruntime uses the last one.
     twice = with_values(metadata, precision="wrong") + field(
         14, field(2, b"fp16") + field(1, b"emotion_edge.precision")
     )
     foreign = model_bytes({**metadata, "author": b"\xff\xfe", "x" * 5000: "y"})
-    answers = read(odd, sparse, twice, foreign)
-    assert all("contract" in answer for answer in answers), answers
-    assert answers[1]["contract"]["size"] == 48
-    assert answers[2]["contract"]["precision"] == "fp16"
+    replies = read(odd, sparse, twice, foreign)
+    assert all("contract" in reply for reply in replies), replies
+    assert replies[1]["contract"]["size"] == 48
+    assert replies[2]["contract"]["precision"] == "fp16"
 
 
-def test_a_released_file_is_read_and_its_halves_are_not(metadata: dict[str, str]) -> None:
+def test_a_released_file_is_read_and_its_halves_are_refused(metadata: dict[str, str]) -> None:
     whole = EmotionClassifier().model_path.read_bytes()
     cuts = [whole[: len(whole) * part // 7] for part in range(7)]
     first, *others = read(whole, *cuts)
     assert first["contract"]["labels"] == json.loads(metadata[PREFIX + "labels"])
-    assert all("error" in answer for answer in others)
+    assert all("error" in reply for reply in others)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_mutated_files_end_in_a_sentence(metadata: dict[str, str], seed: int) -> None:
+def test_mutated_files_give_an_error(metadata: dict[str, str], seed: int) -> None:
     data = base64.b64encode(model_bytes(metadata)).decode()
-    answer = ask_node({"fuzz": data, "seed": seed, "count": 1500})
-    assert answer["reply"]["refused"] > 500
-    assert answer["megabytes"] < 400
+    output = run_node({"fuzz": data, "seed": seed, "count": 1500})
+    assert output["reply"]["refused"] > 500
+    assert output["megabytes"] < 400
 
 
-def test_page_and_builder_have_one_limit_of_a_model_file() -> None:
-    assert ask_node({"files": []})["limit"] == MAX_MODEL_BYTES
+def test_page_and_builder_have_the_same_limit_on_model_files() -> None:
+    assert run_node({"files": []})["limit"] == MAX_MODEL_BYTES

@@ -1,4 +1,4 @@
-"""Files of fewer bits: each written only where its own gates open."""
+"""fp16 and int8 files: each is written only if it passes its own gates."""
 
 from __future__ import annotations
 
@@ -41,12 +41,14 @@ def test_smaller_files_keep_the_contract(
     assert (chances.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.98
 
 
-def test_the_report_has_what_int8_cost(small_files: dict[str, Path]) -> None:
+def test_the_report_has_the_losses_of_int8(small_files: dict[str, Path]) -> None:
     report = json.loads(small_files["int8"].with_suffix(".parity.json").read_text())
     figures = report["int8"]
     assert figures["method"] in ("minmax", "entropy", "percentile")
     assert figures["label_agreement"] >= 0.99
-    assert figures["faces"] == 60  # validation, held out of training and of calibration
+    assert (
+        figures["faces"] == 60
+    )  # the validation set, used neither for training nor for calibration
     tests = figures["paired_comparisons"]
     assert tests["accuracy"]["faces"] == 60
     assert tests["accuracy"]["decision"] == "too few faces to tell"
@@ -62,7 +64,7 @@ def test_the_report_has_what_int8_cost(small_files: dict[str, Path]) -> None:
     }
 
 
-def test_no_sum_of_two_products_leaves_sixteen_bits(small_files: dict[str, Path]) -> None:
+def test_no_sum_of_two_products_exceeds_sixteen_bits(small_files: dict[str, Path]) -> None:
     model = onnx.load(small_files["int8"])
     weights = {
         tensor.name: numpy_helper.to_array(tensor)
@@ -95,7 +97,7 @@ def test_the_bar_ends_where_the_work_ends(small_files: dict[str, Path]) -> None:
         assert done == total > 30, precision
 
 
-def test_noise_is_refused_as_calibration(export: Export, run_dir: Path, tmp_path: Path) -> None:
+def test_noise_is_refused_for_calibration(export: Export, run_dir: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in CLASSES:
         (tmp_path / "noise" / "train" / name).mkdir(parents=True)
@@ -106,24 +108,24 @@ def test_noise_is_refused_as_calibration(export: Export, run_dir: Path, tmp_path
         tmp_path / "m.onnx", "-c", run_dir, "-p", "int8", "--calibration", tmp_path / "noise"
     )
     assert result.exit_code == 1
-    assert "not what the network was trained on" in result.stderr
+    assert "not the training data of the network" in result.stderr
     assert not (tmp_path / "m.onnx").exists()
 
 
-def test_other_pictures_than_in_training_are_noticed(
+def test_other_pictures_than_in_training_are_refused(
     run_dir: Path, data_folder: Path, tmp_path: Path
 ) -> None:
-    """The draw of what was held out is another one then."""
+    """Then the draw of the held-out pictures is another one too."""
     checkpoint = load_checkpoint(run_dir)
     assert not read_labelled_faces(data_folder, checkpoint).note
     data = tmp_path / "data"
     shutil.copytree(data_folder, data)
     save_face(data / "train" / CLASSES[0] / "more.png", 0, 5000)
     note = read_labelled_faces(data, checkpoint).note
-    assert "other pictures than the network was trained on" in note
+    assert "not the pictures that the network was trained on" in note
 
 
-def test_int8_is_judged_on_the_validation_set_that_the_run_was_given(
+def test_int8_is_compared_on_the_validation_set_of_the_run(
     run_dir: Path, data_folder: Path, tmp_path: Path
 ) -> None:
     other = shutil.copytree(data_folder / "test", tmp_path / "other")
@@ -143,16 +145,18 @@ def test_int8_is_judged_on_the_validation_set_that_the_run_was_given(
     assert find_validation_folder(tmp_path) is None
 
 
-def test_without_real_faces_int8_says_why(export: Export, run_dir: Path, tmp_path: Path) -> None:
+def test_int8_without_real_faces_is_refused_with_the_reason(
+    export: Export, run_dir: Path, tmp_path: Path
+) -> None:
     alone = tmp_path / "alone.pt"
     alone.write_bytes((run_dir / "best.pt").read_bytes())
     result = export(tmp_path / "m.onnx", "-c", alone, "-p", "int8")
     assert result.exit_code == 1
-    assert "Random pixels would give ranges that fit no face" in result.stderr
+    assert "int8 is calibrated on real faces" in result.stderr
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_a_lossy_conversion_is_refused_and_a_loosened_gate_recorded(
+def test_a_lossy_conversion_is_refused_and_a_relaxed_gate_is_recorded(
     export: Export,
     run_dir: Path,
     tmp_path: Path,
@@ -160,7 +164,7 @@ def test_a_lossy_conversion_is_refused_and_a_loosened_gate_recorded(
     precision: str,
 ) -> None:
     def lossy(graph: onnx.ModelProto) -> onnx.ModelProto:
-        """Turn a part of the answers round by a bias on one class."""
+        """Change part of the predictions by a bias on one class."""
         last = next(node for node in reversed(graph.graph.node) if node.op_type == "Gemm")
         for tensor in graph.graph.initializer:
             if tensor.name == last.input[2]:
@@ -170,8 +174,8 @@ def test_a_lossy_conversion_is_refused_and_a_loosened_gate_recorded(
         return graph
 
     if precision == "fp16":
-        convert = stages.to_half
-        monkeypatch.setattr(stages, "to_half", lambda graph: convert(lossy(graph)))
+        convert = stages.convert_to_half
+        monkeypatch.setattr(stages, "convert_to_half", lambda graph: convert(lossy(graph)))
     else:
         from emotion_export.int8 import precision as choice
 
@@ -214,7 +218,7 @@ def test_another_resize_filter_than_in_training_is_refused(
     )
     result = export(tmp_path / "m.onnx", "-c", run_dir)
     assert result.exit_code == 1
-    assert "read otherwise than in training" in result.stderr
+    assert "differently than the training did" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -224,7 +228,9 @@ def _copy(graph: onnx.ModelProto) -> onnx.ModelProto:
     return copied
 
 
-def test_every_precision_is_verified_again(run_dir: Path, small_files: dict[str, Path]) -> None:
+def test_files_of_every_precision_pass_emotion_verify(
+    run_dir: Path, small_files: dict[str, Path]
+) -> None:
     from click.testing import CliRunner
 
     from emotion_export.verify_cli import main
@@ -235,7 +241,9 @@ def test_every_precision_is_verified_again(run_dir: Path, small_files: dict[str,
         assert f"{path}: verified against {run_dir}: " in again.stdout
 
 
-def test_ort_format_is_proven_too(export: Export, run_dir: Path, tmp_path: Path) -> None:
+def test_a_file_in_ort_format_passes_the_parity_check(
+    export: Export, run_dir: Path, tmp_path: Path
+) -> None:
     done = export(tmp_path / "m.onnx", "-c", run_dir, "--format", "ort", "-v")
     assert done.exit_code == 0, done.output
     classifier = EmotionClassifier(tmp_path / "m.ort")

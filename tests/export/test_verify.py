@@ -1,4 +1,4 @@
-"""``emotion-verify``: the checkpoint of a file is found by its digest, and no other is compared."""
+"""``emotion-verify``: a file is compared only with the checkpoint that has its digest."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import shortcuts
 from emotion_export.cli import main as export_command
 from emotion_export.verify_cli import main
 from emotion_runtime.model.contract import PREFIX
-from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
-from emotion_train.checkpoints.transfer import weights_digest
+from emotion_train.checkpoints.checkpoint import load_checkpoint
+from emotion_train.checkpoints.transfer import hash_weights
 
 Verify = Callable[..., Result]
 
@@ -39,16 +39,16 @@ def model(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def other_run(run_dir: Path, folder: Path) -> Path:
-    """A run of the same labels with other weights."""
+    """A run with the same labels and other weights."""
     folder.mkdir(parents=True)
     trained = load_checkpoint(run_dir)
     weights = {name: value * 0.9 for name, value in trained.weights.items()}
-    replace(trained, weights=weights).save(folder / BEST)
+    replace(trained, weights=weights).save(folder / "best.pt")
     return folder
 
 
 def with_parity(model: Path, path: Path, change: Callable[[dict[str, object]], object]) -> Path:
-    """A copy of a model file whose parity metadata are changed."""
+    """Return a copy of a model file with changed parity metadata."""
     proto = onnx.load(model)
     for pair in proto.metadata_props:
         if pair.key == f"{PREFIX}parity":
@@ -59,9 +59,9 @@ def with_parity(model: Path, path: Path, change: Callable[[dict[str, object]], o
     return path
 
 
-def test_the_file_records_its_weights(model: Path, run_dir: Path) -> None:
+def test_the_file_records_the_digest_of_its_weights(model: Path, run_dir: Path) -> None:
     report = json.loads(model.with_suffix(".parity.json").read_text())
-    assert report["weights_sha256"] == weights_digest(load_checkpoint(run_dir).weights)
+    assert report["weights_sha256"] == hash_weights(load_checkpoint(run_dir).weights)
 
 
 def test_the_run_of_a_file_is_found_among_others(
@@ -69,15 +69,15 @@ def test_the_run_of_a_file_is_found_among_others(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(run_dir, tmp_path / "runs" / "its own")
-    os.utime(tmp_path / "runs" / "its own" / BEST, (1, 1))
+    os.utime(tmp_path / "runs" / "its own" / "best.pt", (1, 1))
     other_run(run_dir, tmp_path / "runs" / "newer")
     (tmp_path / "runs" / "damaged").mkdir()
-    (tmp_path / "runs" / "damaged" / BEST).write_bytes(b"no checkpoint")
+    (tmp_path / "runs" / "damaged" / "best.pt").write_bytes(b"no checkpoint")
     result = verify(model)
     assert result.exit_code == 0, result.output
-    assert f"verified against runs/its own/{BEST}: " in result.stdout
+    assert "verified against runs/its own/best.pt: " in result.stdout
     assert "every label agrees" in result.stdout
-    assert "passed over: runs/damaged/best.pt" in result.stderr
+    assert "skipped: runs/damaged/best.pt" in result.stderr
     assert f"next: emotion-infer {load_data(run_dir)}/test -m {model}" in result.stderr
     quiet = verify(model, "-q")
     assert quiet.stderr == ""
@@ -96,7 +96,7 @@ def test_another_checkpoint_is_refused(
     assert "verified" not in result.stdout
 
 
-def test_no_checkpoint_to_be_found_is_wrong_usage(
+def test_a_checkpoint_that_is_not_found_is_wrong_usage(
     verify: Verify, model: Path, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -116,12 +116,12 @@ def test_a_file_of_earlier_versions_needs_a_checkpoint(
     named = verify(old, "-c", run_dir)
     assert named.exit_code == 0, named.output
     assert "warning: " in named.stderr
-    # Without a digest only the comparison itself can tell.
+    # Without a digest, only the comparison can find the difference.
     failed = verify(
         old, "-c", other_run(run_dir, tmp_path / "other"), "--parity-data", load_data(run_dir)
     )
     assert failed.exit_code == 1
-    assert "does not answer as PyTorch does" in failed.stderr
+    assert "does not compute what PyTorch computes" in failed.stderr
 
 
 @pytest.mark.slow
@@ -131,6 +131,6 @@ def test_a_released_model_is_verified_by_name(verify: Verify) -> None:
     assert "average faces of the checkpoint" in result.stderr
 
 
-def test_what_is_no_model_file_is_refused(verify: Verify, tmp_path: Path) -> None:
+def test_files_that_are_not_models_are_refused(verify: Verify, tmp_path: Path) -> None:
     assert verify(tmp_path / "gone.onnx").exit_code == 1
     assert "no such model file" in verify(tmp_path / "gone.onnx").stderr

@@ -1,1 +1,1 @@
-"""Fuzzing: mutated files of every kind that may come from a stranger. See `fuzz.__main__`."""
+"""Fuzzing with mutated files of every kind that may be untrusted; see `fuzz.__main__`."""

@@ -1,8 +1,8 @@
-"""Fuzz everything that reads a stranger's file: ``make fuzz`` or ``python -m fuzz``.
+"""Fuzz all code that reads untrusted files: ``make fuzz`` or ``python -m fuzz``.
 
-An input must be read, or refused with an `EmotionEdgeError` of one sentence; within 5 seconds of
-computing and 600 MB, in a child process whose memory and time the system limits. What does
-anything else is a finding: its bytes are kept in a folder, and its number gives it again.
+Each input must be read, or refused with an `EmotionEdgeError` of one sentence, within 5 seconds of
+CPU time and 600 MB, in a child process with limits on memory and time. Everything else is a
+finding: its bytes are saved in a folder, and its number reproduces it.
 
     python -m fuzz --minutes 30
     python -m fuzz --target pictures --minutes 5 --seed 7
@@ -21,7 +21,7 @@ from fuzz.driver import Totals, fuzz
 from fuzz.page import fuzz_page
 from fuzz.worker import TARGETS, load_target, read_one
 
-_SLICE = 30.0  # seconds of one target before it is the next one's turn
+_SLICE = 30.0  # seconds of one target before the next one
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--target", action="append", choices=[*TARGETS, "page"], default=[])
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"), metavar="FOLDER")
-    parser.add_argument("--replay", type=Path, metavar="FILE", help="read one kept input again")
+    parser.add_argument("--replay", type=Path, metavar="FILE", help="read one saved input again")
     options = parser.parse_args()
     if options.replay:
         return _replay(options.replay)

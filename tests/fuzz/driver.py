@@ -1,4 +1,4 @@
-"""Runs workers, watches over them, and keeps what they find."""
+"""Run the workers, limit their time, and save their findings."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pathlib import Path
 
 from fuzz.worker import load_target
 
-BLOCKED_SECONDS = 120.0  # of waiting for one input: a pipe, a lock
-KEPT = 3  # inputs of a kind of finding
+BLOCKED_SECONDS = 120.0  # of waiting for one input, such as for a pipe or a lock
+KEPT = 3  # saved inputs of each kind of finding
 
 
 @dataclass
 class Totals:
-    """What fuzzing one target came to.
+    """The result of fuzzing one target.
 
     Attributes:
-        inputs: That were read.
-        seconds: That it took.
-        findings: How often each kind was found.
-        kept: A file for each of the first of a kind, with what happened.
+        inputs: Number of inputs read.
+        seconds: Time taken.
+        findings: Number of findings of each kind.
+        kept: The file of the first findings of each kind, and what happened.
     """
 
     inputs: int = 0
@@ -44,15 +44,15 @@ def fuzz(
     count: int = sys.maxsize,
     seconds: float = 1e9,
 ) -> None:
-    """Read the next inputs of a target; a worker that crashes is followed by another.
+    """Read the next inputs of a target; a new worker replaces one that crashes.
 
     Args:
-        name: Of the target.
+        name: The name of the target.
         seed: The same seed gives the same inputs.
-        folder: Where inputs are kept that were found to do harm.
-        totals: Of this target; inputs go on where they left off.
-        count: How many inputs to read.
-        seconds: How long.
+        folder: The folder of the saved findings.
+        totals: The result so far; the inputs continue after it.
+        count: Number of inputs to read.
+        seconds: Time limit.
     """
     began = time.monotonic()
     end = totals.inputs + count if count < sys.maxsize else count
@@ -72,7 +72,7 @@ def _run_worker(
             "PYTHONPATH": os.pathsep.join(sys.path),
             "PYTHONUNBUFFERED": "1",
             "OMP_NUM_THREADS": "1",
-            "TMPDIR": scratch,  # what a killed worker leaves goes with it
+            "TMPDIR": scratch,  # removes the files of a killed worker
         }
         with output.open("wb") as stdout:
             worker = subprocess.Popen(
@@ -87,10 +87,12 @@ def _run_worker(
             if not line.startswith("{"):
                 _keep(name, seed, start, folder, totals, "output", f"printed {line[:200]!r}")
                 continue
-            said = json.loads(line)
-            reached = said.get("next", reached)
-            if "number" in said:
-                _keep(name, seed, said["number"], folder, totals, said["kind"], said["text"])
+            message = json.loads(line)
+            reached = message.get("next", reached)
+            if "number" in message:
+                _keep(
+                    name, seed, message["number"], folder, totals, message["kind"], message["text"]
+                )
         if worker.returncode == 0:
             totals.inputs = reached
             return
@@ -99,13 +101,13 @@ def _run_worker(
                 f"the worker for {name} does not start: python -m fuzz.worker {name}"
             )
         number = int.from_bytes(position.read_bytes(), "little")
-        kind = "blocked" if blocked else _ending(worker.returncode)
+        kind = "blocked" if blocked else _describe_exit(worker.returncode)
         _keep(name, seed, number, folder, totals, kind, f"the worker ended: {kind}")
         totals.inputs = number + 1
 
 
 def _wait(worker: subprocess.Popen[bytes], position: Path) -> bool:
-    """Wait for a worker; end it where one input takes for ever."""
+    """Wait for a worker; end it if one input takes too long."""
     last, since = b"", time.monotonic()
     while True:
         try:
@@ -124,7 +126,7 @@ def _wait(worker: subprocess.Popen[bytes], position: Path) -> bool:
             raise
 
 
-def _ending(status: int) -> str:
+def _describe_exit(status: int) -> str:
     if status == -signal.SIGXCPU:
         return "never ends"
     return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit {status}"

@@ -1,8 +1,8 @@
-"""Fuzzing guided by coverage, with Atheris (libFuzzer for Python): `python -m fuzz.guided NAME`.
+"""Coverage-guided fuzzing with Atheris, libFuzzer for Python: `python -m fuzz.guided NAME`.
 
-Where Atheris has a wheel (``pip install atheris``; Linux), libFuzzer keeps the inputs that reach
-new lines of our own code, and mutates those further. Good for what parses bytes in Python: the
-walks over model files, headers and containers. Options of libFuzzer go behind the target:
+libFuzzer keeps the inputs that reach new lines of our code, and mutates these further. This suits
+code that parses bytes in Python: model files, headers and containers. It needs Atheris (``pip
+install atheris``; Linux). Options of libFuzzer follow the target:
 
     python -m fuzz.guided models -max_total_time=300 -seed=7
 

@@ -1,4 +1,4 @@
-"""Model files: ONNX, onnxruntime's own format, and the contract within."""
+"""Fuzz target: model files in ONNX and in onnxruntime's own format, and their contract."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _without_metadata() -> bytes:
 
 
 def with_metadata(metadata: dict[str, str]) -> bytes:
-    """Return the model of the bands with other metadata."""
+    """Return the band model with other metadata."""
     pairs = (
         field(1, key.encode("utf-8", "surrogatepass"))
         + field(2, value.encode("utf-8", "surrogatepass"))
@@ -85,7 +85,7 @@ def _in_ort_format() -> bytes:
 
 
 def _cases() -> list[bytes]:
-    """Return files of the kinds that once ended in a traceback, a hang or another file's data."""
+    """Return files that once caused a traceback, a hang or access to another file."""
     made = []
     golden = json.loads(_metadata()[PREFIX + "golden"])
     for name, value in (
@@ -99,7 +99,7 @@ def _cases() -> list[bytes]:
     ):
         made.append(with_metadata(_metadata() | {PREFIX + name: value}))
 
-    def changed(change: Any) -> None:
+    def add_changed_model(change: Any) -> None:
         model = onnx.load_from_string(_bands())
         change(model)
         made.append(model.SerializeToString())
@@ -123,7 +123,7 @@ def _cases() -> list[bytes]:
         del model.graph.node[-1].attribute[:]
 
     for change in (external, loop, not_finite, one_row):
-        changed(change)
+        add_changed_model(change)
     made.append(_bands().replace(b"emotion_edge.network", b"emotion_edge.netw\xff\xferk"))
     return made
 
@@ -139,7 +139,7 @@ def _mutate(random: Random, corpus: Sequence[bytes]) -> bytes:
 
 
 def _other_metadata(random: Random) -> dict[str, str]:
-    """Return the metadata of the bands with one or two parts changed."""
+    """Return the metadata of the band model with one or two parts changed."""
     metadata = dict(random.choice((_metadata, _metadata_with_other))())
     for _ in range(random.choice((1, 2))):
         key = random.choice(list(metadata))
@@ -173,7 +173,7 @@ def _read_contract(data: bytes, folder: Path) -> None:
     metadata = json.loads(data)
     try:
         contract = Contract.from_metadata(metadata, "m.onnx")
-        # What was read can be written, and is read again as the same.
+        # A contract that was read can be written, and reading it again gives the same.
         again = Contract.from_metadata(contract.to_metadata(), "m.onnx")
         assert again.labels == contract.labels
         json.dumps(contract.describe(), allow_nan=False).encode()

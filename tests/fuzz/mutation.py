@@ -1,4 +1,4 @@
-"""Mutations: of bytes, of protobuf messages, of JSON values. All by a `random.Random`."""
+"""Mutations of bytes, protobuf messages and JSON values, by a `random.Random`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TEXTS = (
 def mutate_bytes(
     random: Random, data: bytes, others: Sequence[bytes] = (), tokens: Sequence[bytes] = ()
 ) -> bytes:
-    """Change some bytes; perhaps splice a piece of another file or a token of the format in."""
+    """Change some bytes; sometimes insert a part of another file or a token of the format."""
     changed = bytearray(data)
     for _ in range(random.choice((1, 1, 2, 4, 8))):
         operation = random.choice(_BYTE_OPERATIONS)
@@ -45,8 +45,8 @@ def mutate_bytes(
     return bytes(changed[:MAX_BYTES])
 
 
-def _place(random: Random, data: bytearray) -> int:
-    """Return a place; headers, which are in front, are hit more often."""
+def _choose_position(random: Random, data: bytearray) -> int:
+    """Return a position; positions in the header are more frequent."""
     if not data:
         return 0
     within = min(len(data), random.choice((32, 256, 4096, len(data))))
@@ -57,51 +57,53 @@ def _place(random: Random, data: bytearray) -> int:
 
 def _flip(random: Random, data: bytearray, *_: Any) -> None:
     if data:
-        data[_place(random, data)] ^= 1 << random.randrange(8)
+        data[_choose_position(random, data)] ^= 1 << random.randrange(8)
 
 
 def _set(random: Random, data: bytearray, *_: Any) -> None:
     if data:
-        data[_place(random, data)] = random.choice((0, 1, 127, 128, 255, random.randrange(256)))
+        data[_choose_position(random, data)] = random.choice(
+            (0, 1, 127, 128, 255, random.randrange(256))
+        )
 
 
 def _integer(random: Random, data: bytearray, *_: Any) -> None:
     width = random.choice((2, 4, 8))
     value = random.choice(_INTEGERS) % (1 << 8 * width)
-    place = _place(random, data)
+    place = _choose_position(random, data)
     data[place : place + width] = value.to_bytes(width, random.choice(("little", "big")))
 
 
 def _add(random: Random, data: bytearray, *_: Any) -> None:
     width, order = random.choice((1, 2, 4)), random.choice(("little", "big"))
-    place = _place(random, data)
+    place = _choose_position(random, data)
     value = int.from_bytes(data[place : place + width], order) + random.randint(-16, 16)
     data[place : place + width] = (value % (1 << 8 * width)).to_bytes(width, order)
 
 
 def _cut(random: Random, data: bytearray, *_: Any) -> None:
-    del data[_place(random, data) :]
+    del data[_choose_position(random, data) :]
 
 
 def _delete(random: Random, data: bytearray, *_: Any) -> None:
-    place = _place(random, data)
+    place = _choose_position(random, data)
     del data[place : place + random.choice((1, 2, 8, 100))]
 
 
 def _insert(random: Random, data: bytearray, *_: Any) -> None:
-    place = _place(random, data)
+    place = _choose_position(random, data)
     data[place:place] = random.randbytes(random.choice((1, 2, 8, 100)))
 
 
 def _repeat(random: Random, data: bytearray, *_: Any) -> None:
-    place = _place(random, data)
+    place = _choose_position(random, data)
     piece = bytes(data[place : place + random.choice((1, 4, 12, 64, 1000))])
     times = random.choice((1, 2, 10, 1000, 20_000))
     data[place:place] = piece * min(times, MAX_BYTES // 4 // max(1, len(piece)))
 
 
 def _copy(random: Random, data: bytearray, *_: Any) -> None:
-    source, place = _place(random, data), _place(random, data)
+    source, place = _choose_position(random, data), _choose_position(random, data)
     piece = bytes(data[source : source + random.choice((2, 4, 8, 64))])
     data[place : place + len(piece)] = piece
 
@@ -109,7 +111,7 @@ def _copy(random: Random, data: bytearray, *_: Any) -> None:
 def _splice(random: Random, data: bytearray, others: Sequence[bytes], _: Any) -> None:
     if others:
         other = random.choice(others)
-        source, place = random.randrange(len(other) + 1), _place(random, data)
+        source, place = random.randrange(len(other) + 1), _choose_position(random, data)
         if random.random() < 0.5:
             data[place:] = other[source:]
         else:
@@ -118,7 +120,7 @@ def _splice(random: Random, data: bytearray, others: Sequence[bytes], _: Any) ->
 
 def _token(random: Random, data: bytearray, _: Any, tokens: Sequence[bytes]) -> None:
     if tokens:
-        place, token = _place(random, data), random.choice(tokens)
+        place, token = _choose_position(random, data), random.choice(tokens)
         data[place : place + random.choice((0, len(token)))] = token
 
 
@@ -155,9 +157,9 @@ def field(number: int, value: bytes) -> bytes:
 def mutate_protobuf(
     random: Random, data: bytes, others: Sequence[bytes] = (), depth: int = 0
 ) -> bytes:
-    """Change a message in one place, at whatever depth, and write all lengths anew.
+    """Change a message in one place, at any depth, and update all lengths.
 
-    Fields are dropped, doubled, swapped, renumbered or given another value.
+    Fields are removed, repeated, swapped, renumbered or get another value.
     """
     fields = _parse_message(data)
     if not fields or depth > 8:
@@ -194,7 +196,7 @@ Field = tuple[int, int, "int | bytes"]
 
 
 def _parse_message(data: bytes) -> list[Field]:
-    """Return number, wire type and value of each field; nothing where it is no message."""
+    """Return number, wire type and value of each field; nothing if it is not a message."""
     fields: list[Field] = []
     position = 0
     try:
@@ -306,7 +308,7 @@ _JSON_VALUES: tuple[Callable[[], Any], ...] = (
 
 
 def json_text(random: Random, value: Any) -> str:
-    """Write a JSON value as text, a little damaged now and then."""
+    """Return a JSON value as text, sometimes slightly damaged."""
     text = json.dumps(value, ensure_ascii=random.random() < 0.5)
     if random.random() < 0.1:
         data = mutate_bytes(random, text.encode("utf-8", "surrogatepass"))
@@ -315,7 +317,7 @@ def json_text(random: Random, value: Any) -> str:
 
 
 def to_bytes(text: str) -> bytes:
-    """Encode text that may hold lone surrogates, or bytes that were no UTF-8."""
+    """Encode text that may contain lone surrogates or bytes that are not UTF-8."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""The page's reader of model files, in Node.js: its own mutations, given a seed."""
+"""Fuzz target: the model file reader of the page, run in Node.js with its own mutations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def fuzz_page(
     count: int = sys.maxsize,
     seconds: float = 1e9,
 ) -> None:
-    """Let Node.js read mutated files, batch by batch; does nothing where there is no Node.js."""
+    """Let Node.js read mutated files in batches; without Node.js, do nothing."""
     from fuzz.models_target import MODELS
 
     began, end = time.monotonic(), totals.inputs + count if count < sys.maxsize else count

@@ -1,4 +1,4 @@
-"""Pictures: every format that Pillow writes and this toolkit reads, and what once went wrong."""
+"""Fuzz target: pictures in every format that is read, and the causes of past findings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from emotion_runtime.pictures.preprocessing import (
 from fuzz.mutation import mutate_bytes
 from fuzz.target import Target, check_sentence
 from pictures import (
-    encoded,
+    encode_picture,
     exif_of,
     gray_tiff,
     png,
@@ -35,7 +35,7 @@ from pictures import (
     xmp_of,
 )
 
-# Small, so that an input is quick; its parts differ, so that a wrong offset shows.
+# Small, so that an input is fast; its parts differ, so that a wrong offset is noticed.
 _NOISE = np.random.default_rng(0).integers(0, 255, (40, 30, 4), dtype=np.uint8)
 _RGBA = Image.fromarray(_NOISE)
 _GRAY = _RGBA.convert("L")
@@ -85,7 +85,7 @@ _WRITTEN: list[tuple[str, str, dict[str, object]]] = [
     ("TGA", "P", {}),
     ("TGA", "RGBA", {"compression": "tga_rle"}),
 ]
-# Written by Pillow and not read here: they are refused, whatever they are called.
+# Formats that Pillow writes and the toolkit refuses, whatever the suffix.
 _FOREIGN = ["EPS", "ICO", "ICNS", "SGI", "SPIDER", "IM", "MSP", "XBM", "PDF", "QOI", "BLP", "DDS"]
 
 _TOKENS = [
@@ -104,13 +104,13 @@ def _seeds() -> list[bytes]:
         if kind in _OPTIONAL and not features.check(_OPTIONAL[kind]):
             continue
         try:
-            made.append(encoded(_in_mode(mode), kind, **options))
+            made.append(encode_picture(_in_mode(mode), kind, **options))
         except (OSError, KeyError, ValueError, RuntimeError):
             continue  # this Pillow does not write it
     for kind in _FOREIGN:
         for mode in ("RGB", "L", "1", "F"):
             try:
-                made.append(encoded(_in_mode(mode), kind))
+                made.append(encode_picture(_in_mode(mode), kind))
                 break
             except (OSError, KeyError, ValueError):
                 continue
@@ -131,8 +131,8 @@ def _in_mode(mode: str) -> Image.Image:
 
 
 def _cases() -> dict[str, bytes]:
-    """Return small files of the kinds that once took long, much memory or another program."""
-    jpeg, start = encoded(_GRAY, "JPEG"), encoded(_GRAY, "PNG")
+    """Return small files that once took long, took much memory or started another program."""
+    jpeg, start = encode_picture(_GRAY, "JPEG"), encode_picture(_GRAY, "PNG")
     tags = struct.pack("<H", 500) + b"".join(
         struct.pack("<HHII", 1000 + i, 7, 6_000, 8) for i in range(500)
     )

@@ -1,4 +1,4 @@
-"""What an interrupted run left (`.partial`, `.settings.json`), and the parts of a video file."""
+"""Fuzz targets: files of an interrupted run (`.partial`, `.settings.json`), and video files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from random import Random
 
 from emotion_runtime import EmotionEdgeError, FacePrediction, Prediction
 from emotion_runtime.results.resumption import ResumableOutput
-from emotion_runtime.video.containers import inspect
+from emotion_runtime.video.containers import inspect_container
 from fuzz.mutation import json_text, mutate_bytes, mutate_json, to_bytes
 from fuzz.target import Target, check_sentence
 
@@ -32,7 +32,7 @@ def _face_line(path: str) -> dict[str, object]:
 
 
 def _encode(settings: object, partial: bytes, final: bool) -> bytes:
-    """Join the two files; the first byte says whether the second is complete."""
+    """Join the two files; the first byte is 1 if the second is complete."""
     text = json.dumps(settings) if not isinstance(settings, str) else settings
     return bytes([final]) + to_bytes(text) + b"\0" + partial
 
@@ -124,7 +124,7 @@ def _video_seeds() -> list[bytes]:
 def _read_video(data: bytes, folder: Path) -> None:
     path = folder / "v.mp4"
     path.write_bytes(data)
-    inspect(str(path))
+    inspect_container(str(path))
 
 
 _TOKENS = [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsz", b"stts", b"elst", b"edts", b"idx1"]

@@ -1,4 +1,4 @@
-"""What is fuzzed: where inputs come from, how they are changed, what reads them."""
+"""Definition of a fuzz target: its corpus, its mutations, and the code that reads its inputs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ MAX_MESSAGE = 900  # characters, without the folder's name
 
 @dataclass(frozen=True)
 class Target:
-    """One kind of file.
+    """A fuzz target for one kind of file.
 
     Attributes:
-        name: Of the target.
-        seeds: Return the corpus: files to begin with, the cases of past findings among them.
-        mutate: Make an input of the corpus.
-        read: Read an input as the product does; may write in the folder. It raises an
-            `EmotionEdgeError` or nothing.
+        name: The name of the target.
+        seeds: Returns the corpus: files to start with, including the causes of past findings.
+        mutate: Returns an input made from the corpus.
+        read: Reads an input as the product does; it may write to the folder. It may only raise
+            an `EmotionEdgeError`.
     """
 
     name: str
@@ -30,14 +30,14 @@ class Target:
     read: Callable[[bytes, Path], None]
 
     def input_of(self, seed: int, number: int, corpus: Sequence[bytes]) -> bytes:
-        """Return an input by its number: the corpus itself first, then mutations of it."""
+        """Return an input by its number: first the corpus, then mutations of it."""
         if number < len(corpus):
             return corpus[number]
         return self.mutate(Random(f"{seed}-{self.name}-{number}"), corpus)
 
 
 def check_sentence(error: EmotionEdgeError, folder: Path) -> None:
-    """Check that a refusal is one sentence of bounded length."""
+    """Check that an error message is one sentence of limited length."""
     text = str(error).replace(str(folder), "")
     assert "\n" not in text, f"a message of several lines: {text[:200]!r}"
     assert text.endswith("."), f"a message that is no sentence: {text[-200:]!r}"

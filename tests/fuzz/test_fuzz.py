@@ -1,4 +1,4 @@
-"""The short run of the fuzzer: the corpus, and some hundred mutations of each target."""
+"""A short run of the fuzzer: the corpus and some hundred mutations of each target."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fuzz.mutation import mutate_protobuf
 from fuzz.target import Target, check_sentence
 from fuzz.worker import MAX_PIXELS, TARGETS, load_target, read_one
 
-# So that each takes about a second; `make fuzz` goes on for minutes.
+# About a second for each target; `make fuzz` runs for minutes.
 COUNTS = {
     "pictures": 120,
     "models": 40,
@@ -29,7 +29,7 @@ COUNTS = {
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_files_from_strangers_are_read_or_refused_in_one_sentence(
+def test_untrusted_files_are_read_or_refused_in_one_sentence(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EMOTION_EDGE_MAX_PIXELS", str(MAX_PIXELS))
@@ -73,15 +73,13 @@ def raising(error: Exception) -> Callable[[bytes, Path], None]:
         (RecursionError(), "RecursionError"),
     ],
 )
-def test_what_is_no_refusal_is_a_finding(
-    error: Exception, kind: str | None, tmp_path: Path
-) -> None:
+def test_other_errors_are_findings(error: Exception, kind: str | None, tmp_path: Path) -> None:
     target = Target("any", lambda: [b""], lambda random, corpus: b"", raising(error))
     finding = read_one(target, b"", tmp_path, limited=False)
     assert (finding and finding["kind"].split()[0]) == kind
 
 
-def test_a_run_in_a_process_of_its_own_counts_its_inputs(tmp_path: Path) -> None:
+def test_a_run_in_a_child_process_counts_its_inputs(tmp_path: Path) -> None:
     totals = Totals()
     for _ in range(2):
         fuzz("videos", seed=1, folder=tmp_path / "findings", totals=totals, count=20)

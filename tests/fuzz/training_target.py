@@ -1,4 +1,4 @@
-"""What training reads: checkpoints, run.json, data files and votes."""
+"""Fuzz targets: checkpoints, run.json, data files and votes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from emotion_train.data.readers import read_source
 from emotion_train.data.votes import Votes
 from emotion_train.networks import build_network
 from emotion_train.recipe import Recipe
-from emotion_train.run_record import Options, RunRecord, read_record
+from emotion_train.run_record import RunOptions, RunRecord, read_record
 from fuzz.mutation import TEXTS, json_text, mutate_bytes, mutate_json, to_bytes
 from fuzz.target import Target, check_sentence
 from synthetic import CLASSES, band_face, pixels_text, save_face
@@ -57,7 +57,7 @@ def _tensors() -> dict[str, Any]:
     }
 
 
-def _saved(values: dict[str, Any]) -> bytes:
+def _save(values: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     torch.save(values, buffer)
     return buffer.getvalue()
@@ -79,7 +79,7 @@ def _checkpoint_seeds() -> list[bytes]:
         {"weights": {**whole["weights"], "head.weight": torch.zeros(2, 2)}},
         {"metrics": {"x": _Code()}},
     ]
-    seeds = [_saved(whole), *(_saved(whole | case) for case in cases)]
+    seeds = [_save(whole), *(_save(whole | case) for case in cases)]
     bomb = io.BytesIO()
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/data.pkl", bytes(20 << 20))
@@ -89,9 +89,9 @@ def _checkpoint_seeds() -> list[bytes]:
 def _mutate_checkpoint(random: Random, corpus: Sequence[bytes]) -> bytes:
     chance = random.random()
     if chance < 0.3:
-        # Other values, well saved.
+        # Other values in a valid file.
         with contextlib.suppress(RecursionError, TypeError, ValueError, OverflowError):
-            return _saved({**mutate_json(random, _values()), **_other_tensors(random)})
+            return _save({**mutate_json(random, _values()), **_other_tensors(random)})
     if chance < 0.8:
         return _other_zip(random, corpus[0])
     return mutate_bytes(random, random.choice(corpus[:4]), corpus)
@@ -116,7 +116,7 @@ def _other_tensors(random: Random) -> dict[str, Any]:
 
 
 def _other_zip(random: Random, data: bytes) -> bytes:
-    """Write the zip anew, with checksums that are right, and one entry changed."""
+    """Return the zip with one entry changed and correct checksums."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = [(entry.filename, archive.read(entry)) for entry in archive.infolist()]
     structure = next(i for i, (name, _) in enumerate(entries) if name.endswith("data.pkl"))
@@ -134,13 +134,13 @@ def _other_zip(random: Random, data: bytes) -> bytes:
     kind = zipfile.ZIP_STORED if random.random() < 0.95 else zipfile.ZIP_DEFLATED
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", kind) as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a name that is there twice
+        warnings.simplefilter("ignore")  # of a duplicate name
         for name, content in entries:
             archive.writestr(name, content)
     return buffer.getvalue()
 
 
-# Of pickle: code, memo, containers, persistent names.
+# Opcodes of pickle: code, memo, containers, persistent names.
 _OPERATIONS = [
     b"cos\nsystem\n",
     b"cbuiltins\neval\n",
@@ -182,7 +182,7 @@ def _read_checkpoint(data: bytes, folder: Path) -> None:
 @cache
 def _run_json() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        RunRecord("/data", Recipe(), Options()).save(Path(folder))
+        RunRecord("/data", Recipe(), RunOptions()).save(Path(folder))
         values: dict[str, Any] = json.loads((Path(folder) / "run.json").read_text())
     return values
 
@@ -221,7 +221,7 @@ def _data_seeds() -> list[bytes]:
         b'emotion,pixels,Usage\n3,"' + b"1 " * 200_000 + b"\n",
         b"emotion,pixels,Usage\n3," + b"9" * 100_000 + b",Training\n",
         b"\x1f\x8b" + bytes(50),
-        # Files by name: where lists are read, and where they are refused.
+        # Files by name, with lists that are read or refused.
         "\n".join(["path,label,split", *_LISTED]).encode(),
         "\n".join(["path,label", *_LISTED, "x" * 300 + ".png,happy", "a\0b,sad"]).encode(),
     ]
@@ -276,9 +276,9 @@ def _read_votes(data: bytes, folder: Path) -> None:
     faces = Faces(pixels, np.zeros(1, np.int64), ("train/happy/0.png",))
     try:
         votes = Votes(path, CLASSES)
-        votes.majority(faces)
-        votes.targets(faces)
-        votes.shows_face(faces)
+        votes.find_majority(faces)
+        votes.compute_targets(faces)
+        votes.find_usable(faces)
     except EmotionEdgeError as error:
         check_sentence(error, folder)
 

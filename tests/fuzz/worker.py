@@ -1,6 +1,7 @@
-"""A process that reads one input after the other, and notes what must not happen.
+"""A process that reads one input after the other and records findings.
 
-Its parent (`fuzz.driver`) learns from a file which input it is at, also when it crashes.
+It writes the number of each input to a file, so that its parent (`fuzz.driver`) knows the input at
+which it crashed.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from typing import Any
 
 from fuzz.target import Target
 
-MAX_SECONDS = 5.0  # of computing, for one input
+MAX_SECONDS = 5.0  # of CPU time, for one input
 MAX_BYTES = 600 << 20  # of memory, for one input
-KILL_SECONDS = 20  # of computing: a decoder that never ends is ended by the system
-MAX_PIXELS = 16_000_000  # of a picture, so that the limit on memory holds
-_ADDRESSES = 3 << 30  # bytes beyond those of the idle process: malloc fails, not the machine
+KILL_SECONDS = 20  # of CPU time: the system ends a decoder that never returns
+MAX_PIXELS = 16_000_000  # of a picture, for the limit on memory
+_ADDRESSES = (
+    3 << 30
+)  # bytes more than the idle process has: malloc fails before the machine has no memory left
 
 TARGETS = {
     "pictures": ("pictures_target", "TARGET"),
@@ -45,7 +48,7 @@ def load_target(name: str) -> Target:
 
 
 def main(name: str, seed: str, start: str, count: str, seconds: str, position: str) -> None:
-    """Read inputs until there were `count` or `seconds` are over; write one JSON line a finding."""
+    """Read `count` inputs, or for `seconds`; write one JSON line for each finding."""
     began = time.monotonic()
     os.environ["EMOTION_EDGE_MAX_PIXELS"] = str(MAX_PIXELS)
     target = load_target(name)
@@ -66,13 +69,13 @@ def main(name: str, seed: str, start: str, count: str, seconds: str, position: s
 def read_one(
     target: Target, data: bytes, folder: Path, *, limited: bool = True
 ) -> dict[str, Any] | None:
-    """Read one input; return what is wrong, None where all is as it should be.
+    """Read one input; return the finding, or None.
 
     Args:
-        target: What reads it.
+        target: The target of the input.
         data: The input.
-        folder: An empty one, for files.
-        limited: Let the system end this process when the input takes for ever.
+        folder: An empty folder, for files.
+        limited: Let the system end this process if the input takes too long.
     """
     one = folder / "input"
     shutil.rmtree(one, ignore_errors=True)
@@ -112,7 +115,7 @@ def _limit_addresses() -> None:
 
 
 def _reset_peak() -> int:
-    """Let the kernel forget the highest memory so far, and return the present one; 0 elsewhere."""
+    """Reset the peak memory of this process, and return the present memory; 0 if not on Linux."""
     try:
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")

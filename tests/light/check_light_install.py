@@ -1,4 +1,4 @@
-"""The light install as a user has it: run with ``make light``, without pytest or any extra."""
+"""The light install: run by ``make light``, without pytest and without any extra."""
 
 import importlib.util
 import json
@@ -21,7 +21,7 @@ def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 class LightInstall(unittest.TestCase):
-    def test_no_training_package_is_here(self) -> None:
+    def test_no_training_package_is_installed(self) -> None:
         for name in ("torch", "torchvision", "onnx", "onnxsim", "matplotlib", "sklearn", "scipy"):
             self.assertIsNone(importlib.util.find_spec(name), name)
 
@@ -30,7 +30,7 @@ class LightInstall(unittest.TestCase):
 
         self.assertIn("site-packages", str(emotion_runtime.__file__))
 
-    def test_every_sample_gets_its_line_and_its_class(self) -> None:
+    def test_every_sample_gets_the_label_of_its_class(self) -> None:
         for name in emotion_models.names():
             with self.subTest(name):
                 done = run("emotion-infer", str(SAMPLES), "-f", "jsonl", "-m", name)
@@ -40,14 +40,14 @@ class LightInstall(unittest.TestCase):
                 for line in lines:
                     self.assertEqual(line["label"], Path(line["path"]).name.partition("_")[0], line)
 
-    def test_every_release_proves_itself_here(self) -> None:
+    def test_every_released_model_passes_its_self_test(self) -> None:
         for name in emotion_models.names():
             with self.subTest(name):
                 done = run("emotion-infer", "--self-test", "-m", name)
                 self.assertEqual(done.returncode, 0, done.stderr)
                 self.assertIn("self-test passed", done.stdout)
 
-    def test_faces_of_photographs_need_no_extra(self) -> None:
+    def test_faces_in_photographs_need_no_extra(self) -> None:
         self.assertIsNone(importlib.util.find_spec("cv2"))
         picture = ROOT / "docs" / "faces.png"
         done = run("emotion-infer", str(picture), "--faces", "-f", "jsonl")
@@ -56,7 +56,7 @@ class LightInstall(unittest.TestCase):
         labels = [line["label"] for line in lines]
         self.assertEqual(labels, ["surprise", "happy", "sad", "happy", "surprise"])
 
-    def test_the_other_commands_say_what_to_install(self) -> None:
+    def test_errors_of_the_other_commands_name_the_extra(self) -> None:
         self.assertEqual(run("emotion-page", "--help").returncode, 0)
         for command, extra in (
             ("emotion-train", "train"),

@@ -1,10 +1,11 @@
-"""The files that users get: whole, proven, self-describing, and free of this machine."""
+"""The released files: complete, verified, self-describing, and without paths of a machine."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
+from pathlib import Path
 
 import onnx
 import pytest
@@ -13,6 +14,8 @@ import emotion_models
 from emotion_runtime import EmotionClassifier
 from emotion_runtime.digest import compute_sha256
 from emotion_train.checkpoints.checkpoint import load_checkpoint
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 NAMES = emotion_models.names()
 
@@ -37,7 +40,7 @@ class TestRelease:
     def test_the_checksum_holds(self, name: str) -> None:
         assert compute_sha256(emotion_models.model_path(name)) == emotion_models.checksums()[name]
 
-    def test_it_keeps_the_contract_and_proves_itself(self, name: str) -> None:
+    def test_it_keeps_the_contract_and_passes_its_self_test(self, name: str) -> None:
         classifier = EmotionClassifier(name)
         assert classifier.labels == ("happy", "sad", "surprise")
         assert classifier.self_test().passed
@@ -50,22 +53,22 @@ class TestRelease:
         assert model.ir_version == 8
         assert not any(t.external_data for t in model.graph.initializer)
 
-    def test_openvino_reads_it_and_answers_alike(
+    def test_openvino_computes_the_same_logits(
         self, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # Its import reports to its maker through this package; without it, to nobody.
+        # OpenVINO's import sends telemetry through this package.
         monkeypatch.setitem(sys.modules, "openvino_telemetry", None)
         openvino = pytest.importorskip("openvino")
         golden = EmotionClassifier(name).contract.golden
         core = openvino.Core()
         model = core.read_model(emotion_models.model_path(name))
-        # In float: on some chips OpenVINO would choose bfloat16 unasked.
+        # In float: on some chips OpenVINO chooses bfloat16 by default.
         compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         logits = compiled(golden.pixels)["logits"]
         assert abs(logits - golden.logits).max() <= golden.tolerance
         assert (logits.argmax(axis=1) == golden.logits.argmax(axis=1)).all()
 
-    def test_its_proof_is_of_this_very_file(self, name: str) -> None:
+    def test_its_parity_report_belongs_to_this_file(self, name: str) -> None:
         path = emotion_models.model_path(name)
         report = json.loads(path.with_suffix(".parity.json").read_text(encoding="utf-8"))
         assert report["sha256"] == emotion_models.checksums()[name]
@@ -73,10 +76,23 @@ class TestRelease:
         assert report["faces"]["real"]
         assert report["faces"]["count"] >= 1000
 
-    def test_its_card_says_what_the_file_says(self, name: str) -> None:
-        card = (emotion_models.model_path(name).parent / "cards" / f"{name}.md").read_text("utf-8")
+    def test_its_card_is_what_the_template_renders(self, name: str) -> None:
+        pytest.importorskip("jinja2", reason="jinja2 is not installed: pip install '.[dev]'")
+        pytest.importorskip("markdown_it", reason="markdown-it-py is not installed")
+        import model_card
+
+        path = emotion_models.model_path(name)
+        contract = EmotionClassifier(name).contract
+        text = model_card.render_card(name, path, contract, model_card.read_command(name))
+        assert emotion_models.card_path(name).read_text(encoding="utf-8") == text, (
+            "run: python scripts/model_card.py"
+        )
+
+    def test_its_card_has_the_figures_of_the_file(self, name: str) -> None:
+        card = emotion_models.card_path(name).read_text(encoding="utf-8")
         metrics = EmotionClassifier(name).contract.metrics["test"]
         assert f"**{metrics['accuracy']:.2%}**" in card
+        assert compute_sha256(emotion_models.model_path(name))[:16] in card
         for row in metrics["confusion_matrix"]:
             assert " | ".join(f"{count:,}" for count in row) in card
         assert "expressions, not feelings" in card
@@ -91,11 +107,11 @@ class TestRelease:
         assert figures["accuracy_loss"] <= 0.003
         assert figures["recall_loss"] <= 0.005
 
-    def test_no_path_of_a_machine_is_in_it(self, name: str) -> None:
+    def test_it_contains_no_path_of_a_machine(self, name: str) -> None:
         content = emotion_models.model_path(name).read_bytes()
         assert not re.search(rb"/(home|root|tmp|work|usr)/", content)
 
-    def test_its_checkpoint_is_the_one_it_was_made_of(self, name: str) -> None:
+    def test_its_checkpoint_is_the_one_it_was_exported_from(self, name: str) -> None:
         contract = EmotionClassifier(name).contract
         checkpoint = load_checkpoint(emotion_models.checkpoint_path(contract.network))
         assert checkpoint.metrics == contract.metrics.get("float_network", contract.metrics)

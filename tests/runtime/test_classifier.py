@@ -15,35 +15,45 @@ from click.testing import Result
 from onnx import numpy_helper
 from PIL import Image
 
+import emotion_models
 import emotion_runtime
-from emotion_runtime import EmotionClassifier, ModelFileError, PictureError, SourceError, errors
+from emotion_runtime import (
+    EmotionClassifier,
+    FaceClassifier,
+    ModelFileError,
+    PictureError,
+    SourceError,
+    errors,
+)
 from emotion_runtime.digest import compute_sha256
 from synthetic import CLASSES, band_face, band_model, save_face
 
 Infer = Callable[..., Result]
 
 
-def test_one_picture_in_every_form(model_file: Path, tmp_path: Path) -> None:
+def test_a_picture_may_be_a_path_bytes_an_image_or_an_array(
+    model_file: Path, tmp_path: Path
+) -> None:
     classifier = EmotionClassifier(model_file)
     path = save_face(tmp_path / "a.png", 2)
     for picture in (path, str(path), path.read_bytes(), Image.open(path), band_face(2)):
-        answer = classifier.predict(picture)
-        assert answer.label == "surprise"
-        assert answer.confidence == max(answer.probabilities.values())
-        assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-5)
-        assert tuple(answer.probabilities) == CLASSES
-        assert answer.error is None
+        prediction = classifier.predict(picture)
+        assert prediction.label == "surprise"
+        assert prediction.confidence == max(prediction.probabilities.values())
+        assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
+        assert tuple(prediction.probabilities) == CLASSES
+        assert prediction.error is None
 
 
-def test_predict_raises_for_a_bad_picture_and_a_stream_answers_it(model_file: Path) -> None:
+def test_predict_raises_for_a_bad_picture_and_a_stream_reports_it(model_file: Path) -> None:
     classifier = EmotionClassifier(model_file)
     with pytest.raises(PictureError, match=r"gone\.png"):
         classifier.predict("gone.png")
-    answers = list(classifier.predict_many([band_face(0), "gone.png", band_face(1)]))
-    assert [a.label for a in answers] == ["happy", None, "sad"]
-    assert answers[1].probabilities is None
-    assert answers[1].path == "gone.png"
-    assert "No such file" in str(answers[1].error)
+    predictions = list(classifier.predict_many([band_face(0), "gone.png", band_face(1)]))
+    assert [a.label for a in predictions] == ["happy", None, "sad"]
+    assert predictions[1].probabilities is None
+    assert predictions[1].path == "gone.png"
+    assert "No such file" in str(predictions[1].error)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
@@ -53,11 +63,11 @@ def test_order_is_kept_at_every_batch_size(
     labels = [0, 2, 1, 1, 0, 2, 2]
     for number, label in enumerate(labels):
         save_face(tmp_path / f"{number}.png", label, number)
-    answers = EmotionClassifier(model_file).predict_folder(tmp_path, batch_size=batch_size)
-    assert [a.label for a in answers] == [CLASSES[label] for label in labels]
+    predictions = EmotionClassifier(model_file).predict_folder(tmp_path, batch_size=batch_size)
+    assert [a.label for a in predictions] == [CLASSES[label] for label in labels]
 
 
-def test_a_stream_is_read_no_further_than_some_batches_ahead(model_file: Path) -> None:
+def test_a_stream_reads_only_some_batches_ahead(model_file: Path) -> None:
     taken = []
 
     def endless():  # type: ignore[no-untyped-def]
@@ -89,20 +99,22 @@ def test_a_confidence_equal_to_the_threshold_gets_its_label(model_file: Path) ->
 def test_low_confidence_is_uncertain(tmp_path: Path) -> None:
     path = band_model(tmp_path / "m.onnx", min_confidence=0.9999)
     flat = np.full((48, 48), 100, np.uint8)
-    answer = EmotionClassifier(path).predict(flat)
-    assert answer.label == "uncertain"
-    assert answer.confidence == pytest.approx(1 / 3, abs=1e-3)
+    prediction = EmotionClassifier(path).predict(flat)
+    assert prediction.label == "uncertain"
+    assert prediction.confidence == pytest.approx(1 / 3, abs=1e-3)
     assert EmotionClassifier(path, min_confidence=0).predict(flat).label in CLASSES
 
 
 def test_predict_may_be_called_from_threads(model_file: Path) -> None:
     classifier = EmotionClassifier(model_file)
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda n: classifier.predict(band_face(n % 3, n)).label, range(60)))
-    assert answers == [CLASSES[n % 3] for n in range(60)]
+        predictions = list(
+            pool.map(lambda n: classifier.predict(band_face(n % 3, n)).label, range(60))
+        )
+    assert predictions == [CLASSES[n % 3] for n in range(60)]
 
 
-def test_self_test_tells_a_good_file_from_a_bad_one(model_file: Path, tmp_path: Path) -> None:
+def test_the_self_test_fails_for_a_bad_file(model_file: Path, tmp_path: Path) -> None:
     assert EmotionClassifier(model_file).self_test().passed
     bad = EmotionClassifier(band_model(tmp_path / "bad.onnx", golden_offset=0.5)).self_test()
     assert not bad.passed
@@ -151,8 +163,8 @@ def test_a_changed_weight_fails_though_no_golden_input_shows_it(
     assert "weights in the file have changed" in failed.stderr
 
 
-def test_the_public_names_are_those_of_all() -> None:
-    """`__all__`, what loads on first use, and what type checkers see are the same names."""
+def test_the_public_names_are_consistent() -> None:
+    """`__all__`, the names that load on first use, and those of type checkers are the same."""
     for name in emotion_runtime.__all__:
         assert getattr(emotion_runtime, name) is not None
         assert name in dir(emotion_runtime)
@@ -199,14 +211,14 @@ def test_a_classifier_shows_its_model_labels_and_threads(model_file: Path) -> No
         ({"min_confidence": float("nan")}, ValueError, "min_confidence must be from 0 to 1"),
     ],
 )
-def test_an_option_that_makes_no_sense_is_refused(
+def test_an_invalid_option_is_refused(
     model_file: Path, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         EmotionClassifier(model_file, **options)
 
 
-@pytest.mark.parametrize("method", ["predict_many", "predict_faces_many"])
+@pytest.mark.parametrize("kind", [EmotionClassifier, FaceClassifier])
 @pytest.mark.parametrize(
     ("options", "error"),
     [
@@ -218,30 +230,33 @@ def test_an_option_that_makes_no_sense_is_refused(
     ],
 )
 def test_a_stream_refuses_such_options_when_it_is_made(
-    model_file: Path, method: str, options: dict[str, Any], error: type[Exception]
+    model_file: Path, kind: type, options: dict[str, Any], error: type[Exception]
 ) -> None:
-    stream = getattr(EmotionClassifier(model_file), method)
+    classifier: Any = EmotionClassifier(model_file)
+    if kind is FaceClassifier:
+        classifier = FaceClassifier(classifier)
     with pytest.raises(error, match=next(iter(options))):
-        stream([band_face(0)], **options)
+        classifier.predict_many([band_face(0)], **options)
 
 
 @pytest.mark.parametrize(
     "picture", [[band_face(0)], ["a.png"], None, 3, {"path": "a.png"}, object()]
 )
-def test_what_is_no_picture_is_a_type_error_and_in_a_stream_an_answer(
+def test_an_object_that_is_not_a_picture_is_a_type_error_and_in_a_stream_an_error(
     model_file: Path, picture: Any
 ) -> None:
     classifier = EmotionClassifier(model_file)
-    for method in (classifier.predict, classifier.predict_faces, classifier.read):
+    face_classifier = FaceClassifier(classifier)
+    for method in (classifier.predict, face_classifier.predict, classifier.read):
         with pytest.raises(TypeError, match=f"a picture is .*, not {type(picture).__name__}"):
             method(picture)
     mixed = [band_face(0), picture, band_face(1), band_face(2)]
     for workers in (1, 2):
-        answers = list(classifier.predict_many(mixed, workers=workers))
-        assert [one.label for one in answers] == ["happy", None, "sad", "surprise"]
-        assert "a picture is a path" in str(answers[1].error)
-        assert answers[1].path is None
-        faces = list(classifier.predict_faces_many([picture, band_face(1)], workers=workers))
+        predictions = list(classifier.predict_many(mixed, workers=workers))
+        assert [one.label for one in predictions] == ["happy", None, "sad", "surprise"]
+        assert "a picture is a path" in str(predictions[1].error)
+        assert predictions[1].path is None
+        faces = list(face_classifier.predict_many([picture, band_face(1)], workers=workers))
         assert "a picture is a path" in str(faces[0].error)
         assert faces[1].error is None
 
@@ -260,18 +275,18 @@ def test_what_is_no_picture_is_a_type_error_and_in_a_stream_an_answer(
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_one_picture_is_no_stream_of_pictures(model_file: Path, pictures: Any) -> None:
-    """A string would be taken apart into letters, an array into lines."""
+def test_one_picture_is_refused_as_a_stream(model_file: Path, pictures: Any) -> None:
+    """A string would be iterated by letters, an array by rows."""
     classifier = EmotionClassifier(model_file)
-    for method in (classifier.predict_many, classifier.predict_faces_many):
+    for method in (classifier.predict_many, FaceClassifier(classifier).predict_many):
         with pytest.raises(TypeError, match=r"several pictures|must be iterable"):
             method(pictures)
 
 
 def test_an_array_of_gray_pictures_is_a_stream(model_file: Path) -> None:
     faces = np.stack([band_face(n) for n in (2, 0, 1)])
-    answers = EmotionClassifier(model_file).predict_many(faces)
-    assert [one.label for one in answers] == ["surprise", "happy", "sad"]
+    predictions = EmotionClassifier(model_file).predict_many(faces)
+    assert [one.label for one in predictions] == ["surprise", "happy", "sad"]
 
 
 @pytest.mark.parametrize(
@@ -292,7 +307,7 @@ def test_infer_refuses_other_pixels(
         EmotionClassifier(model_file).infer(pixels)
 
 
-def test_infer_takes_no_faces_and_any_layout_in_memory(model_file: Path) -> None:
+def test_infer_accepts_zero_faces_and_any_memory_layout(model_file: Path) -> None:
     classifier = EmotionClassifier(model_file)
     logits, probabilities = classifier.infer(np.zeros((0, 1, 48, 48), np.uint8))
     assert logits.shape == probabilities.shape == (0, 3)
@@ -301,7 +316,7 @@ def test_infer_takes_no_faces_and_any_layout_in_memory(model_file: Path) -> None
     np.testing.assert_array_equal(classifier.infer(turned)[0], classifier.infer(faces)[0])
 
 
-def test_interpret_refuses_what_are_no_probabilities(model_file: Path) -> None:
+def test_interpret_refuses_values_that_are_not_probabilities(model_file: Path) -> None:
     classifier = EmotionClassifier(model_file)
     for row in ([0.5, float("nan"), 0.5], [1.0, 1.0, 1.0], [float("inf"), 0, 0]):
         with pytest.raises(ModelFileError, match=f"{model_file}: .*not probabilities"):
@@ -315,3 +330,22 @@ def test_the_digest_is_that_of_the_file_that_was_opened(tmp_path: Path) -> None:
     classifier, digest = EmotionClassifier(path), compute_sha256(path)
     path.write_bytes(b"something else")
     assert classifier.model_sha256 == digest != compute_sha256(path)
+
+
+def test_a_temperature_that_is_not_in_the_graph_fails_the_self_test(tmp_path: Path) -> None:
+    for value in ("1e300", "1e-300", "3.0"):
+        model = onnx.load(emotion_models.model_path("edge-int8"))
+        (entry,) = [e for e in model.metadata_props if e.key == "emotion_edge.temperature"]
+        entry.value = value
+        onnx.save(model, tmp_path / "m.onnx")
+        result = EmotionClassifier(tmp_path / "m.onnx").self_test()
+        assert not result.passed
+        assert any("temperature in the metadata" in text for text in result.failures())
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"classifier": "edge"}, {"finder": "retinaface"}, {"finder": object()}]
+)
+def test_a_face_classifier_refuses_arguments_of_other_types(arguments: dict[str, object]) -> None:
+    with pytest.raises(TypeError, match="must be a"):
+        FaceClassifier(**arguments)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ Infer = Callable[..., Result]
 
 @pytest.fixture
 def faces(tmp_path: Path) -> Path:
-    """Three good pictures, one damaged, one that is text."""
+    """Three good pictures, a damaged one and a text file."""
     folder = tmp_path / "faces"
     for label, name in enumerate(CLASSES):
         save_face(folder / f"{name}.png", label)
@@ -32,7 +32,7 @@ def good(folder: Path) -> list[Path]:
     return [folder / f"{name}.png" for name in CLASSES]
 
 
-def test_a_json_line_for_each_picture_and_the_run_goes_on_past_bad_ones(
+def test_each_picture_has_a_json_line_and_bad_ones_do_not_end_the_run(
     infer: Infer, model_file: Path, faces: Path
 ) -> None:
     result = infer(faces, "-m", model_file, "-f", "jsonl")
@@ -48,7 +48,7 @@ def test_a_json_line_for_each_picture_and_the_run_goes_on_past_bad_ones(
     assert "2 could not be read" in result.stderr
 
 
-def test_all_formats_say_the_same(infer: Infer, model_file: Path, faces: Path) -> None:
+def test_all_formats_have_the_same_values(infer: Infer, model_file: Path, faces: Path) -> None:
     arguments = [*good(faces), "-m", model_file, "-f"]
     lines = read_lines(infer(*arguments, "jsonl").stdout)
     assert json.loads(infer(*arguments, "json").stdout) == lines
@@ -68,7 +68,7 @@ def test_paths_come_from_standard_input(infer: Infer, model_file: Path, faces: P
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX names")
-def test_strange_names_stay_intact(infer: Infer, model_file: Path, tmp_path: Path) -> None:
+def test_unusual_names_are_kept(infer: Infer, model_file: Path, tmp_path: Path) -> None:
     names = ["sp ace.png", 'quo"te,.png', "new\nline.png", "лицо 顔.png"]
     for name in names:
         save_face(tmp_path / "f" / name, 0)
@@ -80,10 +80,10 @@ def test_strange_names_stay_intact(infer: Infer, model_file: Path, tmp_path: Pat
     assert len(table.splitlines()) == 1 + len(names)
 
 
-def test_output_goes_to_a_file_whole_or_not_at_all(
+def test_an_output_file_is_complete_or_not_written(
     infer: Infer, model_file: Path, faces: Path, tmp_path: Path
 ) -> None:
-    target = tmp_path / "answers.csv"
+    target = tmp_path / "predictions.csv"
     result = infer(*good(faces), "-m", model_file, "-f", "csv", "-o", target)
     assert result.exit_code == 0
     assert result.stdout == ""
@@ -91,7 +91,7 @@ def test_output_goes_to_a_file_whole_or_not_at_all(
     missing = infer(*good(faces), "-m", model_file, "-o", tmp_path / "no" / "x.csv")
     assert missing.exit_code == 1
     assert "cannot be written" in missing.stderr
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["answers.csv", "faces"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["faces", "predictions.csv"]
 
 
 def test_a_dash_is_standard_output(
@@ -104,7 +104,7 @@ def test_a_dash_is_standard_output(
     assert infer("x", "-f", "jsonl", "-o", "-", "--resume").exit_code == 2
 
 
-def test_quiet_leaves_only_results(infer: Infer, model_file: Path, faces: Path) -> None:
+def test_quiet_prints_only_results(infer: Infer, model_file: Path, faces: Path) -> None:
     result = infer(*good(faces), "-m", model_file, "-q", "-f", "jsonl")
     assert result.stderr == ""
     assert len(result.stdout.splitlines()) == 3
@@ -153,8 +153,8 @@ def run_infer(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stderr=subprocess.PIPE, **options)  # type: ignore[call-overload, no-any-return]
 
 
-def test_a_closed_pipe_is_no_error(model_file: Path, faces: Path) -> None:
-    paths = [*good(faces)] * 2000  # more than a pipe holds
+def test_a_closed_pipe_is_not_an_error(model_file: Path, faces: Path) -> None:
+    paths = [*good(faces)] * 2000  # more than fits into a pipe
     process = run_infer(*paths, "-m", model_file, "-f", "jsonl", "-q", stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stderr is not None
@@ -165,7 +165,7 @@ def test_a_closed_pipe_is_no_error(model_file: Path, faces: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_one_sentence(model_file: Path, faces: Path) -> None:
+def test_a_full_disk_gives_one_sentence(model_file: Path, faces: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         process = run_infer(*good(faces), "-m", model_file, "-f", "jsonl", "-q", stdout=full)
         _, error = process.communicate()
@@ -174,8 +174,8 @@ def test_a_full_disk_is_one_sentence(model_file: Path, faces: Path) -> None:
     assert b"Traceback" not in error
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="names that are no UTF-8")
-def test_a_name_that_is_no_utf8_comes_back_as_it_was(model_file: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are not UTF-8")
+def test_a_name_that_is_not_utf8_keeps_its_bytes(model_file: Path, tmp_path: Path) -> None:
     name = os.fsencode(tmp_path) + b"/\xff\xfe.png"
     save_face(tmp_path / "a.png", 1).rename(os.fsdecode(name))
     process = run_infer(os.fsdecode(name), "-m", model_file, "-f", "jsonl", stdout=subprocess.PIPE)

@@ -32,7 +32,7 @@ def make_contract() -> Contract:
     )
 
 
-def test_a_contract_survives_the_metadata() -> None:
+def test_a_contract_is_the_same_after_writing_and_reading() -> None:
     contract = make_contract()
     metadata = contract.to_metadata()
     assert all(isinstance(value, str) for value in metadata.values())
@@ -53,7 +53,7 @@ def test_a_digest_and_a_mean_tolerance_survive_the_metadata() -> None:
 
 
 def golden(**changes: object) -> str:
-    """Golden inputs that are right but for the changes."""
+    """Return valid golden inputs with changes."""
     values: dict[str, object] = {
         "shape": [3, 1, 48, 48],
         "pixels": base64.b64encode(bytes(3 * 48 * 48)).decode(),
@@ -84,7 +84,7 @@ def golden(**changes: object) -> str:
         ("precision", "fp99", "emotion_edge.precision is not one of fp32, fp16, int8"),
         ("network", "n" * 201, "emotion_edge.network is longer than 200"),
         ("contract_version", "9\x1b[2J" * 99, r"contract version '9\\x1b\[2J"),
-        # JSON that cannot be read, or could not be written again.
+        # JSON that cannot be read, or not written again.
         ("metrics", "[" * 985 + "]" * 985, "emotion_edge.metrics"),
         ("metrics", "[" * 100_000, "emotion_edge.metrics"),
         ("metrics", '{"a":' * 30 + "1" + "}" * 30, "emotion_edge.metrics"),
@@ -163,14 +163,14 @@ def test_a_file_that_breaks_the_contract_is_refused(
     assert len(text) < len(str(path)) + 500
 
 
-def test_a_graph_that_is_not_what_the_contract_says_is_refused(tmp_path: Path) -> None:
+def test_a_graph_that_differs_from_the_contract_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="input is"):
         EmotionClassifier(band_model(tmp_path / "a.onnx", input_name="image"))
     with pytest.raises(ModelFileError, match="batch size is fixed"):
         EmotionClassifier(band_model(tmp_path / "b.onnx", batch=1))
 
 
-def test_files_that_are_no_model_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="no such model file"):
         EmotionClassifier(tmp_path / "missing.onnx")
 
@@ -186,7 +186,7 @@ def test_figures_that_are_not_finite_are_written_as_null() -> None:
     metadata = replace(make_contract(), metrics=metrics).to_metadata()
     expected = {"test": {"accuracy": None, "recalls": [None, 0.5]}}
     assert json.loads(metadata["emotion_edge.metrics"]) == expected
-    # Files of before wrote them as they are; what is no JSON is read as "not measured".
+    # Earlier versions wrote them as NaN, which is not JSON; it is read as "not measured".
     metadata["emotion_edge.metrics"] = json.dumps(metrics)
     assert Contract.from_metadata(metadata, "x.onnx").metrics == expected
 
@@ -194,12 +194,12 @@ def test_figures_that_are_not_finite_are_written_as_null() -> None:
 @pytest.mark.parametrize(
     "labels", [("happy", "error"), ("a/b", "c"), ("x", "X"), ("one", ""), ("a", "\ud800")]
 )
-def test_no_file_is_made_with_a_label_that_would_be_refused(labels: tuple[str, ...]) -> None:
+def test_no_file_is_written_with_a_label_that_would_be_refused(labels: tuple[str, ...]) -> None:
     with pytest.raises(ModelFileError, match="no model file can be written"):
         replace(make_contract(), labels=labels).to_metadata()
 
 
-def test_no_file_is_made_for_a_size_that_would_be_refused() -> None:
+def test_no_file_is_written_with_a_size_that_would_be_refused() -> None:
     with pytest.raises(ModelFileError, match="1025 pixels"):
         replace(make_contract(), input=InputSpec(size=1025)).to_metadata()
 

@@ -1,4 +1,4 @@
-"""What an interrupted run left, damaged or made by a stranger: one short sentence."""
+"""Damaged or malicious files of an interrupted run give one short sentence."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def resume(folder: Path, lines: list[Any], settings: object = SETTINGS) -> list[
         resumed.close()
 
 
-def refused(folder: Path, *arguments: Any) -> str:
+def read_error(folder: Path, *arguments: Any) -> str:
     with pytest.raises(OutputError) as caught:
         resume(folder, *arguments)
     text = str(caught.value).replace(str(folder), "")
@@ -45,11 +45,11 @@ def refused(folder: Path, *arguments: Any) -> str:
     return text
 
 
-# The lines of the last picture are written anew, so that a second one follows.
+# The lines of the last picture are written again, so that there is a second picture.
 LAST = LINE | {"path": "b.png"}
 
 
-def test_whole_lines_are_kept(tmp_path: Path) -> None:
+def test_complete_lines_are_kept(tmp_path: Path) -> None:
     assert resume(tmp_path, [LINE, LAST]) == ["b.png"]
 
 
@@ -65,14 +65,14 @@ def test_whole_lines_are_kept(tmp_path: Path) -> None:
     ],
 )
 def test_a_line_of_other_kinds_is_no_result(change: dict[str, Any], tmp_path: Path) -> None:
-    assert "line 1 is no result" in refused(tmp_path, [LINE | change, LAST])
+    assert "line 1 is not a result" in read_error(tmp_path, [LINE | change, LAST])
 
 
 def test_a_line_without_its_fields_is_no_result(tmp_path: Path) -> None:
-    assert "line 1 is no result" in refused(tmp_path, [{"path": "a.png"}, LAST])
+    assert "line 1 is not a result" in read_error(tmp_path, [{"path": "a.png"}, LAST])
 
 
-def test_long_paths_and_settings_are_cut_in_messages(tmp_path: Path) -> None:
-    assert "line 1 is of 'xx" in refused(tmp_path, [LINE | {"path": "x" * 100_000}, LAST])
+def test_long_paths_and_settings_are_shortened_in_messages(tmp_path: Path) -> None:
+    assert "line 1 is of 'xx" in read_error(tmp_path, [LINE | {"path": "x" * 100_000}, LAST])
     many = {f"\x1b[31m{number}": "y" * 1000 for number in range(100)}
-    assert "further settings" in refused(tmp_path, [LINE, LAST], SETTINGS | many)
+    assert "further settings" in read_error(tmp_path, [LINE, LAST], SETTINGS | many)

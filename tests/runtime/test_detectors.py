@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import emotion_models
-from emotion_runtime import Box, Detection, DetectorError, EmotionClassifier, FaceFinder
+from emotion_runtime import Box, Detection, DetectorError, FaceClassifier, FaceFinder
 from emotion_runtime.errors import ModelFileError
-from emotion_runtime.faces.detection import overlap
+from emotion_runtime.faces.detection import compute_iou
 from emotion_runtime.faces.detectors import open_detector
 from emotion_runtime.infer.cli import main
 
@@ -145,7 +145,7 @@ def test_file_of_the_shipped_form_is_read_like_the_shipped_one(astronaut: Image.
 
 
 @pytest.mark.parametrize(
-    ("form", "says"),
+    ("form", "message"),
     [
         ({"cls_8": "classes"}, "outputs must be cls_8 to kps_32"),
         ({"side": 100}, "multiples of 32"),
@@ -153,10 +153,10 @@ def test_file_of_the_shipped_form_is_read_like_the_shipped_one(astronaut: Image.
     ],
 )
 def test_detector_file_of_another_form_is_one_sentence(
-    tmp_path: Path, form: dict[str, Any], says: str
+    tmp_path: Path, form: dict[str, Any], message: str
 ) -> None:
     path = write_yunet(tmp_path / "y.onnx", **form)
-    with pytest.raises((DetectorError, ModelFileError), match=says) as raised:
+    with pytest.raises((DetectorError, ModelFileError), match=message) as raised:
         open_detector(path)
     assert str(path) in str(raised.value)
 
@@ -225,10 +225,11 @@ def test_threshold_bounds_the_confidence_of_what_is_found(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("turn", [2, 3, 4])  # by 90, 180 and 270 degrees
 def test_face_of_a_turned_picture_is_found_and_seen_upright(hopper: Image.Image, turn: int) -> None:
-    classifier, finder = EmotionClassifier(), FaceFinder()
+    classifier = FaceClassifier()
+    finder = classifier.finder
     turned = hopper.transpose(Image.Transpose(turn))
-    (upright,) = classifier.predict_faces(hopper)
-    (face,) = classifier.predict_faces(turned, finder=finder)
+    (upright,) = classifier.predict(hopper)
+    (face,) = classifier.predict(turned)
     assert face.label == upright.label
     assert face.confidence == pytest.approx(upright.confidence, abs=0.05)
     assert face.box is not None
@@ -237,7 +238,7 @@ def test_face_of_a_turned_picture_is_found_and_seen_upright(hopper: Image.Image,
     where = Image.fromarray(mask).transpose(Image.Transpose(turn)).getbbox()
     assert where is not None
     marked = Box(where[0], where[1], where[2] - where[0], where[3] - where[1])
-    assert overlap(Box(*face.box), marked) > 0.7
+    assert compute_iou(Box(*face.box), marked) > 0.7
     assert finder.notes() == [
         "the faces of 1 picture were found after turning by 90, 180 or 270 degrees; boxes are of "
         "the picture as it is"
@@ -263,7 +264,7 @@ def test_option_keeps_pictures_from_being_turned(hopper: Image.Image, tmp_path: 
         ((150, 100), [(450, 300)]),  # by three at most
         ((630, 470), [(640, 477)]),
         ((620, 470), [(620, 470)]),
-        ((1632, 1224), [(896, 672), (320, 240)]),
+        ((1632, 1224), [(896, 672), (192, 144)]),
         ((3000, 300), [(3600, 360)]),  # as a part of 480 × 300 would be
     ],
 )
@@ -279,7 +280,7 @@ def test_pictures_are_looked_at_in_the_size_that_pays(
 def test_turned_looks_are_bounded() -> None:
     detector = Recorder()
     FaceFinder(detector).find(np.zeros((3000, 4000, 3), dtype=np.uint8))
-    assert detector.sizes == [(896, 672), (320, 240), (360, 480), (360, 480), (480, 360)]
+    assert detector.sizes == [(896, 672), (192, 144), (360, 480), (360, 480), (480, 360)]
 
 
 @pytest.mark.parametrize("size", [(4032, 3024), (3648, 2736), (3600, 2700)])

@@ -1,4 +1,4 @@
-"""``emotion-eval``: labelled folders in, figures out, and nothing left out in silence."""
+"""``emotion-eval``: the figures of labelled folders, and reports of everything left out."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def evaluate(model_file: Path) -> Evaluate:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Four pictures a class, of which one of `sad` shows happy; one lies in a folder deeper."""
+    """Four pictures a class; one of `sad` shows happy, and one is in a sub-folder."""
     for label, name in enumerate(CLASSES):
         for number in range(4):
             inside = name if number else f"{name}/more"
@@ -72,7 +72,7 @@ def test_figures_are_those_of_scikit_learn() -> None:
     assert metrics.cross_entropy == pytest.approx(log_loss(labels, double), rel=1e-5)
 
 
-def test_the_interval_is_wilsons() -> None:
+def test_the_interval_is_the_wilson_interval() -> None:
     low, high = compute_wilson_interval(9, 10)
     assert (round(low, 4), round(high, 4)) == (0.5958, 0.9821)
     assert compute_wilson_interval(0, 5)[0] == 0
@@ -110,7 +110,9 @@ def test_a_class_without_pictures_has_no_figures(evaluate: Evaluate, folder: Pat
     assert "not defined without pictures of sad" in evaluate(folder).stdout
 
 
-def test_folders_of_no_label_are_counted_apart(evaluate: Evaluate, folder: Path) -> None:
+def test_folders_that_are_not_labels_are_counted_separately(
+    evaluate: Evaluate, folder: Path
+) -> None:
     save_face(folder / "neutral" / "1.png", 1)
     result = evaluate(folder, "-f", "json")
     assert figures(result)["pictures"] == 12
@@ -118,7 +120,7 @@ def test_folders_of_no_label_are_counted_apart(evaluate: Evaluate, folder: Path)
     assert "neutral: no label of the model; 1 of 1 picture got one" in evaluate(folder).stdout
 
 
-def test_what_cannot_be_read_is_named(evaluate: Evaluate, folder: Path) -> None:
+def test_unreadable_pictures_are_reported(evaluate: Evaluate, folder: Path) -> None:
     (folder / "happy" / "broken.png").write_bytes(b"no picture")
     (folder / "happy" / "notes.txt").touch()
     save_face(folder / "loose.png", 1)
@@ -131,7 +133,7 @@ def test_what_cannot_be_read_is_named(evaluate: Evaluate, folder: Path) -> None:
     assert "broken.png" in result.stderr
 
 
-def test_a_folder_that_cannot_be_listed_is_named(
+def test_a_folder_that_cannot_be_listed_is_reported(
     evaluate: Evaluate, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = os.scandir
@@ -166,11 +168,11 @@ def test_folders_that_do_not_fit_are_refused(
     assert not result.stdout
 
 
-def test_a_data_folder_leads_to_its_test_set(evaluate: Evaluate, data_folder: Path) -> None:
+def test_of_a_data_folder_the_test_set_is_evaluated(evaluate: Evaluate, data_folder: Path) -> None:
     assert f"evaluate {data_folder / 'test'}" in evaluate(data_folder).stderr
 
 
-def test_wrong_pictures_are_listed_and_drawn(
+def test_wrong_predictions_are_listed_and_drawn(
     evaluate: Evaluate, folder: Path, tmp_path: Path
 ) -> None:
     listing, sheet, matrix = (tmp_path / n for n in ("wrong.csv", "sheet.png", "matrix.png"))
@@ -203,7 +205,7 @@ def test_coverage_is_that_of_the_threshold(
 
 
 def test_figures_are_those_of_the_training(tmp_path: Path) -> None:
-    """The released network, in PyTorch and as a file, on pictures that it gets wrong."""
+    """A released network in PyTorch and as a file, on pictures with wrong predictions."""
     from emotion_train.checkpoints.checkpoint import load_checkpoint
     from emotion_train.evaluation import measure, predict_logits
 
@@ -229,7 +231,7 @@ def test_figures_are_those_of_the_training(tmp_path: Path) -> None:
     assert {name: found[name] for name in trained} == trained
 
 
-def test_what_is_not_defined_is_a_dash(evaluate: Evaluate, folder: Path) -> None:
+def test_undefined_figures_are_a_dash(evaluate: Evaluate, folder: Path) -> None:
     for label, name in enumerate(CLASSES):
         for number in range(4):
             inside = name if number else f"{name}/more"
@@ -247,7 +249,7 @@ def test_what_is_not_defined_is_a_dash(evaluate: Evaluate, folder: Path) -> None
     assert "never predicts surprise" in result.stderr
 
 
-def test_captions_stay_below_their_picture(tmp_path: Path) -> None:
+def test_captions_do_not_overlap(tmp_path: Path) -> None:
     path = str(save_face(tmp_path / "a.png", 0))
     names = ("an uncommonly long class name", "another class name, longer still")
     for wrong in (names, ("sad", "happy")):
@@ -264,7 +266,7 @@ def test_captions_stay_below_their_picture(tmp_path: Path) -> None:
             assert caption.min() < 100
 
 
-def test_labels_of_any_script_are_drawn_or_named(
+def test_labels_in_any_script_are_drawn_or_reported(
     evaluate: Evaluate, folder: Path, tmp_path: Path
 ) -> None:
     pictures = ("--contact-sheet", tmp_path / "s.png", "--confusion-matrix", tmp_path / "c.png")
@@ -280,7 +282,7 @@ def test_labels_of_any_script_are_drawn_or_named(
     assert "no such font file" in evaluate(folder, "--font", "x.ttf", *pictures).stderr
 
 
-def test_a_dash_is_standard_output_here_too(
+def test_a_dash_is_standard_output(
     evaluate: Evaluate, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -291,7 +293,7 @@ def test_a_dash_is_standard_output_here_too(
     assert not (tmp_path / "-").exists()
 
 
-def test_links_to_folders_that_were_read_and_hidden_ones_are_counted(
+def test_links_to_known_folders_and_hidden_files_are_counted(
     evaluate: Evaluate, folder: Path
 ) -> None:
     (folder / "sad" / "again").symlink_to(folder / "sad")
@@ -302,7 +304,7 @@ def test_links_to_folders_that_were_read_and_hidden_ones_are_counted(
     assert "3 files or folders passed over" in result.stderr
 
 
-def test_no_output_is_one_of_the_pictures(evaluate: Evaluate, folder: Path) -> None:
+def test_an_output_that_is_one_of_the_pictures_is_refused(evaluate: Evaluate, folder: Path) -> None:
     picture = folder / "sad" / "3.png"
     before = picture.read_bytes()
     for option in ("-o", "--wrong", "--confusion-matrix", "--contact-sheet", "--font"):
@@ -328,7 +330,7 @@ def test_a_picture_under_two_labels_is_refused(evaluate: Evaluate, folder: Path)
     assert "is also in the folder of another label" in result.stderr
 
 
-def test_quiet_still_names_what_was_not_evaluated(evaluate: Evaluate, folder: Path) -> None:
+def test_quiet_still_reports_what_was_not_evaluated(evaluate: Evaluate, folder: Path) -> None:
     (folder / "happy" / "broken.png").write_bytes(b"no picture")
     result = evaluate(folder, "-q")
     assert result.exit_code == 1

@@ -1,4 +1,4 @@
-"""A command whose packages are missing says what to install."""
+"""Commands with missing packages name the install command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from emotion_runtime.command_line.extras import make_install_command
 
 
 def run_without(package: str, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a process where `package` cannot be imported."""
+    """Run a command in a process that cannot import `package`."""
     code = (
         f"import sys; sys.modules[{package!r}] = None; sys.argv = ['x', *{list(arguments)!r}]\n"
         f"from {module}cli import main; main(prog_name='x')"
@@ -31,7 +31,7 @@ def run_without(package: str, module: str, *arguments: str) -> subprocess.Comple
         ("onnx", "emotion_export.verify_", ["m.onnx"], "export"),
     ],
 )
-def test_a_missing_extra_is_answered_with_its_install_line(
+def test_the_error_on_a_missing_extra_has_its_install_command(
     package: str, module: str, arguments: list[str], extra: str
 ) -> None:
     done = run_without(package, module, *arguments)
@@ -43,7 +43,7 @@ def test_a_missing_extra_is_answered_with_its_install_line(
 
 
 class Installed:
-    """A distribution with the record that pip wrote of its source."""
+    """A distribution with pip's record of its source."""
 
     def __init__(self, record: object) -> None:
         self.record = record
@@ -81,7 +81,7 @@ class Installed:
         ("no JSON", "pip install 'emotion-edge[train]'"),
     ],
 )
-def test_the_install_line_names_where_this_was_installed_from(
+def test_the_install_command_has_the_source_of_the_installation(
     record: object, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("pyproject.toml", "e e.whl"):
@@ -92,7 +92,7 @@ def test_the_install_line_names_where_this_was_installed_from(
     assert make_install_command("train") == hint.replace("PROJECT", str(tmp_path))
 
 
-def test_a_checkout_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkout_that_is_not_installed_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(_: str) -> None:
         raise metadata.PackageNotFoundError
 

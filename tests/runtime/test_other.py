@@ -1,4 +1,4 @@
-"""Model files with the output `other`: faces that show none of the labels, through every reader."""
+"""Model files with the output `other`, for faces that show none of the labels, in all commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from click.testing import Result
 from PIL import Image
 from sklearn.metrics import auc, roc_auc_score
 
-from emotion_runtime import Detection, EmotionClassifier, FaceFinder, FacePrediction, ModelFileError
+from emotion_runtime import (
+    Detection,
+    EmotionClassifier,
+    FaceClassifier,
+    FaceFinder,
+    FacePrediction,
+    ModelFileError,
+)
 from emotion_runtime.drawing.boxes import draw_faces
 from emotion_runtime.evaluate.open_set import OpenSet, count_confusion
 from emotion_runtime.faces.detection import Box
@@ -37,7 +44,7 @@ def classifier(other_model: Path) -> EmotionClassifier:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two faces of each class, three dark ones, one face of `fear` that looks sad."""
+    """Two faces of each class, three dark ones, and a face of `fear` that looks sad."""
     for label, name in enumerate(CLASSES):
         for number in range(2):
             save_face(tmp_path / "faces" / name / f"{number}.png", label, number)
@@ -83,7 +90,7 @@ def test_a_file_without_the_output_behaves_as_before(model_file: Path) -> None:
 def test_other_comes_before_uncertain(other_model: Path) -> None:
     strict = EmotionClassifier(other_model, min_confidence=1.0)
     row = np.array([0.5, 0.25, 0.25], np.float32)
-    assert strict.interpret(row, other=0.5).label == "other"  # the threshold is reached
+    assert strict.interpret(row, other=0.5).label == "other"  # equal to the threshold
     below = float(np.nextafter(np.float32(0.5), np.float32(0)))
     assert strict.interpret(row, other=below).label == "uncertain"
     assert strict.interpret(row, other=below).confidence == 0.5
@@ -213,7 +220,7 @@ def test_resuming_with_another_threshold_is_refused(
     assert "other_threshold 0.5 instead of 0.25" in result.stderr
 
 
-def test_a_run_goes_on_with_its_values_of_other(
+def test_a_resumed_run_keeps_its_values_of_other(
     infer: Run, other_model: Path, folder: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out.jsonl"
@@ -244,7 +251,7 @@ def test_other_is_drawn_in_gray() -> None:
 
 
 class WholePicture:
-    """Finds one face, the picture itself."""
+    """A detector whose only face is the whole picture."""
 
     def detect(self, pixels: np.ndarray) -> list[Detection]:
         return [Detection(Box(2, 2, pixels.shape[1] - 4, pixels.shape[0] - 4), 0.99)]
@@ -252,9 +259,9 @@ class WholePicture:
 
 def test_faces_of_photographs_get_other(classifier: EmotionClassifier) -> None:
     picture = np.stack([np.kron(dark_face(), np.ones((5, 5), np.uint8))] * 3, axis=-1)
-    finder = FaceFinder(WholePicture())
-    (face,) = classifier.predict_faces(picture, finder=finder)
-    (again,) = classifier.predict_faces_many([picture], finder=finder)
+    face_classifier = FaceClassifier(classifier, FaceFinder(WholePicture()))
+    (face,) = face_classifier.predict(picture)
+    (again,) = face_classifier.predict_many([picture])
     assert face == again
     assert face.label == "other"
     assert face.other == face.confidence
@@ -267,12 +274,14 @@ def test_a_video_smooths_other_as_it_smooths_the_labels(classifier: EmotionClass
     frames = [Frame(0, 0.0, photograph(dark_face())), Frame(1, 0.1, photograph(band_face(0)))]
     found = [
         face
-        for _, faces in predict_frames(classifier, FaceFinder(WholePicture()), frames)
+        for _, faces in predict_frames(
+            FaceClassifier(classifier, FaceFinder(WholePicture())), frames
+        )
         for face in faces
     ]
     first, second = (face.other or 0.0 for face in found)
     assert first > 0.9
-    # After 0.1 s of a time constant of 0.3 s the new frame has 28 % of the weight.
+    # After 0.1 s, with a time constant of 0.3 s, the new frame has 28 % of the weight.
     assert second == pytest.approx(first * np.exp(-0.1 / 0.3), abs=0.02)
     assert [face.label for face in found] == ["other", "other"]
 
@@ -291,7 +300,7 @@ def test_auroc_is_that_of_scikit_learn() -> None:
     assert OpenSet(known, known > 0, others[:0]).auroc() is None
 
 
-def test_risk_and_coverage_count_faces_of_one_value_together() -> None:
+def test_risk_and_coverage_count_faces_of_equal_values_together() -> None:
     known, right = np.array([0.1, 0.2, 0.2, 0.9]), np.array([True, True, False, True])
     open_set = OpenSet(known, right, np.array([0.2, 0.95]))
     coverage, risk = open_set.risk_coverage()
@@ -335,7 +344,7 @@ def test_an_evaluation_measures_other(
     assert "other                      0        1         0        3" in text
 
 
-def test_a_label_that_is_taken_for_other_is_not_covered(
+def test_a_face_with_the_label_other_is_not_covered(
     evaluate: Run, other_model: Path, folder: Path
 ) -> None:
     save_face(folder / "sad" / "dark.png", 3, 77)
@@ -345,7 +354,7 @@ def test_a_label_that_is_taken_for_other_is_not_covered(
     assert json.loads(everything.stdout)["coverage"] == 1
 
 
-def test_pictures_of_an_uncertain_folder_are_not_other(
+def test_pictures_of_a_folder_uncertain_are_not_other(
     evaluate: Run, other_model: Path, folder: Path
 ) -> None:
     save_face(folder / "uncertain" / "0.png", 0, 5)
@@ -373,12 +382,14 @@ def test_curves_need_the_output_and_other_folders(
 
 def test_ray_has_a_column_of_other(other_model: Path) -> None:
     pytest.importorskip("ray", reason="the extra ray is not installed")
-    from emotion_runtime.ray.worker import Predictor, columns, schema
+    from emotion_runtime.ray.worker import Predictor, make_columns, make_schema
 
     predictor = Predictor(str(other_model))
     predictions = list(predictor.classifier.predict_many([dark_face(), b"no picture"]))
-    values = columns(predictions, CLASSES, predictor.kind, with_other=predictor.with_other)
-    types = schema(CLASSES, predictor.kind, with_other=True)
+    values = make_columns(
+        predictions, CLASSES, predictor.classifier.prediction_type, with_other=predictor.with_other
+    )
+    types = make_schema(CLASSES, predictor.classifier.prediction_type, with_other=True)
     assert (
         list(values) == types.names == ["path", "label", "confidence", *CLASSES, "other", "error"]
     )

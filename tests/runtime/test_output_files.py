@@ -1,4 +1,4 @@
-"""What a run writes to: whole files, devices, links; never an input, never a stranger's file."""
+"""Output files, devices and links; inputs and files of other programs are not replaced."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def names(folder: Path) -> list[str]:
 
 
 def device(path: Path, minor: int) -> Path:
-    """Make a device of our own: 1:3 is null, 1:7 is full."""
+    """Make a device: 1:3 is null, 1:7 is full."""
     try:
         os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, minor))
     except (OSError, AttributeError):
-        pytest.skip("devices are made by root")
+        pytest.skip("only root can make devices")
     return path
 
 
-def test_a_device_is_written_to_and_stays(
+def test_a_device_is_written_to_and_not_replaced(
     infer: Infer, model_file: Path, face: Path, tmp_path: Path
 ) -> None:
     null, link = device(tmp_path / "null", 3), tmp_path / "link"
@@ -63,7 +63,7 @@ def test_a_device_is_written_to_and_stays(
     assert names(tmp_path) == ["full", "in", "link", "null", "null.png"]
 
 
-def test_a_fifo_gives_its_reader_every_byte_and_stays(
+def test_the_reader_of_a_fifo_gets_every_byte(
     infer: Infer, model_file: Path, face: Path, tmp_path: Path
 ) -> None:
     fifo = tmp_path / "fifo.png"
@@ -88,10 +88,10 @@ def test_a_socket_and_a_folder_are_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
+def test_the_target_of_a_link_is_replaced_and_the_link_kept(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "link").symlink_to("deep/file")
-    for text in ("new", "newer"):  # the file is not there, and is there
+    for text in ("new", "newer"):  # without and with an existing target
         with write_atomically(tmp_path / "link") as temporary:
             temporary.write_text(text)
         assert (tmp_path / "link").is_symlink()
@@ -107,7 +107,9 @@ def test_mode_and_owner_are_those_of_the_file_that_is_replaced(tmp_path: Path) -
         if os.geteuid() == 0:
             os.chown(target, 12345, 54321)
         with write_atomically(target) as temporary:
-            assert temporary.stat().st_mode & 0o777 & ~mode == 0  # nor is it open in between
+            assert (
+                temporary.stat().st_mode & 0o777 & ~mode == 0
+            )  # and it is never readable by others in between
             temporary.write_text("new")
         status = target.stat()
         assert status.st_mode & 0o777 == mode
@@ -122,8 +124,8 @@ def test_mode_and_owner_are_those_of_the_file_that_is_replaced(tmp_path: Path) -
     assert (tmp_path / "fresh").stat().st_mode & 0o777 == 0o640
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write to any file")
-def test_a_file_that_may_not_be_written_is_not_replaced(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root can write to any file")
+def test_a_read_only_file_is_not_replaced(tmp_path: Path) -> None:
     target = tmp_path / "locked"
     target.write_text("old")
     target.chmod(0o444)
@@ -131,7 +133,7 @@ def test_a_file_that_may_not_be_written_is_not_replaced(tmp_path: Path) -> None:
         pass
 
 
-def test_the_longest_legal_name_is_written(
+def test_a_file_with_the_longest_possible_name_is_written(
     infer: Infer, model_file: Path, face: Path, tmp_path: Path
 ) -> None:
     for name in ("x" * 255, "é" * 125 + ".json", "y." + "z" * 250):
@@ -150,7 +152,7 @@ def test_the_longest_legal_name_is_written(
     assert "File name too long" in resumed.stderr
 
 
-def test_a_full_disk_names_the_output_and_leaves_the_earlier_file(tmp_path: Path) -> None:
+def test_a_full_disk_names_the_output_and_keeps_the_earlier_file(tmp_path: Path) -> None:
     target = tmp_path / "result"
     target.write_text("old")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -167,7 +169,7 @@ def test_a_full_disk_names_the_output_and_leaves_the_earlier_file(tmp_path: Path
 
 def test_in_a_folder_nothing_is_overwritten(tmp_path: Path) -> None:
     target = tmp_path / "a" / "b" / "file"
-    for text in ("one", "one"):  # the same again is no clash
+    for text in ("one", "one"):  # the same file again is no conflict
         with write_new_file(target) as temporary:
             temporary.write_text(text)
     with (
@@ -183,7 +185,7 @@ def test_in_a_folder_nothing_is_overwritten(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("through", ["name", "link", "hard link", "folder"])
-def test_an_input_is_no_output(
+def test_an_input_is_refused_as_an_output(
     infer: Infer, model_file: Path, face: Path, tmp_path: Path, through: str
 ) -> None:
     before = face.read_bytes()
@@ -201,7 +203,7 @@ def test_an_input_is_no_output(
     assert names(face.parent) == ["face.png"]
 
 
-def test_the_model_is_no_output(infer: Infer, model_file: Path, face: Path) -> None:
+def test_the_model_is_refused_as_an_output(infer: Infer, model_file: Path, face: Path) -> None:
     before = model_file.read_bytes()
     result = infer(face, "-m", model_file, "-o", model_file)
     assert result.exit_code == 1
@@ -209,7 +211,7 @@ def test_the_model_is_no_output(infer: Infer, model_file: Path, face: Path) -> N
     assert model_file.read_bytes() == before
 
 
-def test_two_outputs_are_two_files(
+def test_two_outputs_must_be_two_files(
     infer: Infer, model_file: Path, face: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "link.png").symlink_to("sheet.png")
@@ -221,7 +223,7 @@ def test_two_outputs_are_two_files(
 
 
 def test_annotated_copies_overwrite_nothing(infer: Infer, tmp_path: Path) -> None:
-    """Originals, pictures of one name, and whatever is there."""
+    """Neither originals, nor copies of pictures with the same name, nor other files."""
     one, other = tmp_path / "one" / "f.png", tmp_path / "two" / "f.png"
     for path, sample in ((one, "happy_01"), (other, "sad_01")):
         path.parent.mkdir()
@@ -244,7 +246,7 @@ def test_annotated_copies_overwrite_nothing(infer: Infer, tmp_path: Path) -> Non
     assert (one.read_bytes(), other.read_bytes()) == before
 
 
-def test_a_video_is_no_output(tmp_path: Path) -> None:
+def test_a_video_is_refused_as_an_output(tmp_path: Path) -> None:
     first, second = tmp_path / "a.mp4", tmp_path / "b.mp4"
     for path in (first, second):
         path.write_bytes(b"video")
@@ -260,10 +262,14 @@ def test_a_video_is_no_output(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match=message):
             check_video_outputs(sources, output, annotate)
     check_video_outputs(both, tmp_path / "t.csv", tmp_path / "out")
-    check_video_outputs(one, tmp_path / "t.csv", second)  # named, and no input: replaced
+    check_video_outputs(
+        one, tmp_path / "t.csv", second
+    )  # given as an output and not an input: replaced
 
 
-def test_one_bad_name_does_not_end_the_run(infer: Infer, model_file: Path, tmp_path: Path) -> None:
+def test_one_name_that_is_too_long_does_not_end_the_run(
+    infer: Infer, model_file: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "in"
     for name in ("a" * 246 + ".png", "b.png"):
         save_face(folder / name, 0)

@@ -1,4 +1,4 @@
-"""What else becomes of the answers: sorted folders, contact sheets, runs that go on."""
+"""Sorted folders, contact sheets and resumed runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Infer = Callable[..., Result]
 
 @pytest.fixture
 def faces(tmp_path: Path) -> Path:
-    """Two pictures of each class in folders of their own, and one that is damaged."""
+    """Two pictures of each class in class folders, and a damaged one."""
     folder = tmp_path / "faces"
     for label in range(3):
         for number in range(2):
@@ -48,7 +48,7 @@ def test_pictures_are_sorted_into_class_folders(
 ) -> None:
     target = tmp_path / "sorted"
     arguments = [faces, "-m", model_file, "--sort-into", target, *(["--link"] if link else [])]
-    for _ in range(2):  # doing it again changes nothing
+    for _ in range(2):  # a second run changes nothing
         assert infer(*arguments).exit_code == 1  # one picture is damaged
         assert relative(target) == EXPECTED
     for name in EXPECTED:
@@ -68,7 +68,7 @@ def test_sorting_replaces_no_other_picture(
     assert other.read_bytes() == before
 
 
-def test_sorting_into_what_is_classified_is_refused(
+def test_sorting_into_an_input_folder_is_refused(
     infer: Infer, model_file: Path, faces: Path
 ) -> None:
     result = infer(faces, "-m", model_file, "--sort-into", faces / "sorted")
@@ -112,7 +112,7 @@ def test_a_contact_sheet_of_many_is_a_sample(
     assert sizes[0] == sizes[1]
 
 
-def test_strict_ends_at_the_first_bad_picture(infer: Infer, model_file: Path, faces: Path) -> None:
+def test_strict_stops_at_the_first_bad_picture(infer: Infer, model_file: Path, faces: Path) -> None:
     arguments = [faces / "album 0", faces / "broken.png", faces / "album 1", "-m", model_file]
     result = infer(*arguments, "--strict", "-f", "jsonl", "-b", "2")
     assert result.exit_code == 1
@@ -120,7 +120,7 @@ def test_strict_ends_at_the_first_bad_picture(infer: Infer, model_file: Path, fa
     assert len(result.stdout.splitlines()) == 3
 
 
-def test_null_ended_paths_may_hold_line_breaks(
+def test_null_terminated_paths_may_contain_line_breaks(
     infer: Infer, model_file: Path, tmp_path: Path
 ) -> None:
     path = save_face(tmp_path / "a\nb.png", 1)
@@ -128,7 +128,7 @@ def test_null_ended_paths_may_hold_line_breaks(
     assert [line["path"] for line in read_lines(result.stdout)] == [str(path)] * 2
 
 
-def test_a_pattern_that_the_shell_left_is_expanded(
+def test_a_pattern_that_the_shell_did_not_expand_is_expanded(
     infer: Infer, model_file: Path, faces: Path
 ) -> None:
     result = infer(faces / "album*" / "1.png", "-m", model_file, "-f", "jsonl")
@@ -138,7 +138,7 @@ def test_a_pattern_that_the_shell_left_is_expanded(
     assert "No such file" in nothing.stdout
 
 
-def test_files_that_are_no_pictures_are_counted(
+def test_files_that_are_not_pictures_are_counted(
     infer: Infer, model_file: Path, faces: Path
 ) -> None:
     (faces / "notes.txt").write_text("hello")
@@ -156,14 +156,16 @@ def test_files_that_are_no_pictures_are_counted(
         (["--contact-sheet", "x.txt"], ".png, .jpg or .webp"),
     ],
 )
-def test_options_that_need_others_say_so(infer: Infer, arguments: list[str], message: str) -> None:
+def test_options_that_need_others_are_refused_without_them(
+    infer: Infer, arguments: list[str], message: str
+) -> None:
     result = infer("x.png", *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
 
 
 class TestResume:
-    """A run that was killed goes on without repeating or losing a picture."""
+    """A killed run is resumed without repeating or losing a picture."""
 
     def command(self, model: Path, faces: Path, output: Path) -> list[str]:
         arguments = [faces, "-m", model, "-f", "jsonl", "-o", output, "--resume", "-b", "3", "-q"]
@@ -171,11 +173,11 @@ class TestResume:
 
     @pytest.mark.slow
     def test_killed_at_random_moments(self, model_file: Path, tmp_path: Path) -> None:
-        faces, output = tmp_path / "faces", tmp_path / "answers.jsonl"
+        faces, output = tmp_path / "faces", tmp_path / "predictions.jsonl"
         first = save_face(faces / "00000.png", 1)
         for number in range(1, 4000):
             (faces / f"{number:05}.png").hardlink_to(first)
-        partial = output.with_name("answers.jsonl.partial")
+        partial = output.with_name("predictions.jsonl.partial")
         moments, kills = random.Random(0), 0
         for _ in range(4):
             process = subprocess.Popen(self.command(model_file, faces, output))
@@ -193,7 +195,7 @@ class TestResume:
         assert [line["path"] for line in lines] == [str(faces / f"{n:05}.png") for n in range(4000)]
         assert not partial.exists()
 
-    def test_a_broken_last_line_is_done_again(
+    def test_the_picture_of_an_incomplete_last_line_is_repeated(
         self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path
     ) -> None:
         output = tmp_path / "a.jsonl"
@@ -203,14 +205,14 @@ class TestResume:
         output.unlink()
         (tmp_path / "a.jsonl.partial").write_bytes(whole[: len(whole) // 2])
         result = infer(*arguments)
-        assert "going on after" in result.stderr
+        assert "continuing after" in result.stderr
         assert output.read_bytes() == whole
 
     def arguments(self, model: Path, faces: Path, output: Path) -> list[object]:
         return [faces, "-m", model, "-f", "jsonl", "-o", output, "--resume"]
 
     def interrupt(self, output: Path, lines: int) -> bytes:
-        """Leave of a complete output what a kill would have left; return the whole."""
+        """Cut a complete output off as a killed run would; return the complete text."""
         whole = output.read_bytes()
         output.unlink()
         kept = whole.splitlines(keepends=True)[:lines]
@@ -242,7 +244,7 @@ class TestResume:
         ],
     )
     @pytest.mark.parametrize("complete", [False, True])
-    def test_results_of_other_settings_are_not_mixed_in(
+    def test_a_run_with_other_settings_is_not_resumed(
         self,
         infer: Infer,
         model_file: Path,
@@ -268,20 +270,20 @@ class TestResume:
     def test_lines_without_their_settings_are_refused(
         self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path
     ) -> None:
-        """As a version before this left them, or another run wrote them."""
+        """Lines of an earlier version, or of another run."""
         output = tmp_path / "a.jsonl"
         arguments = self.arguments(model_file, faces, output)
         for name in ("a.jsonl.partial", "a.jsonl"):
             (tmp_path / name).write_text(json.dumps({"path": "other.png"}) + "\n")
             result = infer(*arguments)
             assert result.exit_code == 1
-            assert f"{tmp_path / name}: is there, but not the settings" in result.stderr
-            assert "Remove it to begin anew" in result.stderr
+            assert f"{tmp_path / name}: exists, but the settings" in result.stderr
+            assert "Remove it to start again" in result.stderr
             assert (tmp_path / name).read_text() == '{"path": "other.png"}\n'
             assert [path.name for path in tmp_path.glob("a.jsonl*")] == [name]
             (tmp_path / name).unlink()
 
-    def test_what_is_complete_is_not_classified_again(
+    def test_a_complete_output_is_not_classified_again(
         self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path
     ) -> None:
         output, sheet = tmp_path / "a.jsonl", tmp_path / "sheet.png"
@@ -328,7 +330,7 @@ class TestResume:
     def test_settings_are_those_of_the_model_that_was_opened(
         self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path
     ) -> None:
-        """Another model may have taken its name since."""
+        """The file may have been replaced since."""
         classifier = EmotionClassifier(model_file)
         digest = hashlib.sha256(model_file.read_bytes()).hexdigest()
         band_model(model_file, metadata={"training": '{"seed": 1}'})
@@ -338,7 +340,7 @@ class TestResume:
         settings = json.loads((tmp_path / "a.jsonl.settings.json").read_text())["settings"]
         assert settings["model_sha256"] == digest
 
-    def test_summary_sheet_and_folders_cover_what_was_done_before(
+    def test_summary_sheet_and_folders_cover_the_interrupted_run_too(
         self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path
     ) -> None:
         output, folder = tmp_path / "a.jsonl", tmp_path / "sorted"
@@ -348,11 +350,11 @@ class TestResume:
         self.interrupt(output, 4)
         result = infer(*arguments, "--contact-sheet", sheets[1], "--sort-into", folder)
         *told, _ = result.stderr.splitlines()  # the last line suggests the next command
-        assert told == ["going on after 4 pictures", *first.stderr.splitlines()]
+        assert told == ["continuing after 4 pictures", *first.stderr.splitlines()]
         assert sheets[0].read_bytes() == sheets[1].read_bytes()
         assert relative(folder) == EXPECTED
 
-    def test_crops_that_an_earlier_run_did_not_write_are_named(
+    def test_crops_that_an_earlier_run_did_not_write_are_reported(
         self, infer: Infer, tmp_path: Path
     ) -> None:
         photograph = Path(__file__).parents[2] / "docs" / "faces.png"
@@ -365,7 +367,7 @@ class TestResume:
         assert "5 outputs could not be written" in result.stderr
         assert not crops.exists()
 
-    def test_a_second_process_is_told_to_wait(
+    def test_a_second_process_is_refused(
         self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path
     ) -> None:
         output = tmp_path / "a.jsonl"
@@ -390,7 +392,7 @@ class TestResume:
         assert "complete already" in infer(*arguments, input=picture).stderr
 
     @pytest.mark.skipif(sys.platform == "win32", reason="links as POSIX has them")
-    def test_a_planted_partial_file_is_not_followed(
+    def test_a_partial_file_that_is_a_link_is_not_followed(
         self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path
     ) -> None:
         victim = tmp_path / "victim"
@@ -404,15 +406,15 @@ class TestResume:
             assert "a.jsonl.partial: " in result.stderr
             partial.unlink()
         os.mkfifo(partial)
-        assert "is no regular file" in infer(*arguments).stderr
+        assert "is not a regular file" in infer(*arguments).stderr
         assert victim.read_text() == "whole\nbroken"
 
     @pytest.mark.skipif(sys.platform == "win32", reason="a FIFO")
-    def test_what_is_no_regular_file_cannot_be_resumed(
+    def test_only_a_regular_file_can_be_resumed(
         self, infer: Infer, model_file: Path, faces: Path, tmp_path: Path
     ) -> None:
         os.mkfifo(tmp_path / "fifo")
         for output in (tmp_path / "fifo", Path("/dev/stdout")):
             result = infer(*self.arguments(model_file, faces, output))
             assert result.exit_code == 1
-            assert "is no regular file; --resume needs one" in result.stderr
+            assert "is not a regular file, which --resume needs" in result.stderr

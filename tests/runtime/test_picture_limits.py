@@ -1,4 +1,4 @@
-"""What a hostile picture costs, and that no other program sees it."""
+"""Malicious pictures take limited time and memory, and start no other program."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from emotion_runtime.pictures.limits import (
 )
 from emotion_runtime.pictures.preprocessing import find_photograph_size
 from emotion_runtime.pictures.sources import PICTURE_SUFFIXES
-from pictures import encoded, gray_tiff, png, png_chunk, segment, tiff, with_segments
+from pictures import encode_picture, gray_tiff, png, png_chunk, segment, tiff, with_segments
 
 FACE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 60), dtype=np.uint8))
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\n{} loop\n"
@@ -47,7 +47,7 @@ def error_of(picture: bytes) -> str:
 
 
 def jpeg() -> bytes:
-    return encoded(FACE, "JPEG")
+    return encode_picture(FACE, "JPEG")
 
 
 def webp_header(width: int, height: int) -> bytes:
@@ -57,8 +57,8 @@ def webp_header(width: int, height: int) -> bytes:
 
 
 def many_scans() -> bytes:
-    """A progressive JPEG of 8000×8000 whose scans are a hundred bytes each."""
-    data = bytearray(encoded(Image.new("L", (16, 16)), "JPEG", progressive=True))
+    """Return a progressive JPEG of 8000×8000 pixels with scans of a hundred bytes each."""
+    data = bytearray(encode_picture(Image.new("L", (16, 16)), "JPEG", progressive=True))
     frame = data.index(b"\xff\xc2")
     data[frame + 5 : frame + 9] = struct.pack(">HH", 8000, 8000)
     scan = bytes(data[data.rindex(b"\xff\xda") : -2])
@@ -70,9 +70,9 @@ def hostile() -> dict[str, bytes]:
         struct.pack("<HHII", 1000 + i, 7, 60_000, 8) for i in range(5000)
     )
     exif = b"Exif\0\0II*\0\x08\0\0\0" + tags + bytes(4)
-    gif = encoded(FACE, "GIF")
+    gif = encode_picture(FACE, "GIF")
     table = 13 + (3 << ((gif[10] & 7) + 1))
-    start = encoded(FACE, "PNG")
+    start = encode_picture(FACE, "PNG")
     profile = png_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(1_000_000)))
     rle = struct.pack("<IiiHHIIiiII", 40, 8000, 8000, 1, 8, 1, 4, 0, 0, 256, 0) + bytes(1024)
     return {
@@ -107,7 +107,7 @@ def test_headers_that_would_take_long_are_refused() -> None:
         assert "refused" in error_of(data), name
 
 
-def test_comments_within_a_pnm_are_read_over() -> None:
+def test_comments_in_a_pnm_are_skipped() -> None:
     values = b" ".join(b"%d #1 2 3\n" % value for value in np.asarray(FACE).ravel())
     text = b"P2 # a comment\n60#c\n60\n255\n" + values
     np.testing.assert_array_equal(read_face(text), read_face(FACE))
@@ -115,7 +115,7 @@ def test_comments_within_a_pnm_are_read_over() -> None:
     np.testing.assert_array_equal(read_face(binary), read_face(FACE))
 
 
-def test_ordinary_metadata_pass() -> None:
+def test_ordinary_metadata_are_accepted() -> None:
     segments = segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(60_000)) * 50
     np.testing.assert_array_equal(read_face(with_segments(jpeg(), segments)), read_face(jpeg()))
 
@@ -129,18 +129,20 @@ def large_pictures() -> dict[str, bytes]:
         "gray PNG": png(side, side, 8, 0, rows),
         "TIFF": gray_tiff(9000, 9000, 8, b""),
         "PGM": b"P5 9000 9000 255\n",
-        "progressive JPEG": _resized(encoded(FACE, "JPEG", progressive=True), b"\xff\xc2", 20_000),
-        "JPEG": _resized(jpeg(), b"\xff\xc0", 65_500),
+        "progressive JPEG": _resize(
+            encode_picture(FACE, "JPEG", progressive=True), b"\xff\xc2", 20_000
+        ),
+        "JPEG": _resize(jpeg(), b"\xff\xc0", 65_500),
     }
     if features.check("jpg_2000"):
-        codestream = bytearray(encoded(FACE, "JPEG2000", no_jp2=True))
+        codestream = bytearray(encode_picture(FACE, "JPEG2000", no_jp2=True))
         place = codestream.index(b"\xff\x51") + 6
         codestream[place : place + 8] = struct.pack(">II", 9000, 9000)
         found["JPEG 2000"] = bytes(codestream)
     return found
 
 
-def _resized(data: bytes, frame: bytes, side: int) -> bytes:
+def _resize(data: bytes, frame: bytes, side: int) -> bytes:
     place = data.index(frame) + 5
     return data[:place] + struct.pack(">HH", side, side) + data[place + 4 :]
 
@@ -150,17 +152,17 @@ def test_more_pixels_than_the_limit_are_refused() -> None:
         assert " pixels, refused: the limit" in error_of(data), name
 
 
-def test_a_jpeg_counts_as_what_is_decoded_of_it() -> None:
-    data = encoded(Image.new("L", (1600, 1600), 90), "JPEG")
-    set_pixel_limit(200 * 200)  # an eighth of its sides
+def test_the_limit_applies_to_the_decoded_size_of_a_jpeg() -> None:
+    data = encode_picture(Image.new("L", (1600, 1600), 90), "JPEG")
+    set_pixel_limit(200 * 200)  # at an eighth of its sides
     assert read_face(data).mean() == 90
     with pytest.raises(PictureError, match="1,600×1,600 pixels, refused"):
-        read_face(encoded(Image.new("L", (1600, 1600), 90), "PNG"))
-    assert read_face(Image.new("L", (1600, 1600), 90)).mean() == 90  # in memory already
+        read_face(encode_picture(Image.new("L", (1600, 1600), 90), "PNG"))
+    assert read_face(Image.new("L", (1600, 1600), 90)).mean() == 90  # already in memory
 
 
 def test_the_limit_can_be_raised_and_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = encoded(Image.new("L", (100, 100)))
+    data = encode_picture(Image.new("L", (100, 100)))
     assert get_pixel_limit() == MAX_PIXELS
     monkeypatch.setenv(PIXEL_LIMIT_VARIABLE, "9999")
     with pytest.raises(PictureError, match=PIXEL_LIMIT_VARIABLE):
@@ -176,7 +178,7 @@ def test_the_limit_can_be_raised_and_lowered(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("own", [None, 40_000_000, 10**9])
-def test_pillows_own_limit_is_left_alone_and_never_warns(
+def test_pillows_own_limit_does_not_change_and_causes_no_warning(
     own: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", own)
@@ -191,11 +193,11 @@ def test_pillows_own_limit_is_left_alone_and_never_warns(
 def test_memory_of_a_large_picture_is_bounded(tmp_path: Path) -> None:
     if not Path("/proc/self/status").exists():
         pytest.skip("the peak memory of a process is read from /proc")
-    # RGBA of 16 million pixels: 64 MB decoded, and not three copies of it beside.
+    # RGBA of 16 million pixels: 64 MB decoded, without three further copies.
     (tmp_path / "a.png").write_bytes(png(4000, 4000, 8, 6, bytes(1 + 16_000) * 4000))
     code = (
         "import pathlib, re, sys; from emotion_runtime.pictures.preprocessing import read_face\n"
-        # ru_maxrss begins with the peak of the process that started this one; VmHWM does not.
+        # ru_maxrss includes the peak of the parent process; VmHWM does not.
         "status = pathlib.Path('/proc/self/status')\n"
         "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', status.read_text())[1]) / 1024\n"
         "read_face(sys.argv[2]); before = peak(); read_face(sys.argv[1])\n"
@@ -225,18 +227,18 @@ def test_no_other_program_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not (tmp_path / "was_run").exists()
 
 
-def test_formats_are_recognised_by_what_is_in_them(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(encoded(FACE, "PNG"))
+def test_formats_are_recognised_by_their_contents(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(encode_picture(FACE, "PNG"))
     np.testing.assert_array_equal(read_face(tmp_path / "a.jpg"), read_face(FACE))
 
 
-def test_each_suffix_that_folders_are_searched_for_is_read() -> None:
+def test_pictures_of_each_known_suffix_are_read() -> None:
     Image.init()
     for suffix in sorted(PICTURE_SUFFIXES):
         kind = Image.EXTENSION.get(suffix)
         if suffix in (".heic", ".heif", ".hif", ".avif") or kind is None:
             continue
-        data = encoded(FACE.convert("RGB"), kind)
+        data = encode_picture(FACE.convert("RGB"), kind)
         assert recognise_format(data[:32]) is not None, suffix
         assert read_face(data).shape == (48, 48)
 
@@ -264,7 +266,7 @@ def test_each_suffix_that_folders_are_searched_for_is_read() -> None:
         b"P2 0 2 9 1",
     ],
 )
-def test_what_is_cut_off_is_one_sentence(data: bytes) -> None:
+def test_truncated_pictures_give_one_sentence(data: bytes) -> None:
     with pytest.raises(PictureError) as caught:
         read_face(data)
     assert str(caught.value).startswith("the bytes: ")
@@ -289,15 +291,15 @@ def test_heic_is_turned_once_and_registers_nothing() -> None:
     pillow_heif.from_pillow(tall).save(buffer, quality=90, exif=exif.tobytes())
     before = dict(Image.OPEN)
     face = read_face(buffer.getvalue())
-    assert face[:, 30:].mean() > 200  # what was above is on the right
+    assert face[:, 30:].mean() > 200  # the top is on the right
     assert face[:, :18].mean() < 40
     assert before == Image.OPEN
 
 
-def test_libtiff_writes_no_lines_of_its_own_in_a_command(tmp_path: Path, model_file: Path) -> None:
+def test_libtiff_prints_no_messages_in_a_command(tmp_path: Path, model_file: Path) -> None:
     if not features.check("libtiff"):
         pytest.skip("this Pillow has no libtiff")
-    data = bytearray(encoded(FACE, "TIFF", compression="tiff_lzw"))
+    data = bytearray(encode_picture(FACE, "TIFF", compression="tiff_lzw"))
     data[20:60] = b"\xff" * 40
     path = tmp_path / "a.tif"
     path.write_bytes(bytes(data))

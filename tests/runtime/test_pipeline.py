@@ -1,4 +1,4 @@
-"""Many pictures at once: order, completeness and bounds, whatever the pictures are."""
+"""Streams of pictures: order, completeness and limits."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ from PIL import Image
 from emotion_runtime import EmotionClassifier, PictureError, cpus, read_face
 from emotion_runtime.cpus import count_usable_cpus, read_cpu_quota
 from emotion_runtime.pictures import jpeg
+from emotion_runtime.streaming import map_batches
 from synthetic import CLASSES, band_face
 
 Infer = Callable[..., Result]
 
 
-def encoded(label: int, kind: str) -> bytes:
+def encode_face(label: int, kind: str) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(band_face(label)).save(buffer, kind)
     return buffer.getvalue()
@@ -49,16 +50,27 @@ def test_order_is_kept_among_mixed_pictures(
     pictures = []
     for number in range(60):
         face = band_face(number % 3, number)
-        pictures.append([face, Image.fromarray(face), encoded(number % 3, "PNG")][number % 4 % 3])
+        pictures.append(
+            [face, Image.fromarray(face), encode_face(number % 3, "PNG")][number % 4 % 3]
+        )
     pictures[7] = b"no picture"
-    answers = list(classifier.predict_many(pictures, batch_size=batch_size, workers=workers))
-    assert answers[7].error is not None
-    assert [a.label for i, a in enumerate(answers) if i != 7] == [
+    predictions = list(classifier.predict_many(pictures, batch_size=batch_size, workers=workers))
+    assert predictions[7].error is not None
+    assert [a.label for i, a in enumerate(predictions) if i != 7] == [
         CLASSES[i % 3] for i in range(60) if i != 7
     ]
 
 
-def test_the_first_answer_comes_after_one_picture(classifier: EmotionClassifier) -> None:
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_stream_of_anything_is_mapped_in_order(workers: int) -> None:
+    def double(numbers: list[int], stop: threading.Event) -> list[int]:
+        return [2 * number for number in numbers]
+
+    results = list(map_batches(double, range(100), batch_size=7, workers=workers))
+    assert results == list(range(0, 200, 2))
+
+
+def test_the_first_result_comes_after_one_picture(classifier: EmotionClassifier) -> None:
     taken = 0
 
     def pictures() -> Iterator[object]:
@@ -73,7 +85,7 @@ def test_the_first_answer_comes_after_one_picture(classifier: EmotionClassifier)
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_a_stream_given_up_leaves_no_thread(classifier: EmotionClassifier, workers: int) -> None:
+def test_an_abandoned_stream_leaves_no_thread(classifier: EmotionClassifier, workers: int) -> None:
     before = threading.active_count()
     stream = classifier.predict_many((band_face(0) for _ in range(10_000)), workers=workers)
     next(stream)
@@ -83,7 +95,7 @@ def test_a_stream_given_up_leaves_no_thread(classifier: EmotionClassifier, worke
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("count", [0, 1, 2, 50])
-def test_an_error_of_the_source_comes_behind_the_answers_to_what_it_gave(
+def test_an_error_of_the_source_comes_after_the_predictions_of_earlier_pictures(
     classifier: EmotionClassifier, workers: int, count: int
 ) -> None:
     def pictures() -> Iterator[object]:
@@ -91,17 +103,17 @@ def test_an_error_of_the_source_comes_behind_the_answers_to_what_it_gave(
             yield band_face(number % 3)
         raise RuntimeError("the disk is gone")
 
-    before, answers = threading.active_count(), []
+    before, predictions = threading.active_count(), []
     stream = classifier.predict_many(pictures(), workers=workers, batch_size=8)
     with pytest.raises(RuntimeError, match="disk is gone"):
-        answers.extend(stream)
+        predictions.extend(stream)
     labels = [CLASSES[number % 3] for number in range(count)]
-    assert [answer.label for answer in answers] == labels
+    assert [prediction.label for prediction in predictions] == labels
     assert threading.active_count() == before
 
 
-# Real headers with anything behind them get further into the decoders than noise does.
-HEADS = [b"", *(encoded(0, kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"))]
+# Valid headers before random bytes reach more code of the decoders than random bytes alone.
+HEADS = [b"", *(encode_face(0, kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"))]
 DAMAGED = st.builds(
     lambda head, cut, tail: head[: int(cut * len(head))] + tail,
     st.sampled_from(HEADS),
@@ -112,11 +124,13 @@ DAMAGED = st.builds(
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(DAMAGED, max_size=12))
-def test_any_bytes_get_an_answer_each(classifier: EmotionClassifier, pictures: list[bytes]) -> None:
-    answers = list(classifier.predict_many(pictures, batch_size=4, workers=2))
-    assert len(answers) == len(pictures)
-    for answer in answers:
-        assert (answer.label is None) == (answer.error is not None)
+def test_any_bytes_have_one_prediction_each(
+    classifier: EmotionClassifier, pictures: list[bytes]
+) -> None:
+    predictions = list(classifier.predict_many(pictures, batch_size=4, workers=2))
+    assert len(predictions) == len(pictures)
+    for prediction in predictions:
+        assert (prediction.label is None) == (prediction.error is not None)
 
 
 @settings(
@@ -138,7 +152,7 @@ def test_any_file_gets_a_line(
     assert done.exit_code == int(any(line["error"] for line in lines))
 
 
-def test_a_pipe_in_the_folder_is_not_waited_for(
+def test_a_pipe_in_the_folder_does_not_block_the_run(
     tmp_path: Path, infer: Infer, model_file: Path
 ) -> None:
     if not hasattr(os, "mkfifo"):
@@ -148,7 +162,7 @@ def test_a_pipe_in_the_folder_is_not_waited_for(
     assert "not a regular file" in json.loads(done.stdout)["error"]
 
 
-def test_a_picture_that_vanishes_is_an_answer(
+def test_a_picture_that_disappears_is_reported(
     classifier: EmotionClassifier, tmp_path: Path
 ) -> None:
     def paths() -> Iterator[Path]:
@@ -159,13 +173,13 @@ def test_a_picture_that_vanishes_is_an_answer(
                 path.unlink()
             yield path
 
-    answers = list(classifier.predict_many(paths(), workers=2, batch_size=4))
-    assert [number for number, answer in enumerate(answers) if answer.error] == [20]
-    assert "No such file" in str(answers[20].error)
+    predictions = list(classifier.predict_many(paths(), workers=2, batch_size=4))
+    assert [number for number, prediction in enumerate(predictions) if prediction.error] == [20]
+    assert "No such file" in str(predictions[20].error)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent as on POSIX")
-def test_ctrl_c_keeps_whole_lines_and_ends_in_one_sentence(
+def test_ctrl_c_keeps_complete_lines_and_ends_with_one_sentence(
     tmp_path: Path, model_file: Path
 ) -> None:
     picture = tmp_path / "a.png"
@@ -181,7 +195,7 @@ def test_ctrl_c_keeps_whole_lines_and_ends_in_one_sentence(
     assert process.stdin is not None
     assert process.stderr is not None
     process.stdin.write(f"{picture}\n".encode() * 200)
-    process.stdin.flush()  # and left open: the run waits for more
+    process.stdin.flush()  # not closed, so that the run waits for more
     partial = tmp_path / "out.jsonl.partial"
     for _ in range(600):
         if partial.exists() and partial.stat().st_size:
@@ -212,7 +226,7 @@ def test_workers_and_batches_change_no_byte_of_the_output(
     assert len(outputs) == 1
 
 
-def test_an_unknown_provider_is_answered_with_those_there_are(
+def test_the_error_on_an_unknown_provider_lists_the_known_ones(
     infer: Infer, model_file: Path
 ) -> None:
     done = infer("-m", model_file, "--self-test", "--provider", "AbacusExecutionProvider")
@@ -220,7 +234,7 @@ def test_an_unknown_provider_is_answered_with_those_there_are(
     assert "CPUExecutionProvider" in done.stderr
 
 
-def test_cpus_are_those_that_the_process_may_use(
+def test_cpus_are_those_available_to_the_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -257,7 +271,7 @@ def groups(root: Path, files: dict[str, str]) -> Path:
         ("0::/\n", {"cpu.max": "0 0\n"}, None),
         ("0::/\n", {"cpu.max": "much\n"}, None),
         ("0::/\n", {}, None),
-        # Nested: the smallest on the way up counts, a neighbour does not.
+        # Nested: the smallest quota of the parents counts, not that of a sibling.
         (
             "0::/a/b/c\n",
             {
@@ -268,10 +282,10 @@ def groups(root: Path, files: dict[str, str]) -> Path:
             },
             2.0,
         ),
-        # A path that is not mounted here, or leads out of here.
+        # A path that is not mounted, or leads outside.
         ("0::/docker/1234\n", {"cpu.max": "300000 100000"}, 3.0),
         ("0::/../../a\n", {"a/cpu.max": "300000 100000"}, 3.0),
-        # Version 1: joined controllers, one of them alone, and no limit.
+        # Version 1: combined controllers, a single controller, and no limit.
         (
             "5:memory:/m\n4:cpu,cpuacct:/a/b\n",
             {
@@ -288,11 +302,11 @@ def groups(root: Path, files: dict[str, str]) -> Path:
             2.5,
         ),
         ("3:cpuset:/a\n", {"cpuset/a/cpu.cfs_quota_us": "1000"}, None),
-        # Both versions mounted at once.
+        # Both versions are mounted.
         ("4:cpu:/\n0::/a\n", {"unified/a/cpu.max": "70000 100000"}, 0.7),
     ],
 )
-def test_the_quota_of_control_groups_is_read(
+def test_the_cpu_quota_of_control_groups_is_read(
     tmp_path: Path, own: str, files: dict[str, str], expected: float | None
 ) -> None:
     (tmp_path / "own").write_text(own)
@@ -302,7 +316,7 @@ def test_the_quota_of_control_groups_is_read(
 @pytest.mark.parametrize(
     ("quota", "workers"), [(0.5, 1), (0.01, 1), (1.2, 2), (2.0, 2), (99, 8), (None, 8)]
 )
-def test_a_part_of_a_cpu_counts_as_one(
+def test_a_fraction_of_a_cpu_counts_as_one(
     monkeypatch: pytest.MonkeyPatch, quota: float | None, workers: int
 ) -> None:
     monkeypatch.setattr(cpus, "read_cpu_quota", lambda: quota)
@@ -315,7 +329,7 @@ def test_a_part_of_a_cpu_counts_as_one(
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize("shape", [(48, 48), (47, 61), (150, 191), (192, 300), (8, 9)])
 @pytest.mark.parametrize("options", [{"quality": 30}, {"quality": 95, "progressive": True}])
-def test_the_short_way_to_a_small_jpeg_gives_the_same_pixels(
+def test_the_fast_path_for_small_jpegs_gives_the_same_pixels(
     monkeypatch: pytest.MonkeyPatch,
     decoder: str,
     mode: str,
@@ -326,13 +340,13 @@ def test_the_short_way_to_a_small_jpeg_gives_the_same_pixels(
     small = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
     buffer = io.BytesIO()
     small.resize(shape[::-1]).convert(mode).save(buffer, "JPEG", **options)
-    short = by_the_short_way(monkeypatch, decoder, buffer.getvalue())
+    fast = read_by_fast_path(monkeypatch, decoder, buffer.getvalue())
     monkeypatch.setattr(jpeg, "SMALL_FILE_BYTES", 0)
-    np.testing.assert_array_equal(read_face(buffer.getvalue()), short)
+    np.testing.assert_array_equal(read_face(buffer.getvalue()), fast)
 
 
 @pytest.mark.parametrize("decoder", ["simplejpeg", "Pillow"])
-def test_a_damaged_small_jpeg_is_refused_or_read_as_by_the_long_way(
+def test_the_fast_path_reads_or_refuses_damaged_jpegs_like_the_normal_path(
     monkeypatch: pytest.MonkeyPatch, decoder: str
 ) -> None:
     buffer = io.BytesIO()
@@ -343,26 +357,26 @@ def test_a_damaged_small_jpeg_is_refused_or_read_as_by_the_long_way(
         damaged[int(rng.integers(2, len(whole)))] = int(rng.integers(256))
         del damaged[int(rng.integers(len(whole) // 2, 3 * len(whole))) :]
         with monkeypatch.context() as patch:
-            short = by_the_short_way(patch, decoder, bytes(damaged))
+            fast = read_by_fast_path(patch, decoder, bytes(damaged))
             patch.setattr(jpeg, "SMALL_FILE_BYTES", 0)
-            long = answer(bytes(damaged))
-        if decoder == "Pillow" or isinstance(short, str) or isinstance(long, str):
-            np.testing.assert_equal(short, long)
-        read += not isinstance(short, str)
+            normal = read_or_error(bytes(damaged))
+        if decoder == "Pillow" or isinstance(fast, str) or isinstance(normal, str):
+            np.testing.assert_equal(fast, normal)
+        read += not isinstance(fast, str)
     assert 50 < read < 250
 
 
-def by_the_short_way(
+def read_by_fast_path(
     monkeypatch: pytest.MonkeyPatch, decoder: str, data: bytes
 ) -> NDArray[np.uint8] | str:
     if decoder == "Pillow":
         monkeypatch.setattr(jpeg, "simplejpeg", None)
     else:
         pytest.importorskip("simplejpeg")
-    return answer(data)
+    return read_or_error(data)
 
 
-def answer(data: bytes) -> NDArray[np.uint8] | str:
+def read_or_error(data: bytes) -> NDArray[np.uint8] | str:
     try:
         return read_face(data)
     except PictureError as error:

@@ -14,13 +14,13 @@ from PIL import Image
 from emotion_runtime import PictureError, read_face
 from emotion_runtime.faces.finder import FaceFinder
 from emotion_runtime.pictures.preprocessing import is_small, process_picture, to_rgb, turn_upright
-from pictures import encoded, gray_tiff, png, png_chunk
+from pictures import encode_picture, gray_tiff, png, png_chunk
 from synthetic import band_face
 
 
-def test_gray_picture_of_the_right_size_passes_byte_for_byte() -> None:
+def test_gray_picture_of_the_right_size_does_not_change() -> None:
     face = band_face(1)
-    for picture in (face, Image.fromarray(face), encoded(Image.fromarray(face))):
+    for picture in (face, Image.fromarray(face), encode_picture(Image.fromarray(face))):
         np.testing.assert_array_equal(read_face(picture), face)
 
 
@@ -41,7 +41,7 @@ def test_path_bytes_image_and_array_give_the_same_pixels(tmp_path: Path) -> None
 
 def test_aspect_is_kept_by_cropping_the_central_square() -> None:
     wide = np.full((48, 144), 255, np.uint8)
-    wide[:, 48:96] = 10  # only the middle must be seen
+    wide[:, 48:96] = 10  # only the middle must be visible
     assert read_face(wide).max() == 10
 
 
@@ -50,8 +50,8 @@ def test_exif_orientation_is_applied() -> None:
         np.vstack([np.full((24, 48), 250, np.uint8), np.zeros((24, 48), np.uint8)])
     )
     exif = Image.Exif()
-    exif[0x0112] = 3  # taken upside down
-    face = read_face(encoded(image, "JPEG", exif=exif, quality=95))
+    exif[0x0112] = 3  # upside down
+    face = read_face(encode_picture(image, "JPEG", exif=exif, quality=95))
     assert face[:20].mean() < 20
     assert face[-20:].mean() > 230
 
@@ -83,7 +83,7 @@ MODES = [
 
 
 def in_mode(image: Image.Image, mode: str) -> Image.Image:
-    """An RGB image in any mode that Pillow has."""
+    """Return an RGB image in any mode of Pillow."""
     if mode == "LAB":
         cms = pytest.importorskip("PIL.ImageCms")
         profiles = cms.createProfile("sRGB"), cms.createProfile("LAB")
@@ -131,7 +131,7 @@ def test_file_bytes_image_and_file_object_give_the_same_pixels(kind: str, tmp_pa
     tried = 0
     for mode in MODES:
         try:
-            data = encoded(in_mode(picture, mode), kind)
+            data = encode_picture(in_mode(picture, mode), kind)
         except (OSError, ValueError, KeyError):
             continue  # this format does not have the mode
         tried += 1
@@ -153,7 +153,7 @@ def test_file_bytes_image_and_file_object_give_the_same_pixels(kind: str, tmp_pa
 
 
 def outcome(picture: Any) -> bytes | str:
-    """The pixels, or what is wrong without the name."""
+    """Return the pixels, or the error without the name."""
     try:
         return read_face(picture).tobytes()
     except PictureError as error:
@@ -195,7 +195,7 @@ def test_a_callers_image_is_never_changed(kind: str, loaded: bool, tmp_path: Pat
         np.testing.assert_array_equal(np.asarray(image), np.asarray(untouched))
 
 
-def test_faces_of_an_image_are_looked_for_as_in_its_file(tmp_path: Path) -> None:
+def test_a_detector_gets_the_same_pixels_of_an_image_and_its_file(tmp_path: Path) -> None:
     class NoFaces:
         def detect(self, image: np.ndarray) -> list[Any]:
             return []
@@ -211,7 +211,7 @@ def test_faces_of_an_image_are_looked_for_as_in_its_file(tmp_path: Path) -> None
     assert scale == finder.locate(path)[1] == max(small.size) / 2400 < 1
 
 
-def test_threads_may_share_an_image_that_is_not_decoded(tmp_path: Path) -> None:
+def test_threads_may_share_an_image_that_is_not_decoded_yet(tmp_path: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 255, (600, 600), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
     expected = read_face(tmp_path / "a.png")
@@ -220,7 +220,7 @@ def test_threads_may_share_an_image_that_is_not_decoded(tmp_path: Path) -> None:
             np.testing.assert_array_equal(face, expected)
 
 
-def test_what_a_caller_chose_of_an_image_is_kept(tmp_path: Path) -> None:
+def test_settings_of_the_caller_on_an_image_are_kept(tmp_path: Path) -> None:
     frames = [Image.new("L", (50, 50), value) for value in (10, 120, 240)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     with Image.open(tmp_path / "a.gif") as animation:
@@ -244,8 +244,8 @@ def test_what_a_caller_chose_of_an_image_is_kept(tmp_path: Path) -> None:
         read_face(closed)
 
 
-def test_file_objects_may_be_at_any_place_or_unable_to_seek(tmp_path: Path) -> None:
-    data = encoded(Image.fromarray(band_face(1)))
+def test_file_objects_may_be_at_any_position_or_unable_to_seek(tmp_path: Path) -> None:
+    data = encode_picture(Image.fromarray(band_face(1)))
     reader, writer = os.pipe()
     os.write(writer, data)
     os.close(writer)
@@ -262,7 +262,7 @@ def test_file_objects_may_be_at_any_place_or_unable_to_seek(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("picture", [None, [b"x"], 7, object()])
-def test_what_is_no_picture_is_a_type_error(picture: Any) -> None:
+def test_an_object_that_is_not_a_picture_is_a_type_error(picture: Any) -> None:
     with pytest.raises(TypeError, match="a picture is a path"):
         read_face(picture)
     assert is_small(picture)
@@ -314,7 +314,7 @@ def test_deep_pixels_are_scaled_as_the_format_defines(data: tuple[str, bytes]) -
         gray_tiff(64, 64, 16, DEEP.astype("<u2").tobytes()),
     ],
 )
-def test_eight_bits_saved_as_the_lowest_of_sixteen_are_no_black_picture(data: bytes) -> None:
+def test_sixteen_bit_pictures_with_values_of_eight_bits_are_refused(data: bytes) -> None:
     with pytest.raises(PictureError, match="16-bit pixels that are all below 256"):
         read_face(data)
 
@@ -323,7 +323,7 @@ def test_sixteen_bits_of_black_are_black() -> None:
     assert not read_face(b"P5 64 64 65535\n" + bytes(64 * 64 * 2)).any()
 
 
-def test_an_array_with_a_mask_that_hides_nothing_is_read() -> None:
+def test_an_array_with_an_empty_mask_is_read() -> None:
     pixels = np.ma.masked_array(DEEP, mask=False)
     np.testing.assert_array_equal(read_face(pixels), read_face(DEEP))
 
@@ -384,27 +384,30 @@ def test_large_pictures_are_converted_in_strips_without_a_seam() -> None:
         image = image.convert(mode)
         if mode == "P":
             image.info["transparency"] = 3
-        strip = image.crop((0, 700, 1300, 1100))  # over the edge between two strips
+        strip = image.crop((0, 700, 1300, 1100))  # across the border of two strips
         whole = np.asarray(process_picture(image, lambda one: to_rgb(turn_upright(one))))
         np.testing.assert_array_equal(whole[700:1100], np.asarray(to_rgb(strip)))
 
 
-def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+def test_files_that_are_not_regular_are_refused_at_once(tmp_path: Path) -> None:
     for name in ("pipe.png", "pipe.jpg"):
         os.mkfifo(tmp_path / name)
         with pytest.raises(PictureError, match="not a regular file"):
             read_face(tmp_path / name)
 
 
-def test_only_the_first_frame_of_an_animation_counts() -> None:
+def test_only_the_first_frame_of_an_animation_is_read() -> None:
     frames = [Image.new("L", (48, 48), value) for value in (20, 240)]
-    assert read_face(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])).max() < 30
+    assert (
+        read_face(encode_picture(frames[0], "GIF", save_all=True, append_images=frames[1:])).max()
+        < 30
+    )
 
 
 def test_large_jpeg_is_close_to_a_full_decode() -> None:
     rng = np.random.default_rng(1)
     smooth = Image.fromarray(rng.integers(0, 255, (12, 12), dtype=np.uint8)).resize((1200, 1200))
-    data = encoded(smooth, "JPEG", quality=90)
+    data = encode_picture(smooth, "JPEG", quality=90)
     with Image.open(io.BytesIO(data)) as image:
         full = np.asarray(image.convert("L").resize((48, 48), Image.Resampling.BILINEAR))
     assert np.abs(read_face(data).astype(int) - full).mean() < 1.0
@@ -412,8 +415,8 @@ def test_large_jpeg_is_close_to_a_full_decode() -> None:
 
 def test_bad_pictures_are_refused_with_a_reason(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
-    (tmp_path / "text.jpg").write_text("I am no picture")
-    whole = encoded(
+    (tmp_path / "text.jpg").write_text("not a picture at all")
+    whole = encode_picture(
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 90), dtype=np.uint8))
     )
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
@@ -441,7 +444,7 @@ def test_bad_pictures_are_refused_with_a_reason(tmp_path: Path) -> None:
         np.ma.masked_array(np.zeros((48, 48), np.uint8), mask=np.eye(48)),
     ],
 )
-def test_arrays_that_would_need_a_guess_are_refused(array: np.ndarray) -> None:
+def test_ambiguous_arrays_are_refused(array: np.ndarray) -> None:
     with pytest.raises(PictureError, match="array"):
         read_face(array)
 
@@ -449,4 +452,4 @@ def test_arrays_that_would_need_a_guess_are_refused(array: np.ndarray) -> None:
 def test_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(PictureError, match="pixels, refused"):
-        read_face(encoded(Image.new("L", (60, 60))))
+        read_face(encode_picture(Image.new("L", (60, 60))))

@@ -1,4 +1,4 @@
-"""Many pictures over Ray's workers: the same answers, nothing lost, nothing done twice."""
+"""Pictures over Ray's workers: the same predictions, none lost and none repeated."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SAMPLES = Path(__file__).parents[2] / "samples"
 
 @pytest.fixture(scope="module")
 def two_workers() -> Iterator[None]:
-    """A local Ray with two CPUs, in processes of its own."""
+    """A local Ray with two CPUs, in its own processes."""
     import ray
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -38,7 +38,7 @@ def two_workers() -> Iterator[None]:
 
 
 class LocalDataset:
-    """As much of `ray.data.Dataset` as a run uses: one worker after the other, in this process."""
+    """The part of `ray.data.Dataset` that a run uses: one worker at a time, in this process."""
 
     def __init__(self, rows: list[dict[str, Any]], **_: object) -> None:
         self.rows = rows
@@ -55,7 +55,7 @@ class LocalDataset:
 
 @pytest.fixture
 def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray without its processes, for what does not depend on them."""
+    """Ray without its processes, for tests that do not depend on them."""
     import ray
 
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
@@ -69,7 +69,7 @@ in_process = pytest.mark.usefixtures("no_cluster")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Thirty samples in two folders, and a file that is no picture."""
+    """Thirty samples in two folders, and a file that is not a picture."""
     folder = tmp_path / "pictures"
     for number, path in enumerate(sorted(SAMPLES.glob("*.png"))):
         target = folder / f"album {number % 2}" / path.name
@@ -85,7 +85,7 @@ def lines(folder: Path) -> list[dict[str, object]]:
 
 
 def same(ours: list[dict[str, object]], theirs: list[dict[str, object]]) -> None:
-    """Same rows; probabilities but for the roundings of another batch size."""
+    """Compare rows; probabilities may differ by the rounding of another batch size."""
     assert [(row["path"], row["label"]) for row in ours] == [
         (row["path"], row["label"]) for row in theirs
     ]
@@ -97,7 +97,7 @@ def same(ours: list[dict[str, object]], theirs: list[dict[str, object]]) -> None
 
 @pytest.mark.slow
 @on_cluster
-def test_answers_are_those_of_the_command(folder: Path, tmp_path: Path) -> None:
+def test_predictions_are_those_of_emotion_infer(folder: Path, tmp_path: Path) -> None:
     from emotion_runtime.ray.job import predict_to
 
     done = predict_to([str(folder)], str(tmp_path / "out"), format_name="jsonl", partition_size=7)
@@ -107,7 +107,7 @@ def test_answers_are_those_of_the_command(folder: Path, tmp_path: Path) -> None:
 
 
 @in_process
-def test_partitions_that_are_there_are_not_done_again(folder: Path, tmp_path: Path) -> None:
+def test_existing_partitions_are_not_repeated(folder: Path, tmp_path: Path) -> None:
     from emotion_runtime.ray.job import predict_to
 
     out = tmp_path / "out"
@@ -123,7 +123,7 @@ def test_partitions_that_are_there_are_not_done_again(folder: Path, tmp_path: Pa
 
 
 @in_process
-def test_answers_of_another_run_are_not_mixed_in(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_with_results_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
     from emotion_runtime.errors import OutputError
     from emotion_runtime.ray.job import predict_to
 
@@ -142,16 +142,16 @@ def test_answers_of_another_run_are_not_mixed_in(folder: Path, tmp_path: Path) -
 
 @in_process
 @pytest.mark.skipif(sys.platform == "win32", reason="locks as POSIX has them")
-def test_a_second_run_is_told_to_wait(folder: Path, tmp_path: Path) -> None:
+def test_a_second_run_is_refused(folder: Path, tmp_path: Path) -> None:
     from emotion_runtime.errors import OutputError
     from emotion_runtime.ray.job import predict_to
     from emotion_runtime.results.resumption import lock_exclusively
 
     out = tmp_path / "out"
-    said: list[str] = []
+    warnings: list[str] = []
     (folder / "notes.txt").write_text("no picture")
-    predict_to([str(folder)], str(out), partition_size=40, warn=said.append)
-    assert said == [f"1 other file passed over, such as {folder / 'notes.txt'}"]
+    predict_to([str(folder)], str(out), partition_size=40, warn=warnings.append)
+    assert warnings == [f"1 other file passed over, such as {folder / 'notes.txt'}"]
     with (out / "_manifest.json").open("r+b") as manifest:
         lock_exclusively(manifest.fileno())
         with pytest.raises(OutputError, match="another process is writing it"):
@@ -201,14 +201,14 @@ def test_faces_of_photographs(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @on_cluster
-def test_predictor_stands_between_steps_of_ones_own(folder: Path) -> None:
+def test_predictor_works_between_steps_of_the_user(folder: Path) -> None:
     import ray
 
     from emotion_runtime.ray.worker import Predictor
 
     rows = (
         ray.data.read_binary_files(str(folder), include_paths=True)
-        # One: with both CPUs taken, Ray would have none to read with, and wait for ever.
+        # One: with both CPUs in use, Ray would wait for a CPU to read with.
         .map_batches(Predictor, batch_size=8, compute=ray.data.ActorPoolStrategy(size=1))
         .take_all()
     )
@@ -219,7 +219,7 @@ def test_predictor_stands_between_steps_of_ones_own(folder: Path) -> None:
 
 
 def workers() -> list[int]:
-    """Find Ray's own workers that answer pictures."""
+    """Return the processes of Ray that classify pictures."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -234,7 +234,7 @@ def workers() -> list[int]:
 @pytest.mark.slow
 @on_cluster
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
-def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path, model_file: Path) -> None:
+def test_a_killed_worker_does_not_change_the_result(tmp_path: Path, model_file: Path) -> None:
     from emotion_runtime.ray.job import predict_to
 
     rng = np.random.default_rng(0)
@@ -268,7 +268,7 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path, model_file: Path)
     same(lines(tmp_path / "out"), [json.loads(line) for line in alone.stdout.splitlines()])
 
 
-def test_missing_ray_is_answered_with_what_installs_it(folder: Path) -> None:
+def test_the_error_on_missing_ray_names_the_extra(folder: Path) -> None:
     code = (
         "import sys; sys.modules['ray'] = None\n"
         "from emotion_runtime.ray.cli import main\n"
@@ -281,7 +281,7 @@ def test_missing_ray_is_answered_with_what_installs_it(folder: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_bad_places_are_one_sentence(folder: Path, tmp_path: Path) -> None:
+def test_bad_paths_and_uris_give_one_sentence(folder: Path, tmp_path: Path) -> None:
     from emotion_runtime.ray.cli import main as ray_infer
 
     for source, output, sentence in [
@@ -310,7 +310,7 @@ def test_another_model_file_on_the_machine_of_a_worker_is_refused(
 
 
 @in_process
-def test_the_command_counts_what_it_did_and_what_was_there(folder: Path, tmp_path: Path) -> None:
+def test_the_command_counts_new_and_existing_partitions(folder: Path, tmp_path: Path) -> None:
     from emotion_runtime.ray.cli import main as ray_infer
 
     arguments = [str(folder), "-o", str(tmp_path / "out"), "--partition-size", "20", "-v"]

@@ -1,4 +1,4 @@
-"""onnxruntime under the toolkit: silent, safe to fork, pickled by its file."""
+"""Sessions of onnxruntime: no telemetry, safe with fork, pickled by the path of the file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import emotion_models
-from emotion_runtime import EmotionClassifier, FaceFinder, ModelFileError
+from emotion_runtime import EmotionClassifier, FaceClassifier, FaceFinder, ModelFileError
 from emotion_runtime.model.session import (
     TELEMETRY_VARIABLE,
     Session,
@@ -35,7 +35,7 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
 def run(code: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a process with a home of its own and no setting of the user."""
+    """Run code in a process with its own home folder and without settings of the user."""
     kept = {name: value for name, value in os.environ.items() if name != TELEMETRY_VARIABLE}
     kept |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")} | environment
     return subprocess.run(
@@ -46,13 +46,13 @@ def run(code: str, home: Path, **environment: str) -> subprocess.CompletedProces
 PREDICT = """
 import os, sys
 from emotion_runtime import EmotionClassifier
-answer = EmotionClassifier(sys.argv[1] if sys.argv[1:] else None).predict({picture!r})
-print(answer.label, os.environ["ORT_DISABLE_TELEMETRY"])
+prediction = EmotionClassifier(sys.argv[1] if sys.argv[1:] else None).predict({picture!r})
+print(prediction.label, os.environ["ORT_DISABLE_TELEMETRY"])
 """
 
 
 def test_a_prediction_writes_no_file_and_a_forked_child_ends(tmp_path: Path) -> None:
-    """Where telemetry is on, its files are there as soon as onnxruntime is imported."""
+    """With telemetry on, the import of onnxruntime would write its files."""
     code = PREDICT.format(picture=str(ROOT / "samples" / "happy_01.png"))
     if hasattr(os, "fork"):
         code += """
@@ -67,33 +67,33 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert list(tmp_path.rglob("*")) == []
 
 
-def test_what_the_user_set_stays(tmp_path: Path) -> None:
+def test_the_setting_of_the_user_is_kept(tmp_path: Path) -> None:
     code = "from emotion_runtime.model.session import import_onnxruntime as get; import os\n"
     code += f"get(); print(os.environ[{TELEMETRY_VARIABLE!r}])"
     assert run(code, tmp_path, **{TELEMETRY_VARIABLE: "0"}).stdout.strip() == "0"
 
 
-def test_where_the_user_imported_onnxruntime_first_its_events_are_switched_off(
+def test_telemetry_is_switched_off_if_onnxruntime_is_already_imported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     onnxruntime, calls = import_onnxruntime(), []
     monkeypatch.setattr(onnxruntime, "disable_telemetry_events", lambda: calls.append(1))
     import_onnxruntime()
-    assert calls == [], "the toolkit itself imported it"
+    assert calls == [], "the toolkit imported it"
     monkeypatch.delenv(TELEMETRY_VARIABLE)
     import_onnxruntime()
     import_onnxruntime()
     assert calls == [1]
 
 
-def test_quantising_writes_no_file_either(tmp_path: Path) -> None:
+def test_quantisation_writes_no_telemetry_file(tmp_path: Path) -> None:
     done = run("import emotion_export.int8.quantise", tmp_path)
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / ".cache" / "Microsoft").exists()
 
 
 def imports(tree: ast.AST) -> list[tuple[int, str]]:
-    """List the modules that a file imports, with the lines."""
+    """Return the modules that a file imports, with their lines."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -125,7 +125,7 @@ def test_no_other_module_imports_onnxruntime_before_its_telemetry_is_off() -> No
 
 
 def wait(child: int, seconds: float = 20) -> int | None:
-    """Return the exit code of a child; None, and end it, where it does not come."""
+    """Return the exit code of a child; None if it does not end, after killing it."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         ended, status = os.waitpid(child, os.WNOHANG)
@@ -175,7 +175,7 @@ def test_a_child_forked_while_threads_classify_classifies(model_file: Path, thre
 
 @forks
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_forked_child_ends_though_its_parent_has_a_pool_of_threads(tmp_path: Path) -> None:
+def test_a_forked_child_of_a_process_with_threads_ends(tmp_path: Path) -> None:
     code = """
 import os, sys
 import numpy as np
@@ -197,7 +197,7 @@ for used in (False, True):
 
 @forks
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_stream_begun_before_a_fork_is_refused_in_the_child(model_file: Path) -> None:
+def test_a_stream_from_before_a_fork_is_refused_in_the_child(model_file: Path) -> None:
     faces = [band_face(n % 3, n) for n in range(200)]
     stream = EmotionClassifier(model_file).predict_many(faces, workers=2, batch_size=4)
     for _ in range(20):
@@ -212,13 +212,13 @@ def test_a_stream_begun_before_a_fork_is_refused_in_the_child(model_file: Path) 
         finally:
             os._exit(code)
     assert wait(child) == 0
-    assert len(list(stream)) == 180, "the parent goes on"
+    assert len(list(stream)) == 180, "the parent still works"
 
 
 # --- copies and pickles ---
 
 
-def test_a_copy_answers_alike_and_shares_the_session(model_file: Path) -> None:
+def test_a_copy_makes_the_same_predictions_and_shares_the_session(model_file: Path) -> None:
     classifier = EmotionClassifier(model_file, min_confidence=0.3)
     for made in (copy.copy(classifier), copy.deepcopy(classifier)):
         assert made.predict(band_face(2)) == classifier.predict(band_face(2))
@@ -234,7 +234,7 @@ def test_a_pickle_holds_the_path_and_not_the_weights(
     data = pickle.dumps(classifier._session)
     assert len(data) < 1000
     data = pickle.dumps(classifier)
-    monkeypatch.chdir(tmp_path)  # a worker may begin elsewhere
+    monkeypatch.chdir(tmp_path)  # a worker may start in another folder
     made = pickle.loads(data)
     assert made.predict(band_face(1)) == classifier.predict(band_face(1))
     assert (made.min_confidence, made._session.threads) == (0.25, 2)
@@ -242,7 +242,7 @@ def test_a_pickle_holds_the_path_and_not_the_weights(
     assert pickle.loads(pickle.dumps(made)).labels == CLASSES
 
 
-def test_a_pickle_of_a_file_that_changed_or_went_is_refused(tmp_path: Path) -> None:
+def test_a_pickle_of_a_changed_or_missing_file_is_refused(tmp_path: Path) -> None:
     path = band_model(tmp_path / "m.onnx")
     data = pickle.dumps(EmotionClassifier(path))
     band_model(path, min_confidence=0.5)
@@ -261,12 +261,12 @@ def test_a_pickle_of_a_released_model_finds_it_where_it_is_installed() -> None:
 
 
 def test_a_face_finder_is_pickled_too() -> None:
-    classifier = EmotionClassifier()
+    classifier = FaceClassifier()
     picture = ROOT / "docs" / "faces.png"
-    expected = classifier.predict_faces(picture)
+    expected = classifier.predict(picture)
     assert len(expected) == 5
-    made = pickle.loads(pickle.dumps(classifier))  # with the finder that it has by now
-    assert made.predict_faces(picture) == expected
+    made = pickle.loads(pickle.dumps(classifier))
+    assert made.predict(picture) == expected
     finder = pickle.loads(pickle.dumps(FaceFinder()))
     assert len(finder.find(picture)) == 5
 
@@ -281,7 +281,7 @@ def test_a_classifier_is_sent_to_worker_processes(
 ) -> None:
     if method not in METHODS:
         pytest.skip(f"no {method} here")
-    # In a process of its own: workers import the main module again.
+    # In another process: workers import the main module again.
     script = tmp_path / "work.py"
     script.write_text(
         f"""
@@ -321,10 +321,10 @@ def test_joblib_sends_a_classifier_to_its_workers() -> None:
 # --- providers and threads ---
 
 
-def test_a_provider_that_does_not_start_is_no_silent_cpu(
+def test_a_provider_that_does_not_start_is_an_error(
     model_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """onnxruntime goes on with the CPU where, say, CUDA's libraries are missing."""
+    """onnxruntime itself uses the CPU instead, such as when libraries of CUDA are missing."""
     names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     onnxruntime = import_onnxruntime()
 
@@ -340,7 +340,7 @@ def test_a_provider_that_does_not_start_is_no_silent_cpu(
         EmotionClassifier(model_file, provider=names[0])
 
 
-def test_a_session_says_how_it_was_opened(model_file: Path) -> None:
+def test_a_session_has_its_provider_and_threads(model_file: Path) -> None:
     session = open_session(model_file, np.int64(2))  # type: ignore[arg-type]
     assert isinstance(session, Session)
     assert (session.path, session.threads) == (model_file, 2)

@@ -1,4 +1,4 @@
-"""A run over one picture of every format: no other program, no connection, no file but outputs."""
+"""A run starts no program, opens no connection and writes only its outputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from synthetic import band_face
 
 READ = {"JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "TIFF", "PPM", "PCX", "TGA"}
 
-# Notes every event by which Python starts a program, connects, or changes the file system.
+# Records the events by which Python starts a program, connects, or changes the file system.
 HOOK = """
 import os, sys
 
@@ -25,7 +25,7 @@ CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.syml
 PROGRAMS = {"subprocess.Popen", "os.system", "os.exec", "os.fork", "os.forkpty", "os.spawn",
             "os.posix_spawn", "os.startfile", "pty.spawn"}
 
-def note(event, arguments):
+def record(event, arguments):
     if event == "open" and isinstance(arguments[0], (str, bytes)) and arguments[2] & WRITES:
         print("write", os.fsdecode(arguments[0]), file=log)
     elif event in CHANGES:
@@ -34,7 +34,7 @@ def note(event, arguments):
         print(event, arguments, file=log)
 
 log = open(sys.argv.pop(1), "w", buffering=1)
-sys.addaudithook(note)
+sys.addaudithook(record)
 from emotion_runtime.__main__ import run
 run()
 """
@@ -52,7 +52,7 @@ def test_a_run_over_every_format_runs_no_program_and_writes_only_its_outputs(
     command = [sys.executable, "-c", HOOK, str(tmp_path / "log"), str(pictures), "-q"]
     command += ["-m", str(model_file), "-f", "jsonl", "-o", str(out / "results.jsonl"), "--resume"]
     command += ["--sort-into", str(out / "sorted"), "--contact-sheet", str(out / "sheet.png")]
-    # What `make coverage` measures with writes a file, and imports modules of its own.
+    # coverage writes a file and imports its own modules.
     unmeasured = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
     environment = unmeasured | {
         "PYTHONPATH": os.pathsep.join(sys.path),
@@ -64,7 +64,7 @@ def test_a_run_over_every_format_runs_no_program_and_writes_only_its_outputs(
     assert done.returncode == 1, done.stderr  # some cannot be read
     lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
     assert any(line.startswith(f"write {out}") for line in lines)
-    # os.remove of a name within a folder that is open already gives the name alone.
+    # os.remove with a folder descriptor reports only the name.
     foreign = [line for line in lines if not line.startswith(f"write {out}{os.sep}")]
     assert foreign == []
     assert not list(home.iterdir())
@@ -77,10 +77,10 @@ def test_a_run_over_every_format_runs_no_program_and_writes_only_its_outputs(
             assert result["error"] is None, result
         elif kind not in {"AVIF", "JPEG2000", "WEBP", "HEIF"}:
             assert "not a picture in a format that is read" in result["error"], result
-    assert {"EPS", "WMF", "PDF"} & set(results), "Pillow knows none of them any more"
+    assert {"EPS", "WMF", "PDF"} & set(results), "this Pillow can open none of them"
 
 
-def test_the_hook_itself_sees_programs_and_files(tmp_path: Path) -> None:
+def test_the_hook_records_programs_and_files(tmp_path: Path) -> None:
     start = HOOK.rpartition("from emotion_runtime")[0]
     code = start + (
         "import subprocess\n"

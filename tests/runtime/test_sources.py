@@ -24,7 +24,7 @@ def test_folders_are_recursive_sorted_and_without_other_files(tmp_path: Path) ->
     assert found == ["a/b/1.png", "a/z.JPG", "b.png"]
 
 
-def test_a_file_named_outright_is_kept_whatever_its_name() -> None:
+def test_a_given_file_is_kept_whatever_its_suffix() -> None:
     assert list(find_pictures(["no_suffix", "gone.png"])) == ["no_suffix", "gone.png"]
 
 
@@ -33,13 +33,13 @@ def test_a_folder_without_pictures_is_an_error(tmp_path: Path) -> None:
         list(find_pictures([str(tmp_path)]))
 
 
-def test_a_link_back_to_a_folder_above_ends_there(tmp_path: Path) -> None:
+def test_a_link_to_a_parent_folder_is_not_followed(tmp_path: Path) -> None:
     save_face(tmp_path / "a" / "1.png", 0)
     (tmp_path / "a" / "back").symlink_to(tmp_path, target_is_directory=True)
     assert len(list(find_pictures([str(tmp_path)]))) == 1
 
 
-def test_every_folder_is_visited_once_and_the_rest_is_told(tmp_path: Path) -> None:
+def test_every_folder_is_visited_once_and_others_are_counted(tmp_path: Path) -> None:
     folder = tmp_path / "a"
     for _ in range(25):  # 2^24 paths to the one picture
         folder.mkdir()
@@ -51,10 +51,10 @@ def test_every_folder_is_visited_once_and_the_rest_is_told(tmp_path: Path) -> No
     found = list(find_pictures([str(tmp_path)], on_repeat=repeats.append))
     assert found == [str(folder / "1.png")]
     assert len(repeats) == 25
-    assert len(list(find_pictures([str(tmp_path)] * 2))) == 2  # named twice, given twice
+    assert len(list(find_pictures([str(tmp_path)] * 2))) == 2  # listed twice because given twice
 
 
-def test_folders_may_be_deeper_than_python_calls(tmp_path: Path, monkeypatch: Any) -> None:
+def test_folders_may_be_deeper_than_the_recursion_limit(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     for _ in range(1200):
         Path("d").mkdir()
@@ -64,13 +64,13 @@ def test_folders_may_be_deeper_than_python_calls(tmp_path: Path, monkeypatch: An
     found = list(find_pictures(["."]))
     os.chdir(Path(found[0]).parent)
     Path("1.png").unlink()
-    for _ in range(1200):  # pytest would not get to its end
+    for _ in range(1200):  # pytest could not remove it
         os.chdir("..")
         Path("d").rmdir()
     assert len(found) == 1
 
 
-def test_hidden_folders_and_links_to_nowhere_are_told_of(tmp_path: Path) -> None:
+def test_hidden_folders_and_broken_links_are_counted(tmp_path: Path) -> None:
     save_face(tmp_path / ".hidden" / "1.png", 0)
     save_face(tmp_path / "2.png", 0)
     (tmp_path / "loop").symlink_to("loop")

@@ -11,7 +11,7 @@ from emotion_runtime.errors import SourceError
 from emotion_runtime.evaluate.split_list import read_test_paths
 
 
-def test_the_test_set_alone_is_read(tmp_path: Path) -> None:
+def test_only_the_test_set_is_read(tmp_path: Path) -> None:
     path = tmp_path / "splits.csv"
     path.write_text("path,label,split\na/1.png,a,test\na/2.png,a,train\nb/3.png,b,test\n")
     assert read_test_paths(path) == {"a/1.png", "b/3.png"}
@@ -37,7 +37,7 @@ def test_another_file_is_refused(text: str | None, message: str, tmp_path: Path)
 def test_a_file_that_is_no_csv_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "splits.csv"
     path.write_text("path,split\n" + "x" * 200 + ",test\n")
-    before = csv.field_size_limit(100)  # one for the process
+    before = csv.field_size_limit(100)  # the limit is global
     try:
         with pytest.raises(SourceError, match="cannot be read"):
             read_test_paths(path)

@@ -1,4 +1,4 @@
-"""Closed and full streams, and requests to end: one sentence or silence, never a traceback."""
+"""Closed and full streams, and signals: one sentence or no output, never a traceback."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ COMMANDS = ("emotion_runtime", "emotion_runtime.evaluate", "emotion_train", "emo
 
 
 def shell(module: str, arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as a shell does, redirections among its arguments."""
+    """Run a command in a shell; its arguments may have redirections."""
     line = f"{shlex.quote(sys.executable)} -m {module} {arguments}"
     return subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A device of our own that is always full."""
+    """A device that is always full."""
     path = tmp_path_factory.mktemp("devices") / "full"
     try:
         os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 7))
     except (OSError, AttributeError):
-        pytest.skip("devices are made by root")
+        pytest.skip("only root can make devices")
     return path
 
 
 @pytest.mark.parametrize("module", COMMANDS)
-def test_help_that_cannot_be_written(module: str, full: Path) -> None:
+def test_help_that_cannot_be_written_is_an_error(module: str, full: Path) -> None:
     for place, reason in ((f"> {full}", "No space left on device"), (">&-", "Bad file descriptor")):
         done = shell(module, f"--help {place}")
         assert done.returncode == 1
@@ -45,7 +45,7 @@ def test_help_that_cannot_be_written(module: str, full: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["--version", "--describe", "--self-test", "PICTURE", "-f csv "])
-def test_results_that_cannot_be_written(option: str, full: Path) -> None:
+def test_results_that_cannot_be_written_are_an_error(option: str, full: Path) -> None:
     what = option.replace("PICTURE", str(PICTURE)).replace("csv ", f"csv {PICTURE}")
     done = shell("emotion_runtime", f"{what} > {full}")
     assert done.returncode == 1
@@ -53,7 +53,7 @@ def test_results_that_cannot_be_written(option: str, full: Path) -> None:
 
 
 @pytest.mark.slow
-def test_streams_that_the_caller_closed(tmp_path: Path, full: Path) -> None:
+def test_streams_that_the_caller_closed_are_reported(tmp_path: Path, full: Path) -> None:
     for arguments, code, message in [
         (f"{PICTURE} -q >&-", 1, "standard output: cannot be written (Bad file descriptor)"),
         ("- -q <&-", 1, "standard input: cannot be read (Bad file descriptor)"),
@@ -70,7 +70,7 @@ def test_streams_that_the_caller_closed(tmp_path: Path, full: Path) -> None:
 
 
 def start(*arguments: object) -> subprocess.Popen[bytes]:
-    """Start a run that waits for paths, with signals as a terminal has them, also under nohup."""
+    """Start a run that waits for paths, with the signals of a terminal also under nohup."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     hang_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
@@ -107,8 +107,8 @@ def test_a_signal_leaves_no_temporary_file(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_while_modules_are_imported_is_one_sentence(tmp_path: Path) -> None:
-    """An exception within numpy's own start becomes an ImportError: none is raised there."""
+def test_ctrl_c_during_imports_gives_one_sentence(tmp_path: Path) -> None:
+    """numpy would turn an exception during its import into an ImportError."""
     (tmp_path / "numpy.py").write_text(
         "import os, signal\n"
         "try:\n    os.kill(os.getpid(), signal.SIGINT)\n    [None for _ in range(1000)]\n"
@@ -128,7 +128,7 @@ def test_ctrl_c_while_modules_are_imported_is_one_sentence(tmp_path: Path) -> No
     assert (done.returncode, done.stderr) == (130, b"error: interrupted.\n")
 
 
-def test_describe_is_json_also_where_it_holds_controls(tmp_path: Path) -> None:
+def test_describe_is_valid_json_also_with_control_characters(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     from synthetic import band_model
 

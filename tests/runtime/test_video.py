@@ -1,4 +1,4 @@
-"""Faces over time: video files, cameras, and what is said of a face from frame to frame."""
+"""Faces in video files and cameras, followed from frame to frame."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_runtime import EmotionClassifier
+from emotion_runtime import FaceClassifier
 from emotion_runtime.errors import OutputError, VideoError
 from emotion_runtime.faces.detection import Box, Detection
 from emotion_runtime.faces.finder import Face, FaceFinder
 from emotion_runtime.infer.cli import main
-from emotion_runtime.video.containers import inspect
+from emotion_runtime.video.containers import inspect_container
 from emotion_runtime.video.frames import Camera, Frame, VideoFile, VideoWriter
 from emotion_runtime.video.job import VideoJob
 from emotion_runtime.video.prediction import AnnotatedVideo, predict_frames
@@ -37,7 +37,7 @@ def run(*args: object) -> Result:
 
 
 def frame(number: int) -> NDArray[np.uint8]:
-    """Draw a face that drifts to the right and turns from happy to surprise, and one that stays."""
+    """Draw a face that moves right and changes from happy to surprise, and one that stays."""
     noise = np.random.default_rng(1).integers(60, 200, (8, 16, 3), dtype=np.uint8)
     image = Image.fromarray(noise).resize((600, 320), Image.Resampling.BICUBIC)
     image = image.crop((4 * number, 0, 4 * number + SIZE[0], SIZE[1]))  # the background moves
@@ -69,7 +69,7 @@ def test_clip_is_classified_over_time(clip: Path, tmp_path: Path) -> None:
     faces: dict[int, list[dict[str, object]]] = {}
     for row in rows:
         faces.setdefault(row["face"], []).append(row)
-    assert sorted(faces) == [1, 2]  # followed: no face becomes a new one
+    assert sorted(faces) == [1, 2]  # tracked: no face gets a new number
     drifting, staying = faces[1], faces[2]
     assert [row["frame"] for row in drifting] == list(range(FRAMES))
     assert {row["label"] for row in staying} == {"sad"}
@@ -91,12 +91,14 @@ def test_annotated_video_shows_boxes_and_has_every_frame(clip: Path, tmp_path: P
     assert 0.01 < changed.mean() < 0.3
 
 
-def test_csv_says_when_and_which_face(clip: Path) -> None:
+def test_csv_has_the_time_and_the_number_of_the_face(clip: Path) -> None:
     head = run(clip, "--faces", "-f", "csv").stdout.splitlines()[0]
     assert head.endswith("error,x,y,width,height,detection_confidence,warning,time,frame,face")
 
 
-def test_file_that_is_no_video_is_an_error_and_leaves_nothing(tmp_path: Path, clip: Path) -> None:
+def test_file_that_is_not_a_video_is_an_error_and_leaves_no_output(
+    tmp_path: Path, clip: Path
+) -> None:
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"no video" * 100)
     result = run(bad, "--faces", "--annotate", tmp_path / "out.mp4")
@@ -110,12 +112,12 @@ def test_file_that_is_no_video_is_an_error_and_leaves_nothing(tmp_path: Path, cl
 
 
 def test_video_is_looked_at_with_faces_and_alone(clip: Path) -> None:
-    assert "with --faces" in run(clip).stderr
+    assert "need --faces" in run(clip).stderr
     assert run(clip, SAMPLES / "sad_01.png", "--faces").exit_code == 2
     assert run(clip, "--faces", "--camera", "0").exit_code == 2
 
 
-def test_missing_opencv_is_answered_with_what_installs_it(
+def test_the_error_on_missing_opencv_names_the_extra(
     clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
@@ -125,7 +127,7 @@ def test_missing_opencv_is_answered_with_what_installs_it(
     assert "[faces]" in result.stderr
 
 
-def test_camera_that_is_not_there_is_one_sentence() -> None:
+def test_missing_camera_gives_one_sentence() -> None:
     pytest.importorskip("cv2", reason="cameras need the extra [faces]")
     result = run("--faces", "--camera", "97")
     assert result.exit_code == 1
@@ -133,14 +135,14 @@ def test_camera_that_is_not_there_is_one_sentence() -> None:
 
 
 def test_slow_reader_of_a_camera_gets_the_newest_frame() -> None:
-    """Frames are dropped rather than delay built up."""
+    """Frames are dropped so that no delay builds up."""
     given = threading.Event()
     count = 0
 
     def read() -> NDArray[np.uint8] | None:
         nonlocal count
         if count == 20:
-            given.set()  # all are out before the reader asks for its second
+            given.set()  # all are available before the reader gets its second frame
         if count == 21:
             time.sleep(0.2)
             return None
@@ -161,7 +163,7 @@ def face(x: float) -> Face:
     return Face(Box(x, 0, 50, 50), 1.0, np.zeros((48, 48), dtype=np.uint8))
 
 
-def test_track_keeps_its_name_and_steadies_its_answer() -> None:
+def test_track_keeps_its_number_and_smooths_its_probabilities() -> None:
     tracker = Tracker(smoothing=0.3)
     sure, other = np.array([[1.0, 0.0]], "f4"), np.array([[0.0, 1.0]], "f4")
     (first,) = tracker.update(0.0, [face(0)], sure)
@@ -174,15 +176,15 @@ def test_track_keeps_its_name_and_steadies_its_answer() -> None:
     assert tracker.count == 2
 
 
-def test_track_is_forgotten_after_its_memory() -> None:
+def test_track_ends_after_its_memory() -> None:
     tracker = Tracker(memory=0.5)
-    answer = np.array([[1.0, 0.0]], "f4")
-    tracker.update(0.0, [face(0)], answer)
-    assert tracker.update(0.4, [face(0)], answer)[0].number == 1
-    assert tracker.update(1.0, [face(0)], answer)[0].number == 2
+    probabilities = np.array([[1.0, 0.0]], "f4")
+    tracker.update(0.0, [face(0)], probabilities)
+    assert tracker.update(0.4, [face(0)], probabilities)[0].number == 1
+    assert tracker.update(1.0, [face(0)], probabilities)[0].number == 2
 
 
-def test_crossing_faces_take_the_nearest_track() -> None:
+def test_crossing_faces_get_the_nearest_track() -> None:
     tracker = Tracker()
     both = np.eye(2, dtype="f4")
     left, right = tracker.update(0.0, [face(0), face(60)], both)
@@ -202,7 +204,7 @@ def test_frames_without_a_face_give_no_line(tmp_path: Path) -> None:
     assert isinstance(next(iter(VideoFile(str(path)))), Frame)
 
 
-# What a video file states about itself, and what it holds.
+# Damaged video files.
 
 
 def plain(number: int, size: tuple[int, int] = (64, 48)) -> NDArray[np.uint8]:
@@ -226,7 +228,7 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 
 def write_avi(path: Path, frames: list[bytes], rate: tuple[int, int] = (10, 1)) -> Path:
-    """Write an AVI of JPEGs; an empty one repeats the frame before, as screen recorders write."""
+    """Write an AVI of JPEGs; an empty one repeats the frame before, as in screen recordings."""
     pytest.importorskip("cv2", reason="videos need the extra [faces]")
     head = struct.pack("<14I", 100_000, 0, 0, 0x10, len(frames), 0, 1, 0, 64, 48, 0, 0, 0, 0)
     stream = b"vidsMJPG" + struct.pack("<3I", 0, 0, 0)
@@ -250,7 +252,7 @@ def jpeg(number: int) -> bytes:
 
 
 def read_all(path: Path) -> tuple[int, str]:
-    """Return the number of frames that were given, and what was wrong in the end."""
+    """Return the number of frames, and the error at the end."""
     number = 0
     try:
         for _ in VideoFile(str(path)):
@@ -261,12 +263,12 @@ def read_all(path: Path) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".avi", ".mkv"])
-def test_whole_video_is_no_alarm(tmp_path: Path, suffix: str) -> None:
+def test_complete_video_causes_no_warning(tmp_path: Path, suffix: str) -> None:
     assert read_all(write_video(tmp_path / f"whole{suffix}")) == (40, "")
 
 
 @pytest.mark.parametrize("suffix", [".avi", ".mkv"])
-def test_video_cut_off_is_said_after_its_last_frame(tmp_path: Path, suffix: str) -> None:
+def test_truncated_video_is_reported_after_its_last_frame(tmp_path: Path, suffix: str) -> None:
     whole = write_video(tmp_path / f"whole{suffix}").read_bytes()
     cut = tmp_path / f"cut{suffix}"
     cut.write_bytes(whole[: len(whole) * 6 // 10])
@@ -276,7 +278,7 @@ def test_video_cut_off_is_said_after_its_last_frame(tmp_path: Path, suffix: str)
     assert f"ends after {number} of {about}40 frames: damaged or cut off" in problem
 
 
-def test_results_before_the_cut_are_kept(clip: Path, tmp_path: Path) -> None:
+def test_results_of_a_truncated_video_are_kept(clip: Path, tmp_path: Path) -> None:
     whole = tmp_path / "whole.avi"
     with VideoWriter(whole, RATE) as writer:
         for number in range(FRAMES):
@@ -297,7 +299,7 @@ def test_results_before_the_cut_are_kept(clip: Path, tmp_path: Path) -> None:
     assert clip.is_file()
 
 
-def test_mp4_without_its_end_is_said_to_be_cut_off(tmp_path: Path) -> None:
+def test_mp4_without_its_end_is_reported_as_cut_off(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "whole.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) * 6 // 10])
     assert "cut off" in read_all(tmp_path / "cut.mp4")[1]
@@ -314,7 +316,7 @@ def test_frames_after_one_that_cannot_be_decoded_are_read(tmp_path: Path) -> Non
     assert f"{40 - number} of 40 frames cannot be decoded: damaged" in problem
 
 
-def test_damage_between_frames_is_said(tmp_path: Path) -> None:
+def test_damage_between_frames_is_reported(tmp_path: Path) -> None:
     path = write_avi(tmp_path / "bad.avi", [jpeg(number) for number in range(20)])
     data = bytearray(path.read_bytes())
     at = data.index(b"00dc", len(data) // 2)
@@ -325,17 +327,17 @@ def test_damage_between_frames_is_said(tmp_path: Path) -> None:
     assert "damaged" in problem
 
 
-def test_frames_that_repeat_the_one_before_are_not_missed(tmp_path: Path) -> None:
+def test_frames_that_repeat_the_one_before_are_not_counted_as_missing(tmp_path: Path) -> None:
     frames = [b"" if number % 3 else jpeg(number) for number in range(30)]
     assert read_all(write_avi(tmp_path / "screen.avi", frames)) == (10, "")
 
 
-def test_frames_that_an_edit_list_leaves_out_are_not_missed(tmp_path: Path) -> None:
-    """A phone's trimmed clip still holds the frames before its beginning."""
+def test_frames_that_an_edit_list_leaves_out_are_not_counted_as_missing(tmp_path: Path) -> None:
+    """A clip that was trimmed on a phone still contains the frames before its start."""
     data = bytearray(write_video(tmp_path / "whole.mp4").read_bytes())
     at = data.index(b"elst")
     scale = struct.unpack_from(">I", data, data.index(b"mdhd") + 16)[0]
-    struct.pack_into(">i", data, at + 16, scale)  # begins after one second
+    struct.pack_into(">i", data, at + 16, scale)  # starts after one second
     (tmp_path / "trimmed.mp4").write_bytes(data)
     number, problem = read_all(tmp_path / "trimmed.mp4")
     assert number < 40
@@ -343,7 +345,7 @@ def test_frames_that_an_edit_list_leaves_out_are_not_missed(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("suffix", [".avi", ".mkv", ".mp4"])
-def test_no_damaged_container_ends_in_a_traceback(tmp_path: Path, suffix: str) -> None:
+def test_damaged_containers_cause_no_traceback(tmp_path: Path, suffix: str) -> None:
     data = write_video(tmp_path / f"whole{suffix}", frames=4).read_bytes()
     rng = np.random.default_rng(0)
     for number in range(60):
@@ -353,10 +355,10 @@ def test_no_damaged_container_ends_in_a_traceback(tmp_path: Path, suffix: str) -
                 rng.integers(256)
             )
         (tmp_path / "broken").write_bytes(broken)
-        inspect(str(tmp_path / "broken"))
+        inspect_container(str(tmp_path / "broken"))
 
 
-def test_playlist_named_as_a_video_is_not_followed(tmp_path: Path) -> None:
+def test_playlist_with_the_suffix_of_a_video_is_not_followed(tmp_path: Path) -> None:
     write_video(tmp_path / "private.mp4", frames=2)
     text = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nprivate.mp4\n#EXT-X-ENDLIST\n"
     (tmp_path / "list.mp4").write_text(text)
@@ -378,15 +380,15 @@ def test_video_of_a_phone_held_upright_is_upright(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rate", [(1_000_000, 1), (1, 1_000)])
-def test_frame_rate_that_makes_no_sense_is_said(tmp_path: Path, rate: tuple[int, int]) -> None:
+def test_invalid_frame_rate_causes_a_warning(tmp_path: Path, rate: tuple[int, int]) -> None:
     path = write_avi(tmp_path / "odd.avi", [jpeg(number) for number in range(5)], rate)
     video = VideoFile(str(path))
     assert video.rate == 25
-    assert "25 is taken instead" in video.notes[0]
-    assert "25 is taken instead" in run(path, "--faces").stderr
+    assert "25 is assumed" in video.notes[0]
+    assert "25 is assumed" in run(path, "--faces").stderr
 
 
-def test_sides_of_odd_length_lose_no_pixel(tmp_path: Path) -> None:
+def test_frames_with_odd_sides_lose_no_pixel(tmp_path: Path) -> None:
     pytest.importorskip("cv2", reason="videos need the extra [faces]")
     with VideoWriter(tmp_path / "odd.avi", 10) as writer:
         writer.write(plain(0)[:41, :61])
@@ -395,7 +397,7 @@ def test_sides_of_odd_length_lose_no_pixel(tmp_path: Path) -> None:
     assert "62×42 pixels, not 61×41" in writer.notes[0]
 
 
-def test_frame_of_another_size_is_scaled_and_not_lost(tmp_path: Path) -> None:
+def test_frame_of_another_size_is_scaled(tmp_path: Path) -> None:
     pytest.importorskip("cv2", reason="videos need the extra [faces]")
     with VideoWriter(tmp_path / "sizes.avi", 10) as writer:
         for size in ((64, 48), (128, 96), (32, 24)):
@@ -418,7 +420,7 @@ with VideoWriter(Path(sys.argv[1]), 10) as writer:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
-def test_full_disk_is_noticed(tmp_path: Path, suffix: str) -> None:
+def test_full_disk_is_reported(tmp_path: Path, suffix: str) -> None:
     pytest.importorskip("cv2", reason="videos need the extra [faces]")
     pytest.importorskip("resource", reason="limits the size of a file")
     target = tmp_path / f"full{suffix}"
@@ -429,7 +431,7 @@ def test_full_disk_is_noticed(tmp_path: Path, suffix: str) -> None:
     assert "cannot be written" in done.stderr
 
 
-def test_annotated_copy_says_that_it_has_no_sound(clip: Path, tmp_path: Path) -> None:
+def test_annotated_copy_is_reported_to_have_no_sound(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     result = run(clip, "--faces", "--annotate", target, "-o", tmp_path / "t")
     assert f"{target}: 24 frames without sound" in result.stderr
@@ -442,7 +444,7 @@ def test_annotated_copy_keeps_the_times_of_uneven_frames(tmp_path: Path) -> None
         for number, moment in enumerate((0.0, 0.1, 0.22, 0.5, 1.0, 4000.0, 4000.1)):
             copy.add(Frame(number, moment, plain(number)), [])
     bright = [one.pixels.mean() for one in VideoFile(str(tmp_path / "even.avi"))]
-    assert len(bright) == 13  # 0 to 1.0 s, the longest pause left out, and one more
+    assert len(bright) == 13  # 0 to 1.0 s without the longest pause, and one more
     assert copy.repeated == 6
     assert "pauses of 3,999 s left out" in copy.notes()[0]
 
@@ -450,8 +452,7 @@ def test_annotated_copy_keeps_the_times_of_uneven_frames(tmp_path: Path) -> None
 def test_camera_without_a_frame_writes_no_empty_video(tmp_path: Path) -> None:
     pytest.importorskip("cv2", reason="videos need the extra [faces]")
     job = VideoJob(
-        EmotionClassifier(),
-        FaceFinder(),
+        FaceClassifier(),
         [Camera(read=lambda: None)],
         print,
         output=tmp_path / "t",
@@ -462,7 +463,7 @@ def test_camera_without_a_frame_writes_no_empty_video(tmp_path: Path) -> None:
     assert not (tmp_path / "out.mp4").exists()
 
 
-def test_camera_that_breaks_off_is_an_error_and_no_hang() -> None:
+def test_disconnected_camera_is_an_error() -> None:
     def read() -> NDArray[np.uint8] | None:
         raise VideoError("camera 0: gives no more pictures; is it unplugged?")
 
@@ -470,7 +471,7 @@ def test_camera_that_breaks_off_is_an_error_and_no_hang() -> None:
         list(Camera(read=read))
 
 
-def test_camera_that_breaks_off_keeps_what_it_gave(tmp_path: Path) -> None:
+def test_results_of_a_disconnected_camera_are_kept(tmp_path: Path) -> None:
     count = 0
 
     def read() -> NDArray[np.uint8]:
@@ -481,18 +482,16 @@ def test_camera_that_breaks_off_keeps_what_it_gave(tmp_path: Path) -> None:
             raise VideoError("camera 0: gives no more pictures; is it unplugged?")
         return frame(0)
 
-    said: list[str] = []
+    printed: list[str] = []
     out = tmp_path / "out.jsonl"
-    job = VideoJob(
-        EmotionClassifier(), FaceFinder(), [Camera(read=read)], said.append, "jsonl", out
-    )
+    job = VideoJob(FaceClassifier(), [Camera(read=read)], printed.append, "jsonl", out)
     assert not job.run()
     assert len(out.read_text().splitlines()) == 2
-    assert any("1 frame in" in line for line in said)
-    assert any(line.startswith("error: camera 0: gives no more") for line in said)
+    assert any("1 frame in" in line for line in printed)
+    assert any(line.startswith("error: camera 0: gives no more") for line in printed)
 
 
-def test_boxes_of_frames_lie_inside_and_faces_are_followed_over_the_edge() -> None:
+def test_boxes_are_inside_the_frame_and_faces_are_tracked_over_the_edge() -> None:
     class Leaving:
         x = 0.0
 
@@ -502,9 +501,9 @@ def test_boxes_of_frames_lie_inside_and_faces_are_followed_over_the_edge() -> No
 
     frames = [Frame(number, number / 10, plain(0, (640, 480))) for number in range(7)]
     finder = FaceFinder(Leaving())
-    answers = [one for _, (one,) in predict_frames(EmotionClassifier(), finder, frames)]
-    assert {one.face for one in answers} == {1}
-    assert [one.box for one in answers] == [(0, 10, 40 - 5 * n, 40) for n in range(1, 8)]
+    predictions = [one for _, (one,) in predict_frames(FaceClassifier(finder=finder), frames)]
+    assert {one.face for one in predictions} == {1}
+    assert [one.box for one in predictions] == [(0, 10, 40 - 5 * n, 40) for n in range(1, 8)]
 
 
 # Frames between those that are searched, and frames at uneven times.
@@ -538,14 +537,14 @@ def numbered(count: int) -> list[Frame]:
 def test_faces_are_followed_between_the_frames_that_are_searched() -> None:
     detector = Moving(24)
     finder = FaceFinder(detector, turned=False)
-    found = list(predict_frames(EmotionClassifier(), finder, numbered(24), detect_every=4))
+    found = list(predict_frames(FaceClassifier(finder=finder), numbered(24), detect_every=4))
     assert detector.searches == 6
-    answers = [one for _, (one,) in found]
-    assert {one.face for one in answers} == {1}
-    assert [one.frame for one in answers] == list(range(24))
-    searched = [one.detection_confidence is not None for one in answers]
+    predictions = [one for _, (one,) in found]
+    assert {one.face for one in predictions} == {1}
+    assert [one.frame for one in predictions] == list(range(24))
+    searched = [one.detection_confidence is not None for one in predictions]
     assert searched == [number % 4 == 0 for number in range(24)]
-    for number, one in enumerate(answers[12:], start=12):  # once the velocity is known
+    for number, one in enumerate(predictions[12:], start=12):  # once the velocity is known
         assert one.box is not None
         assert abs(one.box[0] - detector.places[number][0]) <= 3
         assert one.box[2:] == (60, 60)
@@ -560,8 +559,8 @@ def test_face_that_is_gone_is_followed_no_longer_than_to_the_next_search() -> No
             return [Detection(Box(100, 100, 60, 60), 0.9)] if self.searches == 1 else []
 
     finder = FaceFinder(Once(), turned=False)
-    found = predict_frames(EmotionClassifier(), finder, numbered(9), detect_every=3)
-    assert [len(answers) for _, answers in found] == [1, 1, 1, 0, 0, 0, 0, 0, 0]
+    found = predict_frames(FaceClassifier(finder=finder), numbered(9), detect_every=3)
+    assert [len(predictions) for _, predictions in found] == [1, 1, 1, 0, 0, 0, 0, 0, 0]
 
 
 def test_face_that_moves_out_of_the_frame_is_followed_no_further() -> None:
@@ -574,9 +573,9 @@ def test_face_that_moves_out_of_the_frame_is_followed_no_further() -> None:
             return [Detection(Box(x, 100, 60, 60), 0.9)] if x else []
 
     finder = FaceFinder(Leaving(), turned=False)
-    found = list(predict_frames(EmotionClassifier(), finder, numbered(16), detect_every=2))
-    for _, answers in found:
-        for one in answers:
+    found = list(predict_frames(FaceClassifier(finder=finder), numbered(16), detect_every=2))
+    for _, predictions in found:
+        for one in predictions:
             assert one.box is not None
             assert one.box[0] + one.box[2] <= 640
     assert not found[-1][1]
@@ -615,15 +614,15 @@ def test_annotated_copy_keeps_the_times_of_frames_that_come_too_fast(
 
 def test_copy_has_the_rate_at_which_frames_of_an_mp4_come_fastest(tmp_path: Path) -> None:
     whole = bytearray(write_video(tmp_path / "even.mp4", frames=40, rate=10).read_bytes())
-    assert inspect(str(tmp_path / "even.mp4")).fastest == pytest.approx(10)
+    assert inspect_container(str(tmp_path / "even.mp4")).max_rate == pytest.approx(10)
     assert VideoFile(str(tmp_path / "even.mp4")).copy_rate == pytest.approx(10)
     at = whole.index(b"stts") + 8
     entries, frames, span = struct.unpack_from(">3I", whole, at)
     assert (entries, frames) == (1, 40)
     struct.pack_into(">I", whole, at + 8, span * 2)
     (tmp_path / "slow.mp4").write_bytes(whole)
-    assert inspect(str(tmp_path / "slow.mp4")).fastest == pytest.approx(5)
+    assert inspect_container(str(tmp_path / "slow.mp4")).max_rate == pytest.approx(5)
     # A box that is too short for what it states is not read over its end.
     struct.pack_into(">I", whole, at, 1_000_000)
     (tmp_path / "odd.mp4").write_bytes(whole)
-    assert inspect(str(tmp_path / "odd.mp4")).fastest == pytest.approx(5)
+    assert inspect_container(str(tmp_path / "odd.mp4")).max_rate == pytest.approx(5)

@@ -1,4 +1,4 @@
-"""Every format: exact for machines, safe and aligned for people."""
+"""Output formats: exact values for programs; safe and aligned text for people."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from click.testing import Result
 from emotion_runtime.command_line.text_width import measure_width
 from emotion_runtime.errors import OutputError
 from emotion_runtime.prediction import FacePrediction, Prediction
-from emotion_runtime.results.output import opened_output
+from emotion_runtime.results.output import open_output
 from emotion_runtime.results.writers import WRITERS
 
 Infer = Callable[..., Result]
 HOSTILE = "\x1b]0;title\x07\x9b31m\x7f\u202e\u2028.png"
 
 
-def written(name: str, *predictions: Prediction, labels: tuple[str, ...] = ("a", "b")) -> str:
+def write_predictions(
+    name: str, *predictions: Prediction, labels: tuple[str, ...] = ("a", "b")
+) -> str:
     stream = io.StringIO()
     with WRITERS[name](stream, labels, type(predictions[0])) as writer:
         for prediction in predictions:
@@ -31,13 +33,15 @@ def written(name: str, *predictions: Prediction, labels: tuple[str, ...] = ("a",
     return stream.getvalue()
 
 
-def answer(path: str, label: str = "a", other: str = "b") -> Prediction:
+def make_prediction(path: str, label: str = "a", other: str = "b") -> Prediction:
     return Prediction(label, 0.75, {label: 0.75, other: 0.25}, path)
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_no_format_sends_controls_to_a_terminal_but_csv(name: str) -> None:
-    text = written(name, answer(HOSTILE), Prediction(None, None, None, "x", f"{HOSTILE}: no"))
+def test_only_csv_sends_control_characters_to_a_terminal(name: str) -> None:
+    text = write_predictions(
+        name, make_prediction(HOSTILE), Prediction(None, None, None, "x", f"{HOSTILE}: no")
+    )
     if name == "csv":
         assert next(row["path"] for row in csv.DictReader(io.StringIO(text))) == HOSTILE
     else:
@@ -75,19 +79,19 @@ def test_a_traceback_is_escaped_too(infer: Infer, tmp_path: Path) -> None:
     assert result.stderr.replace("\n", "").isprintable()
 
 
-def test_json_never_holds_what_is_no_number() -> None:
+def test_json_never_contains_nan_or_infinity() -> None:
     for bad in (float("nan"), float("inf")):
         prediction = Prediction("a", bad, {"a": bad, "b": 0.0}, "x.png")
         for name in ("json", "jsonl", "csv"):
             with pytest.raises(OutputError, match="not a finite number"):
-                written(name, prediction)
+                write_predictions(name, prediction)
 
 
 @pytest.mark.parametrize(
     "path", ["=1+1.png", "+1", "-1", "@x", "\tx", "\rx", "\nx", "＝x", "'x", "'=x", "x=1", "a\rb,c"]
 )
-def test_csv_cells_are_no_formulas_and_give_the_path_back(path: str) -> None:
-    text = written("csv", answer(path), answer("plain"))
+def test_csv_cells_are_not_formulas_and_paths_can_be_restored(path: str) -> None:
+    text = write_predictions("csv", make_prediction(path), make_prediction("plain"))
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [row["confidence"] for row in rows] == ["0.750000"] * 2
     cell = rows[0]["path"]
@@ -95,17 +99,17 @@ def test_csv_cells_are_no_formulas_and_give_the_path_back(path: str) -> None:
     assert cell.removeprefix("'") == path
 
 
-def test_csv_numbers_are_no_text() -> None:
+def test_csv_numbers_are_not_escaped() -> None:
     face = FacePrediction("a", 0.5, {"a": 0.5, "b": 0.5}, "x", box=(-3, 1, 2, 2))
-    assert ",-3,1,2,2," in written("csv", face)
+    assert ",-3,1,2,2," in write_predictions("csv", face)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="names that are no UTF-8")
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are not UTF-8")
 @pytest.mark.parametrize("name", ["csv", "jsonl"])
-def test_names_that_are_no_utf8_keep_their_bytes(name: str, tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_keep_their_bytes(name: str, tmp_path: Path) -> None:
     raw = b"caf\xe9 \xff.png"
-    with opened_output(tmp_path / "out") as stream, WRITERS[name](stream, ("a", "b")) as writer:
-        writer.write(answer(os.fsdecode(raw)))
+    with open_output(tmp_path / "out") as stream, WRITERS[name](stream, ("a", "b")) as writer:
+        writer.write(make_prediction(os.fsdecode(raw)))
     data = (tmp_path / "out").read_bytes()
     if name == "csv":
         assert data.splitlines()[1].startswith(raw + b",a,")
@@ -116,8 +120,8 @@ def test_names_that_are_no_utf8_keep_their_bytes(name: str, tmp_path: Path) -> N
 def test_a_table_is_aligned_in_every_script() -> None:
     names = ("驚き", "радость", "ελπίδα", "👩‍💻", "e\u0301tonne\u0301", "❤️", "𝒂")
     labels = (*names, "plain")
-    answers = [Prediction(label, 0.5, dict.fromkeys(labels, 0.5), "END") for label in labels]
-    lines = written("table", *answers, labels=labels).splitlines()
+    predictions = [Prediction(label, 0.5, dict.fromkeys(labels, 0.5), "END") for label in labels]
+    lines = write_predictions("table", *predictions, labels=labels).splitlines()
     assert {measure_width(line[: line.rindex(" ")]) for line in lines} == {
         measure_width(lines[0][: lines[0].rindex(" ")])
     }
@@ -136,5 +140,5 @@ def test_a_table_is_aligned_in_every_script() -> None:
         ("한", 2),
     ],
 )
-def test_width_of_text(text: str, width: int) -> None:
+def test_display_width_of_text(text: str, width: int) -> None:
     assert measure_width(text) == width

@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch: what each transform does, and that every face has its own draw."""
+"""Augmentation of a batch: the effect of each transform, and a draw for each face."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ STRENGTHS = {name: strength for name, strength in AUGMENTATIONS.items() if stren
 
 
 def faces(count: int = 64, size: int = 48) -> torch.Tensor:
-    """The same face, as often as wanted: differences come from the draws alone."""
+    """Return copies of one face, so that differences come only from the draws."""
     return torch.from_numpy(band_face(1, size=size))[None, None].repeat(count, 1, 1, 1)
 
 
-def augmented(strength: Strength, pixels: torch.Tensor, seed: int = 0) -> torch.Tensor:
+def augment_seeded(strength: Strength, pixels: torch.Tensor, seed: int = 0) -> torch.Tensor:
     return augment(pixels, strength, torch.Generator().manual_seed(seed))
 
 
@@ -30,25 +30,25 @@ def augmented(strength: Strength, pixels: torch.Tensor, seed: int = 0) -> torch.
 @pytest.mark.parametrize("size", [48, 61])
 def test_shape_and_type_stay(name: str, size: int) -> None:
     pixels = faces(5, size)
-    changed = augmented(STRENGTHS[name], pixels)
+    changed = augment_seeded(STRENGTHS[name], pixels)
     assert changed.shape == pixels.shape
     assert changed.dtype == torch.uint8
-    assert torch.equal(pixels, faces(5, size)), "the faces given are left as they were"
+    assert torch.equal(pixels, faces(5, size)), "the given faces do not change"
 
 
 @pytest.mark.parametrize("name", STRENGTHS)
-def test_every_face_has_a_draw_of_its_own(name: str) -> None:
-    assert len(torch.unique(augmented(STRENGTHS[name], faces()), dim=0)) == 64
+def test_every_face_has_its_own_draw(name: str) -> None:
+    assert len(torch.unique(augment_seeded(STRENGTHS[name], faces()), dim=0)) == 64
 
 
 def test_a_seed_repeats_its_draws_and_another_does_not() -> None:
-    first, again, other = (augmented(STRENGTHS["web"], faces(), seed) for seed in (3, 3, 4))
+    first, again, other = (augment_seeded(STRENGTHS["web"], faces(), seed) for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
-def test_without_any_strength_half_of_the_faces_are_mirrored() -> None:
-    changed = augmented(STILL, faces(400)).float()
+def test_without_transforms_half_of_the_faces_are_mirrored() -> None:
+    changed = augment_seeded(STILL, faces(400)).float()
     face = faces(1).float()
     same = ((changed - face).abs() <= 1).all(dim=(1, 2, 3))
     mirrored = ((changed - face.flip(3)).abs() <= 1).all(dim=(1, 2, 3))
@@ -72,18 +72,18 @@ def test_without_any_strength_half_of_the_faces_are_mirrored() -> None:
     ids=lambda change: next(iter(change)),
 )
 def test_each_transform_changes_faces(change: dict[str, object]) -> None:
-    changed, still = (augmented(one, faces()) for one in (replace(STILL, **change), STILL))
+    changed, still = (augment_seeded(one, faces()) for one in (replace(STILL, **change), STILL))
     difference = (changed.float() - still.float()).abs().mean(dim=(1, 2, 3))
     assert difference.median() > 0.3
 
 
-def test_a_rotation_turns_the_face_as_pillow_does() -> None:
-    """The angle that a face was turned by is found again by turning the original with Pillow."""
-    # Off the centre in both directions, so that a shear or a wrong sign could not imitate it.
+def test_a_rotation_equals_that_of_pillow() -> None:
+    """Rotate the original with Pillow to find the angle of the augmented face."""
+    # Off the centre in both directions, so that a shear or a wrong sign gives another picture.
     face = np.zeros((48, 48), np.uint8)
     face[10:16, 12:34], face[16:40, 12:17] = 220, 160
     pixels = torch.from_numpy(face)[None, None].repeat(16, 1, 1, 1)
-    turned = augmented(replace(STILL, degrees=20), pixels)[:, 0].numpy().astype(float)
+    turned = augment_seeded(replace(STILL, degrees=20), pixels)[:, 0].numpy().astype(float)
 
     def gap(one: np.ndarray, angle: float, mirrored: bool) -> float:
         image = Image.fromarray(face[:, ::-1] if mirrored else face)
@@ -101,7 +101,7 @@ def test_a_rotation_turns_the_face_as_pillow_does() -> None:
 def test_a_shift_moves_by_its_part_of_the_side() -> None:
     face = torch.zeros(200, 1, 48, 48, dtype=torch.uint8)
     face[:, :, 22:26, 22:26] = 255
-    moved = augmented(replace(STILL, shift=0.25), face).float()
+    moved = augment_seeded(replace(STILL, shift=0.25), face).float()
     place = torch.arange(48.0) + 0.5
     mass = moved.sum(dim=(1, 2, 3))
     across = (moved.sum(dim=(1, 2)) * place).sum(dim=1) / mass - 24
@@ -109,16 +109,16 @@ def test_a_shift_moves_by_its_part_of_the_side() -> None:
     assert across.abs().max() > 10
 
 
-def test_erased_rectangles_have_the_area_that_was_chosen() -> None:
+def test_erased_rectangles_have_the_chosen_area() -> None:
     white = torch.full((300, 1, 48, 48), 255, dtype=torch.uint8)
     strength = replace(STILL, erasing=1.0, erased=(0.05, 0.1))
-    share = (augmented(strength, white) == 127).float().mean(dim=(1, 2, 3))
+    share = (augment_seeded(strength, white) == 127).float().mean(dim=(1, 2, 3))
     assert 0.03 < share.min() < share.max() < 0.12
 
 
 @pytest.mark.parametrize("quality", [20, 50, 80])
 @pytest.mark.parametrize("size", [48, 61])
-def test_compression_is_that_of_libjpeg(quality: int, size: int) -> None:
+def test_compression_equals_that_of_libjpeg(quality: int, size: int) -> None:
     face = np.array(Image.fromarray(band_face(0, size=12)).resize((size, size)))
     buffer = io.BytesIO()
     Image.fromarray(face).save(buffer, "JPEG", quality=quality)

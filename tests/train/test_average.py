@@ -1,4 +1,4 @@
-"""The mean of runs: made of their weights, measured anew, and honest about what it came of."""
+"""The mean of runs: averaged weights, new figures, and a record of the runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from emotion_train.average import main
 from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from emotion_train.checkpoints.transfer import weights_digest
+from emotion_train.checkpoints.transfer import hash_weights
 from emotion_train.data.dataset import load_dataset
 from emotion_train.data.held_out_draw import BY_NAME
 from emotion_train.networks import build_network
@@ -35,7 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_run(folder: Path, data: Path, seed: int, parent: str | None, **recipe: object) -> Path:
-    """Write what a run of some epochs leaves; the weights are drawn."""
+    """Write the folder of a run of some epochs with random weights."""
     torch.manual_seed(seed)
     chosen = {**RECIPE.to_dict(), **recipe}
     digest = load_dataset(data, validation_per_class=5).digest()
@@ -65,11 +65,11 @@ def test_an_average_is_a_run_with_its_lineage(average: Average, data: Path, tmp_
     parents, mean = [load_checkpoint(run) for run in runs], load_checkpoint(tmp_path / "mean")
     for name, value in mean.weights.items():
         if "running" in name or "tracked" in name:
-            continue  # batch normalisation's statistics are taken anew
+            continue  # the statistics of batch normalisation are recomputed
         expected = torch.stack([one.weights[name].float() for one in parents]).mean(0)
         assert torch.allclose(value.float(), expected, atol=1e-6), name
     told = mean.training["averaged_from"]
-    assert [one["weights"] for one in told] == [weights_digest(one.weights) for one in parents]
+    assert [one["weights"] for one in told] == [hash_weights(one.weights) for one in parents]
     assert all(one["recipe"]["epochs"] == 7 and one["epoch"] == 6 for one in told)
     assert mean.training["epochs"] == 0
     assert "learning_rate" not in mean.training["recipe"]
@@ -77,7 +77,7 @@ def test_an_average_is_a_run_with_its_lineage(average: Average, data: Path, tmp_
     assert "the mean of 3 runs" in (tmp_path / "mean" / "report" / "report.md").read_text()
     again = CliRunner().invoke(_train(), [str(data), "-o", str(tmp_path / "mean"), "--resume"])
     assert again.exit_code == 1
-    assert "an average of runs has no epoch to go on after" in again.stderr
+    assert "an average of runs has no epoch to resume after" in again.stderr
 
 
 def _train() -> object:
@@ -86,8 +86,8 @@ def _train() -> object:
     return train
 
 
-def test_statistics_are_those_of_the_training_faces(data: Path) -> None:
-    from emotion_train.average import _with_fresh_statistics
+def test_statistics_are_computed_from_the_training_faces(data: Path) -> None:
+    from emotion_train.average import _recompute_statistics
 
     torch.manual_seed(0)
     network = build_network("edge", 3)
@@ -96,7 +96,7 @@ def test_statistics_are_those_of_the_training_faces(data: Path) -> None:
         for name, value in network.state_dict().items()
     }
     dataset = load_dataset(data, validation_per_class=5)
-    fresh = _with_fresh_statistics(Checkpoint("edge", CLASSES, weights), dataset, "none").build()
+    fresh = _recompute_statistics(Checkpoint("edge", CLASSES, weights), dataset, "none").build()
     network.load_state_dict(weights)
     norm = next(m for m in fresh.modules() if isinstance(m, torch.nn.BatchNorm2d))
     seen: list[torch.Tensor] = []
@@ -106,7 +106,7 @@ def test_statistics_are_those_of_the_training_faces(data: Path) -> None:
     assert torch.allclose(norm.running_mean, seen[0].mean(dim=(0, 2, 3)), atol=1e-4)
 
 
-def test_runs_that_do_not_belong_together_are_refused(
+def test_runs_that_cannot_be_averaged_are_refused(
     average: Average, data: Path, tmp_path: Path
 ) -> None:
     first = write_run(tmp_path / "a", data, 0, "ab" * 32)
@@ -129,7 +129,7 @@ def test_runs_that_do_not_belong_together_are_refused(
     assert not (tmp_path / "mean").exists()
 
 
-def test_an_average_balances_as_its_runs_did(average: Average, tmp_path: Path) -> None:
+def test_an_average_has_the_balance_of_its_runs(average: Average, tmp_path: Path) -> None:
     data = write_data(tmp_path / "d", (12, 8, 8), 0)
     for balance, copies in (("none", "0       0         0"), ("full", "0       4         4")):
         runs = [
@@ -142,18 +142,18 @@ def test_an_average_balances_as_its_runs_did(average: Average, tmp_path: Path) -
         assert f"copies          {copies}" in text
 
 
-def test_runs_of_other_beginnings_are_told(data: Path, tmp_path: Path) -> None:
-    from emotion_train.average import _began_alike
+def test_runs_from_other_starting_weights_cause_a_warning(data: Path, tmp_path: Path) -> None:
+    from emotion_train.average import _have_common_start
 
     a, b, c = (
         load_checkpoint(write_run(tmp_path / name, data, n, parent))
         for n, (name, parent) in enumerate((("a", "ab" * 32), ("b", "cd" * 32), ("c", "ab" * 32)))
     )
-    assert _began_alike([a, c])
-    assert not _began_alike([a, b, c])
+    assert _have_common_start([a, c])
+    assert not _have_common_start([a, b, c])
 
 
-def test_votes_judge_the_mean_of_runs_that_votes_taught(
+def test_the_mean_of_runs_trained_on_votes_is_evaluated_on_votes(
     average: Average, data: Path, tmp_path: Path
 ) -> None:
     runs = [write_run(tmp_path / name, data, 0, "ab" * 32, vote_weight=0.5) for name in "ab"]

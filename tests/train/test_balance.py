@@ -12,13 +12,13 @@ import torch
 from click.testing import Result
 
 from emotion_train.checkpoints.checkpoint import load_checkpoint
-from emotion_train.class_weights import class_weights, parse_class_weights
-from emotion_train.data.balance import balance_table, draw_copies
+from emotion_train.class_weights import compute_class_weights, parse_class_weights
+from emotion_train.data.balance import compute_balance, draw_copies
 from emotion_train.data.dataset import load_dataset
 from emotion_train.data.faces import Faces
 from emotion_train.recipe import Recipe
-from emotion_train.training.distributed import Place
-from emotion_train.training.targets import label_targets
+from emotion_train.training.distributed import TrainingProcess
+from emotion_train.training.targets import make_label_targets
 from emotion_train.training.trainer import Trainer
 from synthetic import CLASSES, write_data
 
@@ -36,9 +36,9 @@ def faces(*counts: int) -> Faces:
     ("balance", "total"),
     [("full", [100, 100, 100]), ("sqrt", [100, 50, 20]), ("none", [100, 25, 4])],
 )
-def test_copies_fill_a_class_fully_half_of_the_way_or_not(balance: str, total: list[int]) -> None:
+def test_copies_balance_a_class_fully_partly_or_not(balance: str, total: list[int]) -> None:
     train = faces(100, 25, 4)
-    table = balance_table(train, 3, balance)
+    table = compute_balance(train, 3, balance)
     assert table.total.tolist() == total
     copies = draw_copies(table, np.random.default_rng(0))
     assert np.bincount(train.labels[copies], minlength=3).tolist() == table.copies.tolist()
@@ -46,19 +46,19 @@ def test_copies_fill_a_class_fully_half_of_the_way_or_not(balance: str, total: l
 
 def test_an_unknown_balance_is_refused() -> None:
     with pytest.raises(ValueError, match="full, sqrt, none, not 'half'"):
-        balance_table(faces(1, 1), 2, "half")
+        compute_balance(faces(1, 1), 2, "half")
 
 
 def test_with_soft_labels_a_face_counts_for_the_class_with_most_of_its_target() -> None:
     train = faces(3, 1, 0)
     targets = np.array([[0.9, 0.1, 0], [0.2, 0.8, 0], [0.5, 0.5, 0], [0.5, 0.5, 0]], np.float32)
-    table = balance_table(train, 3, "full", targets)
-    assert table.labels.tolist() == [0, 1, 0, 1]  # of equal parts, the label's
+    table = compute_balance(train, 3, "full", targets)
+    assert table.labels.tolist() == [0, 1, 0, 1]  # of equal parts, the label
     assert table.original.tolist() == [2, 2, 0]
-    assert table.copies.tolist() == [0, 0, 0]  # nothing can be copied of the third
+    assert table.copies.tolist() == [0, 0, 0]  # the third class has no faces to copy
 
 
-def test_weights_by_name_may_hold_commas_and_equals_signs() -> None:
+def test_weights_by_name_may_contain_commas_and_equals_signs() -> None:
     assert parse_class_weights("a,b=2, c=d=0.5,e=1e-1") == {"a,b": 2, "c=d": 0.5, "e": 0.1}
     for text in ("happy", "happy=0", "happy=-1", "happy=1,happy=2", "=1", "a=1,,b", "a=1.2.3"):
         with pytest.raises(ValueError, match=r"neither|weight"):
@@ -66,12 +66,12 @@ def test_weights_by_name_may_hold_commas_and_equals_signs() -> None:
 
 
 def test_class_weights_have_a_mean_of_one_over_the_training_faces() -> None:
-    targets = label_targets(faces(6, 3, 1), 3)
-    assert class_weights("none", CLASSES, targets) is None
-    balanced = class_weights("balanced", CLASSES, targets)
+    targets = make_label_targets(faces(6, 3, 1), 3)
+    assert compute_class_weights("none", CLASSES, targets) is None
+    balanced = compute_class_weights("balanced", CLASSES, targets)
     assert balanced is not None
     assert balanced.tolist() == pytest.approx([10 / 18, 10 / 9, 10 / 3])
-    named = class_weights("surprise=5", CLASSES, targets)
+    named = compute_class_weights("surprise=5", CLASSES, targets)
     assert named is not None
     assert named[2] / named[0] == pytest.approx(5)
     assert float(named @ targets.sum(axis=0)) == pytest.approx(10)
@@ -82,11 +82,11 @@ def test_the_loss_is_weighted_by_class(data_folder: Path) -> None:
     losses = []
     for weights in ("none", "happy=1,sad=3,surprise=1"):
         recipe = Recipe("edge", CLASSES, balance="none", class_weights=weights, label_smoothing=0)
-        trainer = Trainer(dataset, recipe, Place())
+        trainer = Trainer(dataset, recipe, TrainingProcess())
         sad = torch.from_numpy(dataset.train.pixels[dataset.train.labels == 1][:4, None])
         targets = torch.eye(3)[[1] * 4]
         losses.append(float(trainer.take_step(trainer.network, sad, targets, 4)))
-    counts = dataset.train.counts(3)
+    counts = dataset.train.count_by_class(3)
     expected = 3 * counts.sum() / (counts.sum() + 2 * counts[1])
     assert losses[1] / losses[0] == pytest.approx(expected, rel=1e-4)
 

@@ -9,7 +9,7 @@ import torch
 from emotion_train.data.dataset import load_dataset
 from emotion_train.data.faces import Faces
 from emotion_train.training.batches import AugmentedBatches, EpochBatches
-from emotion_train.training.targets import label_targets
+from emotion_train.training.targets import make_label_targets
 
 CPU = torch.device("cpu")
 
@@ -22,11 +22,11 @@ def faces(data_folder: Path) -> Faces:
 def epoch(faces: Faces, name: str = "strong", number: int = 0) -> list[torch.Tensor]:
     batches = EpochBatches(faces, 3, 16, 5)
     batches.set_epoch(number)
-    augmented = AugmentedBatches(faces, label_targets(faces, 3), name, batches, CPU)
+    augmented = AugmentedBatches(faces, make_label_targets(faces, 3), name, batches, CPU)
     return [pixels for pixels, _, _ in augmented]
 
 
-def test_an_epoch_is_balanced_and_holds_every_original(faces: Faces) -> None:
+def test_an_epoch_is_balanced_and_contains_every_original(faces: Faces) -> None:
     batches = list(EpochBatches(faces, 3, 16, 5))
     indices = np.concatenate([b.indices for b in batches])
     copies = np.concatenate([b.copies for b in batches])
@@ -39,7 +39,7 @@ def test_an_epoch_can_be_repeated(faces: Faces) -> None:
         assert torch.equal(first, again)
 
 
-def test_every_epoch_brings_other_pictures(faces: Faces) -> None:
+def test_every_epoch_has_other_copies(faces: Faces) -> None:
     assert not torch.equal(epoch(faces)[0], epoch(faces, number=1)[0])
 
 
@@ -51,7 +51,7 @@ def test_processes_share_a_batch_without_overlap(faces: Faces) -> None:
         assert first.total == second.total == len(batch.indices)
 
 
-def test_without_augmentation_copies_alone_are_changed(faces: Faces) -> None:
+def test_without_augmentation_only_copies_are_changed(faces: Faces) -> None:
     for batch, pixels in zip(EpochBatches(faces, 3, 16, 5), epoch(faces, "none"), strict=True):
         originals = torch.from_numpy(faces.pixels[batch.indices])
         same = (pixels[:, 0] == originals).all(dim=(1, 2))

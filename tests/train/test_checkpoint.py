@@ -18,7 +18,7 @@ def make_checkpoint() -> Checkpoint:
 
 
 class Payload:
-    """What an attacker would put into a pickle."""
+    """An object of a malicious pickle."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -27,10 +27,10 @@ class Payload:
         return (Path.touch, (self.trace,))
 
 
-def test_a_checkpoint_gives_back_the_same_network(tmp_path: Path) -> None:
+def test_a_loaded_checkpoint_builds_the_same_network(tmp_path: Path) -> None:
     checkpoint = make_checkpoint()
     checkpoint.save(tmp_path / "best.pt")
-    for path in (tmp_path / "best.pt", tmp_path):  # the file, or the run's folder
+    for path in (tmp_path / "best.pt", tmp_path):  # the file, or the folder of the run
         read = load_checkpoint(path)
         assert read.labels == checkpoint.labels
         assert read.temperature == 1.5
@@ -38,7 +38,7 @@ def test_a_checkpoint_gives_back_the_same_network(tmp_path: Path) -> None:
         assert torch.equal(read.build()(pixels), checkpoint.build()(pixels))
 
 
-def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path) -> None:
+def test_a_checkpoint_with_code_is_refused_and_the_code_not_run(tmp_path: Path) -> None:
     trace = tmp_path / "was_run"
     torch.save({"weights": Payload(trace)}, tmp_path / "a.pt")
     (tmp_path / "b.pt").write_bytes(pickle.dumps(Payload(trace)))
@@ -50,7 +50,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "a.pt")
 
 
-def test_what_is_no_checkpoint_is_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_files_that_are_not_checkpoints_are_refused_in_one_sentence(tmp_path: Path) -> None:
     whole = tmp_path / "whole.pt"
     make_checkpoint().save(whole)
     (tmp_path / "empty.pt").touch()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from emotion_runtime.command_line.text_width import measure_width
 from emotion_train.data.dataset import load_dataset
-from emotion_train.report.tables import class_table
+from emotion_train.report.tables import format_class_table
 from synthetic import save_face
 
 
@@ -13,4 +13,4 @@ def test_the_table_is_aligned_in_every_script(tmp_path: Path) -> None:
         for number in range(60):
             save_face(tmp_path / "train" / name / f"{number}.png", label, number)
     dataset = load_dataset(tmp_path, classes=("驚き", "sad"), size=48, seed=0, progress=False)
-    assert len({measure_width(line) for line in class_table(dataset).splitlines()}) == 1
+    assert len({measure_width(line) for line in format_class_table(dataset).splitlines()}) == 1

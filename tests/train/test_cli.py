@@ -18,7 +18,7 @@ Train = Callable[..., Result]
 
 @pytest.fixture(scope="module")
 def run(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    """One small run, looked at from several sides."""
+    """One small run, shared by several tests."""
     from click.testing import CliRunner
 
     from emotion_train.cli import main
@@ -92,7 +92,7 @@ def test_the_report_is_complete_and_consistent(run: tuple[Path, Result]) -> None
 
 
 @pytest.mark.slow
-def test_the_checkpoint_knows_what_it_was_trained_on(run: tuple[Path, Result]) -> None:
+def test_the_checkpoint_records_its_training(run: tuple[Path, Result]) -> None:
     best = load_checkpoint(run[0])
     assert best.labels == ("happy", "sad", "surprise")
     assert best.metrics["test"]["pictures"] == 24
@@ -106,7 +106,7 @@ def test_the_checkpoint_knows_what_it_was_trained_on(run: tuple[Path, Result]) -
 def test_votes_a_teacher_and_a_threshold(
     run: tuple[Path, Result], train: Train, data_folder: Path, tmp_path: Path
 ) -> None:
-    """Learn two of the classes from labels, votes and a teacher; the third is unknown."""
+    """Train two of the classes with labels, votes and a teacher; the third is unknown."""
     votes = tmp_path / "votes.csv"
     rows = [f"train/happy/{n:03}.png,6,4,0" for n in range(69)] + ["train/happy/069.png,0,0,10"]
     rows += [f"test/sad/{n:03}.png,0,10,0" for n in range(8)]
@@ -131,7 +131,7 @@ def test_votes_a_teacher_and_a_threshold(
 
 
 @pytest.mark.slow
-def test_a_run_folder_is_not_overwritten_unasked(
+def test_a_run_folder_is_not_overwritten_by_default(
     run: tuple[Path, Result], train: Train, data_folder: Path
 ) -> None:
     before = (run[0] / "best.pt").read_bytes()
@@ -165,7 +165,7 @@ def test_all_classes_and_any_order(train: Train, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_damaged_pictures_are_named_counted_and_left_out(train: Train, tmp_path: Path) -> None:
+def test_damaged_pictures_are_listed_counted_and_left_out(train: Train, tmp_path: Path) -> None:
     data = write_data(tmp_path / "d", (50, 50, 50), 2)
     (data / "train" / "sad" / "007.png").write_bytes(b"\x89PNG no")
     result = train(data, "-o", tmp_path / "r", "--epochs", "1", "--validation", "46")
@@ -188,11 +188,11 @@ def test_damaged_pictures_are_named_counted_and_left_out(train: Train, tmp_path:
         (["DATA", "--vote-weight", "0.5"], 2, "--vote-weight needs --votes"),
         (["DATA", "--teacher-weight", "0.5"], 2, "--teacher-weight needs --teacher"),
         (["DATA", "--teacher", "gone.pt"], 1, "no such checkpoint"),
-        (["DATA", "--validation", "100"], 1, "more than 100 are needed"),
+        (["DATA", "--validation", "100"], 1, "more than 100 must be there"),
         ([], 2, "DATA"),
     ],
 )
-def test_bad_input_is_one_sentence_and_the_right_code(
+def test_bad_input_gives_one_sentence_and_the_exit_code(
     train: Train, data_folder: Path, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
     filled = [str(data_folder) if a == "DATA" else a for a in arguments]
@@ -203,7 +203,7 @@ def test_bad_input_is_one_sentence_and_the_right_code(
 
 
 @pytest.mark.slow
-def test_a_rate_that_diverges_is_said_and_not_released(
+def test_a_learning_rate_that_diverges_is_an_error(
     train: Train, data_folder: Path, tmp_path: Path
 ) -> None:
     arguments = [

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emotion_train.data.balance import balance_table, draw_copies
+from emotion_train.data.balance import compute_balance, draw_copies
 from emotion_train.data.dataset import load_dataset, load_recipe_dataset
 from emotion_train.errors import DataError
 from emotion_train.recipe import Recipe
@@ -15,9 +15,9 @@ from synthetic import write_data
 
 def test_splits_are_disjoint_and_drawn_by_seed(data_folder: Path) -> None:
     dataset = load_dataset(data_folder, validation_per_class=46, holdout=0.25)
-    assert dataset.validation.counts(3).tolist() == [46, 46, 46]
-    assert dataset.holdout.counts(3).tolist() == [6, 4, 3]
-    assert dataset.train.counts(3).tolist() == [18, 10, 9]
+    assert dataset.validation.count_by_class(3).tolist() == [46, 46, 46]
+    assert dataset.holdout.count_by_class(3).tolist() == [6, 4, 3]
+    assert dataset.train.count_by_class(3).tolist() == [18, 10, 9]
     names = [*dataset.train.names, *dataset.validation.names, *dataset.holdout.names]
     assert len(set(names)) == len(names) == 188
     assert (
@@ -30,14 +30,14 @@ def test_splits_are_disjoint_and_drawn_by_seed(data_folder: Path) -> None:
     )
 
 
-def test_every_class_is_brought_to_the_size_of_the_largest(data_folder: Path) -> None:
+def test_copies_make_every_class_as_large_as_the_largest(data_folder: Path) -> None:
     train = load_dataset(data_folder, validation_per_class=46).train
-    table = balance_table(train, 3)
+    table = compute_balance(train, 3)
     assert table.total.tolist() == [24, 24, 24]
     assert table.copies.tolist() == [0, 10, 12]
     copies = draw_copies(table, np.random.default_rng(0))
     assert np.bincount(train.labels[copies], minlength=3).tolist() == [0, 10, 12]
-    # 14 sad faces, 10 copies: none is copied twice before all were copied once
+    # 14 sad faces, 10 copies: no face has two copies
     assert len(set(copies[train.labels[copies] == 1])) == 10
 
 
@@ -67,7 +67,7 @@ def test_the_validation_share_follows_small_data(
     tmp_path: Path, smallest: int, held_out: int
 ) -> None:
     dataset = load_dataset(write_data(tmp_path, train=(smallest + 3, smallest, smallest), test=0))
-    assert dataset.validation.counts(3).tolist() == [held_out] * 3
+    assert dataset.validation.count_by_class(3).tolist() == [held_out] * 3
     assert dataset.validation_per_class == held_out
     assert f"validation: {held_out} pictures of each class (15% of the" in dataset.notes[-2]
 
@@ -81,11 +81,11 @@ def test_large_data_hold_out_46_of_each_class(tmp_path: Path) -> None:
     ]
     (tmp_path / "f.csv").write_text("\n".join(["emotion,pixels,Usage", *rows]) + "\n")
     dataset = load_dataset(tmp_path / "f.csv", size=32)
-    assert dataset.validation.counts(2).tolist() == [46, 46]
+    assert dataset.validation.count_by_class(2).tolist() == [46, 46]
     assert "validation: 46 pictures of each class, drawn" in dataset.notes[-2]
 
 
-def test_one_class_or_one_twice_is_refused(data_folder: Path) -> None:
+def test_a_single_class_or_a_repeated_one_is_refused(data_folder: Path) -> None:
     with pytest.raises(DataError, match="nothing to tell apart"):
         load_dataset(data_folder, classes=("happy",))
     with pytest.raises(DataError, match="twice"):
@@ -111,11 +111,11 @@ def test_the_holdout_follows_the_size_of_the_data(
     dataset = load_dataset(tmp_path / "f.csv", size=32)
     assert dataset.holdout_share == share
     assert dataset.notes[-1].startswith(note)
-    assert dataset.holdout.counts(2).tolist() == [round(share * (per_class - 46))] * 2
+    assert dataset.holdout.count_by_class(2).tolist() == [round(share * (per_class - 46))] * 2
     assert len(load_dataset(tmp_path / "f.csv", size=32, holdout=0.0).holdout) == 0
 
 
-def test_a_recipe_reads_what_the_function_of_many_arguments_reads(data_folder: Path) -> None:
+def test_a_recipe_loads_the_same_data_as_the_separate_arguments(data_folder: Path) -> None:
     recipe = Recipe(
         classes=("sad", "happy"), seed=4, validation_per_class=5, holdout=0.2, duplicates="keep"
     )

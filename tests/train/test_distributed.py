@@ -1,4 +1,4 @@
-"""Two processes under torchrun learn what one learns."""
+"""Two processes under torchrun train the same network as one process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EPOCHS = 4
 
 
 def options(data: Path, folder: Path) -> list[str]:
-    # Of baseline, which normalises no batch: its gradient does not depend on how one is divided.
+    # `baseline` has no batch normalisation: its gradient does not depend on how a batch is divided.
     return [
         str(data), "-o", str(folder), "--network", "baseline", "--epochs", str(EPOCHS),
         "--batch-size", "9", "--augmentation", "none", "--optimizer", "sgd",
@@ -32,7 +32,7 @@ def options(data: Path, folder: Path) -> list[str]:
 def torchrun(
     data: Path, folder: Path, *more: str, on_line: Callable[[str], None] = lambda _: None
 ) -> str:
-    """Train in two processes; return what they printed. `on_line` sees each line at once."""
+    """Train in two processes and return their output; `on_line` is called with each line."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *more]
     paths = [str(Path(__file__).parents[1]), *sys.path]
     environment = {
@@ -57,13 +57,13 @@ def torchrun(
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty faces a class beside the validation set; balanced, so that nothing is augmented."""
+    """Twenty training faces a class; balanced, so that no copies are augmented."""
     return write_data(tmp_path_factory.mktemp("data") / "faces", (66, 66, 66), 4)
 
 
 @pytest.fixture(scope="module")
 def two_processes(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The run folder of an undisturbed run of two processes, and what they printed."""
+    """The run folder and the output of an uninterrupted run of two processes."""
     folder = tmp_path_factory.mktemp("two") / "run"
     return folder, torchrun(data, folder)
 
@@ -79,7 +79,7 @@ def rank_one(folder: Path) -> int | None:
         try:
             command = (entry / "cmdline").read_bytes().split(b"\0")
             environment = (entry / "environ").read_bytes().split(b"\0")
-        except OSError:  # gone, or another user's
+        except OSError:  # ended, or of another user
             continue
         if os.fsencode(folder) in command and b"RANK=1" in environment:
             return int(entry.name)
@@ -88,7 +88,7 @@ def rank_one(folder: Path) -> int | None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
-def test_a_worker_that_dies_loses_nothing(
+def test_a_killed_worker_does_not_change_the_result(
     two_processes: tuple[Path, str], data: Path, tmp_path: Path
 ) -> None:
     folder, killed = tmp_path / "run", []
@@ -100,7 +100,7 @@ def test_a_worker_that_dies_loses_nothing(
             os.kill(found, signal.SIGKILL)
             killed.append(found)
 
-    # More than one: gloo itself may fail to meet again at once.
+    # More than one restart: gloo may fail to reconnect at once.
     output = torchrun(data, folder, "--max-restarts=2", on_line=kill_one)
     assert killed
     assert "resuming after epoch" in output
@@ -119,14 +119,14 @@ def test_two_processes_reach_the_weights_of_one(
     assert alone.exit_code == 0, alone.output
     folder, output = two_processes
     for text in (alone.stdout, output):
-        assert text.count("audit:") == 1, "one process speaks"
+        assert text.count("audit:") == 1, "only one process prints"
     assert epochs(folder) == epochs(tmp_path / "run") == list("1234")
     weights = load_checkpoint(tmp_path / "run" / "last.pt").weights
     for name, value in load_checkpoint(folder / "last.pt").weights.items():
         assert torch.allclose(value, weights[name], atol=1e-5), name
 
 
-def test_cuda_asked_for_and_not_there_is_said(
+def test_missing_cuda_is_an_error(
     tmp_path: Path,
     data_folder: Path,
     train: Callable[..., Result],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emotion_train.evaluation import compute_calibration_error, fit_temperature, measure
-from emotion_train.report.tables import calibration_warnings
+from emotion_train.report.tables import list_calibration_warnings
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 PREDICTED = np.array([0, 0, 1, 1, 1, 0])
@@ -29,14 +29,14 @@ def test_calibration_error_by_hand() -> None:
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_a_temperature_that_the_faces_do_not_determine_is_a_warning(right: bool) -> None:
-    """Where every held-out face is right, or wrong, no confidence is too high, or too low."""
+def test_a_temperature_that_the_faces_do_not_determine_causes_a_warning(right: bool) -> None:
+    """If all held-out faces are right, or all wrong, any temperature fits."""
     labels = np.arange(30) % 3
     logits = np.eye(3, dtype=np.float32)[labels] * (1 if right else -1)
     figures = {"temperature": fit_temperature(logits, labels), "validation": {"pictures": 30}}
-    (warning,) = calibration_warnings(figures)
+    (warning,) = list_calibration_warnings(figures)
     assert "the 30 held-out pictures do not determine" in warning
-    assert not calibration_warnings({**figures, "temperature": 1.2})
+    assert not list_calibration_warnings({**figures, "temperature": 1.2})
 
 
 def test_temperature_undoes_overconfidence() -> None:

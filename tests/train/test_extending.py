@@ -1,4 +1,4 @@
-"""A run goes on to another number of epochs, by the schedule of that many; TensorBoard follows."""
+"""Runs that are extended to more epochs, with a new learning-rate schedule, and TensorBoard."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def finished(data: Path) -> Path:
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the run to go on with."""
+    """A copy of the run, to be continued."""
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
@@ -58,17 +58,17 @@ def read_scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(one.step, one.value) for one in events.Scalars(tag)] for tag in tags}
 
 
-def test_a_finished_run_goes_on_by_the_schedule_of_its_new_length(
+def test_a_finished_run_continues_with_the_schedule_of_its_new_length(
     run: Path, data: Path, train: Train
 ) -> None:
     result = train(data, "-o", run, "--resume", "--epochs", "4")
     assert result.exit_code == 0, result.output
-    told = "4 epochs instead of 2 since epoch 2, with the learning-rate schedule planned anew over"
+    told = "4 epochs instead of 2 since epoch 2, with the learning-rate schedule recomputed for"
     assert told in result.stderr
     rates = [float(row["learning_rate"]) for row in read_history(run)]
     assert len(rates) == 4
     assert rates[1] == pytest.approx(0, abs=1e-12)  # the end of the cosine over two epochs
-    # Two steps an epoch and one of warm-up: the rates behind six and eight steps of eight.
+    # Two steps an epoch and one of warm-up: the learning rates after six and eight of eight steps.
     expected = [1e-3 * 0.5 * (1 + math.cos(math.pi * (step - 1) / 7)) for step in (6, 8)]
     assert rates[2:] == pytest.approx(expected, abs=1e-9)
     extension = {"after": 2, "planned": 2, "epochs": 4}
@@ -77,7 +77,7 @@ def test_a_finished_run_goes_on_by_the_schedule_of_its_new_length(
     assert last.training["extensions"] == [extension]
     assert last.training["epochs"] == 4
     assert "- extended: 4 epochs instead of 2" in (run / "report" / "report.md").read_text()
-    # The curves are those of all four epochs, each once.
+    # The curves have all four epochs, each once.
     scalars = read_scalars(run)
     assert [step for step, _ in scalars["loss/train"]] == [1, 2, 3, 4]
     losses = [float(row["validation_loss"]) for row in read_history(run)]
@@ -108,10 +108,12 @@ def test_an_extension_that_was_interrupted_reaches_the_same_weights(
     assert len(read_record(run).extensions) == 1
 
 
-def test_a_finished_run_is_called_complete(run: Path, data: Path, train: Train) -> None:
+def test_resuming_a_finished_run_reports_that_it_is_complete(
+    run: Path, data: Path, train: Train
+) -> None:
     result = train(data, "-o", run, "--resume")
     assert result.exit_code == 0, result.output
-    assert "all epochs are done: the report alone is made anew (--epochs N, more than 2" in (
+    assert "all epochs are done: only the report is written again (--epochs N, more than 2" in (
         result.stderr
     )
     shorter = train(data, "-o", run, "--resume", "--epochs", "1")
@@ -128,7 +130,7 @@ def test_other_pictures_are_refused_in_an_extension_too(
     before = (run / "run.json").read_bytes()
     result = train(other, "-o", run, "--resume", "--epochs", "4")
     assert result.exit_code == 1
-    assert "have changed since the run was begun" in result.stderr
+    assert "have changed since the run started" in result.stderr
     assert (run / "run.json").read_bytes() == before
 
 
@@ -141,7 +143,7 @@ def test_a_damaged_extension_is_refused(run: Path, data: Path, train: Train) -> 
     assert "damaged" in result.stderr
 
 
-def test_event_files_that_begin_later_hold_the_earlier_epochs_too(
+def test_event_files_of_a_resumed_run_contain_the_earlier_epochs(
     run: Path, data: Path, train: Train
 ) -> None:
     shutil.rmtree(run / "tensorboard")

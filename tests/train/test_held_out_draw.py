@@ -1,4 +1,4 @@
-"""Held-out pictures are drawn by seed and name: other class lists hold out the same ones."""
+"""Held-out pictures are drawn by seed and name, so that they do not depend on other classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from emotion_train.recipe import Recipe
 from synthetic import CLASSES, save_face, write_data
 
 
-def test_the_draw_is_the_order_of_a_digest_of_seed_and_name(data_folder: Path) -> None:
+def test_the_draw_is_sorted_by_a_digest_of_seed_and_name(data_folder: Path) -> None:
     dataset = load_dataset(data_folder, seed=3, validation_per_class=5, holdout=0.1)
     names = [f"train/sad/{n:03}.png" for n in range(60)]
     order = sorted(names, key=lambda name: hashlib.sha256(f"3/{name}".encode()).digest())
@@ -39,7 +39,7 @@ def test_other_lists_of_classes_hold_out_the_same_faces(data_folder: Path) -> No
         assert both[0] == both[1]
 
 
-def test_a_picture_more_moves_at_most_one_other(tmp_path: Path) -> None:
+def test_one_more_picture_changes_the_split_of_at_most_one_other(tmp_path: Path) -> None:
     data = write_data(tmp_path, (40, 40, 40), 0)
     before = set(load_dataset(data, validation_per_class=10).validation.names)
     save_face(data / "train" / "sad" / "new.png", 1, 77)
@@ -47,9 +47,9 @@ def test_a_picture_more_moves_at_most_one_other(tmp_path: Path) -> None:
     assert len(before - after) <= 1
 
 
-def test_the_splits_of_older_checkpoints_are_repeated(data_folder: Path) -> None:
+def test_the_splits_of_older_checkpoints_are_reproduced(data_folder: Path) -> None:
     dataset = load_dataset(data_folder, validation_per_class=5, holdout=0.1, draw=BY_PLACE)
-    members = np.arange(70, 130)  # sad, behind 70 happy faces
+    members = np.arange(70, 130)  # sad, after 70 happy faces
     drawn = np.random.default_rng([0, 1]).permutation(members) - 70
     expected = {f"train/sad/{n:03}.png" for n in drawn[:5]}
     assert {name for name in dataset.validation.names if "/sad/" in name} == expected
@@ -57,7 +57,7 @@ def test_the_splits_of_older_checkpoints_are_repeated(data_folder: Path) -> None
         load_dataset(data_folder, draw="by the moon")
 
 
-def test_int8_takes_the_draw_that_the_checkpoint_names(data_folder: Path) -> None:
+def test_int8_uses_the_draw_of_the_checkpoint(data_folder: Path) -> None:
     recipe = Recipe(network="edge", classes=CLASSES, validation_per_class=5, holdout=0.1)
     old = Checkpoint("edge", CLASSES, {}, training={"recipe": recipe.to_dict()})
     new = replace(old, training={**old.training, "held_out_draw": BY_NAME})
@@ -68,7 +68,7 @@ def test_int8_takes_the_draw_that_the_checkpoint_names(data_folder: Path) -> Non
         assert faces.held_out.names == expected
 
 
-def test_data_that_older_versions_did_not_read_are_refused_for_their_checkpoints(
+def test_data_that_an_older_version_could_not_read_are_refused_for_its_checkpoints(
     tmp_path: Path,
 ) -> None:
     data = write_data(tmp_path, (8, 8, 8), 0)

@@ -1,4 +1,4 @@
-"""Checkpoints, run.json and teachers from strangers: one sentence each, in bounded memory."""
+"""Untrusted checkpoints, run.json and teachers: one sentence each, with limited memory."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import torch
 from click.testing import Result
 
 from emotion_train.checkpoints.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint
-from emotion_train.checkpoints.transfer import blend, transfer
+from emotion_train.checkpoints.transfer import average_weights, transfer_weights
 from emotion_train.errors import CheckpointError, RunError
 from emotion_train.networks import build_network
 from emotion_train.recipe import Recipe
-from emotion_train.run_record import Options, RunRecord, read_record
+from emotion_train.run_record import RunOptions, RunRecord, read_record
 from synthetic import CLASSES, write_data
 
 Train = Callable[..., Result]
@@ -33,8 +33,8 @@ def weights() -> dict[str, torch.Tensor]:
     return build_network("edge", 3).state_dict()
 
 
-def shared(depth: int) -> list[Any]:
-    """A list that is small in a file, and of 2**depth parts when it is written out."""
+def make_shared_list(depth: int) -> list[Any]:
+    """Return a list of shared parts: small in a file, 2**depth parts when written as JSON."""
     value: list[Any] = []
     for _ in range(depth):
         value = [value, value]
@@ -76,7 +76,10 @@ BAD_PARTS: dict[str, tuple[dict[str, Any], str]] = {
     "weights that are a list": ({"weights": [1, 2]}, "not tensors by name"),
     "metrics that are a list": ({"metrics": [1]}, "its metrics are no dictionary"),
     "metrics with NaN": ({"metrics": {"a": float("inf")}}, "not finite"),
-    "metrics that double and double": ({"metrics": {"a": shared(60)}}, "larger or deeper"),
+    "metrics that double and double": (
+        {"metrics": {"a": make_shared_list(60)}},
+        "larger or deeper",
+    ),
     "training nested deep": ({"training": {"a": deep(300)}}, "larger or deeper"),
     "training with tensors": ({"training": {"a": torch.zeros(1)}}, "more than text and numbers"),
     "multiply-adds that are text": ({"multiply_adds": "many"}, "its multiply_adds"),
@@ -85,7 +88,7 @@ BAD_PARTS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD_PARTS)
-def test_a_part_of_the_wrong_kind_is_named(
+def test_the_error_names_the_part_of_the_wrong_kind(
     tmp_path: Path, weights: dict[str, torch.Tensor], name: str
 ) -> None:
     parts, message = BAD_PARTS[name]
@@ -110,12 +113,12 @@ def test_weights_that_are_not_finite_or_do_not_fit_are_refused(
     with pytest.raises(CheckpointError, match="do not fit the network"):
         bent.build()
     with pytest.raises(RunError, match="of shape"):
-        transfer(bent, build_network("edge", 3), CLASSES)
+        transfer_weights(bent, build_network("edge", 3), CLASSES)
     with pytest.raises(RunError, match="one form of their network"):
-        blend([Checkpoint("edge", CLASSES, weights), bent])
+        average_weights([Checkpoint("edge", CLASSES, weights), bent])
 
 
-def test_one_changed_weight_is_noticed(tmp_path: Path, weights: dict[str, torch.Tensor]) -> None:
+def test_one_changed_weight_is_detected(tmp_path: Path, weights: dict[str, torch.Tensor]) -> None:
     Checkpoint("edge", CLASSES, weights).save(tmp_path / "whole.pt")
     data = bytearray((tmp_path / "whole.pt").read_bytes())
     largest = max(weights.values(), key=torch.numel)
@@ -134,7 +137,7 @@ def archive(entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) ->
     return buffer.getvalue()
 
 
-def test_containers_that_grow_are_refused_before_they_are_opened(tmp_path: Path) -> None:
+def test_containers_that_expand_are_refused_before_they_are_opened(tmp_path: Path) -> None:
     files = {
         "bomb.pt": (
             archive({"a/data.pkl": b".", "a/data/0": bytes(50 << 20)}, zipfile.ZIP_DEFLATED),
@@ -156,14 +159,14 @@ def test_containers_that_grow_are_refused_before_they_are_opened(tmp_path: Path)
         with pytest.raises(CheckpointError, match=message):
             load_checkpoint(tmp_path / name)
     with (tmp_path / "huge.pt").open("wb") as file:
-        file.truncate(3 << 30)  # sparse: it takes no disk
+        file.truncate(3 << 30)  # sparse: it takes no space on the disk
     with pytest.raises(CheckpointError, match=r"3\.0 GiB; a checkpoint has at most 1 GiB"):
         load_checkpoint(tmp_path / "huge.pt")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
 
 
 @pytest.mark.parametrize("flag", ["--start-from", "--teacher", "--votes"])
-def test_a_pipe_is_refused_and_not_waited_for(train: Train, tmp_path: Path, flag: str) -> None:
+def test_a_pipe_is_refused_without_waiting(train: Train, tmp_path: Path, flag: str) -> None:
     pipe = tmp_path / "pipe.pt"
     os.mkfifo(pipe)
     data = write_data(tmp_path / "d", (6, 6, 6), 0)
@@ -178,7 +181,7 @@ def test_a_pipe_is_refused_and_not_waited_for(train: Train, tmp_path: Path, flag
 
 def write_record(folder: Path, **changes: Any) -> Path:
     folder.mkdir(exist_ok=True)
-    RunRecord("/data", Recipe(), Options()).save(folder)
+    RunRecord("/data", Recipe(), RunOptions()).save(folder)
     values = json.loads((folder / "run.json").read_text())
     values["recipe"].update(changes.pop("recipe", {}))
     (folder / "run.json").write_text(json.dumps({**values, **changes}))
@@ -206,14 +209,14 @@ def write_record(folder: Path, **changes: Any) -> Path:
         ({"averaged_from": ["x"]}, "an average of runs"),
     ],
 )
-def test_a_run_json_that_no_run_wrote_is_refused(
+def test_a_run_json_with_invalid_values_is_refused(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(RunError, match=message):
         read_record(write_record(tmp_path / "run", **changes))
 
 
-def test_a_run_json_that_is_no_record_at_all_is_refused(tmp_path: Path) -> None:
+def test_a_run_json_that_is_not_a_record_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     for content in (b"", b"[" * 100_000, b"\xff", b"7", b"[]", b" " * (2 << 20)):
         path.write_bytes(content)
@@ -226,7 +229,9 @@ def test_a_run_json_that_is_no_record_at_all_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_state_that_does_not_fit_ends_in_a_sentence(train: Train, tmp_path: Path) -> None:
+def test_a_training_state_that_does_not_fit_gives_one_sentence(
+    train: Train, tmp_path: Path
+) -> None:
     data = write_data(tmp_path / "d", (6, 6, 6), 0)
     run = tmp_path / "r"
     options = ("--validation", "2", "--network", "edge", "--epochs", "2", "--augmentation", "none")

@@ -1,4 +1,4 @@
-"""What lies in a data folder and is not read is counted; what a figure does not cover is named."""
+"""Files that are not read are counted, and figures name the classes that they do not cover."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from emotion_train.checkpoints.checkpoint import load_checkpoint
 from emotion_train.data.readers import read_other_classes, read_source
 from emotion_train.errors import DataError
 from emotion_train.evaluation import measure
-from emotion_train.report.tables import describe_accuracy, metrics_tables, prediction_warnings
+from emotion_train.report.tables import (
+    describe_accuracy,
+    format_metrics_tables,
+    list_prediction_warnings,
+)
 from synthetic import CLASSES, band_face, pixels_text, save_face, write_csv, write_data
 
 Train = Callable[..., Result]
@@ -23,7 +27,7 @@ SHORT = ("--epochs", "1", "--network", "edge", "--validation", "5", "--augmentat
 
 @pytest.fixture(scope="module")
 def odd_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    """A run on data of which several figures cover less than their names say."""
+    """A run on data that several of its figures cover only in part."""
     from click.testing import CliRunner
 
     from emotion_train.cli import main
@@ -60,7 +64,7 @@ def test_a_class_without_test_pictures_is_not_covered_by_the_figures(
 
 
 @pytest.mark.slow
-def test_unreadable_test_pictures_are_told_beside_the_accuracy(
+def test_unreadable_test_pictures_are_counted_beside_the_accuracy(
     odd_run: tuple[Path, Result],
 ) -> None:
     folder, result = odd_run
@@ -71,15 +75,17 @@ def test_unreadable_test_pictures_are_told_beside_the_accuracy(
 
 
 @pytest.mark.slow
-def test_splits_that_mean_less_than_they_seem_are_told(odd_run: tuple[Path, Result]) -> None:
+def test_duplicates_and_missing_held_out_pictures_cause_warnings(
+    odd_run: tuple[Path, Result],
+) -> None:
     told = odd_run[1].stderr
     assert "training pictures of sad are the same" in told
-    assert "stand under more than one class" in told
+    assert "are in more than one class" in told
     assert "train/surprise/copy.png" in told
     assert "nothing is held out" in told
 
 
-def test_votes_that_list_a_part_are_told(odd_run: tuple[Path, Result]) -> None:
+def test_votes_for_a_part_of_the_pictures_cause_a_warning(odd_run: tuple[Path, Result]) -> None:
     folder, result = odd_run
     assert "the columns bored are counted as votes for something other" in result.stderr
     assert "14 of 21 training pictures are not listed" in result.stderr
@@ -87,7 +93,31 @@ def test_votes_that_list_a_part_are_told(odd_run: tuple[Path, Result]) -> None:
     assert load_checkpoint(folder).metrics["test"]["annotators_agree"]["listed"] == 1
 
 
-def test_votes_that_take_a_class_away_are_refused(train: Train, tmp_path: Path) -> None:
+def test_votes_of_the_training_pictures_alone_are_enough(train: Train, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "d", (12, 12, 12), 3)
+    votes = {"happy": "9,0,0", "sad": "0,9,0", "surprise": "0,0,9"}
+    rows = [f"train/{name}/{n:03}.png,{votes[name]}" for name in votes for n in range(12)]
+    (tmp_path / "votes.csv").write_text("\n".join(["path,happy,sad,surprise", *rows]) + "\n")
+    options = ("--votes", tmp_path / "votes.csv", "--vote-weight", "0.5")
+    result = train(data, "-o", tmp_path / "r", *SHORT, *options)
+    assert result.exit_code == 0, result.output
+    assert "0 of 9 test pictures are listed; the test accuracy is that against the labels" in (
+        result.stderr
+    )
+    assert "annotators_agree" not in load_checkpoint(tmp_path / "r").metrics["test"]
+
+
+def test_votes_of_none_of_the_pictures_are_refused(train: Train, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "d", (12, 12, 12), 3)
+    (tmp_path / "votes.csv").write_text("path,happy,sad,surprise\nother/0.png,1,0,0\n")
+    result = train(data, "-o", tmp_path / "r", *SHORT, "--votes", tmp_path / "votes.csv")
+    assert result.exit_code == 1
+    assert "lists none of the pictures (such as train/" in result.stderr
+
+
+def test_votes_that_leave_a_class_without_pictures_are_refused(
+    train: Train, tmp_path: Path
+) -> None:
     data = write_data(tmp_path / "d", (12, 12, 12), 0)
     rows = [f"train/sad/{n:03}.png,0,0,0,9" for n in range(12)]
     text = "\n".join(["path,happy,sad,surprise,not_a_face", *rows]) + "\n"
@@ -104,11 +134,11 @@ def test_a_test_folder_of_an_unknown_class_is_an_error_that_names_both(tmp_path:
     with pytest.raises(DataError, match=r"'Happy'.*it has 'happy'"):
         read_source(data, CLASSES)
     shutil.rmtree(data / "test" / "Happy")
-    (data / "test" / "empty").mkdir()  # no picture: nothing is lost
+    (data / "test" / "empty").mkdir()  # no picture, so that none is left out
     assert len(read_source(data, CLASSES).splits["test"]) == 4
 
 
-def test_what_is_not_read_is_counted_with_an_example(tmp_path: Path) -> None:
+def test_files_that_are_not_read_are_counted_with_an_example(tmp_path: Path) -> None:
     data = write_data(tmp_path, (3, 3, 3), 2)
     save_face(data / "train" / "loose.png", 1)
     save_face(data / "more" / "sad" / "c.png", 1)
@@ -130,7 +160,7 @@ def test_what_is_not_read_is_counted_with_an_example(tmp_path: Path) -> None:
         assert start in line
 
 
-def test_a_folder_that_is_read_whole_passes_nothing_over(data_folder: Path) -> None:
+def test_a_folder_that_is_read_completely_reports_no_other_files(data_folder: Path) -> None:
     assert read_source(data_folder, CLASSES).passed_over == ()
 
 
@@ -145,23 +175,23 @@ def csv_of(path: Path, header: str, emotions: tuple[int, ...] = (3, 4)) -> Path:
 
 
 @pytest.mark.parametrize("header", ["emotion, Usage, pixels", "\ufeffEmotion,USAGE,Pixels"])
-def test_kaggles_csv_with_spaces_a_byte_order_mark_or_other_case(
+def test_kaggles_csv_may_have_spaces_a_byte_order_mark_or_other_case(
     tmp_path: Path, header: str
 ) -> None:
     source = read_source(csv_of(tmp_path / "icml_face_data.csv", header), ("all",))
-    assert source.classes == ("happy", "sad")  # those that are there, not all seven
+    assert source.classes == ("happy", "sad")  # the classes in the file, not all seven
     assert len(source.splits["train"]) == 4
     assert len(source.splits["test"]) == 2
     assert source.skipped == []
 
 
-def test_a_csv_without_a_column_is_told_what_it_has(tmp_path: Path) -> None:
+def test_the_error_on_a_missing_column_names_the_columns_that_exist(tmp_path: Path) -> None:
     (tmp_path / "f.csv").write_text("emotion,Usage\n3,Training\n")
     with pytest.raises(DataError, match="its first line has: emotion, usage"):
         read_source(tmp_path / "f.csv", CLASSES)
 
 
-def test_rows_of_other_classes_are_counted_and_serve_as_unknown_faces(tmp_path: Path) -> None:
+def test_rows_of_other_classes_are_counted_and_used_as_unknown_faces(tmp_path: Path) -> None:
     path = csv_of(tmp_path / "f.csv", "emotion,Usage,pixels", (3, 4, 0))
     source = read_source(path, ("happy", "sad"))
     assert source.passed_over == (
@@ -190,11 +220,11 @@ def test_reserved_names_are_refused_as_classes(train: Train, tmp_path: Path, nam
     result = train(data, "-o", tmp_path / "r", "--classes", f"happy,{name}")
     assert result.exit_code == 2
     assert "reserved" in result.stderr
-    # Left out of the classes, such a folder still shows what a face of no class looks like.
+    # If it is not a class, such a folder can still have faces of no class.
     assert set(read_other_classes(data, ("happy", "sad"))) == {name}
 
 
-def test_a_test_set_of_which_nothing_can_be_read_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_test_set_causes_a_warning(tmp_path: Path) -> None:
     data = write_data(tmp_path, (3, 3, 3), 1)
     for path in (data / "test").rglob("*.png"):
         path.write_bytes(b"no")
@@ -206,24 +236,24 @@ def test_a_test_set_of_which_nothing_can_be_read_is_told(tmp_path: Path) -> None
 def test_warnings_name_classes_that_are_never_predicted() -> None:
     labels = np.array([0, 0, 1, 2], np.int64)
     one = measure(np.eye(3, dtype=np.float32)[[0, 0, 0, 0]], labels).to_dict(CLASSES)
-    assert prediction_warnings(one, "test") == [
+    assert list_prediction_warnings(one, "test") == [
         "the network predicts only 'happy', on all test pictures"
     ]
     assert one["classes"]["sad"]["precision"] is None
     two = measure(np.eye(3, dtype=np.float32)[[0, 0, 1, 0]], labels).to_dict(CLASSES)
-    assert prediction_warnings(two, "test") == [
+    assert list_prediction_warnings(two, "test") == [
         "the network never predicts 'surprise', which 1 test pictures show"
     ]
     assert "balanced 66.67%" in describe_accuracy(two)
     three = measure(np.eye(3, dtype=np.float32)[[0, 2, 1, 1]], labels).to_dict(CLASSES)
-    assert prediction_warnings(three, "hold-out") == [
+    assert list_prediction_warnings(three, "hold-out") == [
         "the network recognises none of the 1 hold-out pictures of 'surprise' (recall 0), though "
         "it predicts 'surprise' for others",
     ]
-    assert any("| surprise | – | 0.00%" in line for line in metrics_tables(two))
+    assert any("| surprise | – | 0.00%" in line for line in format_metrics_tables(two))
 
 
-def test_data_from_which_nothing_can_be_learned_are_refused(train: Train, tmp_path: Path) -> None:
+def test_data_with_too_few_different_pictures_are_refused(train: Train, tmp_path: Path) -> None:
     data = write_data(tmp_path / "d", (12, 12, 12), 0)
     everything = train(
         data, "-o", tmp_path / "r", *SHORT[:-2], "--validation", "11", "--holdout", "0.9"

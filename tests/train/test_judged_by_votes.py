@@ -1,4 +1,4 @@
-"""What is taught is also what is judged: a run that learns from votes is measured against them."""
+"""A run that is trained on votes is also evaluated on them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEADER = "path,happiness,sadness,surprise,contempt,not_a_face"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    """A run whose annotators call happy faces sad and sad ones happy."""
+    """A run with votes that are sad for happy faces and happy for sad ones."""
     from emotion_train.cli import main
 
     folder = tmp_path_factory.mktemp("votes")
@@ -50,7 +50,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     return folder, CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_the_epoch_is_that_of_the_least_loss_on_votes(run: tuple[Path, Result]) -> None:
+def test_the_best_epoch_has_the_lowest_loss_on_votes(run: tuple[Path, Result]) -> None:
     folder, result = run
     assert result.exit_code == 0, result.output
     with (folder / "run" / "history.csv").open() as file:
@@ -65,7 +65,7 @@ def test_the_epoch_is_that_of_the_least_loss_on_votes(run: tuple[Path, Result]) 
     assert f"loss on votes {losses[0]:.4f}" in result.stderr
 
 
-def test_what_votes_do_not_cover_is_told(run: tuple[Path, Result]) -> None:
+def test_pictures_without_usable_votes_are_reported(run: tuple[Path, Result]) -> None:
     told = run[1].stderr
     assert (
         "votes: they choose the epoch, temperature and threshold, on 60 held-out pictures; 20 "
@@ -77,7 +77,7 @@ def test_what_votes_do_not_cover_is_told(run: tuple[Path, Result]) -> None:
     )
 
 
-def test_figures_name_what_they_compare_with(run: tuple[Path, Result]) -> None:
+def test_figures_name_their_reference(run: tuple[Path, Result]) -> None:
     folder, result = run
     metrics = load_checkpoint(folder / "run").metrics
     assert metrics["judged_by"] == "votes"
@@ -99,7 +99,7 @@ def test_figures_name_what_they_compare_with(run: tuple[Path, Result]) -> None:
     assert metrics == json.loads((folder / "run" / "report" / "metrics.json").read_text())
 
 
-def test_the_report_says_what_was_measured_on_what(run: tuple[Path, Result]) -> None:
+def test_the_report_names_the_data_of_each_figure(run: tuple[Path, Result]) -> None:
     text = (run[0] / "run" / "report" / "report.md").read_text()
     assert "(reliability.png)" in text
     assert (run[0] / "run" / "report" / "reliability.png").stat().st_size > 10_000
@@ -112,7 +112,7 @@ def test_the_report_says_what_was_measured_on_what(run: tuple[Path, Result]) -> 
     assert "**Warning: the temperature 0.10 is at the limit of its range" in text
 
 
-def test_warnings_of_the_start_are_in_the_report_of_a_resumed_run(
+def test_the_report_of_a_resumed_run_has_the_warnings_of_its_start(
     run: tuple[Path, Result], train: Train, tmp_path: Path
 ) -> None:
     folder = run[0]
@@ -125,7 +125,7 @@ def test_warnings_of_the_start_are_in_the_report_of_a_resumed_run(
     assert text.count("start.pt was trained with other held-out faces") == 1
 
 
-def test_a_run_whose_epoch_was_chosen_by_labels_is_not_gone_on_with(
+def test_a_run_whose_epoch_was_chosen_by_labels_cannot_be_resumed(
     run: tuple[Path, Result], train: Train, tmp_path: Path
 ) -> None:
     import shutil
@@ -141,7 +141,7 @@ def test_a_run_whose_epoch_was_chosen_by_labels_is_not_gone_on_with(
     replace(last, resume={**last.resume, "history": rows}).save(folder / "last.pt")
     result = train(run[0] / "d", "-o", folder, "--resume")
     assert result.exit_code == 1
-    assert "begun by an older emotion-edge, which chose the epoch by labels" in result.stderr
+    assert "started by an older emotion-edge, which chose the epoch by labels" in result.stderr
 
 
 def test_faces_without_usable_votes_count_by_their_label(tmp_path: Path) -> None:
@@ -150,14 +150,14 @@ def test_faces_without_usable_votes_count_by_their_label(tmp_path: Path) -> None
     votes = Votes(tmp_path / "votes.csv", CLASSES)
     names = ("a.png", "b.png", "c.png", "d.png", "e.png")
     faces = Faces(np.zeros((5, 4, 4), np.uint8), np.array([0, 1, 2, 0, 1]), names)
-    soft = votes.soften(faces, 3)
+    soft = votes.make_soft_labels(faces, 3)
     expected = [[0, 1, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0], [0, 1, 0]]
     np.testing.assert_allclose(soft.targets, expected)
     assert soft.majority.tolist() == [1, -1, -1, -1, -1]
     assert (soft.listed, soft.fallback) == (4, 3)
     assert votes.count_dropped(faces) == (40, {"contempt": 9, "not_a_face": 7})
     others = Faces(faces.pixels[:1], faces.labels[:1], ("x.png",))
-    assert votes.soften(others, 3).fallback == 1
+    assert votes.make_soft_labels(others, 3).fallback == 1
 
 
 def test_two_classes_of_one_column_are_refused(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_two_classes_of_one_column_are_refused(tmp_path: Path) -> None:
         Votes(tmp_path / "votes.csv", CLASSES)
 
 
-def test_the_caption_of_the_loss_names_what_it_is_measured_on() -> None:
+def test_the_caption_of_the_loss_names_its_data() -> None:
     assert describe_train_loss(Recipe(label_smoothing=0.1)) == (
         "train: augmented faces, targets from labels, with label smoothing 0.1"
     )

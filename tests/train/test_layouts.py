@@ -1,4 +1,4 @@
-"""Data as people have them: each layout is read, or refused in a sentence that tells why."""
+"""Layouts of data: each is read, or refused in one sentence with the reason."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from emotion_train.checkpoints.checkpoint import load_checkpoint
 from emotion_train.data.checks import list_warnings
 from emotion_train.data.dataset import Dataset, load_dataset
 from emotion_train.data.readers import read_other_classes, read_source
-from emotion_train.data.table import data_table
+from emotion_train.data.table import format_data_table
 from emotion_train.errors import DataError
 from synthetic import CLASSES, band_face, pixels_text, save_face, write_csv, write_data
 
@@ -32,7 +32,7 @@ def write_flat(
     return folder
 
 
-def test_the_classes_are_those_found_but_for_fer2013s_seven(tmp_path: Path) -> None:
+def test_the_classes_are_the_folders_except_for_fer2013(tmp_path: Path) -> None:
     own = write_data(tmp_path / "own", (1, 1), 0, ("zebra", "ape"))
     assert read_source(own).classes == ("ape", "zebra")
     seven = write_data(tmp_path / "seven", (1,) * 7, 0, SEVEN)
@@ -56,7 +56,7 @@ def test_a_validation_folder_is_the_validation_set(tmp_path: Path, name: str) ->
     dataset = load_dataset(data, holdout=0.25)
     assert dataset.validation.names == (f"{name}/cat/v.png", f"{name}/dog/v.png")
     assert dataset.validation_per_class == 0
-    assert dataset.train.counts(2).tolist() == [7, 7]  # nothing is drawn but the hold-out
+    assert dataset.train.count_by_class(2).tolist() == [7, 7]  # only the hold-out is drawn
     with pytest.raises(DataError, match="has a validation set of its own, 2 pictures; leave"):
         load_dataset(data, validation_per_class=3)
     shutil.rmtree(data / name)
@@ -65,7 +65,7 @@ def test_a_validation_folder_is_the_validation_set(tmp_path: Path, name: str) ->
 
 
 @pytest.mark.slow
-def test_a_validation_folder_from_elsewhere(tmp_path: Path, train: Train) -> None:
+def test_a_validation_folder_outside_of_the_data(tmp_path: Path, train: Train) -> None:
     data = write_data(tmp_path / "d", (9, 9), 1, TWO)
     other = write_flat(tmp_path / "elsewhere", (3, 3))
     arguments = ("--epochs", "1", "--network", "edge", "--augmentation", "none", "--val", other)
@@ -87,39 +87,42 @@ def test_a_validation_folder_from_elsewhere(tmp_path: Path, train: Train) -> Non
         load_dataset(data, validation=other / "cat")
 
 
-def test_class_folders_alone_are_split_the_same_way_each_time(tmp_path: Path) -> None:
+def test_class_folders_without_splits_are_split_reproducibly(tmp_path: Path) -> None:
     data = write_flat(tmp_path / "d", (40, 20))
     first = load_dataset(data)
     assert first.test is not None
-    assert first.test.counts(2).tolist() == [6, 3]  # 15 %
-    assert first.validation.counts(2).tolist() == [3, 3]  # 15 % of the 17 dogs that are left
-    assert first.train.counts(2).tolist() == [31, 14]
+    assert first.test.count_by_class(2).tolist() == [6, 3]  # 15 %
+    assert first.validation.count_by_class(2).tolist() == [
+        3,
+        3,
+    ]  # 15 % of the 17 dogs that are left
+    assert first.train.count_by_class(2).tolist() == [31, 14]
     assert "test: 9 pictures, 15% of each class, drawn by their file names" in first.notes[-3]
     other = load_dataset(data, seed=5)
     assert other.test is not None
-    assert other.test.names == first.test.names  # the test set is no matter of the seed
+    assert other.test.names == first.test.names  # the test set does not depend on the seed
     assert other.validation.names != first.validation.names
     assert load_dataset(shutil.copytree(data, tmp_path / "e")).digest() == first.digest()
 
 
-def test_copies_stay_on_one_side_of_an_automatic_split(tmp_path: Path) -> None:
+def test_copies_are_in_the_same_part_of_an_automatic_split(tmp_path: Path) -> None:
     data = write_flat(tmp_path, (30, 30))
     for number in range(30):
         shutil.copy(data / "cat" / f"{number:03}.png", data / "cat" / f"copy{number}.png")
-    for number in range(10):  # under another label too
+    for number in range(10):  # with another label too
         shutil.copy(data / "cat" / f"{number:03}.png", data / "dog" / f"copy{number}.png")
     for seed in range(3):
         dataset = load_dataset(data, holdout=0.2, seed=seed, duplicates="keep")
         assert dataset.audit.identical_groups == 30
         assert dataset.audit.test_in_train == dataset.audit.held_out_in_train == 0
         prints = [
-            set(faces.fingerprints()) for faces in (dataset.validation, dataset.holdout) if faces
+            set(faces.hash_pixels()) for faces in (dataset.validation, dataset.holdout) if faces
         ]
         assert not prints[0] & prints[1]
         assert sum(len(faces) for faces in splits_of(dataset)) == 100
 
 
-def test_folders_without_pictures_are_no_classes_and_runs_stay_outside(
+def test_folders_without_pictures_are_no_classes_and_runs_are_written_outside(
     tmp_path: Path, train: Train
 ) -> None:
     data = write_flat(tmp_path / "d", (8, 8))
@@ -138,17 +141,17 @@ def test_folders_without_pictures_are_no_classes_and_runs_stay_outside(
     assert not (data / "runs").exists()
 
 
-def test_a_class_may_lie_behind_a_link(tmp_path: Path) -> None:
+def test_a_class_folder_may_be_a_link(tmp_path: Path) -> None:
     data = write_flat(tmp_path / "d", (8, 8))
     (data / "dog").rename(tmp_path / "elsewhere")
     (data / "dog").mkdir()
     (data / "dog" / "part").symlink_to(tmp_path / "elsewhere")
     source = read_source(data)
     assert source.classes == TWO
-    assert source.splits["train"].counts(2).tolist() == [8, 8]
+    assert source.splits["train"].count_by_class(2).tolist() == [8, 8]
 
 
-def test_held_out_pictures_that_stand_in_train_are_a_warning(tmp_path: Path) -> None:
+def test_held_out_pictures_in_train_cause_a_warning(tmp_path: Path) -> None:
     data = write_flat(tmp_path / "d", (20, 20))
     other = write_flat(tmp_path / "elsewhere", (3, 3))  # the first pictures of each class
     dataset = load_dataset(data, validation=other, duplicates="keep")
@@ -170,8 +173,8 @@ def test_sub_folders_of_a_class_are_read(tmp_path: Path, flat: bool) -> None:
     write_flat(top, (4, 4))
     save_face(top / "dog" / "batch 2" / "deep" / "x.png", 1, 99)
     source = read_source(tmp_path)
-    assert source.flat == flat
-    assert source.splits["train"].counts(2).tolist() == [4, 5]
+    assert source.is_flat == flat
+    assert source.splits["train"].count_by_class(2).tolist() == [4, 5]
     assert f"{'' if flat else 'train/'}dog/batch 2/deep/x.png" in source.splits["train"].names
     assert source.passed_over == ()
 
@@ -230,7 +233,7 @@ def test_the_table_accounts_for_every_file(tmp_path: Path, train: Train) -> None
         (("--freeze", "some"), "neither none, features nor a number"),
     ],
 )
-def test_options_that_contradict_are_wrong_usage(
+def test_contradicting_options_are_wrong_usage(
     train: Train, tmp_path: Path, options: tuple[str, ...], message: str
 ) -> None:
     result = train(tmp_path, "-o", tmp_path / "run", *options)
@@ -277,8 +280,16 @@ def test_a_csv_of_paths_labels_and_splits(tmp_path: Path) -> None:
         f"1 of 17 files that are listed do not exist in {tmp_path} (such as pictures/gone.png)",
     )
     dataset = load_dataset(path, classes=TWO)
-    assert data_table(dataset).splitlines()[1].split() == ["cat", "10", "5", "1", "2", "1", "1"]
-    assert "missing  repeated" in data_table(dataset)
+    assert format_data_table(dataset).splitlines()[1].split() == [
+        "cat",
+        "10",
+        "5",
+        "1",
+        "2",
+        "1",
+        "1",
+    ]
+    assert "missing  repeated" in format_data_table(dataset)
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
@@ -310,7 +321,7 @@ def test_a_csv_that_contradicts_itself_is_refused(tmp_path: Path, line: str, mes
         read_source(path, validation=tmp_path)
 
 
-def test_rows_of_a_csv_with_too_many_values_are_passed_over(tmp_path: Path) -> None:
+def test_rows_of_a_csv_with_too_many_values_are_skipped(tmp_path: Path) -> None:
     lines = [*rows("", range(8)), "pictures/cat0.png,cat,very", 'pictures/cat1.png,cat,,""']
     source = read_source(write_list(tmp_path, "path,label", lines))
     assert source.passed_over[0] == (
@@ -320,7 +331,7 @@ def test_rows_of_a_csv_with_too_many_values_are_passed_over(tmp_path: Path) -> N
     assert source.classes == TWO
 
 
-def test_kaggles_train_csv_has_no_usage_and_is_split(tmp_path: Path) -> None:
+def test_kaggles_train_csv_without_usage_is_split(tmp_path: Path) -> None:
     lines = [f"{e},{pixels_text(band_face(e - 3, n))}" for e in (3, 4) for n in range(20)]
     path = tmp_path / "train.csv"
     path.write_text("\n".join(["emotion,pixels", *lines]) + "\n")
@@ -352,11 +363,11 @@ def test_a_flat_folder_trains_with_the_defaults(train: Train, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_photographs_give_the_crops_of_infer(tmp_path: Path, train: Train) -> None:
-    """A training on photographs sees the very pixels that ``emotion-infer --faces`` sees."""
+def test_photographs_give_the_same_crops_as_emotion_infer(tmp_path: Path, train: Train) -> None:
+    """A training on photographs uses the same pixels as ``emotion-infer --faces``."""
     from PIL import Image
 
-    from emotion_runtime import EmotionClassifier
+    from emotion_runtime import FaceClassifier
 
     samples = Path(__file__).parents[2] / "samples"
     rng = np.random.default_rng(0)
@@ -375,18 +386,18 @@ def test_photographs_give_the_crops_of_infer(tmp_path: Path, train: Train) -> No
     dataset = load_dataset(tmp_path / "d", faces=True)
     assert "no face was found in 1 picture: left out" in dataset.notes
     assert "2 pictures show several faces: the largest of each is used" in dataset.notes
-    classifier = EmotionClassifier()
+    classifier = FaceClassifier(largest=True, keep_crops=True)
     for name, pixels in zip(dataset.train.names, dataset.train.pixels, strict=True):
-        (found,) = classifier.predict_faces(tmp_path / "d" / name, largest=True, keep_crops=True)
+        (found,) = classifier.predict(tmp_path / "d" / name)
         np.testing.assert_array_equal(pixels, found.crop)
-    assert data_table(dataset).splitlines()[2].split() == ["sad", "6", "4", "1", "1"]
+    assert format_data_table(dataset).splitlines()[2].split() == ["sad", "6", "4", "1", "1"]
     options = ("--faces", "--epochs", "1", "--network", "edge", "--augmentation", "none")
     result = train(tmp_path / "d", "-o", tmp_path / "run", *options)
     assert result.exit_code == 0, result.output
     assert load_checkpoint(tmp_path / "run").training["recipe"]["faces"] is True
 
 
-def test_hostile_names_in_a_csv_are_shown_safely(tmp_path: Path) -> None:
+def test_control_characters_in_names_of_a_csv_are_escaped(tmp_path: Path) -> None:
     lines = [*rows("train", range(5)), f"{'x' * 300}.png,cat,train", "a\0b.png,cat,train"]
     lines += ['"pictures/cat0\n.png",cat,train', "pictures/cat1.png,cat,\x1b[2J"]
     source = read_source(write_list(tmp_path, "path,label,split", lines))

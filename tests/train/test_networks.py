@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from emotion_train.networks import NETWORKS, build_network
-from emotion_train.networks.face_network import multiply_adds, parameter_count
+from emotion_train.networks.face_network import count_multiply_adds, count_parameters
 
 
 def test_the_reference_network_has_1494851_parameters_for_three_classes() -> None:
-    assert parameter_count(build_network("baseline", 3)) == 1_494_851
+    assert count_parameters(build_network("baseline", 3)) == 1_494_851
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -21,14 +21,14 @@ def test_every_network_maps_pixels_to_logits(name: str, classes: int, size: int)
     assert logits.dtype == torch.float32
 
 
-def test_the_edge_network_costs_a_sixth() -> None:
-    assert multiply_adds(build_network("baseline", 3)) == 75_862_400
+def test_the_edge_network_has_a_sixth_of_the_multiply_adds() -> None:
+    assert count_multiply_adds(build_network("baseline", 3)) == 75_862_400
     edge = build_network("edge", 3)
-    assert multiply_adds(edge) <= 12e6
-    assert parameter_count(edge) <= 600_000
+    assert count_multiply_adds(edge) <= 12e6
+    assert count_parameters(edge) <= 600_000
 
 
-def test_the_edge_network_does_not_see_the_light() -> None:
+def test_the_edge_network_ignores_brightness_and_contrast() -> None:
     torch.manual_seed(0)
     edge = build_network("edge", 3).eval()
     face = torch.randint(60, 120, (1, 1, 48, 48)).float()

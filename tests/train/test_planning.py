@@ -1,4 +1,4 @@
-"""What a run chooses where the user leaves it open."""
+"""Defaults that a run chooses from the data and the machine."""
 
 from __future__ import annotations
 

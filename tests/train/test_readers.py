@@ -12,8 +12,8 @@ from emotion_train.errors import DataError
 from synthetic import CLASSES, band_face, pixels_text, save_face, write_csv, write_data
 
 
-def test_training_reads_pictures_as_the_device_does(tmp_path: Path) -> None:
-    """The promise that preprocessing cannot drift: large, wide, coloured or gray alike."""
+def test_training_reads_pictures_as_the_runtime_does(tmp_path: Path) -> None:
+    """Training and inference have the same preprocessing for all pictures."""
     write_data(tmp_path, train=(1, 1, 1), test=0)
     save_face(tmp_path / "train" / "happy" / "large.png", 0, size=200)
     source = read_source(tmp_path, CLASSES)
@@ -23,11 +23,11 @@ def test_training_reads_pictures_as_the_device_does(tmp_path: Path) -> None:
         np.testing.assert_array_equal(pixels, read_face(tmp_path / name))
 
 
-def test_classes_keep_the_order_asked_for(tmp_path: Path) -> None:
+def test_classes_keep_the_given_order(tmp_path: Path) -> None:
     write_data(tmp_path, train=(1, 2, 3), test=1)
     source = read_source(tmp_path, ("surprise", "happy"))
     assert source.classes == ("surprise", "happy")
-    assert source.splits["train"].counts(2).tolist() == [3, 1]
+    assert source.splits["train"].count_by_class(2).tolist() == [3, 1]
     assert read_source(tmp_path, ("all",)).classes == ("happy", "sad", "surprise")
 
 
@@ -44,11 +44,11 @@ def test_the_challenge_csv_plain_and_gzip(tmp_path: Path) -> None:
     for path in (plain, packed):
         splits = read_source(path, CLASSES).splits
         assert splits["train"].labels.tolist() == [0, 1, 2]
-        assert splits["test"].counts(3).tolist() == [2, 2, 2]
+        assert splits["test"].count_by_class(3).tolist() == [2, 2, 2]
         np.testing.assert_array_equal(splits["train"].pixels, np.stack(list(faces.values())))
 
 
-def test_bad_rows_are_named_and_left_out(tmp_path: Path) -> None:
+def test_bad_rows_are_listed_and_left_out(tmp_path: Path) -> None:
     whole = pixels_text(band_face(0))
     rows = [
         ("3", whole, "Training"),
@@ -65,12 +65,12 @@ def test_bad_rows_are_named_and_left_out(tmp_path: Path) -> None:
     assert all("row" in line for line in source.skipped)
 
 
-def test_a_damaged_picture_is_named_and_left_out(tmp_path: Path) -> None:
+def test_a_damaged_picture_is_listed_and_left_out(tmp_path: Path) -> None:
     write_data(tmp_path, train=(2, 2, 2), test=0)
     bad = tmp_path / "train" / "sad" / "000.png"
     bad.write_bytes(bad.read_bytes()[:100])
     source = read_source(tmp_path, CLASSES)
-    assert source.splits["train"].counts(3).tolist() == [2, 1, 2]
+    assert source.splits["train"].count_by_class(3).tolist() == [2, 1, 2]
     assert "000.png" in source.skipped[0]
 
 
@@ -88,7 +88,7 @@ def test_a_damaged_picture_is_named_and_left_out(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_unusable_data_are_refused_in_a_sentence(tmp_path: Path, make, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_unusable_data_are_refused_in_one_sentence(tmp_path: Path, make, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(DataError, match=message):
         read_source(make(tmp_path), CLASSES)
 

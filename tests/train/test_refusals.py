@@ -1,4 +1,4 @@
-"""What a refused training leaves: no folder, and nothing replaced."""
+"""A refused training leaves no folder and replaces no file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_refused_runs_leave_no_folder(train: Train, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["DATA", "--votes", "--start-from", "--teacher", "--val"])
-def test_what_a_run_reads_it_does_not_replace(train: Train, tmp_path: Path, option: str) -> None:
+def test_a_run_does_not_replace_its_inputs(train: Train, tmp_path: Path, option: str) -> None:
     run, data = tmp_path / "run", tmp_path / "data"
     run.mkdir()
     data.mkdir()
@@ -44,7 +44,7 @@ def test_what_a_run_reads_it_does_not_replace(train: Train, tmp_path: Path, opti
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits as POSIX has them")
-def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path: Path) -> None:
     import resource
 
     from emotion_runtime.errors import OutputError

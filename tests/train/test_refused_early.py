@@ -1,4 +1,4 @@
-"""Errors beside the data are raised before these are read, and the messages tell what to do."""
+"""Errors that do not depend on the data are raised before the data are read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--votes", "gone.csv"), 1, "gone.csv: no such votes file"),
     ],
 )
-def test_before_the_data_are_read(
+def test_errors_come_before_the_data_are_read(
     train: Train,
     data_folder: Path,
     tmp_path: Path,
@@ -67,7 +67,7 @@ def test_a_folder_of_pictures_without_a_label_is_refused_with_advice(
     assert followed.exit_code == 0, followed.output
 
 
-def test_photographs_get_a_hint_once(tmp_path: Path) -> None:
+def test_photographs_cause_one_hint(tmp_path: Path) -> None:
     data = write_data(tmp_path / "d", (6, 6, 6), 2)
     assert not [note for note in read_source(data, CLASSES).notes if note.startswith("hint")]
     for path in data.rglob("*.png"):
@@ -77,7 +77,7 @@ def test_photographs_get_a_hint_once(tmp_path: Path) -> None:
     assert len(hints) == 1
     assert hints[0].startswith("hint: 16 of 16 pictures looked at are larger or longer than crops")
     assert "of 600×400 pixels: where they are photographs, --faces finds" in hints[0]
-    # A few large ones among crops are no reason to speak.
+    # A few large pictures among crops cause no hint.
     for path in list((data / "train").rglob("*.png"))[:12]:
         save_face(path, 0)
     assert not [note for note in read_source(data, CLASSES).notes if note.startswith("hint")]

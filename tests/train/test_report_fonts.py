@@ -1,4 +1,4 @@
-"""Class names in any script are drawn where a font has them, and told where none has."""
+"""Class names in any script: drawn if a font has the characters, otherwise reported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from click.testing import Result
 from matplotlib import font_manager
 from PIL import Image
 
-from emotion_train.data.balance import BalanceTable
+from emotion_train.data.balance import ClassBalance
 from emotion_train.report.fonts import choose_fonts, use_fonts
 from emotion_train.report.plots import plot_classes
 from synthetic import write_data
@@ -44,7 +44,7 @@ def write_font(path: Path, character: str) -> Path:
 
 @pytest.fixture
 def _only_own_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide every font that is installed here but matplotlib's own."""
+    """Hide all installed fonts except matplotlib's own."""
     manager = font_manager.fontManager
     own = [one for one in manager.ttflist if one.name == "DejaVu Sans"]
     monkeypatch.setattr(manager, "ttflist", own)
@@ -54,11 +54,11 @@ def _only_own_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_greek_and_cyrillic_need_no_other_font() -> None:
     fonts = choose_fonts(("счастье", "θυμός", "sad"))
     assert fonts.families == ("DejaVu Sans",)
-    assert fonts.warning() is None
+    assert fonts.describe_missing() is None
 
 
 @pytest.mark.usefixtures("_only_own_fonts")
-def test_an_installed_font_draws_what_the_own_one_lacks(
+def test_an_installed_font_draws_characters_that_matplotlibs_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_font(tmp_path / "square.ttf", "驚")
@@ -68,7 +68,7 @@ def test_an_installed_font_draws_what_the_own_one_lacks(
     fonts = choose_fonts(("驚き", "sad"))
     assert fonts.families == ("DejaVu Sans", "Square Test")
     assert fonts.missing == ("き",)
-    table = BalanceTable(np.zeros(2, np.int64), np.array([3, 2]), np.array([0, 1]))
+    table = ClassBalance(np.zeros(2, np.int64), np.array([3, 2]), np.array([0, 1]))
     drawn = []
     for number, one in enumerate((without, fonts)):
         with use_fonts(one):
@@ -79,7 +79,7 @@ def test_an_installed_font_draws_what_the_own_one_lacks(
 
 
 @pytest.mark.usefixtures("_only_own_fonts")
-def test_characters_without_a_font_are_told_once(train: Train, tmp_path: Path) -> None:
+def test_characters_without_a_font_are_reported_once(train: Train, tmp_path: Path) -> None:
     data = write_data(tmp_path / "d", (6, 6), 2, ("驚き", "sad"))
     options = ("--network", "edge", "--epochs", "1", "--augmentation", "none", "--batch-size", "8")
     result = train(data, "-o", tmp_path / "run", *options)

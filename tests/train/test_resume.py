@@ -1,4 +1,4 @@
-"""A run that was killed reaches exactly what an uninterrupted one reaches."""
+"""A killed and resumed run has exactly the result of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def killed(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_resume_reaches_what_an_uninterrupted_run_reaches(
+def test_a_resumed_run_has_the_result_of_an_uninterrupted_one(
     killed: Path, data_folder: Path, tmp_path: Path, train: Callable[..., Result]
 ) -> None:
     done = epochs_done(killed)

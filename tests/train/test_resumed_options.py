@@ -1,4 +1,4 @@
-"""A resumed run keeps what its result depends on, or is refused where that has changed."""
+"""A resumed run keeps its options and data; changed ones are refused."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from click.testing import CliRunner, Result
 import emotion_train.cli as command
 from emotion_runtime.digest import compute_sha256
 from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from emotion_train.checkpoints.transfer import weights_digest
+from emotion_train.checkpoints.transfer import hash_weights
 from emotion_train.networks import build_network
 from emotion_train.run_record import read_record
-from emotion_train.training import trainer
+from emotion_train.training import precision
 from synthetic import CLASSES, write_data
 
 Train = Callable[..., Result]
@@ -32,7 +32,7 @@ def write_start(path: Path, seed: int) -> Path:
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with data, votes, a teacher, two starts, and a run that stopped after one epoch."""
+    """A folder with data, votes, a teacher, two checkpoints, and a run stopped after one epoch."""
     folder = tmp_path_factory.mktemp("interrupted")
     data = write_data(folder / "d", (8, 8, 8), 2)
     rows = [f"{s}/happy/{n:03}.png,9,0,0" for s in ("train", "test") for n in range(8)]
@@ -54,21 +54,19 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
         arguments = [data, "-o", folder / "run", "--augmentation", "none", *options]
         result = CliRunner().invoke(command.main, [str(argument) for argument in arguments])
     assert result.exit_code == 130, result.output
-    assert "go on with" in told[-1]
+    assert "continue with" in told[-1]
     return folder
 
 
 @pytest.fixture
 def begun(interrupted: Path, tmp_path: Path) -> Path:
-    """A copy to spoil; what it reads lies in `interrupted`."""
+    """A copy of the run, to be changed; its inputs are those of `interrupted`."""
     shutil.copytree(interrupted / "run", tmp_path / "run")
     return tmp_path / "run"
 
 
 @pytest.mark.slow
-def test_what_the_run_was_begun_with_is_restored(
-    interrupted: Path, begun: Path, train: Train
-) -> None:
+def test_the_options_of_the_run_are_restored(interrupted: Path, begun: Path, train: Train) -> None:
     moved = begun.parent / "moved"
     shutil.copytree(interrupted / "d", moved)
     result = train(moved, "-o", begun, "--resume")
@@ -79,9 +77,7 @@ def test_what_the_run_was_begun_with_is_restored(
     assert "test" not in best.metrics  # --no-test
     assert best.training["recipe"]["teacher_weight"] == 0.5
     parents = best.training["started_from"]
-    expected = [
-        weights_digest(load_checkpoint(interrupted / f"start{n}.pt").weights) for n in (1, 2)
-    ]
+    expected = [hash_weights(load_checkpoint(interrupted / f"start{n}.pt").weights) for n in (1, 2)]
     assert [parent["weights"] for parent in parents] == expected
     assert [parent["epochs"] for parent in parents] == [1, 2]
     assert best.training["teachers_sha256"] == [compute_sha256(interrupted / "teacher.pt")]
@@ -92,13 +88,13 @@ def test_what_the_run_was_begun_with_is_restored(
     assert record["data"] == str(moved)
     again = train(moved, "-o", begun, "--resume")
     assert again.exit_code == 0
-    assert "all epochs are done: the report alone is made anew" in again.stderr
+    assert "all epochs are done: only the report is written again" in again.stderr
     more = train(moved, "-o", begun, "--resume", "--epochs", "4")
     assert more.exit_code == 0, more.output
     assert "4 epochs instead of 2 since epoch 2" in more.stderr
 
 
-def test_a_record_of_an_earlier_version_names_the_coverage_otherwise(begun: Path) -> None:
+def test_the_old_name_of_the_coverage_in_run_json_is_read(begun: Path) -> None:
     path = begun / "run.json"
     record = json.loads(path.read_text())
     record["options"]["answered"] = record["options"].pop("coverage")
@@ -117,7 +113,7 @@ def test_a_record_of_an_earlier_version_names_the_coverage_otherwise(begun: Path
         (("--start-from", "start2.pt"), "has another --start-from"),
     ],
 )
-def test_another_option_than_at_the_beginning_is_refused(
+def test_a_changed_option_is_refused(
     interrupted: Path, begun: Path, train: Train, options: tuple[str, str], message: str
 ) -> None:
     (interrupted / "other.csv").write_text("path,happy,sad,surprise\ntrain/happy/000.png,1,0,0\n")
@@ -134,7 +130,7 @@ def test_no_test_cannot_be_added(interrupted: Path, begun: Path, train: Train) -
     (begun / "run.json").write_text(json.dumps(values))
     result = train(interrupted / "d", "-o", begun, "--resume", "--no-test")
     assert result.exit_code == 2
-    assert "begun without --no-test" in result.stderr
+    assert "started without --no-test" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -159,12 +155,12 @@ def test_other_pictures_are_refused(
     assert message in result.stderr
 
 
-def test_other_arithmetic_is_refused(interrupted: Path, begun: Path, train: Train) -> None:
+def test_another_precision_is_refused(interrupted: Path, begun: Path, train: Train) -> None:
     values = json.loads((begun / "run.json").read_text())
     (begun / "run.json").write_text(json.dumps({**values, "precision": "fp16"}))
     result = train(interrupted / "d", "-o", begun, "--resume")
     assert result.exit_code == 1
-    assert "begun in fp16, and this machine would go on in " in result.stderr
+    assert "started in fp16, and this machine would continue in " in result.stderr
 
 
 def test_a_run_begun_in_fp32_goes_on_in_fp32(
@@ -172,13 +168,13 @@ def test_a_run_begun_in_fp32_goes_on_in_fp32(
 ) -> None:
     values = json.loads((begun / "run.json").read_text())
     (begun / "run.json").write_text(json.dumps({**values, "precision": "fp32"}))
-    monkeypatch.setattr(trainer, "has_matrix_unit", lambda: True)  # auto is bf16 here
+    monkeypatch.setattr(precision, "has_matrix_unit", lambda: True)  # auto is bf16 here
     result = train(interrupted / "d", "-o", begun, "--resume")
     assert result.exit_code == 0, result.output
     assert "fp32 arithmetic" in result.stderr
 
 
-def test_another_start_is_refused_before_the_first_epoch_is_done(
+def test_a_changed_start_is_refused_before_the_first_epoch_is_done(
     interrupted: Path, begun: Path, train: Train
 ) -> None:
     (begun / "last.pt").unlink()
@@ -190,7 +186,7 @@ def test_another_start_is_refused_before_the_first_epoch_is_done(
     assert "the content of --start-from has changed" in result.stderr
 
 
-def test_a_run_json_of_before_says_what_it_does_not_know(
+def test_the_error_on_an_older_run_json_names_the_missing_option(
     interrupted: Path, begun: Path, train: Train
 ) -> None:
     values = json.loads((begun / "run.json").read_text())
@@ -208,7 +204,7 @@ def test_a_run_of_the_older_draw_is_refused(interrupted: Path, begun: Path, trai
     (begun / "run.json").write_text(json.dumps(values))
     result = train(interrupted / "d", "-o", begun, "--resume")
     assert result.exit_code == 1
-    assert "begun by an older emotion-edge, which drew other held-out pictures" in result.stderr
+    assert "started by an older emotion-edge, which drew other held-out pictures" in result.stderr
 
 
 def test_a_refused_run_replaces_nothing(

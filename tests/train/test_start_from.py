@@ -1,4 +1,4 @@
-"""Training goes on from released weights, for other classes, with lower layers kept or not."""
+"""Training from released weights for other classes, with lower layers frozen or not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import emotion_models
 from emotion_train.checkpoints.checkpoint import load_checkpoint
 from emotion_train.errors import RunError
 from emotion_train.networks import build_network
-from emotion_train.training.freezing import Frozen
+from emotion_train.training.freezing import FrozenLayers
 from synthetic import write_data
 
 Train = Callable[..., Result]
@@ -22,7 +22,9 @@ SHORT = ("--epochs", "1", "--augmentation", "none", "--batch-size", "8")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["features", "none"])
-def test_a_released_network_starts_own_classes(train: Train, tmp_path: Path, freeze: str) -> None:
+def test_a_released_network_is_trained_for_other_classes(
+    train: Train, tmp_path: Path, freeze: str
+) -> None:
     data = write_data(tmp_path / "d", (10, 10), 2, ("bored", "sad"))
     options = ("--start-from", "edge", "--freeze", freeze)
     result = train(data, "-o", tmp_path / "run", *SHORT, *options)
@@ -53,7 +55,7 @@ def test_a_released_network_starts_own_classes(train: Train, tmp_path: Path, fre
     assert f"has freeze {freeze}, not 2" in other.stderr
 
 
-def test_a_model_file_cannot_be_started_from(train: Train, tmp_path: Path) -> None:
+def test_a_model_file_cannot_be_a_start(train: Train, tmp_path: Path) -> None:
     data = write_data(tmp_path / "d", (6, 6, 6), 0)
     result = train(data, "-o", tmp_path / "run", "--start-from", "edge-int8")
     assert result.exit_code == 1
@@ -66,12 +68,12 @@ def test_a_model_file_cannot_be_started_from(train: Train, tmp_path: Path) -> No
 
 def test_a_number_of_layers_is_frozen_with_their_normalisation() -> None:
     network = build_network("edge", 3)
-    frozen = Frozen(network, "2")
+    frozen = FrozenLayers(network, "2")
     network.train()
-    frozen.hold()
+    frozen.set_eval_mode()
     assert [not p.requires_grad for p in network.parameters()] == [True] * 6 + [False] * 13
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert [norm.training for norm in norms] == [False, False, True, True, True]
-    assert Frozen(build_network("baseline", 3), "features").layers == 6
+    assert FrozenLayers(build_network("baseline", 3), "features").count == 6
     with pytest.raises(RunError, match="has 7 layers, of which the last must be trained"):
-        Frozen(build_network("edge", 3), "7")
+        FrozenLayers(build_network("edge", 3), "7")

@@ -17,9 +17,9 @@ from emotion_train.errors import RunError
 from emotion_train.recipe import Recipe
 from emotion_train.run import Run
 from emotion_train.run_record import read_record
-from emotion_train.training.distributed import Place
+from emotion_train.training.distributed import TrainingProcess
 from emotion_train.training.planning import PLANNED
-from emotion_train.training.time_budget import MOST_EPOCHS, Pace, TimeBudget
+from emotion_train.training.time_budget import MAX_EPOCHS, Pace, TimeBudget
 from emotion_train.training.trainer import Trainer
 from synthetic import write_data
 
@@ -27,7 +27,7 @@ Train = Callable[..., Result]
 
 
 class Clock:
-    """Seconds that pass when a training epoch or a measurement asks for them."""
+    """Seconds that pass when a training epoch or a measurement reads them."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -63,7 +63,7 @@ def train_within(
     run = Run(
         data=data,
         folder=folder,
-        place=Place(),
+        process=TrainingProcess(),
         say=told.append,
         show=lambda _: None,
         with_test=False,
@@ -97,7 +97,7 @@ class TestPlan:
     def test_hours_for_a_few_pictures_are_not_all_used(self) -> None:
         budget = TimeBudget(600, lambda: 0.0, 0.0)
         epochs, _ = budget.plan_epochs(Pace(0.01, 0.0), steps=2, held_out=0, report=0)
-        assert epochs == MOST_EPOCHS
+        assert epochs == MAX_EPOCHS
 
 
 def test_a_run_ends_within_its_minutes_and_tells_its_plan(
@@ -170,7 +170,7 @@ def test_patience_stops_and_a_resumed_run_stays_stopped(
 ) -> None:
     folder = tmp_path / "run"
     options = (data, "-o", folder, "--epochs", 9, "--no-test")
-    monkeypatch.setattr(Trainer, "best", property(lambda self: self.history[0]))
+    monkeypatch.setattr(Trainer, "best_row", property(lambda self: self.history[0]))
     result = train(*options, "--patience", 2)
     assert result.exit_code == 0, result.output
     expected = "stopped after epoch 3 of 9: epoch 1 is still the best after 2 more (--patience 2)"
@@ -189,13 +189,13 @@ def test_few_held_out_faces_do_not_choose_an_early_epoch(faces: int, kept: int) 
     """Inside the interval of the best, the latest is kept; many faces can tell epochs apart."""
     trainer = object.__new__(Trainer)
     trainer.soft_labels = {}
-    trainer.dataset = SimpleNamespace(selection=lambda: range(faces))  # type: ignore[assignment]
+    trainer.dataset = SimpleNamespace(selection=range(faces))  # type: ignore[assignment]
     trainer.history = [
         {"epoch": epoch, "selection_accuracy": accuracy, "selection_loss": 0.5}
         for epoch, accuracy in ((1, 0.9), (2, 0.8), (3, 0.75), (4, 0.3))
     ]
-    assert trainer.best["epoch"] == 1
-    assert trainer.kept["epoch"] == kept
+    assert trainer.best_row["epoch"] == 1
+    assert trainer.kept_row["epoch"] == kept
 
 
 def test_epochs_and_minutes_exclude_each_other(data: Path, tmp_path: Path, train: Train) -> None:
@@ -245,3 +245,8 @@ def rows(folder: Path) -> list[str]:
 
 def report(folder: Path) -> str:
     return (folder / "report" / "report.md").read_text()
+
+
+def test_a_limit_beyond_all_numbers_gives_the_most_epochs() -> None:
+    budget = TimeBudget(1e308)
+    assert budget.plan_epochs(Pace(0.1, 0.1), steps=9, held_out=9, report=1.0)[0] == MAX_EPOCHS

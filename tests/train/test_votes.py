@@ -26,24 +26,24 @@ def votes(tmp_path: Path) -> Votes:
         + "test/happy/0.jpg,0,10,0,0,0,0,0\n"  # happy
         + "test/happy/1.jpg,0,2,6,0,2,0,1\n"  # surprise; `ambiguous` is no vote
         + "test/happy/2.jpg,0,5,5,0,0,0,0\n"  # a tie
-        + "test/happy/3.jpg,10,0,0,0,0,0,0\n"  # neutral is none of ours
-        + "test/happy/4.jpg,0,2,0,0,3,5,0\n"  # no face to most; 5 is not listed
+        + "test/happy/3.jpg,10,0,0,0,0,0,0\n"  # neutral is not a class
+        + "test/happy/4.jpg,0,2,0,0,3,5,0\n"  # not a face by majority; 5 is not listed
     )
     return Votes(path, CLASSES)
 
 
 def test_a_strict_majority_of_all_votes_decides(votes: Votes) -> None:
-    assert votes.majority(faces()).tolist() == [0, 2, -1, -1, -1, -1]
+    assert votes.find_majority(faces()).tolist() == [0, 2, -1, -1, -1, -1]
 
 
-def test_targets_are_the_shares_of_the_classes(votes: Votes) -> None:
-    targets = votes.targets(faces())
+def test_targets_are_the_shares_of_the_votes(votes: Votes) -> None:
+    targets = votes.compute_targets(faces())
     expected = [[1, 0, 0], [0.25, 0, 0.75], [0.5, 0, 0.5], [np.nan] * 3, [1, 0, 0], [np.nan] * 3]
     np.testing.assert_allclose(targets, np.array(expected, np.float32))
 
 
-def test_what_most_could_not_use_is_no_face(votes: Votes) -> None:
-    assert votes.shows_face(faces()).tolist() == [True, True, True, True, False, True]
+def test_pictures_with_a_majority_for_no_face_are_left_out(votes: Votes) -> None:
+    assert votes.find_usable(faces()).tolist() == [True, True, True, True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_bad_votes_file_is_refused(tmp_path: Path, text: str, message: str) ->
 def test_a_votes_file_of_other_pictures_is_refused(tmp_path: Path) -> None:
     (tmp_path / "votes.csv").write_text(HEADER + "other/0.jpg,1,1,1,1,1,0,0\n")
     with pytest.raises(DataError, match="lists none of the pictures"):
-        Votes(tmp_path / "votes.csv", CLASSES).majority(faces())
+        Votes(tmp_path / "votes.csv", CLASSES).find_majority(faces())
 
 
 def test_a_missing_votes_file_is_refused(tmp_path: Path) -> None:

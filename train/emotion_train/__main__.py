@@ -1,4 +1,4 @@
-"""Where the command ``emotion-train`` (and ``python -m emotion_train``) begins."""
+"""Entry point of ``emotion-train`` and ``python -m emotion_train``."""
 
 from __future__ import annotations
 

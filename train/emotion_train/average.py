@@ -1,16 +1,16 @@
-"""``python -m emotion_train.average``: the mean of several runs' weights becomes a run of its own.
+"""The command ``python -m emotion_train.average``: a run from the mean weights of several runs.
 
-Runs of one network that began from the same weights lie in one valley of the loss, and the mean of
+Runs of one network that started from the same weights lie in one basin of the loss, and the mean of
 their weights is often better than each of them (Wortsman et al., "Model soups", 2022). The
-statistics of batch normalisation do not average: they are taken anew from augmented training faces,
-as in stochastic weight averaging (Izmailov et al., 2018; `torch.optim.swa_utils.update_bn`).
+statistics of batch normalisation cannot be averaged. They are recomputed from augmented training
+faces, as in stochastic weight averaging (Izmailov et al., 2018; `torch.optim.swa_utils.update_bn`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ import click
 from emotion_runtime.command_line.commands import (
     CONTEXT_SETTINGS,
     Command,
+    NumberRange,
     handle_errors,
     make_moved_option,
     quiet_option,
@@ -31,7 +32,9 @@ from emotion_runtime.command_line.commands import (
     version_option,
 )
 from emotion_runtime.command_line.signals import raise_on_signals
-from emotion_train.cli import refuse_inputs_within
+from emotion_train.command_line.choices import refuse_inputs_within
+from emotion_train.recipe import FORMER_COVERAGE_NAME
+from emotion_train.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from emotion_train.checkpoints.checkpoint import Checkpoint
@@ -39,9 +42,9 @@ if TYPE_CHECKING:
     from emotion_train.data.votes import Votes
     from emotion_train.recipe import Recipe
 
-# What of a recipe decides which faces are held out of which network: all runs must share it.
-_DATA_FIELDS = ("network", "size", "seed", "validation_per_class", "holdout")
-_BATCH = 256
+# Fields of the recipe that determine network and held-out faces, which must be equal in all runs.
+_SHARED_FIELDS = ("network", "size", "seed", "validation_per_class", "holdout")
+_BATCH_SIZE = 256
 _NAME = "python -m emotion_train.average"
 _EXAMPLES = (
     (f"{_NAME} runs/a runs/b -o runs/mean", "two runs"),
@@ -65,7 +68,7 @@ _GROUPS = {
     required=True,
     type=click.Path(path_type=Path),
     metavar="RUN_DIR",
-    help="Folder of the average; one that holds something is refused without --overwrite.",
+    help="Folder of the average; it must be empty without --overwrite.",
 )
 @click.option(
     "--data",
@@ -75,19 +78,19 @@ _GROUPS = {
 @click.option(
     "--votes",
     type=click.Path(path_type=Path),
-    help="CSV of annotators' votes, for the report; where all runs were taught by votes, they also "
+    help="CSV of annotators' votes, for the report. If all runs were trained on votes, they also "
     "choose the temperature and the threshold.",
 )
 @click.option(
     "--coverage",
-    type=click.FloatRange(0.5, 1.0),
+    type=NumberRange(0.5, 1.0),
     default=1.0,
     show_default=True,
-    help="Part of the held-out faces that must get a label, as in emotion-train.",
+    help="Fraction of the held-out faces that must get a label, as in emotion-train.",
 )
-@make_moved_option("--answered", "--coverage", type=float)
-@click.option("--no-test", is_flag=True, help="A trial: leave the test set unmeasured.")
-@click.option("--overwrite", is_flag=True, help="Replace what is in RUN_DIR.")
+@make_moved_option(f"--{FORMER_COVERAGE_NAME}", "--coverage", type=float)
+@click.option("--no-test", is_flag=True, help="Do not measure on the test set, for trials.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in RUN_DIR.")
 @version_option(_NAME)
 @quiet_option
 @verbose_option
@@ -103,24 +106,21 @@ def main(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Average the weights of runs that began alike.
+    """Average the weights of runs with a common start.
 
     The runs must have the same network, classes and held-out faces, and should have started from
-    the same weights (--start-from of emotion-train). The output becomes a run folder with
-    best.pt and report/, which emotion-export takes like any other; its checkpoint and report name
-    the runs that it came of.
+    the same weights (--start-from of emotion-train). The output is a run folder with best.pt and
+    report/, for emotion-export. Its checkpoint and report name the averaged runs.
     """
     require_extra("train")
-    from emotion_train.run import prepare_folder
-
     if len(runs) < 2:
         raise click.UsageError("an average needs two runs or more.")
     if overwrite:
         refuse_inputs_within(output, (*runs, *((data,) if data else ())))
     raise_on_signals()
-    prepare_folder(output, resume=False, overwrite=overwrite)
+    RunFolder(output).check_new(overwrite=overwrite)
     Averaging(
-        data or _data_of(runs[0]),
+        data or _find_data(runs[0]),
         output,
         votes=votes,
         coverage=coverage,
@@ -132,31 +132,29 @@ def main(
         suggest_next("", "emotion-export", "model.onnx", "--checkpoint", output)
 
 
-def _data_of(run: Path) -> Path:
-    """Return where a run's data were."""
+def _find_data(run: Path) -> Path:
+    """Return the path of the training data of a run."""
     from emotion_train.errors import RunError
     from emotion_train.run_record import read_run_json
 
     try:
-        return Path(read_run_json(run if run.is_dir() else run.parent)["data"])
+        return Path(read_run_json(RunFolder.of(run).path)["data"])
     except (RunError, KeyError, TypeError) as error:
-        raise click.UsageError(
-            f"{run}: does not say where its training data are; name them with --data."
-        ) from error
+        raise click.UsageError(f"{run}: names no training data; name them with --data.") from error
 
 
 @dataclass(frozen=True)
 class Averaging:
-    """Where an average is made, and on what it is measured.
+    """Inputs, outputs and settings of an average.
 
     Attributes:
         data: The training data of the runs.
         folder: The run folder to write.
         votes: A votes file, for the report.
-        coverage: Part of the held-out faces that must reach the confidence threshold.
+        coverage: Minimum fraction of the held-out faces at or above the confidence threshold.
         with_test: Measure on the test set.
-        say: Takes messages for a person.
-        show: Takes results.
+        say: Prints a message.
+        show: Prints a result.
     """
 
     data: Path
@@ -171,30 +169,28 @@ class Averaging:
         """Average runs, measure the result and write its run folder.
 
         Returns:
-            The report's figures.
+            The figures of the report.
 
         Raises:
             CheckpointError: A checkpoint cannot be read.
             RunError: The runs differ in network, classes or held-out faces.
             DataError: The data cannot be read, or are not those of the runs.
         """
-        from dataclasses import replace
-
-        from emotion_train.checkpoints.checkpoint import BEST, load_checkpoint
-        from emotion_train.checkpoints.transfer import blend, lineage
+        from emotion_train.checkpoints.checkpoint import load_checkpoint
+        from emotion_train.checkpoints.transfer import average_weights
         from emotion_train.data.checks import list_warnings
         from emotion_train.data.dataset import load_recipe_dataset
         from emotion_train.errors import RunError
-        from emotion_train.recipe import NO_BALANCE, Recipe
+        from emotion_train.recipe import Recipe
         from emotion_train.run_record import find_validation_folder
 
         checkpoints = [load_checkpoint(run) for run in runs]
-        shared, draw = _shared_recipe(runs, checkpoints)
-        mean = blend(checkpoints)
-        if not _began_alike(checkpoints):
+        shared, draw = _find_shared_recipe(runs, checkpoints)
+        mean = average_weights(checkpoints)
+        if not _have_common_start(checkpoints):
             self.say(
-                "warning: nothing in the checkpoints says that the runs began from the same "
-                "weights; the mean of others is worth nothing"
+                "warning: the checkpoints do not record that the runs began from the same weights; "
+                "the mean of others is worth nothing"
             )
         try:
             recipe = Recipe.from_dict(shared)
@@ -207,9 +203,24 @@ class Averaging:
         for text in (*dataset.passed_over, *warnings):
             self.say(f"warning: {text}")
         _require_same_pictures(runs, checkpoints, dataset, shared)
-        averaged = _with_fresh_statistics(mean, dataset, shared["augmentation"], shared["balance"])
-        votes = self._votes(dataset)
-        by_votes = bool(recipe.vote_weight) and votes is not None
+        averaged = _recompute_statistics(mean, dataset, shared["augmentation"], shared["balance"])
+        votes = self._load_votes(dataset)
+        warnings += self._check_votes(recipe, votes)
+        self._compare(runs, checkpoints, averaged, dataset)
+        training = _describe_training(checkpoints, shared, draw, dataset)
+        self._write(replace(averaged, training=training), validation)
+        return self._write_report(runs, dataset, recipe, votes, warnings)
+
+    def _load_votes(self, dataset: Dataset) -> Votes | None:
+        from emotion_train.data.votes import Votes
+
+        return None if self.votes is None else Votes(self.votes, dataset.classes)
+
+    def _check_votes(self, recipe: Recipe, votes: Votes | None) -> list[str]:
+        """Print and return warnings about votes that the runs used and the average does not."""
+        from emotion_train.recipe import NO_BALANCE
+
+        warnings = []
         if recipe.vote_weight and votes is None:
             warnings.append(
                 "the runs were taught by votes, and no --votes are named: temperature, threshold "
@@ -221,61 +232,36 @@ class Averaging:
                 "balance: the runs copied faces by the class with most of each picture's votes; "
                 "the average counts them by label"
             )
-        self._compare(runs, checkpoints, averaged, dataset)
-        training = {
-            "recipe": shared,
-            "seed": recipe.seed,
-            "epochs": 0,
-            "epoch": 0,
-            "data_digest": dataset.digest(),
-            "held_out_draw": draw,
-            "faces": dataset.train.counts(len(dataset.classes)).tolist(),
-            "held_out": {name: list(one) for name, one in dataset.drawn.items()},
-            "world_size": 1,
-            "started_from": None,
-            "averaged_from": [lineage(one) for one in checkpoints],
-        }
-        self._write(averaged, training, BEST, validation)
-        return self._report(runs, dataset, recipe, votes, by_votes, warnings)
+        return warnings
 
-    def _votes(self, dataset: Dataset) -> Votes | None:
-        from emotion_train.data.votes import Votes
-
-        return None if self.votes is None else Votes(self.votes, dataset.classes)
-
-    def _write(
-        self, averaged: Checkpoint, training: dict[str, Any], name: str, validation: Path | None
-    ) -> None:
-        from dataclasses import replace
-
+    def _write(self, averaged: Checkpoint, validation: Path | None) -> None:
+        """Write the checkpoint and ``run.json``."""
         from emotion_runtime.atomic import write_atomically
-        from emotion_train.run import clear
-        from emotion_train.run_record import RUN
 
-        self.folder.mkdir(parents=True, exist_ok=True)
-        clear(self.folder)
-        replace(averaged, training=training).save(self.folder / name)
-        digests = [parent["weights"] for parent in training["averaged_from"]]
+        folder = RunFolder(self.folder)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        folder.remove_run()
+        averaged.save(folder.best_checkpoint)
+        digests = [parent["weights"] for parent in averaged.training["averaged_from"]]
         values: dict[str, Any] = {"data": str(self.data.absolute()), "averaged_from": digests}
         if validation is not None:
             values["options"] = {"validation": str(validation)}
-        with write_atomically(self.folder / RUN) as path:
+        with write_atomically(folder.record) as path:
             path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
-    def _report(
+    def _write_report(
         self,
         runs: Sequence[Path],
         dataset: Dataset,
         recipe: Recipe,
         votes: Votes | None,
-        by_votes: bool,
         warnings: Sequence[str],
     ) -> dict[str, Any]:
         import torch
 
-        from emotion_train.data.balance import balance_table
+        from emotion_train.data.balance import compute_balance
         from emotion_train.data.readers import read_other_classes
-        from emotion_train.report.outcome import REPORT, Outcome
+        from emotion_train.report.run_report import RunReport
 
         unreadable: list[str] = []
         others = read_other_classes(
@@ -287,25 +273,23 @@ class Averaging:
         )
         if unreadable:
             self.say(f"skipped: {len(unreadable):,} pictures of other classes")
-        outcome = Outcome(
-            dataset,
-            recipe,
-            torch.device("cpu"),
-            (),
-            None,
-            votes,
-            others,
-            self.coverage,
-            self.with_test,
-            balance=balance_table(dataset.train, len(dataset.classes), recipe.balance),
+        report = RunReport(
+            dataset=dataset,
+            recipe=recipe,
+            device=torch.device("cpu"),
+            balance=compute_balance(dataset.train, len(dataset.classes), recipe.balance),
+            votes=votes,
+            others=others,
+            coverage=self.coverage,
+            with_test=self.with_test,
             origin={"weights": f"the mean of {len(runs)} runs, see the checkpoint"},
-            by_votes=by_votes,
+            by_votes=bool(recipe.vote_weight) and votes is not None,
             warnings=warnings,
         )
-        figures = outcome.complete(self.folder)
-        for text in outcome.list_warnings(figures):
+        figures = report.write(self.folder)
+        for text in report.list_warnings(figures):
             self.say(f"warning: {text}")
-        self.show(f"{outcome.summary(figures)}; report in {self.folder / REPORT}")
+        self.show(f"{report.summarise(figures)}; report in {RunFolder(self.folder).report}")
         return figures
 
     def _compare(
@@ -315,11 +299,11 @@ class Averaging:
         averaged: Checkpoint,
         dataset: Dataset,
     ) -> None:
-        """Show the accuracy of each run, and of the average, on the faces held out of all."""
+        """Print the held-out accuracy of each run and of the average."""
         from emotion_train.evaluation import measure, predict_logits
         from emotion_train.report.tables import describe_interval
 
-        faces = dataset.selection()
+        faces = dataset.selection
         for name, one in (*zip(map(str, runs), checkpoints, strict=True), ("average", averaged)):
             metrics = measure(predict_logits(one.build(), faces.pixels), faces.labels)
             interval = describe_interval(metrics.to_dict(dataset.classes)).rstrip(", ")
@@ -329,22 +313,41 @@ class Averaging:
             )
 
 
-def _shared_recipe(
+def _describe_training(
+    checkpoints: Sequence[Checkpoint], shared: dict[str, Any], draw: str, dataset: Dataset
+) -> dict[str, Any]:
+    """Return the part ``training`` of the checkpoint."""
+    from emotion_train.checkpoints.transfer import describe_lineage
+
+    return {
+        "recipe": shared,
+        "seed": shared["seed"],
+        "epochs": 0,
+        "epoch": 0,
+        "data_digest": dataset.digest(),
+        "held_out_draw": draw,
+        "faces": dataset.train.count_by_class(len(dataset.classes)).tolist(),
+        "held_out": {name: list(drawn) for name, drawn in dataset.drawn.items()},
+        "world_size": 1,
+        "started_from": None,
+        "averaged_from": [describe_lineage(one) for one in checkpoints],
+    }
+
+
+def _find_shared_recipe(
     runs: Sequence[Path], checkpoints: Sequence[Checkpoint]
 ) -> tuple[dict[str, Any], str]:
-    """Return what the runs' recipes say of the data, and how their held-out faces were drawn.
+    """Return the common part of the recipes, and the draw of the held-out faces.
 
-    Augmentation and class balance are those of the first.
+    Augmentation and class balance are those of the first run.
 
     Raises:
-        RunError: They hold out other faces, or a checkpoint does not say which.
+        RunError: The runs hold out different faces, or a checkpoint does not record which.
     """
     from emotion_train.data.held_out_draw import BY_PLACE
     from emotion_train.errors import RunError
-    from emotion_train.recipe import BALANCES, FULL, KEEP_DUPLICATES, duplicates_of
-    from emotion_train.training.augmentation import AUGMENTATIONS
+    from emotion_train.recipe import KEEP_DUPLICATES
 
-    shared: list[dict[str, Any]] = []
     draws = [str(one.training.get("held_out_draw", BY_PLACE)) for one in checkpoints]
     for run, draw in zip(runs, draws, strict=True):
         if draw != draws[0]:
@@ -352,40 +355,65 @@ def _shared_recipe(
                 f"{run}: its held-out faces were drawn by {draw}, those of {runs[0]} by "
                 f"{draws[0]}: one would know faces that the other holds out."
             )
-    for run, checkpoint in zip(runs, checkpoints, strict=True):
-        recipe = checkpoint.training.get("recipe")
-        names = (*_DATA_FIELDS, "augmentation")
-        if not isinstance(recipe, dict) or any(name not in recipe for name in names):
-            raise RunError(f"{run}: does not say which faces were held out of its training.")
-        shared.append({name: recipe[name] for name in names})
-        shared[-1] |= {
-            "balance": recipe.get("balance", FULL),
-            "faces": recipe.get("faces", False),
-            "duplicates": duplicates_of(recipe),
-            "vote_weight": recipe.get("vote_weight", 0.0),
-        }
-        for name in (*_DATA_FIELDS, "faces"):
-            if shared[-1][name] != shared[0][name]:
+    shared = [_read_recipe(run, one) for run, one in zip(runs, checkpoints, strict=True)]
+    for run, recipe in zip(runs, shared, strict=True):
+        for name in (*_SHARED_FIELDS, "faces"):
+            if recipe[name] != shared[0][name]:
                 raise RunError(
-                    f"{run}: trained with {name} {shared[-1][name]}, {runs[0]} with "
+                    f"{run}: trained with {name} {recipe[name]}, {runs[0]} with "
                     f"{shared[0][name]}: one would know faces that the other holds out."
                 )
-    if shared[0]["augmentation"] not in tuple(AUGMENTATIONS):
-        raise RunError(
-            f"{runs[0]}: trained with an augmentation that this emotion-edge does not have, so "
-            f"that the statistics of batch normalisation cannot be taken anew."
-        )
-    if shared[0]["balance"] not in BALANCES:
-        raise RunError(f"{runs[0]}: a damaged checkpoint: a class balance that there is not.")
-    duplicates = {one["duplicates"] for one in shared}
+    _check_recipe(runs[0], shared[0])
+    duplicates = {recipe["duplicates"] for recipe in shared}
     recipe = {
         **shared[0],
         "classes": list(checkpoints[0].labels),
         "duplicates": duplicates.pop() if len(duplicates) == 1 else KEEP_DUPLICATES,
-        # Votes judge the mean where they taught every run.
-        "vote_weight": min(one["vote_weight"] for one in shared),
+        # Votes are used if all runs were trained on them.
+        "vote_weight": min(recipe["vote_weight"] for recipe in shared),
     }
     return recipe, draws[0]
+
+
+def _read_recipe(run: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the fields of a recipe that an average needs, also from older versions.
+
+    Raises:
+        RunError: The checkpoint lacks some of them.
+    """
+    from emotion_train.errors import RunError
+    from emotion_train.recipe import FULL, read_duplicates
+
+    recipe = checkpoint.training.get("recipe")
+    names = (*_SHARED_FIELDS, "augmentation")
+    if not isinstance(recipe, dict) or any(name not in recipe for name in names):
+        raise RunError(f"{run}: does not record which faces were held out of its training.")
+    return {
+        **{name: recipe[name] for name in names},
+        "balance": recipe.get("balance", FULL),
+        "faces": recipe.get("faces", False),
+        "duplicates": read_duplicates(recipe),
+        "vote_weight": recipe.get("vote_weight", 0.0),
+    }
+
+
+def _check_recipe(run: Path, recipe: dict[str, Any]) -> None:
+    """Check augmentation and class balance of a recipe.
+
+    Raises:
+        RunError: One of them is unknown.
+    """
+    from emotion_train.errors import RunError
+    from emotion_train.recipe import BALANCES
+    from emotion_train.training.augmentation import AUGMENTATIONS
+
+    if recipe["augmentation"] not in tuple(AUGMENTATIONS):
+        raise RunError(
+            f"{run}: trained with an augmentation that this emotion-edge does not have, so "
+            f"that the statistics of batch normalisation cannot be recomputed."
+        )
+    if recipe["balance"] not in BALANCES:
+        raise RunError(f"{run}: a damaged checkpoint: a class balance that there is not.")
 
 
 def _require_same_pictures(
@@ -394,61 +422,63 @@ def _require_same_pictures(
     dataset: Dataset,
     shared: dict[str, Any],
 ) -> None:
-    """Refuse data that a run was not trained on, where its digest covers pictures and labels alone.
+    """Raise an error if a run was trained on other data.
+
+    Runs with votes or a teacher are not checked, because their digest covers these too.
 
     Raises:
-        RunError: The pictures are others.
+        RunError: As above.
     """
     from emotion_train.errors import RunError
-    from emotion_train.recipe import duplicates_of
+    from emotion_train.recipe import read_duplicates
 
     for run, checkpoint in zip(runs, checkpoints, strict=True):
         recipe = checkpoint.training["recipe"]
-        plain = not recipe.get("vote_weight") and not recipe.get("teacher_weight")
-        same_draw = duplicates_of(recipe) == shared["duplicates"]
-        if plain and same_draw and checkpoint.training.get("data_digest") != dataset.digest():
+        if recipe.get("vote_weight") or recipe.get("teacher_weight"):
+            continue
+        if read_duplicates(recipe) != shared["duplicates"]:
+            continue
+        if checkpoint.training.get("data_digest") != dataset.digest():
             raise RunError(f"{run}: was trained on other pictures than the data named here.")
 
 
-def _began_alike(checkpoints: Sequence[Checkpoint]) -> bool:
-    """Return whether the checkpoints tell of common first weights, each pair of them."""
-    from emotion_train.checkpoints.transfer import lineage
+def _have_common_start(checkpoints: Sequence[Checkpoint]) -> bool:
+    """Return whether each pair of checkpoints has a common ancestor or the same seed."""
+    from emotion_train.checkpoints.transfer import describe_lineage
 
     families = []
     for checkpoint in checkpoints:
-        told = lineage(checkpoint)
-        family = {told["weights"], *told["ancestors"]}
-        if not told["ancestors"]:  # fresh weights are drawn by the seed
+        lineage = describe_lineage(checkpoint)
+        family = {lineage["weights"], *lineage["ancestors"]}
+        if not lineage["ancestors"]:  # random weights depend on the seed
             family.add(f"seed {checkpoint.training.get('seed')}")
         families.append(family)
     return all(one & other for one, other in combinations(families, 2))
 
 
-def _with_fresh_statistics(
+def _recompute_statistics(
     mean: Checkpoint, dataset: Dataset, augmentation: str, balance: str = "full"
 ) -> Checkpoint:
-    """Take the statistics of batch normalisation anew, over one epoch as training sees it.
+    """Return a checkpoint with batch-normalisation statistics of one epoch of training batches.
 
-    Augmented faces, not the plain ones: on the released `edge` the statistics of plain faces cost
-    a point of hold-out accuracy (90.1 % instead of 91.0 %).
+    The faces are augmented, as in training. With plain faces, the hold-out accuracy of the released
+    `edge` was one point lower (90.1 % instead of 91.0 %).
     """
-    from dataclasses import replace
-
     import torch
     from torch.optim.swa_utils import update_bn
 
-    from emotion_train.data.balance import balance_table
+    from emotion_train.data.balance import compute_balance
     from emotion_train.training.batches import AugmentedBatches, EpochBatches
-    from emotion_train.training.targets import label_targets
+    from emotion_train.training.targets import make_label_targets
 
     network, classes = mean.build(), len(dataset.classes)
-    targets = label_targets(dataset.train, classes)
+    targets = make_label_targets(dataset.train, classes)
     batches = EpochBatches(
         dataset.train,
         classes,
-        _BATCH,
+        _BATCH_SIZE,
         seed=0,
-        table=balance_table(dataset.train, classes, balance),
+        balance=compute_balance(dataset.train, classes, balance),
     )
     augmented = AugmentedBatches(dataset.train, targets, augmentation, batches, torch.device("cpu"))
     update_bn((pixels for pixels, _, _ in augmented), network)

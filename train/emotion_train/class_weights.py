@@ -1,4 +1,4 @@
-"""Class weights of the loss: how much an error on each class costs."""
+"""Class weights: the weight of each class in the loss."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 NO_WEIGHTS = "none"
 BALANCED = "balanced"
 MAX_WEIGHT = 1e6
+MIN_WEIGHT = 1e-6
 
-# The name is as short as it can be, so that one with a comma or an equals sign is read as well.
+# A lazy match, so that names may contain commas and equals signs.
 _PAIR = re.compile(r"\s*(.+?)\s*=\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*(?:,|$)", re.IGNORECASE)
 
 
@@ -24,13 +25,13 @@ def parse_class_weights(text: str) -> dict[str, float]:
     """Return the weight of each class that ``NAME=W,NAME=W`` names.
 
     Raises:
-        ValueError: The text has another form, names a class twice, or has a weight that is not
-            above 0 and at most `MAX_WEIGHT`; the message is a sentence without a full stop.
+        ValueError: The text has another form, names a class twice, or has a weight outside
+            `MIN_WEIGHT` to `MAX_WEIGHT`. The message is a sentence without a full stop.
     """
     weights: dict[str, float] = {}
-    place = 0
-    while place < len(text):
-        pair = _PAIR.match(text, place)
+    position = 0
+    while position < len(text):
+        pair = _PAIR.match(text, position)
         if pair is None:
             raise ValueError(
                 f"{shorten_repr(text)} is neither balanced nor of the form NAME=WEIGHT,…"
@@ -40,28 +41,28 @@ def parse_class_weights(text: str) -> dict[str, float]:
             weight = float(number)
         except ValueError:
             weight = -1.0
-        if not 0 < weight <= MAX_WEIGHT:
+        if not MIN_WEIGHT <= weight <= MAX_WEIGHT:
             raise ValueError(
-                f"the weight {shorten_repr(number)} of {shorten_repr(name)} is no number above 0 "
-                f"and at most {MAX_WEIGHT:,.0f}"
+                f"the weight {shorten_repr(number)} of {shorten_repr(name)} is not a number "
+                f"from {MIN_WEIGHT:g} to {MAX_WEIGHT:,.0f}"
             )
         if name in weights:
             raise ValueError(f"{shorten_repr(name)} has two weights")
         weights[name] = weight
-        place = pair.end()
+        position = pair.end()
     return weights
 
 
-def write_class_weights(weights: Mapping[str, float]) -> str:
+def format_class_weights(weights: Mapping[str, float]) -> str:
     """Return weights as `parse_class_weights` reads them, in the order of the names."""
     return ",".join(f"{name}={weights[name]!r}" for name in sorted(weights))
 
 
 def check_class_weights(text: str, classes: Sequence[str]) -> None:
-    """Refuse class weights that name a class which the run does not have.
+    """Check that class weights name only classes of the run.
 
     Raises:
-        ValueError: One is named; the message is a sentence without a full stop.
+        ValueError: There is one. The message is a sentence without a full stop.
     """
     if text in (NO_WEIGHTS, BALANCED):
         return
@@ -72,34 +73,34 @@ def check_class_weights(text: str, classes: Sequence[str]) -> None:
         )
 
 
-def class_weights(
+def compute_class_weights(
     text: str, classes: Sequence[str], targets: NDArray[np.float32]
 ) -> NDArray[np.float32] | None:
-    """Return the weight of each class in the loss; None for none.
+    """Return the weight of each class in the loss, or None for an unweighted loss.
 
-    ``balanced`` is n / (classes × faces of the class), as in scikit-learn, where each face counts
-    for a class with the part of its target. Weights by name are scaled to the same mean of 1 over
-    the training faces, so that the learning rate keeps its meaning; a class that is not named has
-    1 before that.
+    ``balanced`` is n / (classes × faces of the class), as in scikit-learn. A face with soft labels
+    counts for each class by its share. Weights by name are scaled to a mean of 1 over the training
+    faces, so that the learning rate keeps its meaning; classes that are not named have a weight of
+    1 before scaling.
 
     Args:
         text: ``none``, ``balanced`` or ``NAME=W,…``.
         classes: Class names in label order.
-        targets: float32, shape (n, classes), what is taught.
+        targets: float32, shape (n, classes), the training targets.
 
     Returns:
         float32, shape (classes,).
     """
-    import numpy as np  # the command line reads this module too
+    import numpy as np  # imported late: --help loads this module too
 
     if text == NO_WEIGHTS:
         return None
-    faces = targets.sum(axis=0, dtype=np.float64)
+    class_sizes = targets.sum(axis=0, dtype=np.float64)
     if text == BALANCED:
-        weights = len(targets) / (len(classes) * np.maximum(faces, 1.0))
+        weights = len(targets) / (len(classes) * np.maximum(class_sizes, 1.0))
     else:
-        named = parse_class_weights(text)
-        weights = np.array([named.get(name, 1.0) for name in classes])
-        weights *= len(targets) / float(weights @ faces)
+        by_name = parse_class_weights(text)
+        weights = np.array([by_name.get(name, 1.0) for name in classes])
+        weights *= len(targets) / float(weights @ class_sizes)
     scaled: NDArray[np.float32] = weights.astype(np.float32)
     return scaled

@@ -1,9 +1,9 @@
-"""What can go wrong while training, as one sentence for a person.
+"""Errors of training; the message of each is one sentence for the user.
 
 emotion_runtime.errors.EmotionEdgeError
 ├── DataError          the training data are missing, too few or malformed
 ├── CheckpointError    a checkpoint is missing, damaged, foreign or of another version
-└── RunError           a run folder is in the way, or cannot be resumed as asked
+└── RunError           a run cannot be started, resumed or continued
 """
 
 from __future__ import annotations
@@ -20,4 +20,4 @@ class CheckpointError(EmotionEdgeError):
 
 
 class RunError(EmotionEdgeError):
-    """A run folder is in the way, or cannot be resumed as asked."""
+    """A run cannot be started, resumed or continued."""

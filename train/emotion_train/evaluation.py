@@ -1,4 +1,4 @@
-"""Run a network, and measure its logits against labels as ``emotion-eval`` measures a file."""
+"""Run a network and measure its logits, with the same metrics as ``emotion-eval``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,16 @@ Truth = NDArray[Any]
 def predict_logits(
     network: nn.Module, pixels: NDArray[np.uint8], batch_size: int = 256
 ) -> NDArray[np.float32]:
-    """Run `network`, in evaluation mode, over uint8 (n, size, size); returns (n, classes)."""
+    """Return the logits of faces, computed in evaluation mode.
+
+    Args:
+        network: The network; its training mode is restored afterwards.
+        pixels: uint8, shape (n, size, size).
+        batch_size: Faces per forward pass.
+
+    Returns:
+        float32, shape (n, classes).
+    """
     first = next(network.parameters(), None)
     device = torch.device("cpu") if first is None else first.device
     was_training = network.training
@@ -59,23 +68,23 @@ def measure(
     labels: NDArray[np.int64],
     temperature: float | NDArray[np.float64] = 1.0,
 ) -> Metrics:
-    """Compare logits with labels; the softmax is computed in float64.
+    """Return the metrics of logits against labels; the softmax is computed in float64.
 
     Args:
         logits: Shape (n, classes), n ≥ 1.
         labels: Shape (n,).
-        temperature: One for all faces, or one for each, shape (n,).
+        temperature: One number for all faces, or one per face, shape (n,).
     """
     scaled = scale(logits, temperature)
     metrics = measure_probabilities(softmax(scaled, axis=1), labels)
-    # From the logits: a probability may be too small for a float64.
+    # From the logits: probabilities can underflow float64.
     return replace(metrics, cross_entropy=cross_entropy(scaled, labels))
 
 
 def scale(
     logits: NDArray[np.float32], temperature: float | NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Divide logits (n, classes) by one temperature, or by one for each face, shape (n,)."""
+    """Return logits (n, classes) divided by a temperature, or by one per face, shape (n,)."""
     divided: NDArray[np.float64] = logits.astype(np.float64) / np.reshape(temperature, (-1, 1))
     return divided
 
@@ -85,16 +94,16 @@ def cross_entropy(logits: NDArray[np.floating[Any]], truth: Truth) -> float:
 
     Args:
         logits: Shape (n, classes).
-        truth: Labels, int64 (n,), or soft labels, shape (n, classes), rows that add up to 1.
+        truth: Labels, int64 (n,), or soft labels, shape (n, classes), with rows that sum to 1.
     """
-    likely = log_softmax(logits, axis=1)
+    log_probabilities = log_softmax(logits, axis=1)
     if truth.ndim == 1:
-        return float(-likely[np.arange(len(truth)), truth].mean())
-    return float(-(truth * likely).sum(axis=1).mean())
+        return float(-log_probabilities[np.arange(len(truth)), truth].mean())
+    return float(-(truth * log_probabilities).sum(axis=1).mean())
 
 
 def fit_temperature(logits: NDArray[np.float32], truth: Truth) -> float:
-    """Find the temperature that makes held-out faces most likely (Guo et al., 2017).
+    """Return the temperature that minimises the cross-entropy (Guo et al., 2017).
 
     Args:
         logits: Shape (n, classes).
@@ -110,13 +119,13 @@ def fit_temperature(logits: NDArray[np.float32], truth: Truth) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Confidence against accuracy, by bins of equal width (Guo et al., 2017).
+    """Confidence and accuracy in bins of equal width: a reliability diagram (Guo et al., 2017).
 
     Attributes:
-        pictures: int64 (bins,): how many have a confidence in the bin.
-        right: float64 (bins,): how many of these are right; with soft labels, the sum of what
-            these give to the predicted label.
-        confidence: float64 (bins,): the sum of their confidences.
+        pictures: int64 (bins,), the number of pictures in each bin.
+        right: float64 (bins,), the number of correct predictions; with soft labels, the sum of the
+            shares of the predicted labels.
+        confidence: float64 (bins,), the sum of the confidences.
     """
 
     pictures: NDArray[np.int64]
@@ -132,19 +141,19 @@ class Reliability:
 def measure_reliability(
     probabilities: NDArray[np.float64], truth: Truth, bins: int = CALIBRATION_BINS
 ) -> Reliability:
-    """Sort predictions into the bins of `compute_calibration_error`.
+    """Return the reliability of predictions, in the bins of `compute_calibration_error`.
 
     Args:
         probabilities: Shape (n, classes).
         truth: As in `cross_entropy`.
-        bins: How many.
+        bins: Number of bins.
     """
     confidence, predicted = probabilities.max(axis=1), probabilities.argmax(axis=1)
     rows = np.arange(len(truth))
     right = predicted == truth if truth.ndim == 1 else truth[rows, predicted]
-    which = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    bin_index = np.minimum((confidence * bins).astype(np.int64), bins - 1)
     return Reliability(
-        np.bincount(which, minlength=bins),
-        np.bincount(which, weights=right, minlength=bins).astype(np.float64),
-        np.bincount(which, weights=confidence, minlength=bins).astype(np.float64),
+        np.bincount(bin_index, minlength=bins),
+        np.bincount(bin_index, weights=right, minlength=bins).astype(np.float64),
+        np.bincount(bin_index, weights=confidence, minlength=bins).astype(np.float64),
     )

@@ -1,4 +1,4 @@
-"""Everything that decides what is learned, in one record that travels with the weights."""
+"""The recipe: every setting that decides what a network learns. It is saved with the weights."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from emotion_train.class_weights import BALANCED, NO_WEIGHTS, parse_class_weight
 from emotion_train.networks import NETWORKS
 
 VALIDATION_PER_CLASS = 46
-# Training pictures; of fewer, there is no hold-out by default: a tenth of them, 300, tells an
-# accuracy of 85 % to no less than 4 points (95 % interval).
-FEWEST_FOR_HOLDOUT = 3_000
-FORMER_FIELDS = ("drop_duplicates",)  # of recipes that older versions wrote
+# Training pictures below which there is no hold-out by default. A tenth of them, 300, measures an
+# accuracy of 85 % to ±4 points (95 % interval).
+MIN_PICTURES_FOR_HOLDOUT = 3_000
+FORMER_FIELDS = ("drop_duplicates",)  # in recipes of older versions
+FORMER_COVERAGE_NAME = "answered"  # option and key of the coverage in older versions
 
-# What happens to training pictures that are equal to others in every pixel.
-DROP_DUPLICATES = "drop"  # copies of held-out and test pictures leave train, others count once
+# What to do with training pictures whose pixels equal those of another picture.
+DROP_DUPLICATES = "drop"  # drop copies of held-out and test pictures, keep others once
 KEEP_DUPLICATES = "keep"
-DROP_HELD_OUT = "drop held-out"  # of older versions: copies within train stay
+DROP_HELD_OUT = "drop held-out"  # of older versions: keep copies within train
 DUPLICATES = (DROP_DUPLICATES, KEEP_DUPLICATES, DROP_HELD_OUT)
 FREEZE_NOTHING = "none"
 FREEZE_FEATURES = "features"
@@ -40,8 +41,8 @@ _CHOICES = {
     "precision": PRECISIONS,
     "duplicates": DUPLICATES,
 }
-# Fields that may be None, for what suits the data: a value of the type that they have else.
-_CHOSEN_KINDS: dict[str, int | float] = {"validation_per_class": 0, "holdout": 0.0}
+# Fields that may be None, which means that the data decide; with a value of their type.
+_OPTIONAL_FIELDS: dict[str, int | float] = {"validation_per_class": 0, "holdout": 0.0}
 MAX_COUNT = 10**9  # of epochs, faces and the like
 _RANGES: dict[str, tuple[float, float]] = {
     "size": SIZES,
@@ -63,39 +64,40 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """The choices of a run; the same recipe on the same data and machine gives the same weights.
+    """The settings of a run. The same recipe, data and machine give the same weights.
 
     Attributes:
         network: A name in `emotion_train.networks.NETWORKS`.
-        classes: Class names in label order, or ``("all",)``; empty for the default of the data.
+        classes: Class names in label order; ``("all",)`` for all classes; empty for the default.
         size: Side of the network's input, in pixels.
-        epochs: Times through the balanced training set.
-        batch_size: Faces a step, over all processes together.
-        learning_rate: The highest rate of the schedule.
+        epochs: Passes through the balanced training set.
+        batch_size: Faces per step, over all processes together.
+        learning_rate: Peak of the learning-rate schedule.
         optimizer: ``adamw`` or ``sgd`` (Nesterov momentum 0.9).
         schedule: ``cosine`` (after a linear warm-up) or ``constant``.
-        warmup: Part of all steps over which the rate rises from zero, 0 to 1.
-        weight_decay: Decoupled decay of matrices and kernels, not of biases.
-        label_smoothing: Part of each target spread over all classes, 0 to 1.
+        warmup: Fraction of the steps over which the rate rises from zero, 0 to 1.
+        weight_decay: Decoupled weight decay of matrices and kernels, not of biases.
+        label_smoothing: Fraction of each target spread over all classes, 0 to 1.
         averaging: Decay of the exponential moving average of the weights; 0 turns it off.
         augmentation: A name in `emotion_train.training.augmentation.AUGMENTATIONS`.
         balance: Copies of rare classes: ``full`` makes every class as large as the largest,
-            ``sqrt`` goes half of the way (the geometric mean), ``none`` makes no copies.
+            ``sqrt`` as large as the geometric mean of both, ``none`` makes no copies.
         class_weights: Weight of each class in the loss: ``none``, ``balanced`` or
-            ``NAME=W,NAME=W``; without copies alone.
-        vote_weight: Part of each target that annotators' votes give, 0 to 1; pictures that most
-            of them could not use are left out.
-        teacher_weight: Part of what then is the target that a teacher gives, 0 to 1.
-        seed: Draws the splits, the first weights, the order and the augmentation.
-        validation_per_class: Pictures of each class held out for validation; None for what suits
-            the data, 0 where they have a validation set of their own.
-        patience: Epochs without a better one after which the training stops; 0 for no such stop.
-        holdout: Fraction of the rest held out to choose the epoch on; None for what suits the data.
-        duplicates: ``drop`` for no training picture that is also held out, and none twice;
-            ``keep`` for all; ``drop held-out`` for what older versions dropped.
-        faces: The pictures are photographs: the largest face of each is found and cropped.
-        freeze: Lower layers that keep the weights that the run starts from: ``none``,
-            ``features`` (all convolutions) or a number of layers.
+            ``NAME=W,NAME=W``; needs ``balance`` to be ``none``.
+        vote_weight: Weight of the annotators' votes in each target, 0 to 1. Above 0, pictures that
+            most annotators could not use are left out.
+        teacher_weight: Weight of the teacher in the resulting target, 0 to 1.
+        seed: Seeds the splits, the initial weights, the order and the augmentation.
+        validation_per_class: Pictures of each class held out for validation; None to choose by
+            the data, 0 where they come with a validation set.
+        patience: Epochs without improvement before training stops early; 0 never stops early.
+        holdout: Fraction of the remaining pictures held out to choose the epoch; None to choose by
+            the data.
+        duplicates: ``drop`` removes training pictures that are also held out, and repeats;
+            ``keep`` removes none; ``drop held-out`` removes what older versions did.
+        faces: The pictures are photographs: find and crop the largest face of each.
+        freeze: Lower layers that keep their initial weights: ``none``, ``features`` (all
+            convolutions) or a number of layers.
         precision: ``fp32``, ``bf16`` or ``fp16`` arithmetic where autocast allows it, or ``auto``:
             bf16 on CPUs with AMX, fp32 on others, bf16 (else fp16) on CUDA.
     """
@@ -127,21 +129,21 @@ class Recipe:
     precision: str = "auto"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON and checkpoints."""
+        """Return values for JSON and checkpoints."""
         return {**asdict(self), "classes": list(self.classes)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
-        """Undo `to_dict`; names unknown to this version are left out.
+        """Return the recipe that `to_dict` wrote; unknown names are ignored.
 
         Raises:
-            ValueError: A value has not the type or the range of its field; the message is one
-                sentence without a full stop.
+            ValueError: A value has the wrong type or is out of range. The message is one sentence
+                without a full stop.
         """
         if not isinstance(values, dict) or not isinstance(values.get("classes"), list | tuple):
             raise ValueError("the recipe names no classes")
-        # Older versions knew fewer choices, and chose nothing by the data.
-        values = {"holdout": 0.0, **values, "duplicates": duplicates_of(values)}
+        # Older versions had fewer choices, and no hold-out by default.
+        values = {"holdout": 0.0, **values, "duplicates": read_duplicates(values)}
         kept = {one.name: values[one.name] for one in fields(cls) if one.name in values}
         for one in fields(cls):
             if one.name in kept and one.name != "classes":
@@ -157,27 +159,27 @@ def _check_value(name: str, value: Any, default: Any) -> None:
     if default is None:
         if value is None:
             return
-        default = _CHOSEN_KINDS[name]
+        default = _OPTIONAL_FIELDS[name]
     kinds = (int, float) if isinstance(default, float) else (type(default),)
-    right = isinstance(value, kinds) and isinstance(value, bool) == isinstance(default, bool)
-    if right and name == "freeze":
-        right = is_freeze(value)
-    if right and name == "class_weights":
-        right = is_class_weights(value)
-    if right and name in _CHOICES:
-        right = value in _CHOICES[name]
-    if right and name in _RANGES:
+    is_valid = isinstance(value, kinds) and isinstance(value, bool) == isinstance(default, bool)
+    if is_valid and name == "freeze":
+        is_valid = is_freeze(value)
+    if is_valid and name == "class_weights":
+        is_valid = is_class_weights(value)
+    if is_valid and name in _CHOICES:
+        is_valid = value in _CHOICES[name]
+    if is_valid and name in _RANGES:
         low, high = _RANGES[name]
-        right = low <= value <= high
-    if not right:
+        is_valid = low <= value <= high
+    if not is_valid:
         raise ValueError(f"the recipe's {name} has a value that no run can have")
 
 
-def duplicates_of(recipe: Mapping[str, Any]) -> Any:
-    """Return the choice of `DUPLICATES` in the values of a recipe, perhaps of an older version.
+def read_duplicates(recipe: Mapping[str, Any]) -> Any:
+    """Return which of `DUPLICATES` the values of a recipe choose, also in older versions.
 
     Raises:
-        ValueError: An older version's choice is neither yes nor no.
+        ValueError: The value of an older version is not a bool.
     """
     if "duplicates" in recipe:
         return recipe["duplicates"]
@@ -188,14 +190,14 @@ def duplicates_of(recipe: Mapping[str, Any]) -> Any:
 
 
 def is_freeze(value: str) -> bool:
-    """Return whether a text says what to freeze: ``none``, ``features`` or a number of layers."""
+    """Return whether a text is ``none``, ``features`` or a number of layers."""
     return value in (FREEZE_NOTHING, FREEZE_FEATURES) or (
         value.isascii() and value.isdigit() and len(value) <= 3 and int(value) > 0
     )
 
 
 def is_class_weights(value: str) -> bool:
-    """Return whether a text gives class weights: ``none``, ``balanced`` or ``NAME=W,…``."""
+    """Return whether a text is ``none``, ``balanced`` or ``NAME=W,…``."""
     if value in (NO_WEIGHTS, BALANCED):
         return True
     try:

@@ -1,4 +1,4 @@
-"""``run.json``: what a run was begun with, so that ``--resume`` goes on with the very same."""
+"""``run.json``, the settings of a run, with which ``--resume`` continues it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from emotion_runtime.digest import compute_sha256
 from emotion_runtime.errors import shorten_repr
 from emotion_train.data.held_out_draw import BY_NAME
 from emotion_train.errors import RunError
-from emotion_train.recipe import FORMER_FIELDS, MAX_COUNT, Recipe
+from emotion_train.recipe import FORMER_COVERAGE_NAME, FORMER_FIELDS, MAX_COUNT, Recipe
+from emotion_train.run_folder import RunFolder
 from emotion_train.training.augmentation import AUGMENTATIONS
 
-RUN = "run.json"
-_MAX_BYTES = 1 << 20
+_MAX_RECORD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Source:
-    """A file that a run reads beside its data.
+class InputFile:
+    """A file that a run reads besides its data.
 
     Attributes:
-        name: How it was named, an absolute path or the name of a released model.
-        sha256: Of its content.
+        name: An absolute path, or the name of a released model.
+        sha256: The digest of its content.
     """
 
     name: str
@@ -34,32 +34,35 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Options:
-    """What a result depends on beside the recipe and the data.
+class RunOptions:
+    """The settings of a run besides recipe and data.
 
     Attributes:
-        coverage: Part of the held-out faces that must reach the confidence threshold.
+        coverage: Minimum fraction of the held-out faces at or above the confidence threshold.
         with_test: Measure on the test set at the end.
         votes: The votes file.
-        teachers: What teaches.
-        start_from: Whose weights the run started with.
-        validation: The folder of the validation set, absolute, where one was named.
-        max_minutes: What the number of epochs was planned for; None where nothing limited it.
+        teachers: The networks of the teacher.
+        start_from: The checkpoints with the initial weights.
+        validation: The absolute path of the folder of the validation set, if one was given.
+        max_minutes: The time limit, if one was given.
     """
 
     coverage: float = 1.0
     with_test: bool = True
-    votes: Source | None = None
-    teachers: tuple[Source, ...] = ()
-    start_from: tuple[Source, ...] = ()
+    votes: InputFile | None = None
+    teachers: tuple[InputFile, ...] = ()
+    start_from: tuple[InputFile, ...] = ()
     validation: str | None = None
     max_minutes: float | None = None
 
     @classmethod
-    def from_dict(cls, values: Any) -> Options:
-        """Undo `dataclasses.asdict`; raises KeyError, TypeError or ValueError on anything else."""
-        # Earlier files name the coverage "answered".
-        coverage = values["coverage"] if "coverage" in values else values["answered"]
+    def from_dict(cls, values: Any) -> RunOptions:
+        """Return the options that `dataclasses.asdict` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: The values are damaged.
+        """
+        coverage = values["coverage"] if "coverage" in values else values[FORMER_COVERAGE_NAME]
         with_test, votes = values["with_test"], values["votes"]
         if not isinstance(with_test, bool) or not 0.5 <= float(coverage) <= 1.0:
             raise ValueError("options that no run can have")
@@ -70,24 +73,24 @@ class Options:
         if minutes is not None and not float(minutes) > 0:
             raise ValueError("options that no run can have")
         return cls(
-            float(coverage),
-            with_test,
-            None if votes is None else _source(votes),
-            tuple(_source(one) for one in values["teachers"]),
-            tuple(_source(one) for one in values["start_from"]),
-            validation,
-            None if minutes is None else float(minutes),
+            coverage=float(coverage),
+            with_test=with_test,
+            votes=None if votes is None else _parse_input(votes),
+            teachers=tuple(map(_parse_input, values["teachers"])),
+            start_from=tuple(map(_parse_input, values["start_from"])),
+            validation=validation,
+            max_minutes=None if minutes is None else float(minutes),
         )
 
 
 @dataclass(frozen=True)
 class Extension:
-    """Another number of epochs for a run that was begun: longer, or ended earlier.
+    """A change of the number of epochs of a run.
 
     Attributes:
-        after: Epochs that were done when the number was changed.
-        planned: Epochs that the run had before.
-        epochs: Epochs that it has since; the learning-rate schedule was planned anew over them.
+        after: Completed epochs at the time of the change.
+        planned: The number of epochs before.
+        epochs: The number of epochs since; the learning-rate schedule was recomputed for it.
     """
 
     after: int
@@ -96,7 +99,11 @@ class Extension:
 
     @classmethod
     def from_dict(cls, values: Any) -> Extension:
-        """Undo `dataclasses.asdict`; raises KeyError, TypeError or ValueError on anything else."""
+        """Return the change that `dataclasses.asdict` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: The values are damaged.
+        """
         numbers = [values[name] for name in ("after", "planned", "epochs")]
         if not all(type(number) is int and 0 <= number <= MAX_COUNT for number in numbers):
             raise ValueError("numbers of epochs that no run can have")
@@ -105,31 +112,32 @@ class Extension:
     def __str__(self) -> str:
         return (
             f"{self.epochs} epochs instead of {self.planned} since epoch {self.after}, with the "
-            f"learning-rate schedule planned anew over {self.epochs}"
+            f"learning-rate schedule recomputed for {self.epochs}"
         )
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run was begun with.
+    """The settings of a run, recorded at its start.
 
     Attributes:
-        data: The data folder or CSV, absolute.
+        data: The absolute path of the data folder or CSV.
         recipe: The recipe.
-        options: What else the result depends on; None in files of before this was recorded.
-        data_digest: Of the training and held-out faces, their targets and the teacher's answers.
-        test_digest: Of the test faces; None where there are none.
-        precision: The arithmetic that ``auto`` became, such as ``fp32``.
-        tool_versions: Of the packages that decide what a run learns.
+        options: The other settings; None in files of older versions.
+        data_digest: Digest of the training and held-out faces, their targets and the predictions of
+            the teacher.
+        test_digest: Digest of the test faces; None without a test set.
+        precision: The arithmetic in use, such as ``fp32``.
+        tool_versions: Versions of the packages on which the result depends.
         held_out_draw: How held-out pictures are drawn.
         extensions: Each change of the number of epochs, the earliest first.
-        warnings: What the run warned of before its first epoch, for the report.
-        plan: What was chosen when the run was begun, in sentences.
+        warnings: Warnings before the first epoch, for the report.
+        plan: Sentences about the defaults that were chosen.
     """
 
     data: str
     recipe: Recipe
-    options: Options | None
+    options: RunOptions | None
     data_digest: str | None = None
     test_digest: str | None = None
     precision: str | None = None
@@ -140,79 +148,89 @@ class RunRecord:
     plan: tuple[str, ...] = ()
 
     def save(self, folder: Path) -> None:
-        """Write ``run.json``; paths stay there, outside of the checkpoint."""
+        """Write ``run.json``. Paths are recorded there only, not in checkpoints."""
         values = {**asdict(self), "recipe": self.recipe.to_dict()}
-        with write_atomically(folder / RUN) as path:
+        with write_atomically(RunFolder(folder).record) as path:
             path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def read_record(folder: Path) -> RunRecord:
-    """Read the ``run.json`` of a run folder.
+    """Load the ``run.json`` of a run folder.
 
     Raises:
-        RunError: There is none, it is damaged, or the folder holds an average of runs.
+        RunError: The file is missing or damaged, or the run cannot be resumed.
     """
-    path = folder / RUN
     values = read_run_json(folder)
-    if isinstance(values, dict) and "averaged_from" in values:
-        raise RunError(f"{folder}: an average of runs has no epoch to go on after.")
-    if isinstance(values, dict) and "recipe" in values and values.get("held_out_draw") != BY_NAME:
-        raise RunError(
-            f"{folder}: begun by an older emotion-edge, which drew other held-out pictures; go on "
-            f"with that version, or begin a new run."
-        )
     try:
+        _require_resumable(folder, values)
         if not isinstance(values["data"], str):
             raise TypeError("the data are no path")
         optional = ("data_digest", "test_digest", "precision")
         texts = {name: values.get(name) for name in optional}
         if not all(text is None or isinstance(text, str) for text in texts.values()):
             raise TypeError("a digest is no text")
-        known = {*Recipe().to_dict(), *FORMER_FIELDS}
-        unknown = [name for name in values["recipe"] if name not in known]
-        if unknown:
-            raise RunError(
-                f"{folder}: begun by another version of emotion-edge, with "
-                f"{shorten_repr(unknown[0])} in its recipe, which this one does not have; go on "
-                f"with that version, or begin anew."
-            )
-        if values["recipe"].get("vote_weight") and "balance" not in values["recipe"]:
-            raise RunError(
-                f"{folder}: begun by an older emotion-edge, which copied faces by their labels, "
-                f"and this one does by the votes; go on with that version, or begin a new run."
-            )
         if values["recipe"].get("augmentation") not in (None, *AUGMENTATIONS):
             raise ValueError("an augmentation that there is not")
         versions = values.get("tool_versions")
         if versions is not None:
             versions = {str(name): str(version) for name, version in versions.items()}
+        options = values.get("options")
         return RunRecord(
-            values["data"],
-            Recipe.from_dict(values["recipe"]),
-            Options.from_dict(values["options"]) if values.get("options") else None,
+            data=values["data"],
+            recipe=Recipe.from_dict(values["recipe"]),
+            options=RunOptions.from_dict(options) if options else None,
             **texts,
             tool_versions=versions,
             extensions=tuple(map(Extension.from_dict, values.get("extensions") or ())),
             warnings=tuple(map(str, values.get("warnings") or ())),
-            plan=tuple(str(one) for one in values.get("plan") or ()),
+            plan=tuple(map(str, values.get("plan") or ())),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        path = RunFolder(folder).record
         raise RunError(f"{path}: damaged, the run cannot be resumed.") from error
 
 
-def read_run_json(folder: Path) -> Any:
-    """Return the values of a ``run.json``, whatever they are.
+def _require_resumable(folder: Path, values: Any) -> None:
+    """Raise an error for averages of runs, and for runs of other versions that differ.
 
     Raises:
-        RunError: There is none, or it cannot be read as JSON.
+        RunError: As above.
     """
-    path = folder / RUN
+    if isinstance(values, dict) and "averaged_from" in values:
+        raise RunError(f"{folder}: an average of runs has no epoch to resume after.")
+    if isinstance(values, dict) and "recipe" in values and values.get("held_out_draw") != BY_NAME:
+        raise RunError(
+            f"{folder}: started by an older emotion-edge, which drew other held-out pictures; "
+            f"continue with that version, or start a new run."
+        )
+    known = {*Recipe().to_dict(), *FORMER_FIELDS}
+    unknown = [name for name in values["recipe"] if name not in known]
+    if unknown:
+        raise RunError(
+            f"{folder}: started by another version of emotion-edge, with "
+            f"{shorten_repr(unknown[0])} in its recipe, which this one does not have; continue "
+            f"with that version, or start a new run."
+        )
+    if values["recipe"].get("vote_weight") and "balance" not in values["recipe"]:
+        raise RunError(
+            f"{folder}: started by an older emotion-edge, which copied faces by their labels, "
+            f"and this one does by the votes; continue with that version, or start a new run."
+        )
+
+
+def read_run_json(folder: Path) -> Any:
+    """Load the values of a ``run.json``, without checks.
+
+    Raises:
+        RunError: The file is missing, or is no JSON.
+    """
+    path = RunFolder(folder).record
     try:
         if path.exists() and not path.is_file():
             raise RunError(f"{path}: not a regular file, the run cannot be resumed.")
         with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-        if len(data) > _MAX_BYTES:
+            data = file.read(_MAX_RECORD_BYTES + 1)
+        if len(data) > _MAX_RECORD_BYTES:
             raise RunError(f"{path}: larger than 1 MiB, the run cannot be resumed.")
         return json.loads(data.decode("utf-8"))
     except FileNotFoundError as error:
@@ -222,63 +240,62 @@ def read_run_json(folder: Path) -> Any:
 
 
 def find_validation_folder(run: Path) -> Path | None:
-    """Return the folder that a run was given with ``--val``; None where there is none, or no more.
+    """Return the folder given with ``--val`` to a run; None without one, or if it is gone.
 
     Args:
         run: A run folder, or a checkpoint in it.
     """
     try:
-        folder = read_run_json(run if run.is_dir() else run.parent)["options"]["validation"]
+        folder = read_run_json(RunFolder.of(run).path)["options"]["validation"]
     except (RunError, KeyError, TypeError):
         return None
     return Path(folder) if isinstance(folder, str) and Path(folder).is_dir() else None
 
 
 def find_votes(run: Path) -> Path | None:
-    """Return the votes file that a run was given; None where there is none, or another by now.
+    """Return the votes file given to a run; None without one, or if it has changed.
 
     Args:
         run: A run folder, or a checkpoint in it.
     """
     try:
-        votes = _source(read_run_json(run if run.is_dir() else run.parent)["options"]["votes"])
+        votes = _parse_input(read_run_json(RunFolder.of(run).path)["options"]["votes"])
     except (RunError, KeyError, TypeError):
         return None
     path = Path(votes.name)
     return path if path.is_file() and compute_sha256(path) == votes.sha256 else None
 
 
-def describe_source(name: str, *, start: bool = False) -> Source:
-    """Return a file, run folder or released model with the digest of its content.
+def describe_input(name: str, *, start: bool = False) -> InputFile:
+    """Return an input file with the digest of its content.
 
-    A run folder stands for its ``best.pt``. What is missing gets an empty digest: whoever opens it
-    says so better.
+    Of a run folder, the digest is that of its ``best.pt``. A missing file gets an empty digest; the
+    code that opens it reports the error.
 
     Args:
-        name: How it was named.
-        start: A released name stands for the checkpoint of that network, not for its model file.
+        name: A file, a run folder, or the name of a released model.
+        start: A released name means the checkpoint of that network, not its model file.
     """
     import emotion_models
-    from emotion_train.checkpoints.checkpoint import BEST
 
     path = Path(name)
     if path.is_dir():
-        path = path / BEST
+        path = RunFolder(path).best_checkpoint
     elif not path.exists() and start and name in emotion_models.checkpoint_names():
-        return Source(name, compute_sha256(emotion_models.checkpoint_path(name)))
+        return InputFile(name, compute_sha256(emotion_models.checkpoint_path(name)))
     elif not path.exists() and not start and name in emotion_models.names():
-        return Source(name, compute_sha256(emotion_models.model_path(name)))
+        return InputFile(name, compute_sha256(emotion_models.model_path(name)))
     digest = compute_sha256(path) if path.is_file() else ""
-    return Source(str(Path(name).absolute()), digest)
+    return InputFile(str(Path(name).absolute()), digest)
 
 
-def differing(now: Sequence[Source], then: Sequence[Source]) -> bool:
-    """Return whether two lists of sources differ in what the files hold."""
-    return [one.sha256 for one in now] != [one.sha256 for one in then]
+def have_changed(before: Sequence[InputFile], now: Sequence[InputFile]) -> bool:
+    """Return whether two lists of input files differ in the content of the files."""
+    return [one.sha256 for one in before] != [one.sha256 for one in now]
 
 
-def _source(values: Any) -> Source:
+def _parse_input(values: Any) -> InputFile:
     name, digest = values["name"], values["sha256"]
     if not isinstance(name, str) or not isinstance(digest, str):
-        raise TypeError("a source is no text")
-    return Source(name, digest)
+        raise TypeError("an input file is no text")
+    return InputFile(name, digest)

@@ -1,4 +1,4 @@
-"""From a trained network to an ONNX graph that takes pixels and gives probabilities."""
+"""Convert a trained network to an ONNX graph from pixels to probabilities."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from emotion_export.errors import ConversionError, reason_of
+from emotion_export import defaults
+from emotion_export.errors import ConversionError
 from emotion_export.graph.silence import silence
 from emotion_export.label_subset.subset import LabelSubset
+from emotion_runtime.errors import format_reason
 from emotion_runtime.model.contract import INPUT_NAME, OTHER_NAME, OUTPUT_NAMES
 from emotion_runtime.pictures.preprocessing import FACE_SIZE
 
-# The lowest opset that torch's exporter writes itself, without the converter behind it. Its
-# lowest IR version is 8, which onnxruntime reads since 1.14 (early 2023).
-DEFAULT_OPSET = 18
 
-
-class SelfContained(nn.Module):
-    """A network with everything that a client would otherwise have to know: scaling and softmax."""
+class SelfContainedNetwork(nn.Module):
+    """A network with softmax, temperature and the output `other`, so that a client needs none."""
 
     def __init__(
         self, network: nn.Module, temperature: float, subset: LabelSubset | None = None
@@ -34,14 +32,14 @@ class SelfContained(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Map pixels uint8 (batch, 1, size, size) to logits and probabilities (batch, labels).
 
-        Where classes are dropped, `other`, shape (batch,), comes third.
+        If classes are dropped, `other`, shape (batch,), is the third output.
         """
         logits = self.network(pixels)
         if self.subset is None:
             return logits, torch.softmax(logits / self.temperature, dim=1)
         named = logits.index_select(1, self.get_buffer("kept"))
         shares = torch.softmax(logits / self.temperature, dim=1)
-        # The sum of what is dropped: 1 less what is kept would be off by the rounding of 1.
+        # The sum of the dropped classes; 1 minus the kept ones would lose digits near 0.
         other = shares.index_select(1, self.get_buffer("dropped")).sum(dim=1)
         return named, torch.softmax(named / self.temperature, dim=1), other.clamp(max=1.0)
 
@@ -51,29 +49,29 @@ def convert(
     temperature: float = 1.0,
     *,
     size: int = FACE_SIZE,
-    opset: int = DEFAULT_OPSET,
+    opset: int = defaults.OPSET,
     subset: LabelSubset | None = None,
 ) -> onnx.ModelProto:
-    """Convert a network to ONNX, with a dynamic batch and the contract's names.
+    """Convert a network to ONNX, with a dynamic batch size and the names of the contract.
 
     Args:
-        network: Takes uint8 (batch, 1, size, size), gives logits float32 (batch, classes).
+        network: Takes uint8 (batch, 1, size, size), returns logits float32 (batch, classes).
         temperature: Logits are divided by it before softmax.
         size: Side of the faces, in pixels.
-        opset: The operator set; the lowest IR version that serves it is written.
-        subset: Which classes the file keeps; the others become the output `other`. None for all.
+        opset: ONNX operator set. The graph gets the lowest IR version for it.
+        subset: The classes that the file keeps; the others become the output `other`. None for all.
 
     Raises:
-        ConversionError: The network has something that does not export, or not in this opset.
+        ConversionError: The network cannot be exported, or not in this opset.
     """
-    whole = SelfContained(network, temperature, subset).eval()
-    names = (*OUTPUT_NAMES, *([OTHER_NAME] if whole.subset is not None else []))
-    # Two pictures: with one, torch takes the batch for a constant.
+    module = SelfContainedNetwork(network, temperature, subset).eval()
+    names = (*OUTPUT_NAMES, *([OTHER_NAME] if module.subset is not None else []))
+    # Two pictures: with one, torch would make the batch size a constant.
     example = torch.zeros(2, 1, size, size, dtype=torch.uint8)
     try:
         with silence():
             program = torch.onnx.export(
-                whole,
+                module,
                 (example,),
                 dynamo=True,
                 input_names=[INPUT_NAME],
@@ -82,33 +80,33 @@ def convert(
                 opset_version=opset,
                 verbose=False,
             )
-    except Exception as error:  # the exporter wraps whatever any operator raises
+    except Exception as error:  # operators raise errors of any kind
         raise ConversionError(
-            f"the network cannot be converted to ONNX ({reason_of(error)})."
+            f"the network cannot be converted to ONNX ({format_reason(error)})."
         ) from error
     if program is None:
-        raise ConversionError("the network cannot be converted to ONNX (torch gave no program).")
+        raise ConversionError("the network cannot be converted to ONNX (no result of torch).")
     model = program.model_proto
-    if opset_of(model) != opset:
-        # The exporter goes on with another opset where its version converter fails.
+    if get_opset(model) != opset:
+        # The exporter keeps another opset if its version converter fails.
         raise ConversionError(
-            f"the network cannot be written in opset {opset}, only in {opset_of(model)}; "
-            f"leave --opset out, or choose {DEFAULT_OPSET} or higher."
+            f"the network cannot be written in opset {opset}, only in {get_opset(model)}; "
+            f"leave --opset out, or choose {defaults.OPSET} or higher."
         )
-    _strip(model)
+    _strip_notes(model)
     model.ir_version = onnx.helper.find_min_ir_version_for(list(model.opset_import))
     return model
 
 
-def opset_of(model: onnx.ModelProto) -> int:
-    """Return the version of ONNX's own operator set that a model uses."""
+def get_opset(model: onnx.ModelProto) -> int:
+    """Return the version of the standard ONNX operator set that a model uses."""
     return next(
         int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")
     )
 
 
-def _strip(model: onnx.ModelProto) -> None:
-    """Remove what the exporter notes at every node: stack traces with the paths of this machine."""
+def _strip_notes(model: onnx.ModelProto) -> None:
+    """Remove the notes of the exporter: stack traces with paths of this machine."""
     graph = model.graph
     model.doc_string = graph.doc_string = ""
     del model.metadata_props[:], graph.metadata_props[:]

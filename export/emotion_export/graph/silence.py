@@ -1,4 +1,4 @@
-"""Other people's tools, without their talk: what matters is raised or checked."""
+"""Run libraries without their messages. Errors are raised as usual."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Keep logs, warnings and prints of the block off the terminal."""
+    """Suppress logs, warnings and prints in the block."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

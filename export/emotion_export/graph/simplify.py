@@ -1,4 +1,4 @@
-"""Simplification: constants folded and dead ends cut by onnxsim; parity is checked after it."""
+"""Simplify graphs with onnxsim, which folds constants and removes unused nodes."""
 
 from __future__ import annotations
 
@@ -7,29 +7,28 @@ from collections import Counter
 import onnx
 from onnx import numpy_helper
 
-from emotion_export.errors import ConversionError, reason_of
+from emotion_export.errors import ConversionError
+from emotion_runtime.errors import format_reason
 from emotion_runtime.model.session import import_onnxruntime
 
-import_onnxruntime()  # before onnxsim, which imports it too, so that its telemetry is off
+import_onnxruntime()  # before onnxsim imports it, to turn its telemetry off
 import onnxsim  # noqa: E402
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a smaller graph that computes the same; IR version and opset stay.
+    """Return a smaller graph that computes the same, with the same IR version and opset.
 
     Raises:
-        ConversionError: onnxsim's own check failed.
+        ConversionError: onnxsim failed, or its own check did.
     """
     try:
         simplified, same = onnxsim.simplify(model)
-    except Exception as error:  # a C++ library behind: anything may come
+    except Exception as error:  # the C++ library raises errors of any kind
         raise ConversionError(
-            f"onnxsim failed on the graph ({reason_of(error)}); --no-simplify goes without it."
+            f"onnxsim failed on the graph ({format_reason(error)}); --no-simplify skips it."
         ) from error
     if not same:
-        raise ConversionError(
-            "onnxsim changed what the graph computes; --no-simplify goes without it."
-        )
+        raise ConversionError("onnxsim changed what the graph computes; --no-simplify skips it.")
     simplified.ir_version = model.ir_version
     return simplified  # type: ignore[no-any-return]
 
@@ -37,7 +36,7 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
 def is_same_graph(first: onnx.ModelProto, second: onnx.ModelProto) -> bool:
     """Return whether two graphs have the same operators on the same tensors with the same values.
 
-    What they note beside, such as the shapes of tensors in between, may differ.
+    Annotations, such as the shapes of intermediate tensors, may differ.
     """
     ends = ("node", "input", "output")
     if any(list(getattr(first.graph, end)) != list(getattr(second.graph, end)) for end in ends):
@@ -47,7 +46,7 @@ def is_same_graph(first: onnx.ModelProto, second: onnx.ModelProto) -> bool:
         for model in (first, second)
     )
     return before.keys() == after.keys() and all(
-        # Bytes, so that NaN equals itself and 0.0 is not -0.0.
+        # As bytes: NaN equals itself, and 0.0 differs from -0.0.
         array.dtype == after[name].dtype
         and array.shape == after[name].shape
         and array.tobytes() == after[name].tobytes()
@@ -56,5 +55,5 @@ def is_same_graph(first: onnx.ModelProto, second: onnx.ModelProto) -> bool:
 
 
 def count_operators(model: onnx.ModelProto) -> dict[str, int]:
-    """Count the nodes of a graph by operator, most frequent first."""
+    """Return the number of nodes by operator, most frequent first."""
     return dict(Counter(node.op_type for node in model.graph.node).most_common())

@@ -1,4 +1,4 @@
-"""Labelled faces for int8: some to take ranges from, others, held out of training, to judge on."""
+"""Labelled faces for int8: training faces for calibration, held-out faces for evaluation."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from emotion_train.data.faces import Faces
 from emotion_train.data.held_out_draw import BY_PLACE
 from emotion_train.recipe import Recipe
 
-PER_CLASS = 170
-FEWEST = 20  # of a class; the range of fewer says little
+CALIBRATION_FACES_PER_CLASS = 170
+MIN_FACES_PER_CLASS = 20  # fewer are too few for calibration
+_MAX_ACCURACY_DROP = 0.05  # below the accuracy in training
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledFaces:
-    """What quantisation works with.
+    """Faces to calibrate and evaluate int8 on.
 
     Attributes:
-        calibration: uint8 (n, size, size), training faces, the same number of each class.
-        held_out: Validation and hold-out faces of the run; never trained nor calibrated on.
-        test: The test faces, where there are some; for the card of a release alone.
-        note: What makes a judgement on them doubtful, without a full stop; empty where nothing.
+        calibration: uint8 (n, size, size), training faces, up to
+            `CALIBRATION_FACES_PER_CLASS` of each class.
+        held_out: Validation and hold-out faces of the run, never used for training or calibration.
+        test: The test faces, only for the card of a release; None if there are none.
+        note: A reason to doubt figures on these faces, without a full stop; empty if there is none.
     """
 
     calibration: Pixels
@@ -40,23 +42,23 @@ class LabelledFaces:
 def read_labelled_faces(
     data: Path, checkpoint: Checkpoint, validation: Path | None = None
 ) -> LabelledFaces:
-    """Read the data that the checkpoint was trained on, in the splits of its run.
+    """Read the training data of a checkpoint, in the splits of its run.
 
     Args:
         data: As in `load_recipe_dataset`.
-        checkpoint: What was trained.
-        validation: The validation set of the run, where it was not among its data.
+        checkpoint: The checkpoint.
+        validation: The validation set of the run, if it was separate from its data.
 
     Raises:
-        ParityDataError: A class has too few faces, or the checkpoint does not name its splits.
+        ParityDataError: A class has too few faces, or the checkpoint does not record its splits.
         DataError: The data cannot be read.
     """
     try:
         recipe = Recipe.from_dict(checkpoint.training["recipe"])
     except (KeyError, ValueError) as error:
         raise ParityDataError(
-            "the checkpoint does not say how its faces were split: which of them were held out of "
-            "training is not known, so that int8 cannot be judged on them."
+            "the checkpoint does not record how its faces were split, so the held-out faces are "
+            "not known and int8 cannot be evaluated on them."
         ) from error
     dataset = load_recipe_dataset(
         data,
@@ -68,62 +70,62 @@ def read_labelled_faces(
     chosen = []
     for label, name in enumerate(checkpoint.labels):
         members = np.flatnonzero(train.labels == label)
-        if len(members) < FEWEST:
+        if len(members) < MIN_FACES_PER_CLASS:
             raise ParityDataError(
-                f"{data}: {len(members)} training faces of {name} are too few to take the ranges "
-                f"of int8 from; at least {FEWEST} are needed."
+                f"{data}: {len(members)} training faces of {name} are too few to calibrate int8; "
+                f"at least {MIN_FACES_PER_CLASS} are needed."
             )
-        spread = np.linspace(0, len(members) - 1, min(PER_CLASS, len(members)))
+        spread = np.linspace(0, len(members) - 1, min(CALIBRATION_FACES_PER_CLASS, len(members)))
         chosen.append(members[np.rint(spread).astype(np.int64)])
     held_out = (dataset.validation, dataset.holdout)
     return LabelledFaces(
-        train.pixels[np.concatenate(chosen)],
-        Faces(
+        calibration=train.pixels[np.concatenate(chosen)],
+        held_out=Faces(
             np.concatenate([faces.pixels for faces in held_out]),
             np.concatenate([faces.labels for faces in held_out]),
             tuple(name for faces in held_out for name in faces.names),
         ),
-        dataset.test,
-        _compare_with_training(data, dataset, recipe, checkpoint),
+        test=dataset.test,
+        note=_compare_with_training(data, dataset, recipe, checkpoint),
     )
 
 
-def known_accuracy(checkpoint: Checkpoint) -> float | None:
-    """Return the accuracy on held-out faces that the training measured; None where it did not."""
+def get_recorded_accuracy(checkpoint: Checkpoint) -> float | None:
+    """Return the accuracy on held-out faces in training; None if it was not measured."""
     known = checkpoint.metrics.get("hold-out") or checkpoint.metrics.get("validation")
     return None if known is None else float(known["accuracy"])
 
 
 def require_known_faces(accuracy: float, recorded: float | None) -> None:
-    """Refuse labelled faces that the network does not know: nothing can be chosen on them.
+    """Require that the labelled faces are like those of the training.
 
     Args:
-        accuracy: The network's on their held-out faces.
-        recorded: Its accuracy on held-out faces when it was trained; None where it is not known.
+        accuracy: Accuracy of the network on their held-out faces.
+        recorded: Its accuracy on held-out faces in training; None if it is not known.
 
     Raises:
-        ParityError: It is right on far fewer of these.
+        ParityError: The accuracy is more than 5 points lower.
     """
-    if recorded is not None and accuracy < recorded - 0.05:
+    if recorded is not None and accuracy < recorded - _MAX_ACCURACY_DROP:
         raise ParityError(
-            f"the calibration data are not what the network was trained on: it is right on "
-            f"{accuracy:.1%} of their held-out faces, and was on {recorded:.1%} in training. "
-            f"Ranges and thresholds taken from other pictures, or from noise, fit no face."
+            f"the calibration data are not the training data of the network: its accuracy on their "
+            f"held-out faces is {accuracy:.1%}, and was {recorded:.1%} in training. Ranges and "
+            f"thresholds from other pictures would not fit."
         )
 
 
 def _compare_with_training(
     data: Path, dataset: Dataset, recipe: Recipe, checkpoint: Checkpoint
 ) -> str:
-    """Return what shows that the data are others than those of the training; else nothing.
+    """Return a note if the data differ from those of the training; else an empty string.
 
-    Then faces that the network was trained on may be among those that are taken for held out. The
-    digest of a run with votes or a teacher covers these too, so that the number of held-out
-    pictures is all that can be compared.
+    With other data, faces of the training may be among the held-out ones. The recorded digest of a
+    run with votes or a teacher covers these as well, so only the numbers of held-out pictures are
+    compared for such a run.
     """
-    plain = not recipe.vote_weight and not recipe.teacher_weight
+    comparable = not recipe.vote_weight and not recipe.teacher_weight
     recorded = checkpoint.training.get("data_digest")
-    changed = plain and recorded is not None and recorded != dataset.digest()
+    changed = comparable and recorded is not None and recorded != dataset.digest()
     for name, faces in (("hold-out", dataset.holdout), ("validation", dataset.validation)):
         figures = checkpoint.metrics.get(name)
         known = figures.get("pictures") if isinstance(figures, dict) else None
@@ -131,6 +133,6 @@ def _compare_with_training(
     if not changed:
         return ""
     return (
-        f"{data}: other pictures than the network was trained on: faces that it has learned may "
-        f"be among those that the file is judged on"
+        f"{data}: not the pictures that the network was trained on; the file may be evaluated on "
+        f"faces of the training"
     )

@@ -1,7 +1,7 @@
-"""Smaller files: fp16 and int8, each judged by its own gates against the network in float.
+"""Choose the best int8 graph, and measure what it costs against the float graph.
 
-int8 is tried with every way to choose ranges, and the best is kept; where none opens the gates,
-the layers that suffer most are left in float, one after the other.
+Each method to choose the ranges is tried, and the best graph that meets all requirements is kept.
+If none does, the layers with the largest quantisation errors stay in float, one after another.
 """
 
 from __future__ import annotations
@@ -16,74 +16,77 @@ from typing import Any
 import numpy as np
 import onnx
 
+from emotion_export import defaults
 from emotion_export.int8.labelled_faces import LabelledFaces, require_known_faces
-from emotion_export.int8.quantise import METHODS, hardest_nodes, prepared, quantise
+from emotion_export.int8.quantise import METHODS, prepare_graph, quantise, rank_nodes_by_error
 from emotion_export.parity.clear_labels import find_clear_labels
 from emotion_export.parity.comparison import (
     BATCH_SIZES,
     Comparison,
+    Gate,
     ParityError,
     Reference,
+    open_graph,
     run_in_batches,
-    session_of,
 )
 from emotion_export.parity.paired_comparison import (
+    MIN_FACES_FOR_EXACT_SHARE,
     SIGNIFICANCE,
     WORSE,
     PairedTest,
-    compare_answers,
-    fewest_agreeing,
+    compare_predictions,
+    min_agreeing_labels,
 )
 
-MOST_IN_FLOAT = 3  # layers; with more of them one had better take fp32
+MAX_FLOAT_LAYERS = 3  # with more of them, fp32 is the better choice
 
 
 @dataclass(frozen=True)
-class Loss:
-    """What a file may lose against the network in float, on held-out labelled faces.
+class AllowedLoss:
+    """Largest losses of an int8 file against the float network, on held-out labelled faces.
 
     Attributes:
-        accuracy: Of accuracy, 0 to 1.
-        recall: Of any class's recall, 0 to 1.
-        size: Largest part of the float file's bytes.
+        accuracy: Loss of accuracy, 0 to 1.
+        recall: Loss of the recall of each class, 0 to 1.
+        size: Largest size, as a share of the float graph.
     """
 
-    accuracy: float = 0.003
-    recall: float = 0.005
+    accuracy: float = defaults.ACCURACY_LOSS
+    recall: float = defaults.RECALL_LOSS
     size: float = 1 / 3
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """One gate of an int8 graph: what was reached, and what is required.
+    """A requirement of an int8 graph, with the measured and the required value.
 
     Attributes:
-        passed: Whether it opens.
-        text: Both figures, for a person.
-        option: What would open it, as on the command line; empty where nothing does.
+        is_met: Whether the graph meets it.
+        text: Both values, for messages.
+        option: The command-line option that would allow the value; empty if there is none.
     """
 
-    passed: bool
+    is_met: bool
     text: str
     option: str = ""
 
 
 @dataclass(frozen=True)
-class Quantised:
+class QuantisedGraph:
     """An int8 graph and what it costs.
 
     Attributes:
         graph: The graph.
-        method: How its ranges were chosen.
-        in_float: Nodes left in float.
-        label_agreement: With the float graph on held-out faces, 0 to 1.
-        clear_agreement: The same on those whose label is clear, see `clear_labels`; 1 where none
-            is.
-        clear_faces: How many these are.
+        method: How its ranges were chosen, a name in `METHODS`.
+        in_float: Nodes that stay in float.
+        label_agreement: Share of held-out faces with the same label as in the float graph, 0 to 1.
+        clear_agreement: The same share among faces with a clear label, see `clear_labels`; 1 if
+            there are none.
+        clear_faces: Number of these faces.
         parity: The comparison with PyTorch on the faces of the parity check.
-        accuracy: Broken and mended held-out faces against the accuracy loss that is allowed.
-        recall: The same for the faces of each class, by its index.
-        size: Part of the float graph's bytes.
+        accuracy: The paired test of the loss of accuracy on held-out faces.
+        recall: The same for the faces of each class, by the index of the class.
+        size: Bytes, as a share of the float graph.
     """
 
     graph: onnx.ModelProto
@@ -99,72 +102,66 @@ class Quantised:
 
     @property
     def accuracy_loss(self) -> float:
-        """Of accuracy on held-out faces; negative where it gained."""
+        """Loss of accuracy on held-out faces; negative for a gain."""
         return self.accuracy.loss
 
     @property
     def recall_loss(self) -> float:
-        """The largest of any class."""
+        """Largest loss of recall of a class."""
         return max(one.loss for one in self.recall.values())
 
     @property
     def faces(self) -> int:
-        """Held-out faces judged on."""
+        """Number of held-out faces."""
         return self.accuracy.faces
 
-    def failures(self, label_agreement: float, allowed: Loss, labels: Sequence[str]) -> list[str]:
-        """Return which gates stay shut, each with its figures and the option that opens it."""
+    def list_failures(
+        self, label_agreement: float, allowed: AllowedLoss, labels: Sequence[str]
+    ) -> list[str]:
+        """Return the unmet requirements, each with its values and the option that allows them."""
         return [
             f"{one.text}{f' ({one.option} would allow it)' if one.option else ''}"
-            for one in self.gates(label_agreement, allowed, labels)
-            if not one.passed
+            for one in self.list_requirements(label_agreement, allowed, labels)
+            if not one.is_met
         ]
 
-    def gates(
-        self, label_agreement: float, allowed: Loss, labels: Sequence[str]
+    def list_requirements(
+        self, label_agreement: float, allowed: AllowedLoss, labels: Sequence[str]
     ) -> list[Requirement]:
-        """Return every gate: whether it opens, what was reached and what is required."""
-        found = []
-        held_out = (self.faces, self.label_agreement, self.clear_faces, self.clear_agreement)
+        """Return all requirements with their values.
+
+        Args:
+            label_agreement: Smallest share of equal labels, 0 to 1.
+            allowed: Largest losses.
+            labels: Names of the labels, by their index.
+        """
         parity = self.parity
-        checked = (
-            parity.faces,
-            parity.label_agreement,
-            parity.clear_faces,
-            parity.clear_label_agreement,
-        )
-        for (faces, part, clear_faces, clear_part), where in (
-            (held_out, "held-out faces"),
-            (checked, "faces of the parity check"),
-        ):
-            on_all = ""
-            if clear_faces:
-                where += " with a clear label"
-                on_all = f"; {part:.2%} on all {faces:,}"
-                faces, part = clear_faces, clear_part
-            fewest = fewest_agreeing(faces, label_agreement)
-            by_chance = f", at least {fewest:,} on so few" if faces < 1000 else ""
-            found.append(
-                Requirement(
-                    round(part * faces) >= fewest,
-                    f"label agreement {part:.2%} on {faces:,} {where} (required "
-                    f"{label_agreement:.2%}{by_chance}{on_all})",
-                    f"--allow-label-agreement {math.floor(part * 1000) / 1000:g}",
-                )
-            )
-        losses = [("accuracy loss", self.accuracy, "--allow-accuracy-loss")]
-        losses += [
-            (f"recall loss of {labels[index]}", one, "--allow-recall-loss")
-            for index, one in self.recall.items()
+        return [
+            _require_agreement(
+                "held-out faces",
+                label_agreement,
+                faces=self.faces,
+                agreement=self.label_agreement,
+                clear_faces=self.clear_faces,
+                clear_agreement=self.clear_agreement,
+            ),
+            _require_agreement(
+                "faces of the parity check",
+                label_agreement,
+                faces=parity.faces,
+                agreement=parity.label_agreement,
+                clear_faces=parity.clear_faces,
+                clear_agreement=parity.clear_label_agreement,
+            ),
+            _require_small_loss("accuracy loss", self.accuracy, "--allow-accuracy-loss"),
+            *(
+                _require_small_loss(f"recall loss of {labels[index]}", test, "--allow-recall-loss")
+                for index, test in self.recall.items()
+            ),
+            Requirement(
+                self.size <= allowed.size, f"size {self.size:.1%} (allowed {allowed.size:.1%})"
+            ),
         ]
-        for name, test, option in losses:
-            opening = math.ceil(test.loss * 1000) / 1000
-            found.append(
-                Requirement(test.decision != WORSE, f"{name} {test}", f"{option} {opening:g}")
-            )
-        fits = self.size <= allowed.size
-        found.append(Requirement(fits, f"size {self.size:.1%} (allowed {allowed.size:.1%})"))
-        return found
 
     def to_dict(self, labels: Sequence[str]) -> dict[str, Any]:
         """Return the figures as JSON values."""
@@ -199,79 +196,115 @@ class Quantised:
         )
 
 
-def best_int8(
+def _require_agreement(
+    where: str,
+    required: float,
+    *,
+    faces: int,
+    agreement: float,
+    clear_faces: int,
+    clear_agreement: float,
+) -> Requirement:
+    """Return the requirement on the share of equal labels, on faces with a clear label if any."""
+    on_all = ""
+    if clear_faces:
+        where += " with a clear label"
+        on_all = f"; {agreement:.2%} on all {faces:,}"
+        faces, agreement = clear_faces, clear_agreement
+    fewest = min_agreeing_labels(faces, required)
+    on_few = "" if faces >= MIN_FACES_FOR_EXACT_SHARE else f", at least {fewest:,} on so few"
+    return Requirement(
+        round(agreement * faces) >= fewest,
+        f"label agreement {agreement:.2%} on {faces:,} {where} (required {required:.2%}"
+        f"{on_few}{on_all})",
+        f"--allow-label-agreement {math.floor(agreement * 1000) / 1000:g}",
+    )
+
+
+def _require_small_loss(name: str, test: PairedTest, option: str) -> Requirement:
+    """Return the requirement that a loss is not significantly larger than allowed."""
+    sufficient = math.ceil(test.loss * 1000) / 1000
+    return Requirement(test.decision != WORSE, f"{name} {test}", f"{option} {sufficient:g}")
+
+
+def find_best_int8(
     model: onnx.ModelProto,
     faces: LabelledFaces,
     reference: Reference,
     label_agreement: float,
-    allowed: Loss,
-    known: float | None,
+    allowed: AllowedLoss,
+    recorded_accuracy: float | None,
     labels: Sequence[str],
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
     on_step: Callable[[], None] = lambda: None,
-) -> Quantised:
-    """Quantise in every way, and return the best that opens the gates.
+) -> QuantisedGraph:
+    """Quantise with each method, and return the best graph that meets all requirements.
 
     Args:
         model: The float graph.
-        faces: What ranges are taken from, and what the results are judged on.
-        reference: What the finished file is proven against, so that none is chosen that fails it.
-        label_agreement: The gate of label agreement.
-        allowed: The other gates.
-        known: The network's accuracy on held-out faces when it was trained; None where nobody
-            measured it.
+        faces: Faces for calibration and held-out faces.
+        reference: PyTorch's outputs for the parity check, which the graph will have to pass too.
+        label_agreement: Smallest share of equal labels, 0 to 1.
+        allowed: Largest losses.
+        recorded_accuracy: Accuracy of the network on held-out faces in training; None if it is
+            not known.
         labels: Class names in the order of the logits.
-        say: Takes a line for each graph that is tried.
-        on_step: Called after each way to choose ranges, for a progress bar.
+        log: Called with a line for each graph.
+        on_step: Called after each method, for a progress bar.
 
     Raises:
         ConversionError: onnxruntime cannot quantise the graph.
-        ParityError: The faces are not the network's, or no graph opens the gates; the message
-            has the figures of the one that came closest.
+        ParityError: The faces are not like those of the training, or no graph meets all
+            requirements; the message has the values of the best one.
     """
-    judge = _Judge(model, faces, reference, allowed)
-    require_known_faces(judge.accuracy, known)
+    evaluator = _Evaluator(model, faces, reference, allowed)
+    require_known_faces(evaluator.accuracy, recorded_accuracy)
     tried = []
     for method in METHODS:
-        tried.append(judge.quantised(method))
-        say(f"int8, {tried[-1]}")
+        tried.append(evaluator.quantise(method))
+        log(f"int8, {tried[-1]}")
         on_step()
-    best = max(tried, key=_quality)
-    if best.failures(label_agreement, allowed, labels):
-        hardest = hardest_nodes(judge.prepared, best.graph, faces.calibration)
-        for count in range(1, min(MOST_IN_FLOAT, len(hardest)) + 1):
-            one = judge.quantised(best.method, tuple(hardest[:count]))
-            say(f"int8, {one}")
+    best = max(tried, key=_rank)
+    if best.list_failures(label_agreement, allowed, labels):
+        hardest = rank_nodes_by_error(evaluator.graph, best.graph, faces.calibration)
+        for count in range(1, min(MAX_FLOAT_LAYERS, len(hardest)) + 1):
+            one = evaluator.quantise(best.method, tuple(hardest[:count]))
+            log(f"int8, {one}")
             tried.append(one)
-            if not one.failures(label_agreement, allowed, labels):
+            if not one.list_failures(label_agreement, allowed, labels):
                 break
-    opened = [one for one in tried if not one.failures(label_agreement, allowed, labels)]
-    if not opened:
-        best = max(tried, key=_quality)
+    passed = [one for one in tried if not one.list_failures(label_agreement, allowed, labels)]
+    if not passed:
+        best = max(tried, key=_rank)
         raise ParityError(
-            f"int8 costs too much, with {best.method} ranges, the best that were tried: "
-            f"{'; '.join(best.failures(label_agreement, allowed, labels))}. Take fp32 or fp16, or "
-            f"name what it may lose."
+            f"int8 loses too much, even with {best.method} ranges, the best of those tried: "
+            f"{'; '.join(best.list_failures(label_agreement, allowed, labels))}. Use fp32 or "
+            f"fp16, or relax a limit."
         )
-    return max(opened, key=_quality)
+    return max(passed, key=_rank)
 
 
-def _quality(one: Quantised) -> tuple[float, ...]:
+def _rank(one: QuantisedGraph) -> tuple[float, ...]:
+    """Return a sort key, larger for better graphs."""
     return (-max(one.accuracy_loss, 0.0), one.label_agreement, -one.recall_loss)
 
 
-class _Judge:
-    """Quantises one graph and compares the results with it on held-out faces."""
+class _Evaluator:
+    """Quantises a float graph and evaluates the results on held-out faces."""
 
     def __init__(
-        self, model: onnx.ModelProto, faces: LabelledFaces, reference: Reference, allowed: Loss
+        self,
+        model: onnx.ModelProto,
+        faces: LabelledFaces,
+        reference: Reference,
+        allowed: AllowedLoss,
     ) -> None:
-        self.prepared, self._faces, self._reference = prepared(model), faces, reference
-        self._allowed = allowed
+        self.graph = prepare_graph(model)
+        self._faces, self._reference, self._allowed = faces, reference, allowed
         data = model.SerializeToString()
         self._bytes = len(data)
         threshold = reference.other_threshold
-        outputs = run_in_batches(session_of(data, "full"), faces.held_out.pixels)
+        outputs = run_in_batches(open_graph(data, "full"), faces.held_out.pixels)
         self._labels = outputs.decide(threshold)
         self._clear = find_clear_labels(outputs.probabilities, outputs.other, threshold)
 
@@ -280,12 +313,12 @@ class _Judge:
         """Return the accuracy of the float graph on the held-out faces, 0 to 1."""
         return float((self._labels == self._faces.held_out.labels).mean())
 
-    def quantised(self, method: str, in_float: tuple[str, ...] = ()) -> Quantised:
-        """Quantise the graph, and compare the result on every held-out face."""
-        graph = quantise(self.prepared, self._faces.calibration, method, in_float=in_float)
+    def quantise(self, method: str, in_float: tuple[str, ...] = ()) -> QuantisedGraph:
+        """Quantise the graph and evaluate the result."""
+        graph = quantise(self.graph, self._faces.calibration, method, in_float=in_float)
         data = graph.SerializeToString()
         held_out = self._faces.held_out
-        infer = session_of(data, "full")
+        infer = open_graph(data, "full")
         # ``other`` is one of the labels.
         labels = run_in_batches(infer, held_out.pixels).decide(self._reference.other_threshold)
         same = labels == self._labels
@@ -293,35 +326,38 @@ class _Judge:
         before, after = (one == held_out.labels for one in (self._labels, labels))
         present = [int(label) for label in np.unique(held_out.labels)]
         recall = {
-            label: compare_answers(
+            label: compare_predictions(
                 before[held_out.labels == label],
                 after[held_out.labels == label],
                 self._allowed.recall,
-                SIGNIFICANCE / len(present),  # one test for each class: all together as one
+                SIGNIFICANCE / len(present),  # Bonferroni: one test for each class
             )
             for label in present
         }
-        return Quantised(
-            graph,
-            method,
-            in_float,
-            float(same.mean()),
-            float(same[self._clear].mean()) if self._clear.any() else 1.0,
-            int(self._clear.sum()),
-            parity,
-            compare_answers(before, after, self._allowed.accuracy),
-            recall,
-            len(data) / self._bytes,
+        return QuantisedGraph(
+            graph=graph,
+            method=method,
+            in_float=in_float,
+            label_agreement=float(same.mean()),
+            clear_agreement=float(same[self._clear].mean()) if self._clear.any() else 1.0,
+            clear_faces=int(self._clear.sum()),
+            parity=parity,
+            accuracy=compare_predictions(before, after, self._allowed.accuracy),
+            recall=recall,
+            size=len(data) / self._bytes,
         )
 
 
-def speed_ratio(
+def measure_speedup(
     before: onnx.ModelProto, after: onnx.ModelProto, size: int, *, rounds: int = 30
 ) -> float:
-    """Say how many times as fast `after` is on this machine: batch 1, one thread, in turns."""
+    """Return how many times as fast `after` runs here as `before`: batch size 1, one thread.
+
+    The graphs run in turns; the result is the median over the rounds.
+    """
     face = np.full((1, 1, size, size), 127, np.uint8)
     face[:, :, ::2] = 90
-    cases = [session_of(model.SerializeToString(), "full", threads=1) for model in (before, after)]
+    cases = [open_graph(model.SerializeToString(), "full", threads=1) for model in (before, after)]
     ratios = []
     for _ in range(rounds):
         seconds = []
@@ -334,8 +370,10 @@ def speed_ratio(
     return statistics.median(ratios)
 
 
-def loosened(label_agreement: float, required: float, allowed: Loss) -> dict[str, float]:
-    """Name the gates that were opened wider than they stand, for the file's own record."""
-    strict = asdict(Loss())
-    wider = {name: value for name, value in asdict(allowed).items() if value > strict[name]}
-    return wider | ({"label_agreement": label_agreement} if label_agreement < required else {})
+def find_relaxed_limits(gate: Gate, default: Gate, allowed: AllowedLoss) -> dict[str, float]:
+    """Return the limits that are wider than their defaults, by name, for the file's metadata."""
+    strict = asdict(AllowedLoss())
+    relaxed = {name: value for name, value in asdict(allowed).items() if value > strict[name]}
+    if gate.label_agreement < default.label_agreement:
+        relaxed["label_agreement"] = gate.label_agreement
+    return relaxed

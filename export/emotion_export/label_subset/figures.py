@@ -1,4 +1,4 @@
-"""What the output `other` of a model file does on labelled faces."""
+"""Measure the output `other` of a model file on labelled faces."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ BY_VOTES = "strict majority of the annotators' votes"
 
 @dataclass(frozen=True, eq=False)
 class TrueClasses:
-    """What labelled faces show.
+    """The true classes of labelled faces.
 
     Attributes:
         source: `BY_LABELS` or `BY_VOTES`.
-        faces: The n faces that show a class of the network; their labels are its classes.
+        faces: The faces whose class is known; their labels are classes of the network.
         chosen: Which of all faces these are, bool, shape (all,).
     """
 
@@ -39,33 +39,36 @@ class TrueClasses:
 
     @property
     def left_out(self) -> int:
-        """Return how many faces are left out: their votes have no strict majority for a class."""
+        """Return the number of faces left out because no class has a strict majority of votes."""
         return int((~self.chosen).sum())
 
 
-def by_labels(faces: Faces) -> TrueClasses:
-    """Take the labels of the data for what faces show."""
+def use_labels(faces: Faces) -> TrueClasses:
+    """Return the labels of the data as true classes."""
     return TrueClasses(BY_LABELS, faces, np.ones(len(faces), np.bool_))
 
 
-def by_votes(faces: Faces, votes: Votes) -> TrueClasses:
-    """Take what a strict majority of the votes names; faces without one are left out.
+def use_majority_votes(faces: Faces, votes: Votes) -> TrueClasses:
+    """Return the strict majority of the votes as true classes; faces without one are left out.
 
     Raises:
-        DataError: The votes list none of the faces.
+        DataError: None of the faces has votes.
     """
-    majority = votes.majority(faces)
+    majority = votes.find_majority(faces)
     chosen = majority >= 0
     kept = faces.take(np.flatnonzero(chosen))
     return TrueClasses(BY_VOTES, Faces(kept.pixels, majority[chosen], kept.names), chosen)
 
 
-def open_set_of(outputs: Outputs, truth: NDArray[np.int64]) -> OpenSet:
-    """Return `other` on faces of the labels and on others.
+def make_open_set(outputs: Outputs, truth: NDArray[np.int64]) -> OpenSet:
+    """Return `other` on faces of the labels and on faces of other classes.
 
     Args:
-        outputs: Of n faces; with `other`.
-        truth: Index of each true label, the number of labels for ``other``, shape (n,).
+        outputs: Of n faces, with `other`.
+        truth: Index of each true label, shape (n,); for ``other``, the number of labels.
+
+    Raises:
+        ValueError: There is no output `other`.
     """
     if outputs.other is None:
         raise ValueError("no output other")
@@ -81,16 +84,17 @@ def measure_other(
     """Measure `other` on faces whose class is known.
 
     Args:
-        outputs: Of the faces of `true`.
-        true: What they show.
+        outputs: Outputs of the file for the faces of `true`.
+        true: Their true classes.
         subset: The labels and the other classes.
-        threshold: That of `other`.
+        threshold: Threshold of `other`.
 
     Returns:
-        JSON values: as `OpenSet.to_dict`, with where the true classes come from, the accuracy of
-        the labels alone, what share of each other class is named, and the confusion matrix.
+        JSON values: those of `OpenSet.to_dict`, the source of the true classes, the accuracy on
+        faces of the labels without `other`, the share of each other class that gets a label, and
+        the confusion matrix.
     """
-    truth = subset.truth_of(true.faces.labels)
+    truth = subset.map_labels(true.faces.labels)
     known = truth < len(subset.kept)
     decided = outputs.decide(threshold)
     named = decided < len(subset.kept)
@@ -102,7 +106,7 @@ def measure_other(
             "pictures": count,
             "named": compute_share(int(named[members].sum()), count),
         }
-    figures = open_set_of(outputs, truth).to_dict(threshold)
+    figures = make_open_set(outputs, truth).to_dict(threshold)
     accuracy = None
     if known.any():
         metrics = measure_probabilities(outputs.probabilities[known], truth[known])
@@ -119,16 +123,16 @@ def measure_other(
 
 
 @dataclass(frozen=True, eq=False)
-class FileFigures:
+class OtherEvaluator:
     """Measures a file with the output `other` on labelled faces.
 
     Attributes:
         infer: Runs the file.
-        network: The network that knows every class, in float.
+        network: The float network with all classes.
         checkpoint: Its checkpoint.
         subset: The labels that the file keeps.
-        threshold: That of `other`.
-        votes: The annotators' votes, where they say what faces show.
+        threshold: Threshold of `other`.
+        votes: The annotators' votes; None to use only the labels of the data.
     """
 
     infer: Infer
@@ -138,28 +142,34 @@ class FileFigures:
     threshold: float
     votes: Votes | None
 
-    def figures(self, faces: Faces) -> dict[str, Any]:
-        """Return the figures of one split, with the network's classes as labels.
+    def measure(self, faces: Faces) -> dict[str, Any]:
+        """Return the figures of one split as JSON values.
 
-        The accuracy of the kept labels is on the faces that the data give one of them; beside it
-        are the figures of `other` and of every class, by the votes too where there are some.
+        The accuracy of the kept labels is measured on faces with one of these labels in the data.
+        The figures of `other` and of all classes are given by the labels of the data, and also by
+        the votes if there are any.
+
+        Args:
+            faces: Labelled with the classes of the network.
         """
         outputs = run_in_batches(self.infer, faces.pixels)
         every = predict_logits(self.network, faces.pixels)
-        truth = self.subset.truth_of(faces.labels)
+        truth = self.subset.map_labels(faces.labels)
         known = truth < len(self.subset.kept)
         temperature = self.checkpoint.temperature
-        measured = measure(outputs.logits[known], truth[known], temperature)
-        figures = measured.to_dict(self.subset.labels)
-        trues = [by_labels(faces)] + ([] if self.votes is None else [by_votes(faces, self.votes)])
+        metrics = measure(outputs.logits[known], truth[known], temperature)
+        figures = metrics.to_dict(self.subset.labels)
+        trues = [use_labels(faces)] + (
+            [] if self.votes is None else [use_majority_votes(faces, self.votes)]
+        )
         for true in trues:
-            figures |= self._against(true, outputs, every)
+            figures |= self._measure_against(true, outputs, every)
         return figures
 
-    def _against(
+    def _measure_against(
         self, true: TrueClasses, outputs: Outputs, every: NDArray[np.float32]
     ) -> dict[str, Any]:
-        """Measure against what one source says that the faces show."""
+        """Return the figures of `other` and of all classes for one source of true classes."""
         chosen = true.chosen
         other = None if outputs.other is None else outputs.other[chosen]
         some = Outputs(outputs.logits[chosen], outputs.probabilities[chosen], other)
@@ -180,22 +190,22 @@ class FileFigures:
             return figures
         return {f"{name}_by_labels": one for name, one in figures.items()}
 
-    def outputs(self, true: TrueClasses) -> tuple[Outputs, NDArray[np.int64]]:
-        """Return the file's outputs for faces whose class is known, and the true labels, (n,)."""
-        return run_in_batches(self.infer, true.faces.pixels), self.subset.truth_of(
+    def compute_outputs(self, true: TrueClasses) -> tuple[Outputs, NDArray[np.int64]]:
+        """Return the outputs of the file for faces whose class is known, and their true labels."""
+        return run_in_batches(self.infer, true.faces.pixels), self.subset.map_labels(
             true.faces.labels
         )
 
-    def open_set(self, true: TrueClasses) -> OpenSet:
+    def compute_open_set(self, true: TrueClasses) -> OpenSet:
         """Return `other` on faces whose class is known."""
-        return open_set_of(*self.outputs(true))
+        return make_open_set(*self.compute_outputs(true))
 
 
 def describe_other(metrics: dict[str, Any]) -> list[str]:
-    """Return lines about a file's figures on the held-out faces, for a person.
+    """Return the figures of a file on held-out faces as lines of text.
 
     Args:
-        metrics: As `FileFigures.figures` gives them.
+        metrics: From `OtherEvaluator.measure`.
     """
     figures, every = metrics["other"], metrics["every_class"]
     named = ", ".join(
@@ -209,10 +219,10 @@ def describe_other(metrics: dict[str, Any]) -> list[str]:
     return [
         f"held-out faces, by the {figures['truth']}{left_out}:",
         f"  {figures['pictures']:,} of the labels: {figures['accuracy']:.2%} accuracy without "
-        f"other; {figures['coverage']:.1%} are named at the threshold {figures['threshold']:.2f}, "
-        f"{figures['named_correctly']:.1%} correctly",
-        f"  {figures['other_pictures']:,} of other classes: {figures['others_unnamed']:.1%} are "
-        f"other; still named: {named}",
+        f"other; {figures['coverage']:.1%} get a label at the threshold "
+        f"{figures['threshold']:.2f}, {figures['named_correctly']:.1%} the right one",
+        f"  {figures['other_pictures']:,} of other classes: {figures['others_unnamed']:.1%} get "
+        f"other; still labelled: {named}",
         f"  AUROC of other {figures['auroc']:.4f}; {every['accuracy']:.2%} accuracy of "
         f"{len(every['classes'])} classes on {every['pictures']:,} faces",
     ]

@@ -1,4 +1,4 @@
-"""Which of a network's classes a model file names; those it drops become the output `other`."""
+"""The classes of a network that a model file keeps; the others become the output `other`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from emotion_export.errors import ExportError
 
 
 class ExpectedOutputs(NamedTuple):
-    """The outputs that a model file must have, from the network's own logits.
+    """The outputs that a model file must return, computed from the logits of the network.
 
     Attributes:
         logits: float32, shape (n, labels).
         probabilities: float64, shape (n, labels); each row adds up to 1.
         other: Sum of the probabilities of the dropped classes in the softmax over all of them,
-            float64, shape (n,); None where every class is kept.
+            float64, shape (n,); None if all classes are kept.
     """
 
     logits: NDArray[np.float32]
@@ -30,10 +30,10 @@ class ExpectedOutputs(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelSubset:
-    """The classes that a file keeps and those that it drops.
+    """The classes that a file keeps, and those that it drops.
 
     Attributes:
-        classes: Of the network, in the order of its logits.
+        classes: Classes of the network, in the order of its logits.
         kept: Indices of the file's labels among them, in the order of its columns.
     """
 
@@ -47,7 +47,7 @@ class LabelSubset:
 
     @property
     def dropped(self) -> tuple[int, ...]:
-        """Return the indices of the classes that `other` adds up; none where all are kept."""
+        """Return the indices of the classes whose sum is `other`; empty if all are kept."""
         return tuple(index for index in range(len(self.classes)) if index not in self.kept)
 
     @property
@@ -55,8 +55,10 @@ class LabelSubset:
         """Return the names of these classes."""
         return tuple(self.classes[index] for index in self.dropped)
 
-    def outputs(self, logits: NDArray[np.floating[Any]], temperature: float) -> ExpectedOutputs:
-        """Return what a file gives for the network's logits.
+    def compute_outputs(
+        self, logits: NDArray[np.floating[Any]], temperature: float
+    ) -> ExpectedOutputs:
+        """Return the outputs of the file for logits of the network.
 
         Args:
             logits: Shape (n, classes).
@@ -68,8 +70,8 @@ class LabelSubset:
         other = softmax(scaled, axis=1)[:, self.dropped].sum(axis=1) if self.dropped else None
         return ExpectedOutputs(kept.astype(np.float32), probabilities, other)
 
-    def truth_of(self, classes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the true label of faces by the index of their class; that of ``other`` comes last.
+    def map_labels(self, classes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the true label of each face from its class; the label ``other`` comes last.
 
         Args:
             classes: Indices in `self.classes`, shape (n,).
@@ -80,30 +82,30 @@ class LabelSubset:
 
 
 def keep_all(classes: Sequence[str]) -> LabelSubset:
-    """Return the subset that drops nothing."""
+    """Return the subset with all classes."""
     return LabelSubset(tuple(classes), tuple(range(len(classes))))
 
 
 def keep_labels(classes: Sequence[str], wanted: Sequence[str]) -> LabelSubset:
-    """Choose the labels that a file keeps.
+    """Return the subset with some classes.
 
     Args:
-        classes: Of the network, in the order of its logits.
+        classes: Classes of the network, in the order of its logits.
         wanted: Names among them, in the order of the file's columns.
 
     Raises:
-        ExportError: A name is unknown or doubled, they are fewer than two, or all classes.
+        ExportError: A name is unknown or repeated, there is only one name, or they are all classes.
     """
     known = ", ".join(classes)
     if unknown := [name for name in wanted if name not in classes]:
         raise ExportError(f"the network does not know the label {unknown[0]!r}; it knows {known}.")
-    if doubled := [name for name in wanted if list(wanted).count(name) > 1]:
-        raise ExportError(f"the label {doubled[0]!r} is named twice.")
+    if repeated := [name for name in wanted if list(wanted).count(name) > 1]:
+        raise ExportError(f"the label {repeated[0]!r} is given twice.")
     if len(wanted) < 2:
-        raise ExportError("a model file has at least two labels; name two or more of the classes.")
+        raise ExportError("a model file has at least two labels; give two or more of the classes.")
     if len(wanted) == len(classes):
         raise ExportError(
-            f"the labels are all classes of the network ({known}), which leaves none for the "
-            f"output other; leave the labels out to keep every class."
+            f"the labels are all classes of the network ({known}), so none is left for the output "
+            f"other; leave the labels out to keep all classes."
         )
     return LabelSubset(tuple(classes), tuple(list(classes).index(name) for name in wanted))

@@ -1,7 +1,7 @@
-// What a model file says of itself: its metadata_props, read from the ONNX file's own bytes, since
-// onnxruntime-web does not hand them out. Keys and rules are those of emotion_runtime/contract.py
-// and emotion_runtime/labels.py. The file may come from anywhere: nothing that it holds makes this
-// reader use more memory than a small multiple of the file, or throw anything but a sentence.
+// Reads the metadata of a model file from the bytes of the ONNX file, because onnxruntime-web does
+// not give access to them. Keys and rules are those of emotion_runtime/model/contract.py and
+// emotion_runtime/labels.py. The file may be hostile: this reader needs no more memory than a small
+// multiple of its size, and every error message is a sentence for the user.
 
 export const MAX_MODEL_BYTES = 256 * 1024 ** 2;
 
@@ -31,32 +31,32 @@ const [KEY, VALUE] = [1, 2]; // of StringStringEntryProto
  * @returns {{labels: string[], size: number, network: string, precision: string,
  *   minConfidence: number, temperature: number, otherThreshold: number | undefined, otherClasses: string[],
  *   golden: object}} otherThreshold is undefined in files without the output "other".
- * @throws {Error} Its message is a sentence for a person.
+ * @throws {Error} The file has no contract, or a damaged one; the message is for the user.
  */
 export function readContract(bytes) {
-  const values = metadata(bytes);
+  const values = readMetadata(bytes);
   const version = values.get("contract_version");
   if (version === undefined) throw new Error("The model file has no emotion-edge contract.");
   if (version !== VERSION && version !== OTHER_VERSION) {
     throw new Error(
-      `The model file has contract version ${shortened(version)}; this page reads versions ` +
+      `The model file has contract version ${shorten(version)}; this page reads versions ` +
         `${VERSION} and ${OTHER_VERSION}.`,
     );
   }
-  const size = inputSize(json(values, "input"));
-  const labels = checkLabels(json(values, "labels"));
-  const temperature = number(values, "temperature");
-  const minConfidence = number(values, "min_confidence");
-  if (!(temperature > 0)) throw damaged("temperature");
-  if (!(minConfidence >= 0 && minConfidence <= 1)) throw damaged("min_confidence");
-  const other = version === OTHER_VERSION ? otherOutput(values, labels) : { otherClasses: [] };
-  const checked = golden(json(values, "golden"), size, labels.length);
-  if (other.otherClasses.length > 0 && checked.other === undefined) throw damaged("golden");
+  const size = readInputSize(readJson(values, "input"));
+  const labels = checkLabels(readJson(values, "labels"));
+  const temperature = readNumber(values, "temperature");
+  const minConfidence = readNumber(values, "min_confidence");
+  if (!(temperature > 0)) throw makeDamagedError("temperature");
+  if (!(minConfidence >= 0 && minConfidence <= 1)) throw makeDamagedError("min_confidence");
+  const other = version === OTHER_VERSION ? readOtherOutput(values, labels) : { otherClasses: [] };
+  const checked = readGolden(readJson(values, "golden"), size, labels.length);
+  if (other.otherClasses.length > 0 && checked.other === undefined) throw makeDamagedError("golden");
   return {
     labels,
     size,
-    network: text(values, "network"),
-    precision: text(values, "precision"),
+    network: readText(values, "network"),
+    precision: readText(values, "precision"),
     minConfidence,
     temperature,
     ...other,
@@ -64,88 +64,88 @@ export function readContract(bytes) {
   };
 }
 
-/** Read what the file tells of its output "other". */
-function otherOutput(values, labels) {
-  const otherThreshold = number(values, "other_threshold");
-  const otherClasses = json(values, "other_classes");
-  if (!(otherThreshold >= 0 && otherThreshold <= 1)) throw damaged("other_threshold");
-  if (!Array.isArray(otherClasses) || otherClasses.length < 1) throw damaged("other_classes");
+/** Read the threshold and the classes of the output "other". */
+function readOtherOutput(values, labels) {
+  const otherThreshold = readNumber(values, "other_threshold");
+  const otherClasses = readJson(values, "other_classes");
+  if (!(otherThreshold >= 0 && otherThreshold <= 1)) throw makeDamagedError("other_threshold");
+  if (!Array.isArray(otherClasses) || otherClasses.length < 1) throw makeDamagedError("other_classes");
   checkLabels([...labels, ...otherClasses]);
   return { otherThreshold, otherClasses };
 }
 
-function damaged(name) {
+function makeDamagedError(name) {
   return new Error(`The model file's contract is damaged: ${name} is missing or malformed.`);
 }
 
-function text(values, name) {
+function readText(values, name) {
   const value = values.get(name);
-  if (value === undefined) throw damaged(name);
+  if (value === undefined) throw makeDamagedError(name);
   return value;
 }
 
-function json(values, name) {
+function readJson(values, name) {
   let value;
   try {
-    value = JSON.parse(text(values, name));
+    value = JSON.parse(readText(values, name));
   } catch {
-    throw damaged(name);
+    throw makeDamagedError(name);
   }
-  if (typeof value !== "object" || value === null) throw damaged(name);
+  if (typeof value !== "object" || value === null) throw makeDamagedError(name);
   return value;
 }
 
-/** Read a decimal number as Python's repr writes it; NaN and infinity are none. */
-function number(values, name) {
-  const written = text(values, name).trim();
-  if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(written)) throw damaged(name);
+/** Read a decimal number as written by Python's repr, without NaN and infinity. */
+function readNumber(values, name) {
+  const written = readText(values, name).trim();
+  if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(written)) throw makeDamagedError(name);
   const value = Number(written);
-  if (!Number.isFinite(value)) throw damaged(name);
+  if (!Number.isFinite(value)) throw makeDamagedError(name);
   return value;
 }
 
-function inputSize(given) {
-  if (Array.isArray(given)) throw damaged("input");
-  const input = { size: DEFAULT_SIZE, ...INPUT, ...given };
+function readInputSize(values) {
+  if (Array.isArray(values)) throw makeDamagedError("input");
+  const input = { size: DEFAULT_SIZE, ...INPUT, ...values };
   for (const [name, value] of Object.entries(input)) {
     if (name === "size") continue;
-    if (!Object.hasOwn(INPUT, name)) throw damaged("input");
+    if (!Object.hasOwn(INPUT, name)) throw makeDamagedError("input");
     if (value !== INPUT[name]) {
       throw new Error(
-        `The model file wants ${name} ${shortened(value)}, which this page does not do.`,
+        `The model file needs ${name} ${shorten(value)}, which this page does not support.`,
       );
     }
   }
   if (!Number.isInteger(input.size) || input.size < 1 || input.size > MAX_SIZE) {
     throw new Error(
-      `The model file wants pictures of size ${shortened(input.size)}; ` +
-        `this page takes 1 to ${MAX_SIZE}.`,
+      `The model file needs pictures of size ${shorten(input.size)}; ` +
+        `this page supports 1 to ${MAX_SIZE}.`,
     );
   }
   return input.size;
 }
 
 function checkLabels(labels) {
-  if (!Array.isArray(labels) || labels.length < 2) throw damaged("labels");
+  if (!Array.isArray(labels) || labels.length < 2) throw makeDamagedError("labels");
   const seen = new Set();
   for (const label of labels) {
-    if (typeof label !== "string") throw damaged("labels");
-    const problem = labelProblem(label);
-    if (problem) throw new Error(`The model file has a class "${shortened(label)}": ${problem}.`);
-    const plain = caseless(label);
-    if (seen.has(plain)) {
-      throw new Error(`The model file has the class "${shortened(label)}" twice.`);
+    if (typeof label !== "string") throw makeDamagedError("labels");
+    const problem = findLabelProblem(label);
+    if (problem) throw new Error(`The model file has a class "${shorten(label)}": ${problem}.`);
+    const folded = foldCase(label);
+    if (seen.has(folded)) {
+      throw new Error(`The model file has the class "${shorten(label)}" twice.`);
     }
-    seen.add(plain);
+    seen.add(folded);
   }
   return labels;
 }
 
-/** Say why no class may have this name, or return undefined. */
-function labelProblem(label) {
+/** Return why no class may have this name; undefined if it may. */
+function findLabelProblem(label) {
   if (/^\p{White_Space}*$/u.test(label)) return "the name is empty";
   if (/^\p{White_Space}|\p{White_Space}$/u.test(label)) return "it begins or ends with a space";
-  if (RESERVED_LABELS.includes(caseless(label))) return "the name is reserved";
+  if (RESERVED_LABELS.includes(foldCase(label))) return "the name is reserved";
   if (label === "." || label === "..") return "it names a folder of the file system";
   if (/[/\\]/.test(label)) return "it contains a path separator";
   if (/[\p{Cc}\p{Cs}]/u.test(label)) return "it contains a control character or half a character";
@@ -155,18 +155,18 @@ function labelProblem(label) {
 }
 
 // Upper case first, so that "ß" and "ss" are one name, as in Python's casefold.
-const caseless = (label) => label.normalize("NFC").toUpperCase().toLowerCase();
+const foldCase = (label) => label.normalize("NFC").toUpperCase().toLowerCase();
 
-function golden(given, size, classes) {
-  const { shape, pixels, logits, tolerance, mean_tolerance: meanTolerance, probe, other } = given;
+function readGolden(values, size, classes) {
+  const { shape, pixels, logits, tolerance, mean_tolerance: meanTolerance, probe, other } = values;
   const inputs = Array.isArray(logits) ? logits.length : 0;
-  const wanted = [inputs, 1, size, size];
-  const sound =
+  const expectedShape = [inputs, 1, size, size];
+  const isValid =
     inputs >= 1 &&
     inputs <= MAX_GOLDEN_INPUTS &&
     Array.isArray(shape) &&
-    shape.length === wanted.length &&
-    wanted.every((length, axis) => shape[axis] === length) &&
+    shape.length === expectedShape.length &&
+    expectedShape.every((length, axis) => shape[axis] === length) &&
     logits.every(
       (row) => Array.isArray(row) && row.length === classes && row.every(Number.isFinite),
     ) &&
@@ -175,60 +175,60 @@ function golden(given, size, classes) {
     (meanTolerance === undefined || (Number.isFinite(meanTolerance) && meanTolerance >= 0)) &&
     (other === undefined ||
       (Array.isArray(other) && other.length === inputs && other.every((one) => one >= 0 && one <= 1)));
-  if (!sound) throw damaged("golden");
+  if (!isValid) throw makeDamagedError("golden");
   return {
     shape,
-    pixels: fromBase64(pixels, inputs * size * size),
+    pixels: decodeBase64(pixels, inputs * size * size),
     logits,
     tolerance,
     meanTolerance,
     other,
-    // Files of before there was a reference picture have none.
-    probe: probe === undefined ? undefined : fromBase64(probe, size * size),
+    // Earlier files have no reference picture.
+    probe: probe === undefined ? undefined : decodeBase64(probe, size * size),
   };
 }
 
-function fromBase64(encoded, length) {
-  // The length first: what does not fit is not decoded.
+function decodeBase64(encoded, length) {
+  // Check the length first, so that nothing too long is decoded.
   if (typeof encoded !== "string" || encoded.length !== 4 * Math.ceil(length / 3)) {
-    throw damaged("golden");
+    throw makeDamagedError("golden");
   }
   let binary;
   try {
     binary = atob(encoded);
   } catch {
-    throw damaged("golden");
+    throw makeDamagedError("golden");
   }
-  if (binary.length !== length) throw damaged("golden");
+  if (binary.length !== length) throw makeDamagedError("golden");
   const bytes = new Uint8Array(length);
   for (let i = 0; i < length; i++) bytes[i] = binary.charCodeAt(i);
   return bytes;
 }
 
-function shortened(value) {
+function shorten(value) {
   if (typeof value === "object" && value !== null) return "that is a list or an object";
   const string = String(value);
   return string.length > 60 ? `${string.slice(0, 60)}…` : string;
 }
 
-/** Walk the fields of a ModelProto and return its own metadata_props, without their prefix. */
-function metadata(bytes) {
+/** Return the metadata_props of a ModelProto that have our prefix, by name without the prefix. */
+function readMetadata(bytes) {
   const found = new Map();
-  for (const { field, value } of fields(bytes)) {
+  for (const { field, value } of readFields(bytes)) {
     if (field !== METADATA_PROPS) continue;
     let [key, content] = [new Uint8Array(), new Uint8Array()];
-    for (const part of fields(value)) {
+    for (const part of readFields(value)) {
       if (part.field === KEY) key = part.value;
       if (part.field === VALUE) content = part.value;
     }
-    if (key.length > 100) continue; // none of ours
-    const name = utf8(key);
-    if (name.startsWith(PREFIX)) found.set(name.slice(PREFIX.length), utf8(content));
+    if (key.length > 100) continue; // not one of ours
+    const name = decodeUtf8(key);
+    if (name.startsWith(PREFIX)) found.set(name.slice(PREFIX.length), decodeUtf8(content));
   }
   return found;
 }
 
-function utf8(bytes) {
+function decodeUtf8(bytes) {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
@@ -236,34 +236,34 @@ function utf8(bytes) {
   }
 }
 
-/** Yield the length-delimited fields of a protobuf message; the others are skipped. */
-function* fields(bytes) {
-  const truncated = () => new Error("The model file is damaged or cut off.");
-  let at = 0;
-  const varint = () => {
-    // Ten bytes at most; past 2 ** 53 the value is not exact, and too large for any length here.
+/** Yield the length-delimited fields of a protobuf message, and skip the others. */
+function* readFields(bytes) {
+  const makeTruncatedError = () => new Error("The model file is damaged or cut off.");
+  let position = 0;
+  const readVarint = () => {
+    // At most ten bytes. Above 2 ** 53 the value is not exact, but too large for any length here.
     for (let value = 0, factor = 1, count = 0; count < 10; factor *= 128, count++) {
-      if (at >= bytes.length) throw truncated();
-      const byte = bytes[at++];
+      if (position >= bytes.length) throw makeTruncatedError();
+      const byte = bytes[position++];
       value += (byte % 128) * factor;
       if (byte < 128) return value;
     }
     throw new Error("The model file is not ONNX.");
   };
-  while (at < bytes.length) {
-    const key = varint();
+  while (position < bytes.length) {
+    const key = readVarint();
     const [field, wire] = [Math.floor(key / 8), key % 8];
     if (field < 1 || field >= 2 ** 29) throw new Error("The model file is not ONNX.");
     if (wire === 0) {
-      varint();
+      readVarint();
     } else if (wire === 1 || wire === 5) {
-      at += wire === 1 ? 8 : 4;
-      if (at > bytes.length) throw truncated();
+      position += wire === 1 ? 8 : 4;
+      if (position > bytes.length) throw makeTruncatedError();
     } else if (wire === 2) {
-      const length = varint();
-      if (length > bytes.length - at) throw truncated();
-      yield { field, value: bytes.subarray(at, at + length) };
-      at += length;
+      const length = readVarint();
+      if (length > bytes.length - position) throw makeTruncatedError();
+      yield { field, value: bytes.subarray(position, position + length) };
+      position += length;
     } else {
       throw new Error("The model file is not ONNX.");
     }

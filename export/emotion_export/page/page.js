@@ -1,4 +1,4 @@
-// What one sees: pictures in, a list of answers out. The network runs in worker.js.
+// The user interface: pictures in, a list of results out. The network runs in worker.js.
 
 import { ALTERED } from "./pixels.js";
 
@@ -9,25 +9,25 @@ const rows = []; // {name, result} or {name, error}, in the order of the list
 let labels = [];
 let hasOther = false; // whether the model has the output "other"
 
-// ---- the worker, one promise for each message
+// ---- the worker: a promise for each request
 
 const waiting = new Map();
-let number = 0;
+let lastId = 0;
 let worker;
 
-function ask(message, transfer = []) {
+function request(message, transfer = []) {
   return new Promise((resolve, reject) => {
-    waiting.set(++number, { resolve, reject });
-    worker.postMessage({ id: number, ...message }, transfer);
+    waiting.set(++lastId, { resolve, reject });
+    worker.postMessage({ id: lastId, ...message }, transfer);
   });
 }
 
-function start() {
+function startWorker() {
   if (typeof WebAssembly === "undefined") {
-    return say("This browser has no WebAssembly, which the network needs. Try another one.", "bad");
+    return showStatus("This browser has no WebAssembly, which the network needs. Try another browser.", "bad");
   }
   if (typeof OffscreenCanvas === "undefined") {
-    return say("This browser has no OffscreenCanvas, which reading pictures needs. Update it.", "bad");
+    return showStatus("This browser has no OffscreenCanvas, which the page needs to read pictures. Update the browser.", "bad");
   }
   worker = new Worker("worker.js", { type: "module" });
   worker.onmessage = ({ data: { id, result, error } }) => {
@@ -38,46 +38,47 @@ function start() {
   };
   worker.onerror = (event) => {
     event.preventDefault();
-    say("The network could not be started here. Is the folder complete, and served over http?", "bad");
+    showStatus("The network could not be started. Is the folder complete, and is the page opened over http?", "bad");
     for (const { reject } of waiting.values()) reject(new Error("The network stopped; reload the page."));
     waiting.clear();
   };
-  ask({ model: new URL(document.body.dataset.model, location.href).href }).then(opened, (error) => {
-    if (error.message === ALTERED) offerCanvasData();
-    say(error.message, "bad");
+  request({ model: new URL(document.body.dataset.model, location.href).href }).then(showModel, (error) => {
+    if (error.message === ALTERED) offerCanvasPermission();
+    showStatus(error.message, "bad");
   });
 }
 
-/** Read a canvas of the page itself: where a browser can allow that for a site, it offers it. */
-function offerCanvasData() {
+/** Read a canvas of the page itself, so that the browser offers to allow canvas data for the site. */
+function offerCanvasPermission() {
   const canvas = Object.assign(document.createElement("canvas"), { width: 16, height: 16 });
   canvas.getContext("2d").getImageData(0, 0, 16, 16);
 }
 
-function opened({ contract, network, pixels }) {
+/** Show the model and the results of its checks, and enable the controls. */
+function showModel({ contract, network, pixels }) {
   labels = contract.labels;
   hasOther = contract.otherThreshold !== undefined;
   const names = hasOther ? [...labels, `other (${contract.otherClasses.join(", ")})`] : labels;
   byId("about").textContent =
     `${contract.network}, ${contract.precision}, ${names.join(" · ")}, ${contract.size}×${contract.size} gray`;
   const kinds = pixels.map(({ kind }) => kind).join(", ");
-  const furthest = Math.max(...pixels.map(({ difference }) => difference));
-  say(
-    `Checked in this browser: ${network.inputs} golden faces get the labels that they got at ` +
-      `export, logits within ${network.difference.toPrecision(2)}. Reference pictures (${kinds}) ` +
-      `are read as in training, within ${furthest} of 255.`,
+  const largest = Math.max(...pixels.map(({ difference }) => difference));
+  showStatus(
+    `Self-test passed in this browser: ${network.inputs} golden inputs get the same labels as at ` +
+      `export, with logits within ${network.difference.toPrecision(2)}. Reference pictures ` +
+      `(${kinds}) are read as in training, within ${largest} of 255.`,
     "good",
   );
   for (const control of [file, camera]) control.disabled = false;
   document.body.dataset.ready = "true";
 }
 
-function say(text, kind) {
+function showStatus(text, kind) {
   status.textContent = text;
   status.className = kind;
 }
 
-// ---- pictures in
+// ---- classification
 
 async function classify(name, message, transfer) {
   const row = { name };
@@ -85,12 +86,12 @@ async function classify(name, message, transfer) {
   const item = list.appendChild(document.createElement("li"));
   item.textContent = `${name} …`;
   try {
-    row.result = await ask(message, transfer);
+    row.result = await request(message, transfer);
   } catch (error) {
     row.error = error.message;
   }
-  if (!rows.includes(row)) return; // the list was cleared in the meantime
-  item.replaceChildren(...(row.error ? failed(row) : shown(row)));
+  if (!rows.includes(row)) return; // the list was cleared meanwhile
+  item.replaceChildren(...(row.error ? renderError(row) : renderResult(row)));
   for (const button of [save, clear]) button.disabled = false;
 }
 
@@ -98,79 +99,79 @@ const classifyFiles = (files) => {
   for (const one of files) classify(one.name, { blob: one });
 };
 
-function shown({ name, result }) {
+function renderResult({ name, result }) {
   const canvas = document.createElement("canvas");
   const side = Math.sqrt(result.pixels.length);
   canvas.width = canvas.height = side;
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", "what the network saw");
+  canvas.setAttribute("aria-label", "the input of the network");
   const data = new ImageData(side, side);
   result.pixels.forEach((value, i) => data.data.set([value, value, value, 255], 4 * i));
   canvas.getContext("2d").putImageData(data, 0, 0);
   const head = document.createElement("p");
-  head.append(strong(result.label), ` ${percent(result.confidence)} `, small(name));
+  head.append(makeStrong(result.label), ` ${formatPercent(result.confidence)} `, makeSmall(name));
   const bars = document.createElement("dl");
-  const shares = labels.map((label) => [label, result.probabilities[label]]);
-  if (hasOther) shares.push(["other", result.other]);
-  for (const [label, share] of shares) {
+  const probabilities = labels.map((label) => [label, result.probabilities[label]]);
+  if (hasOther) probabilities.push(["other", result.other]);
+  for (const [label, probability] of probabilities) {
     const term = document.createElement("dt");
     const value = document.createElement("dd");
     const meter = document.createElement("meter");
     term.textContent = label;
-    meter.value = share;
-    meter.setAttribute("aria-label", `${label} ${percent(share)}`);
-    value.append(meter, ` ${percent(share)}`);
+    meter.value = probability;
+    meter.setAttribute("aria-label", `${label} ${formatPercent(probability)}`);
+    value.append(meter, ` ${formatPercent(probability)}`);
     bars.append(term, value);
   }
   const { read, network } = result.milliseconds;
-  const time = small(`${network.toFixed(1)} ms, and ${read.toFixed(1)} ms to read it`);
+  const time = makeSmall(`${network.toFixed(1)} ms for the network, ${read.toFixed(1)} ms to read the picture`);
   const words = document.createElement("div");
   words.append(head, bars, time);
-  if (photograph(result.size)) {
-    words.append(small("This looks like a whole photograph; crop the face, or the answer is wrong."));
+  if (looksLikePhotograph(result.size)) {
+    words.append(makeSmall("This looks like a whole photograph. Crop it to the face for a correct result."));
   }
   return [canvas, words];
 }
 
-function failed({ name, error }) {
+function renderError({ name, error }) {
   const words = document.createElement("p");
   words.className = "bad";
   words.append(`${name}: ${error}`);
   return [words];
 }
 
-const photograph = ([width, height]) =>
+const looksLikePhotograph = ([width, height]) =>
   Math.min(width, height) >= 128 && Math.max(width, height) > 1.25 * Math.min(width, height);
-const percent = (share) => `${(100 * share).toFixed(1)}%`;
-const strong = (text) => Object.assign(document.createElement("strong"), { textContent: text });
-const small = (text) => Object.assign(document.createElement("small"), { textContent: text });
+const formatPercent = (share) => `${(100 * share).toFixed(1)}%`;
+const makeStrong = (text) => Object.assign(document.createElement("strong"), { textContent: text });
+const makeSmall = (text) => Object.assign(document.createElement("small"), { textContent: text });
 
-// ---- the list out
+// ---- export as CSV
 
-/** Return the list as CSV for a spreadsheet: UTF-8 with a byte-order mark. */
-function csv() {
+/** Return the list as CSV for spreadsheets, with a byte-order mark. */
+function formatCsv() {
   const lines = [["path", "label", "confidence", ...labels, ...(hasOther ? ["other"] : []), "error"]];
   for (const { name, result, error } of rows) {
-    const shares = labels.map((label) => result?.probabilities[label].toFixed(6) ?? "");
-    if (hasOther) shares.push(result?.other.toFixed(6) ?? "");
-    const missing = result ? "" : (error ?? "Not finished when the list was saved.");
-    lines.push([name, result?.label ?? "", result?.confidence.toFixed(6) ?? "", ...shares, missing]);
+    const probabilities = labels.map((label) => result?.probabilities[label].toFixed(6) ?? "");
+    if (hasOther) probabilities.push(result?.other.toFixed(6) ?? "");
+    const problem = result ? "" : (error ?? "Not finished when the list was saved.");
+    lines.push([name, result?.label ?? "", result?.confidence.toFixed(6) ?? "", ...probabilities, problem]);
   }
-  return "\ufeff" + lines.map((line) => line.map(cell).join(",") + "\n").join("");
+  return "\ufeff" + lines.map((line) => line.map(formatCsvCell).join(",") + "\n").join("");
 }
 
-/** A cell that a spreadsheet would take for a formula gets an apostrophe before it. */
-function cell(value) {
+/** Quote a cell. One that a spreadsheet would run as a formula gets an apostrophe. */
+function formatCsvCell(value) {
   const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 save.onclick = () => {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
+  link.href = URL.createObjectURL(new Blob([formatCsv()], { type: "text/csv" }));
   link.download = "expressions.csv";
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // a browser may ask where to save first
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser may show a dialog first
 };
 
 clear.onclick = () => {
@@ -179,11 +180,11 @@ clear.onclick = () => {
   for (const button of [save, clear]) button.disabled = true;
 };
 
-// ---- choosing, dropping, pasting, the camera
+// ---- files and the camera
 
 file.onchange = () => {
   classifyFiles(file.files);
-  file.value = ""; // the same file may be chosen again
+  file.value = ""; // so that the same file can be chosen again
 };
 drop.ondragover = (event) => {
   event.preventDefault();
@@ -197,12 +198,12 @@ drop.ondrop = (event) => {
 };
 
 let stream;
-let opening = false; // a second click must not open a second stream, which nothing would stop
+let isOpening = false; // a second click must not open a second stream, which would never be stopped
 camera.onclick = async () => {
-  if (opening) return;
+  if (isOpening) return;
   try {
     if (!stream) {
-      opening = true;
+      isOpening = true;
       await openCamera();
     } else {
       const side = Math.min(video.videoWidth, video.videoHeight);
@@ -211,15 +212,15 @@ camera.onclick = async () => {
       await classify(`camera ${new Date().toLocaleTimeString()}`, { bitmap }, [bitmap]);
     }
   } catch (error) {
-    stopCamera(`The camera cannot be used: ${reason(error)}.`);
+    stopCamera(`The camera cannot be used: ${describeCameraError(error)}.`);
   } finally {
-    opening = false;
+    isOpening = false;
   }
 };
 stop.onclick = () => stopCamera("");
 
 async function openCamera() {
-  if (!navigator.mediaDevices) throw new Error("the page is not served over https");
+  if (!navigator.mediaDevices) throw new Error("the page was not opened over https");
   stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
   for (const track of stream.getTracks()) {
     track.onended = () => stopCamera("The camera was unplugged or taken away.");
@@ -239,11 +240,11 @@ function stopCamera(hint) {
   byId("hint").textContent = hint;
 }
 
-function reason(error) {
+function describeCameraError(error) {
   if (error.name === "NotAllowedError") return "it was not allowed";
   if (error.name === "NotFoundError") return "there is none";
   if (error.name === "NotReadableError") return "another program uses it";
   return error.message;
 }
 
-start();
+startWorker();

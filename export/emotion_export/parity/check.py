@@ -1,4 +1,4 @@
-"""Repeat the parity check of a file: does it compute what its checkpoint computes, here?"""
+"""Repeat the parity check of a model file against its checkpoint, for ``emotion-verify``."""
 
 from __future__ import annotations
 
@@ -7,25 +7,39 @@ from dataclasses import replace
 from pathlib import Path
 
 from emotion_export.label_subset.subset import keep_all, keep_labels
-from emotion_export.parity.comparison import GATES, Comparison, ParityError, Reference, require
+from emotion_export.parity.comparison import (
+    GATES,
+    Comparison,
+    ParityError,
+    Reference,
+    require_parity,
+)
 from emotion_export.parity.faces import ParityFaces
-from emotion_export.parity.file import prove_file, require_same_reader
+from emotion_export.parity.file import require_same_reader, verify_file
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.model.contract import Contract
 from emotion_train.checkpoints.checkpoint import Checkpoint
 
 
-def check_file(
+def verify_against_checkpoint(
     path: Path,
     checkpoint: Checkpoint,
     faces: ParityFaces,
     on_step: Callable[[], None] = lambda: None,
 ) -> list[Comparison]:
-    """Compare a file with the checkpoint it was exported from, by the gates of its precision.
+    """Compare a file with the checkpoint that it was exported from.
+
+    The limits are those of the file's precision, or the relaxed ones that the file records.
+
+    Args:
+        path: The model file.
+        checkpoint: Its checkpoint.
+        faces: Faces of the parity check.
+        on_step: Called after each comparison of the graph and once at the end.
 
     Raises:
-        ModelFileError: It is no file of this toolkit.
-        ParityError: It does not answer as the checkpoint does, or has other labels.
+        ModelFileError: The file was not made by this toolkit.
+        ParityError: The file and the checkpoint differ, or have other labels.
     """
     require_same_reader(checkpoint)
     contract = EmotionClassifier(path).contract
@@ -40,7 +54,7 @@ def check_file(
     if contract.precision not in GATES:
         raise ParityError("its precision is none that emotion-export writes.")
     gate = GATES[contract.precision]
-    required = min(gate.label_agreement, _loosened(contract, gate.label_agreement))
+    required = min(gate.label_agreement, _get_relaxed_agreement(contract, gate.label_agreement))
     gate = replace(gate, label_agreement=required)
     reference = Reference(
         checkpoint.build(),
@@ -50,15 +64,15 @@ def check_file(
         contract.other_threshold,
     )
     comparisons = reference.compare_graph(path.read_bytes(), contract.precision, on_step)
-    require(comparisons, gate)
-    comparisons += prove_file(path, reference, faces, gate)
+    require_parity(comparisons, gate)
+    comparisons += verify_file(path, reference, faces, gate)
     on_step()
     return comparisons
 
 
-def _loosened(contract: Contract, required: float) -> float:
-    """Return the label agreement that was allowed by hand when the file was made."""
+def _get_relaxed_agreement(contract: Contract, required: float) -> float:
+    """Return the label agreement that was allowed at export; `required` if it was not relaxed."""
     figures = contract.parity.get(contract.precision)
-    loosened = figures.get("loosened") if isinstance(figures, dict) else None
-    allowed = loosened.get("label_agreement") if isinstance(loosened, dict) else None
+    relaxed = figures.get("loosened") if isinstance(figures, dict) else None
+    allowed = relaxed.get("label_agreement") if isinstance(relaxed, dict) else None
     return float(allowed) if isinstance(allowed, int | float) and 0 <= allowed <= 1 else required

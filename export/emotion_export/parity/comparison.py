@@ -1,7 +1,6 @@
-"""Parity: does a model file answer as the PyTorch network does, on the same faces?
+"""The parity check: compare a graph in onnxruntime with the network in PyTorch, face by face.
 
-Judged on real faces, not on random tensors: noise lies far from every decision, so that a label
-never flips on it.
+It needs real faces. Random tensors lie far from every decision border, so their labels never flip.
 """
 
 from __future__ import annotations
@@ -13,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from emotion_export.errors import ExportError, reason_of
+from emotion_export.errors import ExportError
 from emotion_export.label_subset.subset import LabelSubset, keep_all
 from emotion_export.parity.clear_labels import find_clear_labels
-from emotion_export.parity.paired_comparison import fewest_agreeing
+from emotion_export.parity.paired_comparison import min_agreeing_labels
+from emotion_runtime.errors import format_reason
 from emotion_runtime.model.contract import INPUT_NAME, OTHER_NAME, OUTPUT_NAMES
 from emotion_runtime.model.outputs import Outputs
 from emotion_runtime.model.session import import_onnxruntime
@@ -24,9 +24,9 @@ from emotion_runtime.pictures.preprocessing import Pixels
 from emotion_train.evaluation import predict_logits
 
 BATCH_SIZES = (1, 7, 64)  # alone, uneven, many
-OPTIMISATIONS = ("off", "full")  # onnxruntime's rewriting of the graph
-# Compared one by one and by sevens. Every face is compared by 64; what a batch size alone can
-# break, such as a constant batch in the graph, shows on any face.
+OPTIMISATIONS = ("off", "full")  # graph optimisation of onnxruntime
+# At batch sizes 1 and 7. All faces are compared at 64. An error that depends on the batch size,
+# such as a constant batch in the graph, shows on any face.
 MAX_FACES_IN_SMALL_BATCHES = 128
 
 Infer = Callable[[Pixels], Outputs]
@@ -34,32 +34,39 @@ Infer = Callable[[Pixels], Outputs]
 
 @dataclass(frozen=True)
 class Gate:
-    """What a file must keep to.
+    """Limits of a comparison with PyTorch.
 
     Attributes:
-        logit_difference: Largest absolute difference of a logit from PyTorch's, and of the output
-            `other`; None for fewer bits, where the labels decide, and NaN alone is refused.
-        label_agreement: Smallest part of the labels that are the same, 0 to 1. On few faces one
-            or two more may differ by chance, see `fewest_agreeing`.
-        clear_alone: Count only the faces with a clear label, see `clear_labels`.
+        logit_difference: Largest absolute difference of a logit, and of the output `other`. None
+            for fp16 and int8: only NaN is refused, and the labels decide.
+        label_agreement: Smallest share of equal labels, 0 to 1. On few faces one or two more may
+            differ by chance, see `min_agreeing_labels`.
+        only_clear_labels: Count only the faces with a clear label, see `clear_labels`.
     """
 
     logit_difference: float | None = 1e-4
     label_agreement: float = 1.0
-    clear_alone: bool = False
+    only_clear_labels: bool = False
 
-    def counted(self, comparison: Comparison) -> tuple[int, float]:
-        """Return how many faces of a comparison count, and what part of their labels agrees."""
-        if self.clear_alone and comparison.clear_faces:
-            return comparison.clear_faces, comparison.clear_label_agreement
-        return comparison.faces, comparison.label_agreement
+    def count_faces(self, comparison: Comparison) -> int:
+        """Return the number of faces of a comparison that count."""
+        return comparison.clear_faces if self._uses_clear_faces(comparison) else comparison.faces
+
+    def get_label_agreement(self, comparison: Comparison) -> float:
+        """Return the share of equal labels among the faces that count, 0 to 1."""
+        if self._uses_clear_faces(comparison):
+            return comparison.clear_label_agreement
+        return comparison.label_agreement
+
+    def _uses_clear_faces(self, comparison: Comparison) -> bool:
+        return self.only_clear_labels and comparison.clear_faces > 0
 
 
-# By precision. Eight bits move every logit a little; what counts is the label.
+# By precision. fp16 and int8 change every logit a little, so the labels decide.
 GATES = {
     "fp32": Gate(),
-    "fp16": Gate(None, 0.999, clear_alone=True),
-    "int8": Gate(None, 0.99, clear_alone=True),
+    "fp16": Gate(None, 0.999, only_clear_labels=True),
+    "int8": Gate(None, 0.99, only_clear_labels=True),
 }
 
 
@@ -68,21 +75,20 @@ class Comparison:
     """One way to run a graph, compared with PyTorch.
 
     Attributes:
-        stage: Which graph: ``converted``, ``simplified``, ``fp16``, ``int8``, the ``file`` as
-            the device opens it, the same with two ``threads``, or the ``pictures`` as the device
+        stage: The graph: ``converted``, ``simplified``, ``fp16`` or ``int8``; the ``file`` as the
+            device opens it, the same with two ``threads``, or with the ``pictures`` as the device
             reads them.
-        optimisation: onnxruntime's graph optimisation: ``off`` or ``full``.
-        batch_size: Faces at a time.
-        faces: Faces compared.
-        max_logit_difference, mean_logit_difference: Of absolute differences.
-        max_probability_difference, mean_probability_difference: Likewise, 0 to 1.
-        label_agreement: Part of the faces whose label is the same, 0 to 1; ``other`` is one of
-            the labels.
-        max_other_difference: Largest absolute difference of the output `other`; None in files
-            without it.
-        clear_faces: Faces whose label is clear by PyTorch's probabilities.
-        clear_label_agreement: Part of these whose label is the same, 0 to 1; 1 where there are
-            none.
+        optimisation: Graph optimisation of onnxruntime, ``off`` or ``full``.
+        batch_size: Faces in a batch.
+        faces: Number of faces.
+        max_logit_difference, mean_logit_difference: Of the absolute differences.
+        max_probability_difference, mean_probability_difference: The same for probabilities, 0
+            to 1.
+        label_agreement: Share of equal labels, 0 to 1; ``other`` is one of the labels.
+        max_other_difference: Largest absolute difference of the output `other`; None without
+            this output.
+        clear_faces: Number of faces with a clear label in PyTorch.
+        clear_label_agreement: Share of equal labels among these, 0 to 1; 1 if there are none.
     """
 
     stage: str
@@ -99,13 +105,15 @@ class Comparison:
     clear_label_agreement: float = 1.0
 
     def passes(self, gate: Gate) -> bool:
-        """Say whether the gate opens; a NaN never passes."""
+        """Return whether the comparison is within the limits; NaN never is."""
         allowed = np.inf if gate.logit_difference is None else gate.logit_difference
         other = 0.0 if self.max_other_difference is None else self.max_other_difference
-        differences = self.max_logit_difference <= allowed and other <= allowed
-        faces, agreement = gate.counted(self)
-        return differences and round(agreement * faces) >= fewest_agreeing(
-            faces, gate.label_agreement
+        faces = gate.count_faces(self)
+        equal_labels = round(gate.get_label_agreement(self) * faces)
+        return (
+            self.max_logit_difference <= allowed
+            and other <= allowed
+            and equal_labels >= min_agreeing_labels(faces, gate.label_agreement)
         )
 
     def __str__(self) -> str:
@@ -121,7 +129,7 @@ class Comparison:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values, differences rounded to three digits."""
+        """Return JSON values, with differences rounded to three significant digits."""
         return {
             name: float(f"{value:.3g}") if name.endswith("_difference") else value
             for name, value in asdict(self).items()
@@ -130,10 +138,10 @@ class Comparison:
 
 
 class ParityError(ExportError):
-    """The file does not answer as PyTorch does.
+    """A graph or file and PyTorch differ by more than allowed.
 
     Attributes:
-        comparisons: Every figure taken until the file was refused.
+        comparisons: All comparisons until then.
     """
 
     def __init__(self, message: str, comparisons: Sequence[Comparison] = ()) -> None:
@@ -142,15 +150,15 @@ class ParityError(ExportError):
 
 
 class Reference:
-    """The network in PyTorch and its answers to the faces that a file is proven on.
+    """PyTorch's outputs for the faces of the parity check, to compare graphs with.
 
     Args:
-        network: Takes uint8 (batch, 1, size, size), gives logits.
+        network: Takes uint8 (batch, 1, size, size), returns logits.
         temperature: Logits are divided by it before softmax.
         faces: uint8, shape (n, size, size).
-        subset: Which classes the file keeps; None for all.
-        other_threshold: Where the output `other` reaches it, the label is ``other``; None in
-            files without this output.
+        subset: The classes that the file keeps; None for all.
+        other_threshold: From this value of the output `other` on, the label is ``other``; None
+            without this output.
     """
 
     def __init__(
@@ -164,7 +172,7 @@ class Reference:
         self.faces = faces
         logits = predict_logits(network, faces)
         subset = keep_all([""] * logits.shape[1]) if subset is None else subset
-        self.logits, self.probabilities, self.other = subset.outputs(logits, temperature)
+        self.logits, self.probabilities, self.other = subset.compute_outputs(logits, temperature)
         self.other_threshold = other_threshold
         other = None if self.other is None else self.other.astype(np.float32)
         self.labels = Outputs(self.logits, self.logits, other).decide(other_threshold)
@@ -176,56 +184,59 @@ class Reference:
         stage: str,
         optimisation: str,
         batch_size: int,
-        most_faces: int | None = None,
+        max_faces: int | None = None,
     ) -> Comparison:
-        """Run `infer` over the faces, `batch_size` at a time, and compare its outputs.
+        """Run `infer` on the faces and compare its outputs with PyTorch's.
 
         Args:
             infer: Runs a batch.
-            stage: Name of the graph in the figures.
-            optimisation: Name of the graph optimisation in the figures.
-            batch_size: Faces at a time.
-            most_faces: Compare so many at most, evenly spread; None for all.
+            stage: Name of the graph, for the result.
+            optimisation: Name of the graph optimisation, for the result.
+            batch_size: Faces in a batch.
+            max_faces: Largest number of faces to compare, evenly spread; None for all.
+
+        Raises:
+            ParityError: The outputs have another shape, or `other` is missing or superfluous.
         """
         total = len(self.faces)
-        count = total if most_faces is None else min(most_faces, total)
+        count = total if max_faces is None else min(max_faces, total)
         chosen = np.arange(count) * total // count
         outputs = run_in_batches(infer, self.faces[chosen], batch_size)
         logits, probabilities, other = outputs
         wanted = (count, self.logits.shape[1])
         if logits.shape != wanted or probabilities.shape != wanted:
             raise ParityError(
-                f"the {stage} graph gives logits of shape {logits.shape}, PyTorch {wanted}."
+                f"the {stage} graph returns logits of shape {logits.shape}, PyTorch {wanted}."
             )
         logit_gap = np.abs(logits.astype(np.float64) - self.logits[chosen])
-        chance_gap = np.abs(probabilities - self.probabilities[chosen])
+        probability_gap = np.abs(probabilities - self.probabilities[chosen])
         if (other is None) != (self.other is None):
-            raise ParityError(f"the {stage} graph has not the outputs that the file must have.")
+            raise ParityError(f"the {stage} graph does not have the outputs that it must have.")
         other_gap = None
         if other is not None and self.other is not None:
             other_gap = float(np.abs(other - self.other[chosen]).max())
-        # By the probabilities, which decide the label on the device.
+        # On the device, the probabilities decide the label.
         same = outputs.decide(self.other_threshold) == self.labels[chosen]
         clear = same[self.clear[chosen]]
         return Comparison(
-            stage,
-            optimisation,
-            batch_size,
-            count,
-            float(logit_gap.max()),
-            float(logit_gap.mean()),
-            float(chance_gap.max()),
-            float(chance_gap.mean()),
-            float(same.mean()),
-            other_gap,
-            len(clear),
-            float(clear.mean()) if len(clear) else 1.0,
+            stage=stage,
+            optimisation=optimisation,
+            batch_size=batch_size,
+            faces=count,
+            max_logit_difference=float(logit_gap.max()),
+            mean_logit_difference=float(logit_gap.mean()),
+            max_probability_difference=float(probability_gap.max()),
+            mean_probability_difference=float(probability_gap.mean()),
+            label_agreement=float(same.mean()),
+            max_other_difference=other_gap,
+            clear_faces=len(clear),
+            clear_label_agreement=float(clear.mean()) if len(clear) else 1.0,
         )
 
-    def missing(self, labels: Sequence[str]) -> list[str]:
+    def find_missing_labels(self, labels: Sequence[str]) -> list[str]:
         """Return the labels that the network gives to none of the faces, in label order.
 
-        Whether a file gives these labels as PyTorch does, no comparison on the faces can tell.
+        A comparison on these faces does not cover them.
         """
         given = set(self.labels.tolist())
         return [name for index, name in enumerate(labels) if index not in given]
@@ -235,12 +246,12 @@ class Reference:
     ) -> list[Comparison]:
         """Compare a serialised graph at every batch size and optimisation level.
 
-        All faces are compared at the largest batch size, at the others
-        `MAX_FACES_IN_SMALL_BATCHES` at most.
+        All faces are compared at the largest batch size, and at most
+        `MAX_FACES_IN_SMALL_BATCHES` at the other sizes.
 
         Args:
             model: The graph, as the bytes of an ONNX file.
-            stage: Its name in the figures.
+            stage: Name of the graph, for the results.
             on_step: Called after each comparison.
 
         Raises:
@@ -253,14 +264,14 @@ class Reference:
                 largest = batch_size == max(BATCH_SIZES)
                 most = None if largest else MAX_FACES_IN_SMALL_BATCHES
                 try:
-                    infer = infer or session_of(model, optimisation)
+                    infer = infer or open_graph(model, optimisation)
                     comparisons.append(self.compare(infer, stage, optimisation, batch_size, most))
                 except ParityError:
                     raise
                 except Exception as error:  # onnxruntime's errors share no public base
                     raise ParityError(
                         f"onnxruntime cannot run the {stage} graph at batch {batch_size} "
-                        f"({reason_of(error)}).",
+                        f"({format_reason(error)}).",
                         comparisons,
                     ) from error
                 on_step()
@@ -268,7 +279,7 @@ class Reference:
 
 
 def run_in_batches(infer: Infer, faces: Pixels, batch_size: int = max(BATCH_SIZES)) -> Outputs:
-    """Run faces uint8 (n, size, size) batch by batch."""
+    """Run faces, uint8 (n, size, size), batch by batch, and return all outputs."""
     starts = range(0, len(faces), batch_size)
     parts = [infer(faces[start : start + batch_size, np.newaxis]) for start in starts]
     others = [part.other for part in parts if part.other is not None]
@@ -279,8 +290,14 @@ def run_in_batches(infer: Infer, faces: Pixels, batch_size: int = max(BATCH_SIZE
     )
 
 
-def session_of(model: bytes, optimisation: str, threads: int = 0) -> Infer:
-    """Open a graph in onnxruntime; returns what runs a batch. 0 threads: as many as it likes."""
+def open_graph(model: bytes, optimisation: str, threads: int = 0) -> Infer:
+    """Open a graph in onnxruntime and return a function that runs a batch.
+
+    Args:
+        model: The bytes of an ONNX file.
+        optimisation: Graph optimisation, ``off`` or ``full``.
+        threads: Number of threads; 0 lets onnxruntime choose.
+    """
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     levels = onnxruntime.GraphOptimizationLevel
@@ -288,9 +305,9 @@ def session_of(model: bytes, optimisation: str, threads: int = 0) -> Infer:
         levels.ORT_DISABLE_ALL if optimisation == "off" else levels.ORT_ENABLE_ALL
     )
     options.intra_op_num_threads = threads
-    # A pool that spins between small batches takes more of the CPU than the batches.
+    # Threads that spin between small batches would need more CPU time than the batches.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4  # errors are raised
+    options.log_severity_level = 4  # no messages: errors are raised
     session = onnxruntime.InferenceSession(
         model, sess_options=options, providers=["CPUExecutionProvider"]
     )
@@ -304,29 +321,29 @@ def session_of(model: bytes, optimisation: str, threads: int = 0) -> Infer:
     return infer
 
 
-def require(comparisons: Sequence[Comparison], gate: Gate) -> None:
-    """Let only figures through that keep to the gate.
+def require_parity(comparisons: Sequence[Comparison], gate: Gate) -> None:
+    """Require that all comparisons are within the limits.
 
     Raises:
-        ParityError: At least one does not; it names the worst.
+        ParityError: At least one is not; the message has the figures of the worst.
     """
     failed = [one for one in comparisons if not one.passes(gate)]
     if not failed:
         return
-    # NaN first: it is worse than any number, and no comparison would find it.
+    # NaN counts as the worst; `max` alone would not find it.
     worst = max(
         failed,
         key=lambda one: (
             np.isnan(one.max_logit_difference),
-            1.0 - gate.counted(one)[1],
+            1.0 - gate.get_label_agreement(one),
             one.max_logit_difference,
         ),
     )
     allowed = "any" if gate.logit_difference is None else f"{gate.logit_difference:.0e}"
-    faces, agreement = gate.counted(worst)
-    clear = " with a clear label" if gate.clear_alone and worst.clear_faces else ""
+    faces, agreement = gate.count_faces(worst), gate.get_label_agreement(worst)
+    clear = " with a clear label" if gate.only_clear_labels and worst.clear_faces else ""
     raise ParityError(
-        f"the {worst.stage} graph does not answer as PyTorch does: largest logit difference "
+        f"the {worst.stage} graph does not compute what PyTorch computes: largest logit difference "
         f"{worst.max_logit_difference:.2e} (allowed {allowed}), label agreement {agreement:.2%} "
         f"on {faces:,} faces{clear} (required {gate.label_agreement:.2%}), at batch "
         f"{worst.batch_size} with optimisation {worst.optimisation}.",

@@ -1,4 +1,4 @@
-"""Which faces a file is proven on: a sample of the user's own, read as the device reads them."""
+"""The faces of the parity check, read with the same code as on the device."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from emotion_export import defaults
 from emotion_export.errors import ParityDataError
 from emotion_runtime.errors import PictureError, SourceError
 from emotion_runtime.pictures.preprocessing import FACE_SIZE, Pixels, read_face
@@ -16,19 +17,17 @@ from emotion_runtime.pictures.sources import find_pictures
 from emotion_train.checkpoints.checkpoint import Checkpoint
 from emotion_train.data.readers import ALL_CLASSES, read_source
 
-WANTED = 1024
-
 
 @dataclass(frozen=True, eq=False)
 class ParityFaces:
-    """Faces, and what they are.
+    """Faces of a parity check and their origin.
 
     Attributes:
         pixels: uint8, shape (n, size, size).
-        source: Where they come from, for a person; no path.
-        real: False where they are average faces.
-        paths: The picture file of each, where there are files; never written anywhere.
-        unreadable: Pictures that were chosen and could not be read.
+        source: Name of their origin, for messages and reports; not a path.
+        real: False for average faces.
+        paths: The picture file of each face, if there are files. They are written nowhere.
+        unreadable: Number of chosen pictures that could not be read.
     """
 
     pixels: Pixels
@@ -38,7 +37,7 @@ class ParityFaces:
     unreadable: int = 0
 
     def describe(self) -> dict[str, Any]:
-        """Return JSON values that name the faces without giving them away."""
+        """Return JSON values that identify the faces without their pixels or paths."""
         digest = hashlib.sha256(self.pixels.tobytes()).hexdigest()
         return {
             "source": self.source,
@@ -48,13 +47,15 @@ class ParityFaces:
         }
 
 
-def read_parity_faces(data: Path, wanted: int = WANTED, *, size: int = FACE_SIZE) -> ParityFaces:
-    """Read faces, evenly spread over what is there.
+def read_parity_faces(
+    data: Path, wanted: int = defaults.PARITY_FACES, *, size: int = FACE_SIZE
+) -> ParityFaces:
+    """Return faces that are evenly spread over a data set.
 
     Args:
-        data: A folder of pictures, a training folder (its ``train`` is used: test pictures are
-            for reports), or the challenge's CSV.
-        wanted: How many; all where there are fewer.
+        data: A folder of pictures, a training folder (only its ``train`` is used; test pictures
+            are for reports), or the CSV of the FER2013 challenge.
+        wanted: Number of faces; all if there are fewer.
         size: Side of the faces, in pixels.
 
     Raises:
@@ -66,9 +67,9 @@ def read_parity_faces(data: Path, wanted: int = WANTED, *, size: int = FACE_SIZE
     if data.is_file():
         source = read_source(data, ALL_CLASSES, size=size)
         pixels = source.splits["train"].pixels
-        chosen = pixels[_spread(len(pixels), wanted)]
+        chosen = pixels[_choose_evenly(len(pixels), wanted)]
         return ParityFaces(
-            chosen, f"{data.name}, train", True, unreadable=source.unreadable["train"]
+            chosen, f"{data.name}, train", real=True, unreadable=source.unreadable["train"]
         )
     folder, name = data, data.resolve().name
     if (data / "train").is_dir():
@@ -78,7 +79,7 @@ def read_parity_faces(data: Path, wanted: int = WANTED, *, size: int = FACE_SIZE
     except SourceError as error:
         raise ParityDataError(str(error)) from error
     faces, read, unreadable = [], [], 0
-    for index in _spread(len(paths), wanted):
+    for index in _choose_evenly(len(paths), wanted):
         try:
             faces.append(read_face(paths[index], size))
             read.append(paths[index])
@@ -86,11 +87,11 @@ def read_parity_faces(data: Path, wanted: int = WANTED, *, size: int = FACE_SIZE
             unreadable += 1
     if not faces:
         raise ParityDataError(f"{folder}: no picture that can be read.")
-    return ParityFaces(np.stack(faces), name, True, tuple(read), unreadable)
+    return ParityFaces(np.stack(faces), name, real=True, paths=tuple(read), unreadable=unreadable)
 
 
-def average_parity_faces(checkpoint: Checkpoint) -> ParityFaces:
-    """Fall back to the average faces that travel with a checkpoint.
+def get_average_faces(checkpoint: Checkpoint) -> ParityFaces:
+    """Return the average faces in a checkpoint.
 
     Raises:
         ParityDataError: The checkpoint has none.
@@ -98,13 +99,13 @@ def average_parity_faces(checkpoint: Checkpoint) -> ParityFaces:
     pixels = checkpoint.average_faces[:, 0].numpy()
     if not len(pixels):
         raise ParityDataError(
-            "the checkpoint holds no average faces to compare the file on; "
-            "name a folder of faces with --parity-data."
+            "the checkpoint has no average faces for the parity check; "
+            "give a folder of faces with --parity-data."
         )
-    return ParityFaces(pixels, "average faces of the checkpoint", False)
+    return ParityFaces(pixels, "average faces of the checkpoint", real=False)
 
 
-def _spread(available: int, wanted: int) -> list[int]:
-    """Choose evenly spread indices, the same on every machine."""
+def _choose_evenly(available: int, wanted: int) -> list[int]:
+    """Return evenly spread indices, the same on every machine."""
     count = min(available, wanted)
     return [i * available // count for i in range(count)] if count else []

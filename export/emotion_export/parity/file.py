@@ -1,4 +1,4 @@
-"""The last proof: the finished file, opened and fed as a device does it."""
+"""Verify the finished model file: open it and run it as a device does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from emotion_export.parity.comparison import (
     Infer,
     ParityError,
     Reference,
-    require,
+    require_parity,
 )
 from emotion_export.parity.faces import ParityFaces
 from emotion_runtime.classifier import EmotionClassifier
@@ -27,34 +27,43 @@ from emotion_runtime.pictures.preprocessing import Pixels, read_face
 from emotion_train.checkpoints.checkpoint import Checkpoint
 
 
-def prove_file(
+def verify_file(
     path: Path, reference: Reference, faces: ParityFaces, gate: Gate
 ) -> list[Comparison]:
-    """Open a file through its contract; golden inputs, every face, every picture.
+    """Run the self-test of a model file, and compare its outputs with PyTorch's.
+
+    Args:
+        path: The model file.
+        reference: PyTorch's outputs.
+        faces: The faces that these outputs belong to.
+        gate: Limits of the parity check.
 
     Returns:
-        A comparison on the pixels with one thread and with two, and one on the picture files
-        where there are some, read again by the runtime with whatever decoder it has.
+        A comparison with one thread, one with two threads, and, if the faces have picture files,
+        one for which the runtime reads these files again with its own decoder.
 
     Raises:
-        ParityError: Something does not hold.
+        ParityError: The self-test or a comparison failed.
     """
     classifier = EmotionClassifier(path)
     test = classifier.self_test()
     if not test.passed:
         raise ParityError(f"the file fails its own self-test: {'; '.join(test.failures())}.")
-    found = [reference.compare(classifier.compute, "file", "full", max(BATCH_SIZES))]
-    several = EmotionClassifier(path, threads=2)
-    found.append(reference.compare(several.compute, "threads", "full", max(BATCH_SIZES)))
+    comparisons = [reference.compare(classifier.compute, "file", "full", max(BATCH_SIZES))]
+    threaded = EmotionClassifier(path, threads=2)
+    comparisons.append(reference.compare(threaded.compute, "threads", "full", max(BATCH_SIZES)))
     if faces.paths:
-        read = _rereading(classifier, faces.paths)
-        found.append(reference.compare(read, "pictures", "full", max(BATCH_SIZES)))
-    require(found, gate)
-    return found
+        read = _infer_from_files(classifier, faces.paths)
+        comparisons.append(reference.compare(read, "pictures", "full", max(BATCH_SIZES)))
+    require_parity(comparisons, gate)
+    return comparisons
 
 
-def _rereading(classifier: EmotionClassifier, paths: tuple[str, ...]) -> Infer:
-    """Answer batches in order, each from its picture files instead of the pixels given."""
+def _infer_from_files(classifier: EmotionClassifier, paths: tuple[str, ...]) -> Infer:
+    """Return a function that runs the batches on the picture files instead of the given pixels.
+
+    It must be called with all faces in order.
+    """
     remaining = iter(paths)
 
     def infer(pixels: Pixels) -> Outputs:
@@ -64,18 +73,19 @@ def _rereading(classifier: EmotionClassifier, paths: tuple[str, ...]) -> Infer:
 
 
 def require_same_reader(checkpoint: Checkpoint) -> None:
-    """Refuse to export with code that reads pictures otherwise than the training did.
+    """Require that this machine reads pictures as the training did.
 
     Raises:
-        ParityError: The probe picture comes out differently.
+        ParityError: The probe picture has other pixels than in the checkpoint.
     """
     if not len(checkpoint.probe):
-        return  # a checkpoint of before there was a probe, or one that was never measured
+        return  # not recorded by earlier versions, nor for a network without a checkpoint
     difference = measure_pixel_difference(
         read_face(draw_probe(), checkpoint.size), checkpoint.probe.numpy()
     )
     if difference > MAX_PIXEL_DIFFERENCE:
         raise ParityError(
-            f"pictures are read otherwise than in training: the probe picture differs by "
-            f"{difference} of 255. Export with the emotion-edge and the Pillow of the training."
+            f"this machine reads pictures differently than the training did: the probe picture "
+            f"differs by {difference} of 255. Export with the versions of emotion-edge and Pillow "
+            f"that were used for the training."
         )

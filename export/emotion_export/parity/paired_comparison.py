@@ -1,10 +1,10 @@
-"""Is a file of fewer bits worse than the network in float? A paired test on the same faces.
+"""Test whether a file in fp16 or int8 is worse than the float network, on the same faces.
 
-Most faces are right in both, or wrong in both, and tell nothing. What counts are those that the
-file broke (right before, wrong now) and those that it mended. McNemar's exact test (McNemar 1947;
-the binomial form) tells how probable so uneven a pair is by chance alone, and Clopper and Pearson's
-interval (1934) how large the loss may be. On few faces a difference of one or two is chance: a file
-is refused only where the faces show that it is worse.
+Most faces are right in both or wrong in both, and show no difference. The test counts the faces
+that the file broke (right before, wrong now) and those that it mended. McNemar's exact test
+(McNemar 1947, binomial form) gives the probability of such a difference by chance, and the interval
+of Clopper and Pearson (1934) gives the largest loss that the faces allow for. On few faces a
+difference of one or two is chance. A file is refused only if the faces show that it is worse.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, bdtrc, betainccinv, betaincinv
 
-SIGNIFICANCE = 0.025  # probability that a file which is not worse is refused all the same
-_CONFIDENCE = 0.95  # of the largest loss, one-sided
-_MOST_FACES = 1_000_000
-_DECISIVE_FACES = 1000  # from so many on, the part of the labels that agree decides as it is
+SIGNIFICANCE = 0.025  # probability that a file which is not worse is refused
+_CONFIDENCE = 0.95  # of the interval for the loss
+_MAX_FACES = 1_000_000
+MIN_FACES_FOR_EXACT_SHARE = 1000  # from here on, the share of equal labels itself decides
 
 WORSE, NOT_WORSE, TOO_FEW = "worse", "not worse", "too few faces to tell"
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """The faces that a file broke and mended, and what they show.
+    """The numbers of faces that a file broke and mended, and the test of their difference.
 
     Attributes:
-        faces: Faces compared.
-        broken: Right before, wrong now.
-        mended: Wrong before, right now.
-        allowed: The loss that is allowed, a part of the faces.
-        significance: The p-value from which a loss is no chance.
+        faces: Number of faces.
+        broken: Number of faces that were right before and are wrong now.
+        mended: Number of faces that were wrong before and are right now.
+        allowed: Largest allowed loss, a share of the faces.
+        significance: Largest p-value of a significant loss.
     """
 
     faces: int
@@ -45,18 +45,18 @@ class PairedTest:
 
     @property
     def loss(self) -> float:
-        """Part of the faces lost on balance; negative where there was a gain."""
+        """Share of the faces that were broken, less those mended; negative for a gain."""
         return (self.broken - self.mended) / self.faces
 
     @property
     def p_value(self) -> float:
-        """Probability of at least so many broken ones, were breaking and mending as likely."""
-        return _p_value(self.broken, self.mended)
+        """Probability of at least so many broken faces if broken and mended are equally likely."""
+        return _compute_p_value(self.broken, self.mended)
 
     @property
     def largest_loss(self) -> float:
-        """Upper bound of the loss, at a confidence of 95 %; conservative."""
-        return _largest_loss(self.broken, self.mended, self.faces)
+        """Upper bound of the loss with 95 % confidence, conservative."""
+        return _compute_largest_loss(self.broken, self.mended, self.faces)
 
     @property
     def decision(self) -> str:
@@ -67,9 +67,9 @@ class PairedTest:
 
     @property
     def more_faces(self) -> int | None:
-        """Faces that are missing for a decision, were the further ones like these.
+        """Number of further faces needed for a decision if they are like these.
 
-        0 where there is a decision; None where a million would not do.
+        0 if there is a decision; None if a million faces would not be enough.
         """
         if self.decision != TOO_FEW:
             return 0
@@ -78,13 +78,13 @@ class PairedTest:
             scale = faces / self.faces
             broken, mended = self.broken * scale, self.mended * scale
             if self.loss > self.allowed:
-                return _p_value(round(broken), round(mended)) <= self.significance
-            return _largest_loss(broken, mended, faces) <= self.allowed
+                return _compute_p_value(round(broken), round(mended)) <= self.significance
+            return _compute_largest_loss(broken, mended, faces) <= self.allowed
 
         low, high = self.faces, 2 * self.faces
         while not decides(high):
             low, high = high, 2 * high
-            if high > _MOST_FACES:
+            if high > _MAX_FACES:
                 return None
         while high - low > 1:
             middle = (low + high) // 2
@@ -92,7 +92,7 @@ class PairedTest:
         return high - self.faces
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values, parts rounded to six places."""
+        """Return JSON values, with shares rounded to six decimal places."""
         return {
             "decision": self.decision,
             "faces": self.faces,
@@ -118,7 +118,7 @@ class PairedTest:
         )
 
 
-def compare_answers(
+def compare_predictions(
     before: NDArray[np.bool_],
     after: NDArray[np.bool_],
     allowed: float,
@@ -127,45 +127,46 @@ def compare_answers(
     """Compare two networks on the same faces.
 
     Args:
-        before: Which faces the network in float gives the right label, bool, shape (n,), n ≥ 1.
-        after: The same of the file.
-        allowed: The loss that is allowed, a part of the faces.
-        significance: The p-value from which a loss is no chance.
+        before: For which faces the float network is right, bool, shape (n,), n ≥ 1.
+        after: The same for the file.
+        allowed: Largest allowed loss, a share of the faces.
+        significance: Largest p-value of a significant loss.
     """
     return PairedTest(
-        len(before),
-        int((before & ~after).sum()),
-        int((~before & after).sum()),
-        allowed,
-        significance,
+        faces=len(before),
+        broken=int((before & ~after).sum()),
+        mended=int((~before & after).sum()),
+        allowed=allowed,
+        significance=significance,
     )
 
 
-def fewest_agreeing(faces: int, required: float) -> int:
-    """Return how many labels must agree, so that on few faces one flip by chance is none too many.
+def min_agreeing_labels(faces: int, required: float) -> int:
+    """Return how many labels must be equal, with an allowance for chance on few faces.
 
-    On 1,000 faces and more it is `required` of them. On fewer, it is the number under which a file
-    that keeps exactly `required` of all labels falls with a probability of `SIGNIFICANCE`.
+    On 1,000 faces and more it is the share `required` of them. On fewer faces, a file that keeps
+    exactly the share `required` of all labels has fewer equal ones with a probability of at most
+    `SIGNIFICANCE`.
 
     Args:
-        faces: Faces compared, n ≥ 1.
-        required: Part of all labels that must agree, 0 to 1; at 1 every one must.
+        faces: Number of faces, n ≥ 1.
+        required: Share of labels that must be equal, 0 to 1; with 1, all of them.
     """
-    if required >= 1 or faces >= _DECISIVE_FACES:
+    if required >= 1 or faces >= MIN_FACES_FOR_EXACT_SHARE:
         return math.ceil(required * faces - 1e-9)
     differing = np.arange(faces + 1)
-    # The fewest that no more than `SIGNIFICANCE` of such files exceed.
+    # The smallest number that such a file exceeds with a probability of at most `SIGNIFICANCE`.
     return faces - int(np.argmax(bdtrc(differing, faces, 1 - required) <= SIGNIFICANCE))
 
 
-def _p_value(broken: int, mended: int) -> float:
-    # At least so many broken are as probable as at most so many mended.
+def _compute_p_value(broken: int, mended: int) -> float:
+    # P(at least `broken` faces break) = P(at most `mended` faces are mended).
     return float(bdtr(mended, broken + mended, 0.5)) if broken + mended else 1.0
 
 
-def _largest_loss(broken: float, mended: float, faces: float) -> float:
-    """Take the two rates from opposite ends of their Clopper-Pearson intervals."""
+def _compute_largest_loss(broken: float, mended: float, faces: float) -> float:
+    """Return the difference of the upper limit of the one rate and the lower limit of the other."""
     tail = (1 - _CONFIDENCE) / 2
-    most = 1.0 if broken >= faces else float(betainccinv(broken + 1, faces - broken, tail))
-    least = 0.0 if mended <= 0 else float(betaincinv(mended, faces - mended + 1, tail))
-    return most - least
+    upper = 1.0 if broken >= faces else float(betainccinv(broken + 1, faces - broken, tail))
+    lower = 0.0 if mended <= 0 else float(betaincinv(mended, faces - mended + 1, tail))
+    return upper - lower

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import functools
 import inspect
+import math
 import sys
 import traceback
 import warnings
@@ -33,6 +34,18 @@ R = TypeVar("R")
 
 CONTEXT_SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
+
+class NumberRange(click.FloatRange):
+    """A range of finite numbers: click lets NaN, and infinity without a limit, pass."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number; fail for one that is out of range or not finite."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number
+
+
 model_option = click.option(
     "-m",
     "--model",
@@ -41,7 +54,7 @@ model_option = click.option(
 )
 other_threshold_option = click.option(
     "--other-threshold",
-    type=click.FloatRange(0.0, 1.0),
+    type=NumberRange(0.0, 1.0),
     metavar="SHARE",
     help='Where the probability of "other" reaches it, the label is "other"; 1 turns it off. For '
     "models with this output.  [default: the model's own]",

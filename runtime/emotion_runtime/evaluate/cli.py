@@ -12,6 +12,7 @@ import click
 from emotion_runtime.command_line.commands import (
     CONTEXT_SETTINGS,
     Command,
+    NumberRange,
     fail,
     handle_errors,
     model_option,
@@ -103,7 +104,7 @@ _GROUPS = {
 )
 @click.option(
     "--min-confidence",
-    type=click.FloatRange(0.0, 1.0),
+    type=NumberRange(0.0, 1.0),
     help="Confidence threshold for the coverage.  [default: the model's own]",
 )
 @other_threshold_option
@@ -162,7 +163,7 @@ def main(
     from emotion_runtime.evaluate.split_list import read_test_paths
     from emotion_runtime.evaluate.wrong_pictures import WrongPictures
     from emotion_runtime.results.output_guard import OutputGuard
-    from emotion_runtime.results.progress import PictureTotal, counting
+    from emotion_runtime.results.progress import PictureTotal, report_progress
 
     with raise_usage_errors():
         classifier = EmotionClassifier(
@@ -209,7 +210,7 @@ def main(
         pictures.add(prediction, label)
 
     def show_progress(stream: Iterator[Prediction]) -> Iterator[Prediction]:
-        return counting(stream, "pictures", sys.stderr, total=total, quiet=quiet)
+        return report_progress(stream, "pictures", sys.stderr, total=total, quiet=quiet)
 
     evaluation = Evaluator(
         classifier=classifier,
@@ -263,9 +264,9 @@ def _write_figures(
 ) -> None:
     from emotion_runtime.evaluate.table import format_evaluation
     from emotion_runtime.results.json_text import to_json
-    from emotion_runtime.results.output import opened_output
+    from emotion_runtime.results.output import open_output
 
-    with opened_output(output) as stream:
+    with open_output(output) as stream:
         if format_name == "json":
             figures = {"model": model_name, **evaluation.to_dict()}
             stream.write(to_json(figures, indent=2) + "\n")

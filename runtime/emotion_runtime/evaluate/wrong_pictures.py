@@ -10,7 +10,7 @@ from emotion_runtime.drawing.fonts import Font
 from emotion_runtime.prediction import OTHER, UNCERTAIN, Prediction
 from emotion_runtime.results.contact_sheet import ContactSheet
 from emotion_runtime.results.csv_rows import CsvRows
-from emotion_runtime.results.output import opened_output
+from emotion_runtime.results.output import open_output
 
 COLUMNS = ("path", "true_label", "predicted_label", "confidence", "true_probability")
 
@@ -72,7 +72,7 @@ class WrongPictures:
             OutputError: One of them cannot be written.
         """
         if self._csv_path is not None:
-            with opened_output(self._csv_path) as stream:
+            with open_output(self._csv_path) as stream:
                 self._write(stream)
         if self._sheet is not None:
             self._sheet.save()

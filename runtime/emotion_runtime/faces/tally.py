@@ -1,4 +1,4 @@
-"""Counts that several threads add to."""
+"""A counter that several threads may add to."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Hashable
 
 
 class Tally:
-    """Counts things by name, from any thread.
+    """Counts by name, from any thread.
 
-    Each thread has counts of its own, so that there is no lock: a child forked while another
-    thread counts can go on counting.
+    Each thread has counts of its own, so that no lock is needed: a child that is forked while
+    another thread counts can continue.
     """
 
     def __init__(self) -> None:
@@ -22,8 +22,8 @@ class Tally:
         self._counts.setdefault(threading.get_ident(), Counter())[name] += number
 
     def total(self) -> Counter[Hashable]:
-        """Return the counts of all threads together."""
-        together: Counter[Hashable] = Counter()
+        """Return the sums over all threads."""
+        total: Counter[Hashable] = Counter()
         for counts in list(self._counts.values()):
-            together.update(dict(counts))
-        return together
+            total.update(dict(counts))
+        return total

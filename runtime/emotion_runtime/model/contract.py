@@ -286,7 +286,7 @@ class Contract:
 
     def describe(self) -> dict[str, Any]:
         """Return the contract as JSON values for a person, without the golden pixels."""
-        described = {
+        described: dict[str, Any] = {
             "contract_version": self.version,
             "network": self.network,
             "precision": self.precision,
@@ -300,6 +300,10 @@ class Contract:
             "tool_versions": self.tool_versions,
             "golden": {"inputs": len(self.golden.pixels), "tolerance": self.golden.tolerance},
         }
+        if self.golden.mean_tolerance is not None:
+            described["golden"] |= {"mean_tolerance": self.golden.mean_tolerance}
+        if self.graph_sha256:
+            described["graph_sha256"] = self.graph_sha256
         if self.other_threshold is not None:
             described["other_threshold"] = self.other_threshold
             described["other_classes"] = list(self.other_classes)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_PIXEL_DIFFERENCE = 1  # of 255, for the rounding of other builds of Pillow
+MAX_PROBABILITY_DIFFERENCE = 0.005  # for a softmax in half precision
 
 
 def draw_probe() -> NDArray[np.uint8]:
@@ -46,6 +47,8 @@ class SelfTest:
         other_tolerance: Largest difference of `other` that is allowed.
         mean_difference: Mean absolute difference of the logits.
         mean_tolerance: Largest mean difference that the file allows; None for no limit.
+        probability_difference: Largest difference of a probability from the softmax of the logits
+            over the temperature that the metadata name.
         graph_changed: Whether the graph in the file differs from the exported one; None where the
             file does not record it, or is in onnxruntime's own format.
     """
@@ -59,6 +62,7 @@ class SelfTest:
     other_tolerance: float = 0.0
     mean_difference: float = 0.0
     mean_tolerance: float | None = None
+    probability_difference: float = 0.0
     graph_changed: bool | None = None
 
     @property
@@ -75,7 +79,7 @@ class SelfTest:
             )
         if self.label_flips:
             failures.append(f"{self.label_flips} of {self.inputs} golden inputs get another label")
-        if not self.max_difference <= self.tolerance:  # a NaN too
+        if not self.max_difference <= self.tolerance:  # true for NaN too
             failures.append(
                 f"the largest logit difference is {self.max_difference:.2g} (allowed "
                 f"{self.tolerance:.2g}): this onnxruntime or chip computes differently"
@@ -84,6 +88,12 @@ class SelfTest:
             failures.append(
                 f"the mean logit difference is {self.mean_difference:.2g} (allowed "
                 f"{self.mean_tolerance:.2g}): this onnxruntime or chip computes differently"
+            )
+        if not self.probability_difference <= MAX_PROBABILITY_DIFFERENCE:
+            failures.append(
+                f"a probability differs by {self.probability_difference:.2g} from the softmax of "
+                f"the logits over the temperature in the metadata (allowed "
+                f"{MAX_PROBABILITY_DIFFERENCE:g})"
             )
         # `other` also depends on classes whose logits are not an output.
         if self.other_difference is not None and not self.other_difference <= self.other_tolerance:

@@ -6,7 +6,6 @@ imported.
 
 from __future__ import annotations
 
-import operator
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import emotion_models
+from emotion_runtime.counts import check_count
 from emotion_runtime.errors import ModelFileError, format_reason
 from emotion_runtime.model.model_file import is_ort, read_model
 from emotion_runtime.model.onnx_graph import find_graph
@@ -262,22 +262,3 @@ def open_session(path: Path, threads: int = 1, provider: str = "CPUExecutionProv
     """
     threads = check_count("threads", threads)
     return Session(path, read_model(path), threads, provider)
-
-
-def check_count(name: str, value: object) -> int:
-    """Return a count as int.
-
-    Args:
-        name: Name of the argument, for messages.
-        value: At least 1.
-
-    Raises:
-        TypeError: `value` is not an integer.
-        ValueError: `value` is less than 1.
-    """
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
-    number = operator.index(value)
-    if number < 1:
-        raise ValueError(f"{name} must be at least 1, not {number}")
-    return number

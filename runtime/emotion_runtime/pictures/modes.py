@@ -63,7 +63,7 @@ def flatten(image: Image.Image) -> Image.Image:
         return _scale_to_eight_bits(image)
     if mode == "LAB":
         return _convert_lab(image)
-    if mode == "La":  # Pillow converts it to LA alone
+    if mode == "La":  # Pillow converts it only to LA
         image = image.convert("LA")
     if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")

@@ -90,6 +90,18 @@ def find_pictures(
             (on_empty or refuse)(SourceError(f"{path}: no pictures in this folder."))
 
 
+def find_folder_pictures(folder: str | os.PathLike[str]) -> Iterator[str]:
+    """Return the pictures of one folder and its sub-folders, as `find_pictures` does.
+
+    Raises:
+        SourceError: The folder is missing; or, during the iteration, it contains no picture or
+            cannot be listed.
+    """
+    if not os.path.isdir(folder):
+        raise SourceError(f"{folder}: no such folder.")
+    return find_pictures([os.fspath(folder)])
+
+
 class _FolderWalker:
     """Walks a folder and its sub-folders, and visits each once."""
 

@@ -1,4 +1,4 @@
-"""Where ``python -m emotion_runtime.ray`` begins."""
+"""Entry point of ``python -m emotion_runtime.ray``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m emotion_runtime.ray``: `emotion-infer` over a cluster's workers."""
+"""The command ``python -m emotion_runtime.ray``: `emotion-infer` on the workers of a cluster."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from emotion_runtime.command_line.commands import (
     version_option,
 )
 from emotion_runtime.command_line.signals import raise_on_signals
+from emotion_runtime.ray.defaults import FORMATS, PARTITION_SIZE
 
 _NAME = "python -m emotion_runtime.ray"
 _EXAMPLES = (
@@ -39,37 +40,42 @@ _GROUPS = {
     "--output",
     required=True,
     metavar="DIR|URI",
-    help="Folder of the results, one file a partition. What is there is kept: the same command "
-    "again does what is missing.",
+    help="Folder of the results, one file per partition. Existing partitions are kept: repeat the "
+    "command to continue an interrupted run.",
 )
 @click.option(
     "-m",
     "--model",
     metavar="FILE|NAME",
-    help="A file that emotion-export wrote, or a released model's name.  [default: the release]",
+    help="A file that emotion-export wrote, or the name of a released model.  [default: the "
+    "released model]",
 )
 @click.option(
     "-f",
     "--format",
     "format_name",
-    type=click.Choice(["parquet", "jsonl", "csv"]),
-    default="parquet",
+    type=click.Choice(FORMATS),
+    default=FORMATS[0],
     show_default=True,
-    help="How results are written.",
+    help="Format of the results.",
 )
-@click.option("--faces", is_flag=True, help="SOURCEs are photographs: find the faces in each.")
+@click.option(
+    "--faces",
+    is_flag=True,
+    help="SOURCEs are photographs: find the faces in each, and classify every face.",
+)
 @click.option(
     "--partition-size",
     type=click.IntRange(min=1),
-    default=2000,
+    default=PARTITION_SIZE,
     show_default=True,
-    help="Pictures of one file of results: what is done again where a worker dies.",
+    help="Pictures in one partition, which is repeated where a worker dies.",
 )
 @click.option(
     "-j",
     "--workers",
     type=click.IntRange(min=1),
-    help="Workers of one thread each.  [default: the CPUs of the cluster]",
+    help="Number of workers, of one thread each.  [default: the CPUs of the cluster]",
 )
 @version_option(_NAME)
 @quiet_option
@@ -89,8 +95,8 @@ def main(
     """Classify the pictures of folders or URIs on the workers of a Ray cluster.
 
     SOURCE is a folder or a URI such as s3://bucket/faces. The command starts Ray on this machine,
-    or uses the cluster that RAY_ADDRESS names; the model file and local SOURCEs must then lie at
-    the same path on every machine.
+    or connects to the cluster at RAY_ADDRESS; the model file and local SOURCEs must then have the
+    same path on every machine.
     """
     require_extra("ray")
     from emotion_runtime.ray.job import predict_to

@@ -1,12 +1,12 @@
-"""Millions of pictures over many machines, by Ray Data; as a command, `emotion_runtime.ray.cli`.
+"""Inference on many machines with Ray Data; the command is `emotion_runtime.ray.cli`.
 
-Ray does what a cluster needs: it places workers, feeds them, and begins anew what died. Here is
-only what is particular to pictures. Two doors:
+Ray places the workers, passes pictures to them, and replaces workers that died. There are two ways
+to use it:
 
-- `predict_to`: folders or object stores in, one file of answers for each partition of the list of
-  pictures. A partition's file appears whole or not at all, so that a run that was killed goes on
-  with those that lack theirs, and a worker that dies costs its partition's time.
-- `Predictor`: a class for `ray.data.Dataset.map_batches`, to be put between steps of one's own.
+- `predict_to` reads folders or object stores, and writes one file of results for each partition of
+  the list of pictures. These files are written atomically: a run that was killed continues with the
+  missing partitions, and a worker that dies costs the time of its partition.
+- `worker.Predictor` is a class for `ray.data.Dataset.map_batches`, for pipelines of one's own.
 
 Needs the extra ``ray``.
 """
@@ -30,25 +30,25 @@ from emotion_runtime.cpus import count_usable_cpus
 from emotion_runtime.digest import compute_sha256
 from emotion_runtime.errors import ModelFileError, OutputError
 from emotion_runtime.prediction import format_count
+from emotion_runtime.ray.defaults import FORMATS, PARTITION_SIZE
 from emotion_runtime.ray.packages import pafs, ray
 from emotion_runtime.ray.storage import list_pictures, locate
-from emotion_runtime.ray.worker import Job, PartitionWorker, part_name
+from emotion_runtime.ray.worker import Job, PartitionWorker, make_part_name
 from emotion_runtime.results.resumption import lock_exclusively
 
-FORMATS = ("parquet", "jsonl", "csv")
-_MANIFEST = "_manifest.json"  # readers of folders pass over names that begin so
+_MANIFEST = "_manifest.json"  # readers of data folders ignore names with an underscore in front
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did.
+    """The counts and the duration of a run.
 
     Attributes:
-        pictures: In all partitions.
-        unreadable: Of these, in the partitions of this run.
-        partitions: All of them.
-        skipped: Those that an earlier run had written.
-        seconds: Of this run.
+        pictures: Number of pictures in all partitions.
+        unreadable: Number of unreadable pictures in the partitions of this run.
+        partitions: Number of partitions.
+        skipped: Number of partitions that an earlier run had written.
+        seconds: Duration of this run.
     """
 
     pictures: int
@@ -64,112 +64,139 @@ def predict_to(
     *,
     model: str | None = None,
     faces: bool = False,
-    format_name: str = "parquet",
-    partition_size: int = 2000,
+    format_name: str = FORMATS[0],
+    partition_size: int = PARTITION_SIZE,
     concurrency: int | None = None,
     say: Callable[[str], None] = lambda _: None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Summary:
-    """Classify all pictures of `sources`, and go on with what an earlier run left.
+    """Classify all pictures of `sources`, or continue an interrupted run.
 
     Args:
         sources: Files and folders, local ones by path, others by URI such as ``s3://bucket/faces``.
-        output: A folder, by path or URI; it gets ``part-00000.parquet`` and so on.
+        output: Folder of the results ``part-00000.parquet`` and so on, by path or URI.
         model: As in `EmotionClassifier`.
-        faces: Find the faces of photographs; a row for each face.
+        faces: Find the faces of photographs, and write one row for each face.
         format_name: One of `FORMATS`.
-        partition_size: Pictures of one file of answers: what a worker that dies must do again.
-        concurrency: Workers; None for one on each CPU of the cluster.
-        say: Takes messages for a person, one a partition.
-        warn: Takes a message about files that were passed over.
+        partition_size: Pictures in one file of results, which is repeated where a worker dies.
+        concurrency: Number of workers; None for one on each CPU of the cluster.
+        say: Shows a message to the user, one for each partition.
+        warn: Shows a message about files that were ignored.
 
     Raises:
         SourceError: A source holds no picture, or cannot be listed.
-        OutputError: `output` cannot be written, or has the answers of another run.
+        OutputError: `output` cannot be written, or has the results of another run.
         ModelFileError: The model cannot be opened.
     """
     started = time.monotonic()
-    path = resolve_model(model)
-    others = 0
-
-    def pass_over(path: str) -> None:
-        nonlocal others
-        others += 1
-        example.setdefault("path", path)
-
-    example: dict[str, str] = {}
-    pictures = list(list_pictures(sources, pass_over))
-    if others:
-        warn(f"{format_count(others, 'other file')} passed over, such as {example['path']}")
+    model_path = resolve_model(model)
+    pictures = _list_all(sources, warn)
     filesystem, folder = locate(output)
-    digest = compute_sha256(path)
+    job = Job(
+        model=str(model_path),
+        model_sha256=compute_sha256(model_path),
+        faces=faces,
+        output=output,
+        format_name=format_name,
+    )
     plan = {
         "pictures": len(pictures),
         "of": hashlib.sha256("\n".join(pictures).encode("utf-8", "surrogateescape")).hexdigest(),
         "partition_size": partition_size,
         "format": format_name,
         "faces": faces,
-        "model_sha256": digest,
+        "model_sha256": job.model_sha256,
         "version": __version__,
     }
-    with _agreed(filesystem, folder, plan):
-        parts: list[dict[str, Any]] = [
-            # As bytes: a name need not be UTF-8, Arrow's strings must.
+    with _open_manifest(filesystem, folder, plan):
+        partitions: list[dict[str, Any]] = [
+            # As bytes: a name need not be UTF-8, but Arrow's strings must be.
             {
                 "part": number,
                 "pictures": [*map(os.fsencode, pictures[start : start + partition_size])],
             }
             for number, start in enumerate(range(0, len(pictures), partition_size))
         ]
-        there = {
-            PurePosixPath(info.path).name
-            for info in filesystem.get_file_info(pafs.FileSelector(folder))
-        }
-        todo = [part for part in parts if part_name(part["part"], format_name) not in there]
-        if len(todo) < len(parts):
-            say(f"{len(parts) - len(todo):,} of {len(parts):,} partitions are there already")
-        unreadable = 0
-        if todo:
-            _start()
-            cpus: int = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
-            size = min(concurrency or max(1, int(cpus)), len(todo))
-            # Settings travel with each partition: a worker that is begun anew needs nothing else.
-            job = json.dumps(asdict(Job(str(path), digest, faces, output, format_name)))
-            rows = [{**part, "job": job} for part in todo]
-            work = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-                PartitionWorker, batch_size=1, compute=ray.data.ActorPoolStrategy(size=size)
-            )
-            for done in work.iter_rows():
-                if done["error"]:
-                    raise ModelFileError(done["error"])
-                unreadable += done["unreadable"]
-                say(f"partition {done['part']:,}: {done['pictures']:,} pictures")
+        files = filesystem.get_file_info(pafs.FileSelector(folder))
+        existing = {PurePosixPath(info.path).name for info in files}
+        missing = [
+            partition
+            for partition in partitions
+            if make_part_name(partition["part"], format_name) not in existing
+        ]
+        skipped = len(partitions) - len(missing)
+        if skipped:
+            say(f"{skipped:,} of {len(partitions):,} partitions are there already")
+        unreadable = _process(missing, job, concurrency, say) if missing else 0
     return Summary(
-        len(pictures),
-        int(unreadable),
-        len(parts),
-        len(parts) - len(todo),
-        time.monotonic() - started,
+        pictures=len(pictures),
+        unreadable=unreadable,
+        partitions=len(partitions),
+        skipped=skipped,
+        seconds=time.monotonic() - started,
     )
 
 
+def _list_all(sources: Sequence[str], warn: Callable[[str], None]) -> list[str]:
+    """Return the pictures of all sources; warn of the files that are not pictures."""
+    others: list[str] = []
+    pictures = list(list_pictures(sources, others.append))
+    if others:
+        warn(f"{format_count(len(others), 'other file')} passed over, such as {others[0]}")
+    return pictures
+
+
+def _process(
+    partitions: Sequence[dict[str, Any]],
+    job: Job,
+    concurrency: int | None,
+    say: Callable[[str], None],
+) -> int:
+    """Process partitions on the cluster, and return the number of unreadable pictures.
+
+    Raises:
+        ModelFileError: A worker cannot open the model, or has another one.
+    """
+    _start()
+    cpus: int = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
+    workers = min(concurrency or max(1, int(cpus)), len(partitions))
+    # Each partition carries the settings, so that a replaced worker needs nothing else.
+    settings = json.dumps(asdict(job))
+    rows = [{**partition, "job": settings} for partition in partitions]
+    results = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        PartitionWorker, batch_size=1, compute=ray.data.ActorPoolStrategy(size=workers)
+    )
+    unreadable = 0
+    for result in results.iter_rows():
+        if result["error"]:
+            raise ModelFileError(result["error"])
+        unreadable += int(result["unreadable"])
+        say(f"partition {result['part']:,}: {result['pictures']:,} pictures")
+    return unreadable
+
+
 def _start() -> None:
-    """Start Ray here, or join the cluster that ``RAY_ADDRESS`` names, unless that was done."""
+    """Start Ray on this machine, or connect to the cluster at ``RAY_ADDRESS``; at most once."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     if ray.is_initialized():
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a tool for pictures reports to nobody
-    here: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": count_usable_cpus()}
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False, **here)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics
+    local: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": count_usable_cpus()}
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False, **local)
 
 
 @contextlib.contextmanager
-def _agreed(filesystem: pafs.FileSystem, folder: str, plan: dict[str, Any]) -> Iterator[None]:
-    """Write down what is done, or see that an earlier run did the same, and keep others away.
+def _open_manifest(
+    filesystem: pafs.FileSystem, folder: str, plan: dict[str, Any]
+) -> Iterator[None]:
+    """Record the plan of the run, or check that an earlier run had the same, and lock the folder.
 
-    Only a local folder can be locked; on an object store two runs at once must be avoided by the
-    user.
+    Only a local folder can be locked: on an object store, the user must avoid two runs at once.
+
+    Raises:
+        OutputError: The folder cannot be written, has other files, is being written by another
+            process, or has the results of a run with another plan.
     """
     manifest = f"{folder}/{_MANIFEST}"
     unfinished = f"{folder}/.{_MANIFEST}"
@@ -192,17 +219,17 @@ def _agreed(filesystem: pafs.FileSystem, folder: str, plan: dict[str, Any]) -> I
             raise OutputError(f"{folder}: cannot be written ({error}).") from error
         if changed:
             raise OutputError(
-                f"{folder}: has the answers of a run with other {', '.join(changed)}; name "
+                f"{folder}: has the results of a run with other {', '.join(changed)}; name "
                 f"another folder, or empty this one."
             )
         yield
 
 
 def _lock(file: IO[bytes], folder: str) -> None:
-    """Lock the manifest for as long as it is open.
+    """Lock the manifest until it is closed.
 
     Raises:
-        OutputError: Another run has it.
+        OutputError: Another process has locked it.
     """
     try:
         lock_exclusively(file.fileno())

@@ -1,4 +1,4 @@
-"""Ray and Arrow, or one sentence on how to install them."""
+"""Import Ray and Arrow, or raise an error that names the command to install them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures and results by path or URI."""
+"""Pictures and results on local disks and in object stores."""
 
 from __future__ import annotations
 
@@ -15,43 +15,55 @@ from emotion_runtime.pictures.preprocessing import NamedBytes
 from emotion_runtime.pictures.sources import find_pictures, is_picture_name
 from emotion_runtime.ray.packages import pa, pafs
 
-_AHEAD = 16  # objects fetched at a time by one worker: it is their latency that is waited for
+_PARALLEL_FETCHES = 16  # of one worker, to hide the latency of an object store
 
 
-def locate(place: str) -> tuple[pafs.FileSystem, str]:
+def locate(location: str) -> tuple[pafs.FileSystem, str]:
     """Return the filesystem of a path or URI, and the path within it.
 
     Raises:
-        OutputError: No filesystem is known for it.
+        OutputError: Arrow knows no filesystem for it.
     """
-    if "://" not in place:
-        return pafs.LocalFileSystem(), _absolute(place)
-    parts = urlsplit(place)
+    if "://" not in location:
+        return pafs.LocalFileSystem(), _make_absolute(location)
+    parts = urlsplit(location)
     try:
-        filesystem, base = _filesystem(urlunsplit(parts._replace(path="/")))
+        filesystem, base = _open_filesystem(urlunsplit(parts._replace(path="/")))
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise OutputError(f"{place}: no filesystem is known for it ({error}).") from error
+        raise OutputError(f"{location}: no filesystem is known for it ({error}).") from error
     return filesystem, (base.rstrip("/") + unquote(parts.path)).rstrip("/")
 
 
 @functools.lru_cache(maxsize=16)  # one client for all pictures of a bucket
-def _filesystem(root: str) -> tuple[pafs.FileSystem, str]:
+def _open_filesystem(root: str) -> tuple[pafs.FileSystem, str]:
     found: tuple[pafs.FileSystem, str] = pafs.FileSystem.from_uri(root)
     return found
 
 
-def _absolute(path: str) -> str:
+def _make_absolute(path: str) -> str:
     return str(Path(path).absolute())
 
 
 def list_pictures(
     sources: Sequence[str], on_other: Callable[[str], None] = lambda _: None
 ) -> Iterator[str]:
-    """Give the pictures of all sources; of URIs as URIs, sorted, each folder in its place."""
+    """Yield the pictures of all sources in order, those of each folder sorted.
+
+    Args:
+        sources: Files and folders, by path or URI.
+        on_other: Called with each file that is not a picture.
+
+    Yields:
+        Absolute paths, and URIs for sources that are URIs.
+
+    Raises:
+        SourceError: A source is missing, holds no picture, or cannot be listed.
+        OutputError: Arrow knows no filesystem for a URI.
+    """
     for source in sources:
         if "://" not in source:
-            # Absolute: workers run elsewhere.
-            yield from find_pictures([_absolute(source)], on_other=on_other)
+            # Absolute: workers have other working directories.
+            yield from find_pictures([_make_absolute(source)], on_other=on_other)
             continue
         filesystem, path = locate(source)
         try:
@@ -80,10 +92,10 @@ def list_pictures(
 
 
 def fetch_pictures(pictures: Iterable[str]) -> Iterator[str | NamedBytes]:
-    """Give local pictures by path; fetch others, some at a time, in order."""
-    waiting = iter(pictures)
-    with ThreadPoolExecutor(_AHEAD) as pool:
-        while group := list(islice(waiting, _AHEAD)):
+    """Yield local pictures by path and the content of others, fetched in parallel, in order."""
+    remaining = iter(pictures)
+    with ThreadPoolExecutor(_PARALLEL_FETCHES) as pool:
+        while group := list(islice(remaining, _PARALLEL_FETCHES)):
             remote = any("://" in picture for picture in group)
             yield from pool.map(_fetch, group) if remote else group
 
@@ -92,7 +104,7 @@ def _fetch(picture: str) -> str | NamedBytes:
     if "://" not in picture:
         return picture
     filesystem, path = locate(picture)
-    # What is not there, or may not be read, is empty: an answer with an error.
+    # A missing or unreadable object is empty, which gives a result with an error.
     with contextlib.suppress(OSError), filesystem.open_input_stream(path) as stream:
         return NamedBytes(stream.read(), picture)
     return NamedBytes(b"", picture)

@@ -1,4 +1,4 @@
-"""A grid of pictures with what the network says of them, for a person who would rather look."""
+"""A contact sheet: a grid of pictures with their labels, for a check by eye."""
 
 from __future__ import annotations
 
@@ -30,54 +30,54 @@ from emotion_runtime.prediction import (
     format_count,
 )
 
-MOST = 120  # pictures on a sheet: about what one screen shows
+MAX_PICTURES = 120  # on a sheet: about what one screen shows
 COLUMNS = 12
-_FACE, _LINE, _GAP, _HEAD = 96, 14, 8, 34  # pixels
+_FACE, _LINE, _GAP, _TITLE = 96, 14, 8, 34  # pixels
 _CAPTION_SIZE = 12  # pixels
 _ARROW = " → "
 _INK, _FAINT, _RED, _AMBER, _PAPER = "#1b1b1b", "#6b6b6b", "#b03020", "#9a6700", "#ffffff"
 
-Wrong: TypeAlias = "tuple[str, str] | None"
+Mistake: TypeAlias = "tuple[str, str] | None"  # the true and the predicted label
 
 
 class ContactSheet:
-    """Collects predictions and draws a sheet of them; of more than `MOST`, a sample is drawn.
+    """Collects predictions and draws a sheet of them; of more than `MAX_PICTURES`, a random sample.
 
-    Of photographs whose faces were found, the faces are shown, as the network saw them; those
-    without a face are counted in the title.
+    With faces of photographs, the sheet shows the crops that the network received, and the title
+    counts the photographs without a face.
 
     Args:
-        path: The picture to write; its suffix says the format.
-        font: Draws labels and file names; None for the font that ships.
-        seed: Seeds the sample.
+        path: The picture to write; its suffix decides its format.
+        font: Draws labels and file names; None for the shipped font.
+        seed: Seed of the random sample.
     """
 
     def __init__(self, path: Path, *, font: Font | None = None, seed: int = 0) -> None:
         self._path = path
         self._font = Font() if font is None else font
         self._random = random.Random(seed)
-        self._kept: list[tuple[int, Prediction, Wrong]] = []
+        self._sample: list[tuple[int, Prediction, Mistake]] = []
         self._counts: Counter[str] = Counter()
-        self._faceless = 0
-        self._faces = False
+        self._pictures_without_face = 0
+        self._has_faces = False
 
-    def add(self, prediction: Prediction, wrong: Wrong = None) -> None:
-        """Consider one prediction (reservoir sampling, Vitter's algorithm R).
+    def add(self, prediction: Prediction, mistake: Mistake = None) -> None:
+        """Add one prediction to the sample (reservoir sampling, Vitter's algorithm R).
 
         Args:
             prediction: The prediction.
-            wrong: The true and the predicted label, where these are the caption.
+            mistake: The true and the predicted label, where these are the caption.
         """
-        self._faces = self._faces or isinstance(prediction, FacePrediction)
+        self._has_faces = self._has_faces or isinstance(prediction, FacePrediction)
         if prediction.outcome == NO_FACE:
-            self._faceless += 1
+            self._pictures_without_face += 1
             return
         number = self._counts.total()
-        self._counts[prediction.outcome if wrong is None else _ARROW.join(wrong)] += 1
-        if number < MOST:
-            self._kept.append((number, prediction, wrong))
-        elif (place := self._random.randrange(number + 1)) < MOST:
-            self._kept[place] = (number, prediction, wrong)
+        self._counts[prediction.outcome if mistake is None else _ARROW.join(mistake)] += 1
+        if number < MAX_PICTURES:
+            self._sample.append((number, prediction, mistake))
+        elif (index := self._random.randrange(number + 1)) < MAX_PICTURES:
+            self._sample[index] = (number, prediction, mistake)
 
     def save(self) -> None:
         """Draw the sheet.
@@ -85,53 +85,53 @@ class ContactSheet:
         Raises:
             OutputError: It cannot be written.
         """
-        shown = sorted(self._kept, key=lambda one: one[0])
-        # All cells of a sheet are alike: a caption of two lines wants room below each picture.
-        captions = [self._caption(prediction, wrong) for _, prediction, wrong in shown]
+        shown = sorted(self._sample, key=lambda one: one[0])
+        # All cells have one height: that of the longest caption.
+        captions = [self._make_caption(prediction, mistake) for _, prediction, mistake in shown]
         lines = max(map(len, captions), default=1)
         height = _FACE + (lines + 1) * _LINE + 2 + _GAP
         columns = min(COLUMNS, max(4, len(shown)))
         rows = -(-len(shown) // columns)
         width = _GAP + columns * (_FACE + _GAP)
-        sheet = Image.new("RGB", (width, _HEAD + rows * height), _PAPER)
+        sheet = Image.new("RGB", (width, _TITLE + rows * height), _PAPER)
         draw = ImageDraw.Draw(sheet)
-        title = self._font.fit_text(self._title(len(shown)), 14, width - 2 * _GAP, tail=" ")
+        title = self._font.fit_text(self._make_title(len(shown)), 14, width - 2 * _GAP, tail=" ")
         draw.text((_GAP, 9), title, _INK, self._font.get_font(14))
-        for place, ((_, prediction, _), caption) in enumerate(zip(shown, captions, strict=True)):
-            row, column = divmod(place, columns)
-            corner = (_GAP + column * (_FACE + _GAP), _HEAD + row * height)
+        for index, ((_, prediction, _), caption) in enumerate(zip(shown, captions, strict=True)):
+            row, column = divmod(index, columns)
+            corner = (_GAP + column * (_FACE + _GAP), _TITLE + row * height)
             _draw_face(sheet, draw, corner, prediction, caption, self._font)
         with write_atomically(self._path) as temporary:
             sheet.save(temporary)
 
-    def _caption(self, prediction: Prediction, wrong: Wrong) -> list[str]:
-        """Return the lines below a picture, each as wide as the picture at most."""
+    def _make_caption(self, prediction: Prediction, mistake: Mistake) -> list[str]:
+        """Return the lines below a picture, each at most as wide as the picture."""
         if prediction.label is None or prediction.path is None:
             return [self._font.fit_text(UNREADABLE, _CAPTION_SIZE, _FACE)]
-        share = f" {prediction.confidence or 0:.0%}"
-        if wrong is None:
-            return [self._font.fit_text(prediction.label, _CAPTION_SIZE, _FACE, share)]
-        true, predicted = map(self._font.prepare_text, wrong)
-        line = f"{true}{_ARROW}{predicted}{share}"
+        percent = f" {prediction.confidence or 0:.0%}"
+        if mistake is None:
+            return [self._font.fit_text(prediction.label, _CAPTION_SIZE, _FACE, percent)]
+        true, predicted = map(self._font.prepare_text, mistake)
+        line = f"{true}{_ARROW}{predicted}{percent}"
         if self._font.get_font(_CAPTION_SIZE).getlength(line) <= _FACE:
             return [line]
         return [
             self._font.fit_text(true, _CAPTION_SIZE, _FACE, " "),
-            self._font.fit_text(f"{_ARROW.strip()} {predicted}", _CAPTION_SIZE, _FACE, share),
+            self._font.fit_text(f"{_ARROW.strip()} {predicted}", _CAPTION_SIZE, _FACE, percent),
         ]
 
-    def _title(self, shown: int) -> str:
+    def _make_title(self, shown: int) -> str:
         total = self._counts.total()
         parts = ", ".join(f"{name} {count:,}" for name, count in self._counts.most_common())
         drawn = f" ({shown} drawn by chance)" if shown < total else ""
-        if not self._faces:
-            noun = "wrong picture" if any(wrong for *_, wrong in self._kept) else "picture"
+        if not self._has_faces:
+            noun = "wrong picture" if any(mistake for *_, mistake in self._sample) else "picture"
             return f"{format_count(total, noun)}: {parts}{drawn}"
         faces = format_count(total - self._counts[UNREADABLE], "face")
-        none = (
-            f"; {format_count(self._faceless, 'picture')} without a face" if self._faceless else ""
-        )
-        return f"{faces}: {parts}{drawn}{none}" if total else f"{faces}{none}"
+        others = ""
+        if self._pictures_without_face:
+            others = f"; {format_count(self._pictures_without_face, 'picture')} without a face"
+        return f"{faces}: {parts}{drawn}{others}" if total else f"{faces}{others}"
 
 
 def _draw_face(
@@ -142,8 +142,9 @@ def _draw_face(
     caption: list[str],
     font: Font,
 ) -> None:
+    """Draw one cell: the picture, its caption and its file name."""
     left, top = corner
-    face = None if prediction.label is None else _picture_of(prediction)
+    face = None if prediction.label is None else _load_picture(prediction)
     if face is None:
         draw.rectangle((left, top, left + _FACE - 1, top + _FACE - 1), outline=_RED)
     else:
@@ -159,31 +160,31 @@ def _draw_face(
     draw.text((left, below), name, _FAINT, font.get_font(10))
 
 
-def _picture_of(prediction: Prediction) -> Image.Image | None:
-    """Return what is shown of a prediction; None where its picture is gone since."""
+def _load_picture(prediction: Prediction) -> Image.Image | None:
+    """Return the picture of a prediction; None where it can no longer be read."""
     if isinstance(prediction, FacePrediction) and prediction.crop is not None:
         return Image.fromarray(prediction.crop).resize((_FACE, _FACE), Image.Resampling.BICUBIC)
     if prediction.path is None:
         return None
     try:
         if isinstance(prediction, FacePrediction) and prediction.box is not None:
-            return Image.fromarray(_cut_again(prediction.path, prediction.box))
-        # The gray central square that the network sees, at a size that a person sees.
+            return Image.fromarray(_crop_again(prediction.path, prediction.box))
+        # The gray central square that the network receives, at a larger size.
         return Image.fromarray(read_face(prediction.path, _FACE))
     except PictureError:
         return None
 
 
-def _cut_again(path: str, box: tuple[int, int, int, int]) -> Pixels:
-    """Cut a face that an earlier run classified out of its picture, by the box that was written.
+def _crop_again(path: str, box: tuple[int, int, int, int]) -> Pixels:
+    """Crop a face that an earlier run classified, by the box in its results.
 
     Raises:
         PictureError: The picture cannot be read.
     """
+    from emotion_runtime.faces.cropping import crop_face
     from emotion_runtime.faces.detection import Box
-    from emotion_runtime.faces.finder import crop
 
     gray = process_picture(
         path, lambda image: np.asarray(flatten(turn_upright(image)).convert("L"))
     )
-    return crop(gray, Box(*box), _FACE)
+    return crop_face(gray, Box(*box), _FACE)

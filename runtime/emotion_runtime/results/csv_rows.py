@@ -1,4 +1,4 @@
-"""CSV that a spreadsheet opens without running anything, and that gives every text back."""
+"""CSV that is safe to open in a spreadsheet and from which every text can be recovered."""
 
 from __future__ import annotations
 
@@ -7,34 +7,36 @@ import io
 from collections.abc import Sequence
 from typing import TextIO
 
-# What Excel and LibreOffice take for the beginning of a formula, in full width too, and the guard.
-_FORMULA = tuple("=+-@\t\r\n＝＋－＠'")
+# First characters of a formula in Excel and LibreOffice, in full width too, and the apostrophe.
+_FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠'")
 
 
 class CsvRows:
     """Writes rows of CSV (RFC 4180) whose lines end in a line feed.
 
-    A text that a spreadsheet would take for a formula (it begins with = + - @, a tab or a line
-    break) gets an apostrophe in front, and so does one that begins with an apostrophe: who takes
-    one leading apostrophe away has the exact text. Bytes of a name that are no UTF-8 are written
-    as they are.
+    A text that a spreadsheet would run as a formula (it begins with = + - @, a tab or a line
+    break) gets a leading apostrophe, and so does a text that begins with an apostrophe: removing
+    one leading apostrophe recovers every text. Bytes of a name that are not UTF-8 are written
+    unchanged.
 
     Args:
-        stream: Where to.
+        stream: The stream to write to.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._buffer = stream, io.StringIO()
-        # Lines that end so make the csv module quote both characters within cells.
+        # With this line ending, the csv module quotes both of its characters within cells.
         self._csv = csv.writer(self._buffer, lineterminator="\r\n")
 
     def write(self, cells: Sequence[object]) -> None:
-        """Write one row; numbers and None are never guarded."""
-        self._csv.writerow([_guarded(cell) if isinstance(cell, str) else cell for cell in cells])
+        """Write one row; numbers and None get no apostrophe."""
+        self._csv.writerow(
+            [_escape_formula(cell) if isinstance(cell, str) else cell for cell in cells]
+        )
         self._stream.write(self._buffer.getvalue()[:-2] + "\n")
         self._buffer.seek(0)
         self._buffer.truncate()
 
 
-def _guarded(text: str) -> str:
-    return "'" + text if text.startswith(_FORMULA) else text
+def _escape_formula(text: str) -> str:
+    return "'" + text if text.startswith(_FORMULA_STARTS) else text

@@ -1,4 +1,4 @@
-"""JSON that is valid for every reader, and safe to show on a terminal."""
+"""JSON that every parser accepts and that is safe to show on a terminal."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ NOT_FINITE = "a result is not a finite number (NaN or infinity): the model is da
 def to_json(value: Any, *, indent: int | None = None) -> str:
     r"""Return `value` as JSON, with control characters as escapes such as ``\u009b``.
 
-    A parser gets exactly what was there, also from a name whose bytes are no UTF-8 (a lone
-    surrogate, as `os.fsdecode` makes it).
+    A parser recovers the exact value, also of a name whose bytes are not UTF-8 (a lone surrogate,
+    as `os.fsdecode` returns it).
 
     Raises:
         OutputError: A number is not finite, which JSON cannot express.
@@ -33,7 +33,7 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
 
 
 def _escape(character: str) -> str:
-    """Return the escape of one character; of one beyond U+FFFF, those of its two halves."""
+    """Return the escape of one character; for one beyond U+FFFF, a surrogate pair."""
     code = ord(character)
     if code < 0x10000:
         return f"\\u{code:04x}"

@@ -1,4 +1,4 @@
-"""Where results go: standard output, a device, or a file that appears whole or not at all."""
+"""The stream of results: standard output, a device, or a file that is written atomically."""
 
 from __future__ import annotations
 
@@ -21,34 +21,35 @@ from emotion_runtime.errors import OutputError
 
 
 @contextlib.contextmanager
-def opened_output(path: Path | None) -> Iterator[TextIO]:
+def open_output(path: Path | None) -> Iterator[TextIO]:
     """Open a file of results by path, or standard output for None, as UTF-8.
 
-    A device or a FIFO gets each result as it comes; a regular file is replaced at the end.
+    Results are written to a device or a FIFO at once; a regular file is replaced at the end.
 
     Raises:
         OutputError: It cannot be written.
-        BrokenPipeError: The reader of standard output, or of a FIFO, has seen enough.
+        BrokenPipeError: The reader of standard output, or of a FIFO, has stopped reading.
     """
     if path is None or parse_descriptor(path) == 1:
-        with _standard_output() as stream:
+        with _open_standard_output() as stream:
             yield stream
     elif is_stream(path):
-        with _named(path), _text(open_stream(path)) as stream:
+        with _convert_errors(path), _open_text(open_stream(path)) as stream:
             yield stream
     else:
-        with write_atomically(path) as temporary, _text(temporary) as stream:
+        with write_atomically(path) as temporary, _open_text(temporary) as stream:
             yield stream
 
 
-def _text(file: Path | int) -> TextIO:
-    """Open a file for text as the writers want it."""
+def _open_text(file: Path | int) -> TextIO:
+    """Open a file with the encoding and the line ends of the writers."""
     # newline="" leaves line ends to the writers, on Windows too.
     return open(file, "w", encoding="utf-8", errors="surrogateescape", newline="")
 
 
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _convert_errors(path: Path) -> Iterator[None]:
+    """Raise an `OutputError` that names the file in place of an `OSError`."""
     try:
         yield
     except BrokenPipeError:
@@ -58,8 +59,8 @@ def _named(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _standard_output() -> Iterator[TextIO]:
-    """Yield standard output, as UTF-8 whatever the locale."""
+def _open_standard_output() -> Iterator[TextIO]:
+    """Yield standard output, as UTF-8 in every locale."""
     if sys.stdout is None:
         raise OutputError("standard output: cannot be written (it is closed).")
     # newline="" leaves line ends to the writers, on Windows too.
@@ -67,7 +68,7 @@ def _standard_output() -> Iterator[TextIO]:
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")
     try:
         yield sys.stdout
-        sys.stdout.flush()  # here, where a closed pipe is expected
+        sys.stdout.flush()  # here, where a closed pipe is handled
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -78,5 +79,5 @@ def _standard_output() -> Iterator[TextIO]:
 
 
 def abandon_stdout() -> None:
-    """Send what is still buffered nowhere; Python would complain again at its exit."""
+    """Discard what is still buffered, so that Python does not report the closed pipe at exit."""
     discard_output(sys.stdout)

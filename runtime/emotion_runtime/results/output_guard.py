@@ -1,4 +1,4 @@
-"""No output is ever one of the inputs, nor another output of the same run."""
+"""Checks that no output is one of the inputs, or another output of the same run."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ T = TypeVar("T")
 
 
 class OutputGuard:
-    """Compares the files that a run will write with those that it reads, by device and inode.
+    """Compares the outputs of a run with its inputs, by device and inode.
 
-    Devices and FIFOs are left out: they may be read and written at once.
+    Devices and FIFOs are exempt: they may be read and written at once.
 
     Args:
-        outputs: The option that names a file → the file; None for options not given.
+        outputs: The file of each option; None for options that were not given.
 
     Raises:
         OutputError: Two of them are one file.
@@ -34,7 +34,7 @@ class OutputGuard:
             if path is None:
                 continue
             name = f"{option} {path}"
-            status = _status(path)
+            status = _get_status(path)
             if status is not None and not stat.S_ISREG(status.st_mode):
                 continue
             real = os.path.realpath(path)
@@ -47,39 +47,42 @@ class OutputGuard:
             self._names[real] = name
 
     def check(self, source: str | os.PathLike[str] | int) -> None:
-        """Refuse an input, by path or open descriptor, that is one of the outputs.
+        """Refuse an input that is one of the outputs.
+
+        Args:
+            source: Path or open file descriptor of the input.
 
         Raises:
-            OutputError: It is.
+            OutputError: The input is one of the outputs.
         """
-        if not self._files:  # nothing that exists will be replaced
+        if not self._files:  # no existing file will be replaced
             return
-        status = _status(source)
+        status = _get_status(source)
         if status is None or (output := self._files.get((status.st_dev, status.st_ino))) is None:
             return
         what = "standard input" if isinstance(source, int) else os.fspath(source)
         raise OutputError(f"{output}: is {what}, an input of this run; name another file.")
 
-    def checked(self, sources: Iterable[str]) -> Iterator[str]:
-        """Pass inputs on, each checked before it is used.
+    def check_all(self, sources: Iterable[str]) -> Iterator[str]:
+        """Yield the inputs, and check each of them before.
 
         Raises:
-            OutputError: One of them is an output.
+            OutputError: An input is one of the outputs.
         """
         for source in sources:
             self.check(source)
             yield source
 
     def check_standard_input(self) -> None:
-        """Refuse a list of inputs on standard input that is one of the outputs.
+        """Refuse a file on standard input that is one of the outputs.
 
         Raises:
-            OutputError: It is.
+            OutputError: Standard input is one of the outputs.
         """
         try:
             number = sys.stdin.fileno()
         except (AttributeError, OSError, ValueError):
-            return  # closed, or none of the system's
+            return  # closed, or not a file of the operating system
         self.check(number)
 
 
@@ -88,16 +91,16 @@ def check_video_outputs(
 ) -> None:
     """Refuse outputs of a run over videos that are one of the videos, or each other.
 
-    A video that is named is replaced. In a folder, where the names are those of the sources,
-    nothing is overwritten.
+    An annotated video that is named is replaced. In a folder, where annotated videos have the names
+    of the sources, nothing is overwritten.
 
     Args:
-        sources: Paths of videos; others (a camera) are passed over.
+        sources: Paths of videos; others (a camera) are ignored.
         output: The file of results, if any.
-        annotate: The annotated video; of several sources, the folder of the annotated videos.
+        annotate: The annotated video; for several sources, the folder of the annotated videos.
 
     Raises:
-        OutputError: An output is an input, another output, or is there already in the folder.
+        OutputError: An output is an input or another output, or exists already in the folder.
     """
     videos = [source for source in sources if isinstance(source, str)]
     outputs: dict[str, Path | None] = {"-o": output}
@@ -115,8 +118,8 @@ def check_video_outputs(
                 raise make_exists_error(target)
 
 
-def _status(path: str | os.PathLike[str] | int) -> os.stat_result | None:
+def _get_status(path: str | os.PathLike[str] | int) -> os.stat_result | None:
     try:
         return os.stat(path)  # noqa: PTH116  an open descriptor too
     except (OSError, ValueError):
-        return None  # not there, or to be reported by whoever opens it
+        return None  # missing, or reported when it is opened

@@ -1,4 +1,4 @@
-"""A line that counts along, on a terminal only."""
+"""A line of progress on a terminal."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from emotion_runtime.pictures.sources import expand_paths, is_picture_name
 
 T = TypeVar("T")
 
-_INTERVAL = 0.5  # seconds between two updates of the line
-_WIDTH = 70  # columns of the line
+_INTERVAL_SECONDS = 0.5  # between two updates of the line
+_WIDTH_COLUMNS = 70  # of the line
 
 
 class PictureTotal:
-    """Counts the pictures of a run in the background, for the time left.
+    """Counts the pictures of a run in the background, to estimate the time left.
 
-    It is told nothing but names, keeps none of them, and starts only when a run takes long enough
-    to show its progress; until it has ended the total is not known.
+    Counting starts when the progress is shown for the first time. It lists folders, keeps no
+    names, and the total is known only when it has ended.
 
     Args:
-        paths: As a user named them.
+        paths: The inputs of the run: files, folders and patterns.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
@@ -34,8 +34,8 @@ class PictureTotal:
         self._total = 0
 
     def __call__(self) -> int:
-        """Return the number of pictures; 0 as long as it is not known."""
-        if "-" in self._paths:  # who knows what comes
+        """Return the number of pictures; 0 while it is not known."""
+        if "-" in self._paths:  # unknown until standard input ends
             return 0
         if self._thread is None:
             self._thread = threading.Thread(target=self._count, name="count", daemon=True)
@@ -45,14 +45,14 @@ class PictureTotal:
     def _count(self) -> None:
         total, seen = 0, set[tuple[int, int]]()
         for path in expand_paths(self._paths, io.BytesIO()):
-            total += self._in_folder(path, seen) if os.path.isdir(path) else 1
+            total += self._count_folder(path, seen) if os.path.isdir(path) else 1
         self._total = total
 
-    def _in_folder(self, folder: str, seen: set[tuple[int, int]]) -> int:
-        """Count as `find_pictures` looks, but in no order and without a list."""
-        count, waiting = 0, [folder]
-        while waiting:
-            here = waiting.pop()
+    def _count_folder(self, folder: str, seen: set[tuple[int, int]]) -> int:
+        """Count the pictures that `find_pictures` finds, in no order and without a list."""
+        count, pending = 0, [folder]
+        while pending:
+            here = pending.pop()
             try:
                 status = os.stat(here)
                 if (status.st_dev, status.st_ino) in seen:
@@ -62,64 +62,66 @@ class PictureTotal:
                     for entry in entries:
                         if entry.is_dir():
                             if not entry.name.startswith("."):
-                                waiting.append(entry.path)
+                                pending.append(entry.path)
                         elif is_picture_name(entry.name):
                             count += 1
             except OSError:
-                continue  # the run itself says so
+                continue  # reported by the run itself
         return count
 
 
-def counting(
+def report_progress(
     items: Iterable[T],
     what: str,
     results: TextIO,
     *,
     total: int | Callable[[], int] = 0,
     done: Callable[[], int] = lambda: 0,
-    name: Callable[[T], object] | None = None,
+    get_key: Callable[[T], object] | None = None,
     quiet: bool = False,
 ) -> Iterator[T]:
-    """Pass items on, and count them on standard error where that is a terminal.
+    """Yield the items, and show their number on standard error where that is a terminal.
 
     Args:
-        items: What is counted.
-        what: Its name, in the plural.
-        results: Where results go; where they scroll by on a terminal already, nothing is counted.
-        total: How many there will be; 0 where nobody knows (yet).
-        done: How many an earlier run has done; they count, but not for the speed.
-        name: Items of one name that follow each other count once, such as the faces of a picture.
-        quiet: Do not count.
+        items: The items to count.
+        what: Their name, in the plural.
+        results: The stream of results; where results already scroll past on a terminal, no
+            progress is shown.
+        total: Number of items, or a function that returns it; 0 where it is not known (yet).
+        done: Returns the number of items of an earlier run; they count, but not for the speed.
+        get_key: Returns the key of an item; consecutive items of one key count once, such as the
+            faces of a picture.
+        quiet: Show nothing.
     """
     scrolls = results is sys.stdout and sys.stdout.isatty()
     if quiet or scrolls or not sys.stderr.isatty():
         yield from items
         return
     started = shown = time.monotonic()
-    number, last = 0, object()  # equal to no name
+    number, last = 0, object()  # equal to no key
     for item in items:
         yield item
-        this = None if name is None else name(item)
-        if name is None or this != last:
-            number, last = number + 1, this
+        key = None if get_key is None else get_key(item)
+        if get_key is None or key != last:
+            number, last = number + 1, key
         now = time.monotonic()
-        if now - shown >= _INTERVAL:
+        if now - shown >= _INTERVAL_SECONDS:
             shown = now
             known = total if isinstance(total, int) else total()
             rate = number / (now - started)
-            line = _line(number + done(), known, what, rate)
-            print(f"\r{line:<{_WIDTH}}", end="", file=sys.stderr, flush=True)
+            line = _format_line(number + done(), known, what, rate)
+            print(f"\r{line:<{_WIDTH_COLUMNS}}", end="", file=sys.stderr, flush=True)
     if shown != started:
-        print("\r" + " " * _WIDTH + "\r", end="", file=sys.stderr, flush=True)
+        print("\r" + " " * _WIDTH_COLUMNS + "\r", end="", file=sys.stderr, flush=True)
 
 
-def _line(number: int, total: int, what: str, rate: float) -> str:
+def _format_line(number: int, total: int, what: str, rate: float) -> str:
     text = f"{number:,}{f' of {total:,}' if total else ''} {what}, {rate:,.0f} a second"
-    return f"{text}, {_time(max(0, total - number) / rate)} left" if total else text
+    return f"{text}, {_format_seconds(max(0, total - number) / rate)} left" if total else text
 
 
-def _time(seconds: float) -> str:
-    """Return a duration as a person says it, such as ``12 s``, ``3 min`` or ``2 h 05 min``."""
+def _format_seconds(seconds: float) -> str:
+    """Return a duration such as ``12 s``, ``3 min`` or ``2 h 05 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""Sort pictures into folders by what the network says of them."""
+"""Pictures sorted into one folder for each label."""
 
 from __future__ import annotations
 
@@ -14,35 +14,34 @@ from emotion_runtime.prediction import Prediction
 
 
 class SortedFolders:
-    """Copies or links each picture to ``FOLDER/<label>/<its path under the folder named>``.
+    """Copies or links each picture to ``FOLDER/<label>/<path of the picture under its root>``.
 
     Args:
-        folder: Where the class folders are made.
-        roots: The files and folders that were named; what lies under a folder keeps its
-            relative path.
-        link: Make symbolic links instead of copies.
+        folder: Folder of the class folders.
+        roots: The inputs of the run: files and folders.
+        link: Create symbolic links instead of copies.
 
     Raises:
-        OutputError: `folder` lies in a folder that is classified: it would be found in turn.
+        OutputError: `folder` lies in a folder that is classified, which would include the copies.
     """
 
     def __init__(self, folder: Path, roots: Sequence[str], *, link: bool = False) -> None:
         self._folder, self._link = folder, link
-        self._relative = inside_roots(folder, roots)
+        self._get_relative_path = make_relative_to_roots(folder, roots)
 
     def add(self, prediction: Prediction) -> None:
-        """Place one picture; one that could not be read has no class and is left where it is.
+        """Copy or link one picture; pictures without a label are ignored.
 
         Raises:
-            OutputError: The place is taken by another file, or cannot be written.
+            OutputError: Another file has this path, or it cannot be written.
         """
         if prediction.label is None or prediction.path is None:
             return
-        target = self._folder / prediction.label / self._relative(prediction.path)
+        target = self._folder / prediction.label / self._get_relative_path(prediction.path)
         try:
             if os.path.lexists(target):
                 if filecmp.cmp(prediction.path, target, shallow=False):
-                    return  # an earlier run's, or the same picture named twice
+                    return  # from an earlier run, or the same picture named twice
                 raise OutputError(f"{target}: is another picture already; choose an empty folder.")
             with write_new_file(target) as temporary:
                 if self._link:
@@ -54,25 +53,29 @@ class SortedFolders:
             raise make_write_error(target, error) from error
 
     def save(self) -> None:
-        """Nothing is left to do: each picture was placed as it came."""
+        """Do nothing: `add` has copied each picture."""
 
 
-def inside_roots(folder: Path, roots: Sequence[str]) -> Callable[[str], str]:
-    """Return what gives a picture's path under the folder, among `roots`, that it was found in.
+def make_relative_to_roots(folder: Path, roots: Sequence[str]) -> Callable[[str], str]:
+    """Return a function that gives the path of a picture relative to its root.
+
+    Args:
+        folder: The folder to write to.
+        roots: The inputs of the run: files and folders.
 
     Raises:
-        OutputError: `folder`, which is written to, lies in a folder that is classified.
+        OutputError: `folder` lies in a folder that is classified.
     """
     folders = [root for root in roots if os.path.isdir(root)]
     for root in folders:
         if folder.resolve().is_relative_to(Path(root).resolve()):
             raise OutputError(f"{folder}: lies in {root}, which is classified; name another.")
 
-    def relative(path: str) -> str:
+    def get_relative_path(path: str) -> str:
         for root in folders:
             inside = os.path.relpath(path, root)
             if inside.split(os.sep, 1)[0] != os.pardir:
                 return inside
         return os.path.basename(path)
 
-    return relative
+    return get_relative_path

@@ -1,4 +1,4 @@
-"""The output formats. Each writer takes one prediction at a time, so that memory stays constant."""
+"""The output formats. Writers take one prediction at a time, so that memory stays constant."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Writer(ABC):
     """Writes predictions to a text stream; a ``with`` block completes the output at its end.
 
     Args:
-        stream: Where to.
-        labels: The model's.
-        kind: What will be written; it may have further columns.
-        with_other: Whether the model has the output `other`: then there is a column of it, also
-            for pictures that cannot be read.
+        stream: The stream to write to.
+        labels: The labels of the model.
+        kind: Type of the predictions; it may have further columns.
+        with_other: Whether the model has the output `other`, which gets a column; it is empty for
+            pictures that cannot be read.
     """
 
     def __init__(
@@ -65,18 +65,18 @@ class Writer(ABC):
     def write(self, prediction: Prediction) -> None:
         """Write one prediction."""
 
-    def begin(self) -> None:  # noqa: B027  most formats begin and end with nothing
-        """Write what comes before the first prediction."""
+    def begin(self) -> None:  # noqa: B027  most formats have no beginning or end
+        """Write the beginning of the output, before the first prediction."""
 
     def end(self) -> None:  # noqa: B027
-        """Write what comes after the last prediction."""
+        """Write the end of the output, after the last prediction."""
 
 
 class JsonLinesWriter(Writer):
     """One JSON object a line."""
 
     def write(self, prediction: Prediction) -> None:
-        self.stream.write(_json_line(prediction, with_other=self.with_other) + "\n")
+        self.stream.write(_make_json_line(prediction, with_other=self.with_other) + "\n")
 
 
 class JsonWriter(Writer):
@@ -89,7 +89,8 @@ class JsonWriter(Writer):
 
     def write(self, prediction: Prediction) -> None:
         self.stream.write(
-            ("\n" if self._first else ",\n") + _json_line(prediction, with_other=self.with_other)
+            ("\n" if self._first else ",\n")
+            + _make_json_line(prediction, with_other=self.with_other)
         )
         self._first = False
 
@@ -98,9 +99,9 @@ class JsonWriter(Writer):
 
 
 class CsvWriter(Writer):
-    """Columns path, label, confidence, one for each class, error, further ones; see `CsvRows`.
+    """Columns path, label, confidence, one for each class, error and further ones; see `CsvRows`.
 
-    Where the model has the output `other`, its column comes behind those of the classes.
+    Where the model has the output `other`, its column follows those of the classes.
     """
 
     def begin(self) -> None:
@@ -111,49 +112,58 @@ class CsvWriter(Writer):
         )
 
     def write(self, prediction: Prediction) -> None:
-        chances = prediction.probabilities or {}
+        probabilities = prediction.probabilities or {}
         self._rows.write(
             [
                 prediction.path,
                 prediction.label,
-                _six(prediction.confidence),
-                *(_six(chances.get(label)) for label in self.labels),
-                *([_six(prediction.other)] if self.with_other else []),
+                _format_number(prediction.confidence),
+                *(_format_number(probabilities.get(label)) for label in self.labels),
+                *([_format_number(prediction.other)] if self.with_other else []),
                 prediction.error,
-                *map(_six_if_fraction, prediction.columns().values()),
+                *map(_format_if_float, prediction.columns().values()),
             ]
         )
 
 
 class TableWriter(Writer):
-    """Aligned columns for a person; the path comes last, so that it may have any length."""
+    """Aligned columns to read on a terminal; the path is last, so that it may have any length."""
 
     def begin(self) -> None:
         self._names = [escape_controls(label) for label in self.labels]
         self._names += [OTHER] if self.with_other else []
         outcomes = (*self._names, UNCERTAIN, UNREADABLE, NO_FACE)
-        self._widest = max(map(measure_width, outcomes))
-        self._widths = [max(7, measure_width(name)) for name in self._names]
-        self._further = [max(_WIDE, _WIDTHS.get(name, 0)) for name in self.kind.COLUMNS]
-        self._write_line("label", "confidence", self._names, map(_short, self.kind.COLUMNS), "path")
+        self._label_width = max(map(measure_width, outcomes))
+        self._probability_widths = [max(7, measure_width(name)) for name in self._names]
+        self._further_widths = [
+            max(_MIN_WIDTH, _MIN_WIDTHS.get(name, 0)) for name in self.kind.COLUMNS
+        ]
+        self._write_line(
+            "label", "confidence", self._names, map(_shorten_name, self.kind.COLUMNS), "path"
+        )
 
     def write(self, prediction: Prediction) -> None:
-        confidence, shares = "", [""] * len(self._names)
+        confidence, probabilities = "", [""] * len(self._names)
         if prediction.probabilities is not None:
             confidence = f"{prediction.confidence:.1%}"
-            shares = [f"{prediction.probabilities[label]:.1%}" for label in self.labels]
+            probabilities = [f"{prediction.probabilities[label]:.1%}" for label in self.labels]
             if self.with_other:
-                shares.append("" if prediction.other is None else f"{prediction.other:.1%}")
-        further = map(_plain, prediction.columns().values())
+                probabilities.append("" if prediction.other is None else f"{prediction.other:.1%}")
+        further = map(_format_cell, prediction.columns().values())
         last = prediction.error or prediction.path or ""
-        self._write_line(prediction.outcome, confidence, shares, further, last)
+        self._write_line(prediction.outcome, confidence, probabilities, further, last)
 
     def _write_line(
-        self, label: str, confidence: str, shares: Sequence[str], further: Iterable[str], last: str
+        self,
+        label: str,
+        confidence: str,
+        probabilities: Sequence[str],
+        further: Iterable[str],
+        last: str,
     ) -> None:
-        cells = [pad_right(escape_controls(label), self._widest), f"{confidence:>10}"]
-        cells += map(pad_left, shares, self._widths)
-        cells += map(pad_left, further, self._further)
+        cells = [pad_right(escape_controls(label), self._label_width), f"{confidence:>10}"]
+        cells += map(pad_left, probabilities, self._probability_widths)
+        cells += map(pad_left, further, self._further_widths)
         # A line break in a name would break the table; the other formats keep it.
         self.stream.write("  ".join([*cells, escape_controls(last)]) + "\n")
 
@@ -166,7 +176,8 @@ WRITERS: dict[str, type[Writer]] = {
 }
 
 
-def _six(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
+    """Return a number with six decimals, and nothing for None."""
     if value is None:
         return ""
     if not math.isfinite(value):
@@ -174,25 +185,28 @@ def _six(value: float | None) -> str:
     return f"{value:.6f}"
 
 
-_WIDE = 6  # of a further column in a table
-_WIDTHS = {"warning": len(SMALL_FACE)}  # of others
+# Width of further columns in a table, in characters.
+_MIN_WIDTH = 6
+_MIN_WIDTHS = {"warning": len(SMALL_FACE)}
 
 
-def _short(name: str) -> str:
+def _shorten_name(name: str) -> str:
+    """Return the heading of a further column in a table."""
     return {"detection_confidence": "found"}.get(name, name)
 
 
-def _plain(value: object) -> str:
+def _format_cell(value: object) -> str:
+    """Return a further value in a table."""
     if value is None:
         return ""
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def _six_if_fraction(value: object) -> object:
-    return _six(value) if isinstance(value, float) else value
+def _format_if_float(value: object) -> object:
+    return _format_number(value) if isinstance(value, float) else value
 
 
-def _json_line(prediction: Prediction, *, with_other: bool) -> str:
+def _make_json_line(prediction: Prediction, *, with_other: bool) -> str:
     values = prediction.to_dict(with_other=with_other)
     if prediction.probabilities is not None and prediction.confidence is not None:
         values["confidence"] = round(prediction.confidence, 6)

@@ -1,4 +1,4 @@
-"""Frames of video files and cameras, read by OpenCV, and frames written to a video."""
+"""Frames of video files and cameras, read and written with OpenCV."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion_runtime.errors import OutputError, VideoError
-from emotion_runtime.video.containers import inspect
+from emotion_runtime.video.containers import inspect_container
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_GUESSED_RATE = 25.0  # frames a second
-_MIN_RATE, _MAX_RATE = 0.01, 250.0  # others are the units of time stamps, or nonsense
-_MOST_FRAMES = 1e9
-_GIVE_UP = 1000  # reads in a row without a frame: it is the end
+_DEFAULT_RATE = 25.0  # frames a second, where a file states no plausible rate
+# Frames a second; other values are units of time stamps, or wrong.
+_MIN_RATE, _MAX_RATE = 0.01, 250.0
+_MAX_FRAMES = 1e9
+_MAX_FAILED_READS = 1000  # consecutive reads without a frame: the end of the file
 _CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
 
 
@@ -32,8 +33,8 @@ class Frame:
     """One picture of a video.
 
     Attributes:
-        number: From 0 on; of a camera, those that were dropped are counted too.
-        time: Seconds since the first.
+        number: Counted from 0; dropped frames of a camera are counted too.
+        time: Seconds since the first frame.
         pixels: RGB, uint8, shape (height, width, 3).
     """
 
@@ -42,13 +43,14 @@ class Frame:
     pixels: NDArray[np.uint8]
 
 
-def opencv() -> Any:
-    """Import OpenCV.
+def import_opencv() -> Any:
+    """Import OpenCV, and silence its messages.
 
     Raises:
         VideoError: It is not installed.
     """
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: we say it in our own words
+    # Silent: the errors that are raised here replace FFmpeg's messages.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:
         import cv2
     except ImportError as error:
@@ -66,34 +68,34 @@ def opencv() -> Any:
 
 
 class VideoFile:
-    """Reads a video file from its beginning to its end.
+    """Reads the frames of a video file.
 
     Attributes:
         name: The path, as it was given.
-        rate: Frames a second; of a file with a changing rate, an average.
-        copy_rate: Frames a second that a copy needs to hold the frames that come fastest; known of
-            MP4 and MOV, else `rate`.
-        length: Number of frames, at times an estimate; 0 where the file does not state it.
-        notes: Sentences about what was guessed.
+        rate: Frames a second; the average for a file with a changing rate.
+        copy_rate: Frames a second of a copy that keeps nearly all frames of a changing rate; known
+            for MP4 and MOV, else `rate`.
+        length: Number of frames, sometimes an estimate; 0 where the file does not state it.
+        notes: Sentences about what was assumed.
 
     Args:
-        path: The file.
+        path: Path of the file.
 
     Raises:
         VideoError: It cannot be read, or OpenCV is not installed.
     """
 
     def __init__(self, path: str) -> None:
-        cv2 = opencv()
+        cv2 = import_opencv()
         if not Path(path).is_file():
             there = "not a regular file" if Path(path).exists() else "no such file"
             raise VideoError(f"{path}: {there}.")
         try:
-            self._container = inspect(path)
+            self._container = inspect_container(path)
         except OSError as error:
             raise VideoError(f"{path}: cannot be opened ({error.strerror}).") from error
         if self._container.format is None:
-            # FFmpeg would follow a playlist of that name to other files, and into the network.
+            # FFmpeg would follow a playlist to other files and into the network.
             raise VideoError(f"{path}: not a video (MP4, MOV, AVI, Matroska, WebM or MPEG).")
         self.name = path
         self.notes: list[str] = []
@@ -101,45 +103,45 @@ class VideoFile:
         if not self._capture.isOpened():
             cut_off = ": it is cut off" if self._container.cut_off else ""
             raise VideoError(f"{path}: not a video that OpenCV can read{cut_off}.")
-        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # upright, as phones note it
+        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # upright, as phones record it
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
-        self.rate = rate if _MIN_RATE <= rate <= _MAX_RATE else _GUESSED_RATE
-        # Four times the average holds the fast frames of any camera.
-        fastest = min(self._container.fastest or 0.0, 4 * self.rate, _MAX_RATE)
-        self.copy_rate = fastest if fastest > 1.05 * self.rate else self.rate
+        self.rate = rate if _MIN_RATE <= rate <= _MAX_RATE else _DEFAULT_RATE
+        # Bounded: four times the average is enough for any camera.
+        max_rate = min(self._container.max_rate or 0.0, 4 * self.rate, _MAX_RATE)
+        self.copy_rate = max_rate if max_rate > 1.05 * self.rate else self.rate
         if self.rate != rate:
             self.notes.append(
-                f"{path}: states {rate:g} frames a second; {_GUESSED_RATE:g} is taken instead "
-                f"where frames have no time of their own"
+                f"{path}: states {rate:g} frames a second; {_DEFAULT_RATE:g} is assumed "
+                f"for frames without a time stamp"
             )
         if self._container.format in ("mpeg", "other"):
             self.notes.append(
-                f"{path}: this format does not state how long it is, so that missing frames are "
-                f"not noticed"
+                f"{path}: this format does not state its length, so that missing frames are not "
+                f"noticed"
             )
         count = float(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self._stated = int(count) if 0 < count < _MOST_FRAMES else 0
+        self._stated = int(count) if 0 < count < _MAX_FRAMES else 0
         whole = not (self._container.cut_off or self._container.damaged)
         self.length = (self._container.frames if whole else None) or self._stated
 
     def __iter__(self) -> Iterator[Frame]:
-        """Give its frames.
+        """Yield the frames.
 
         Raises:
-            VideoError: Not one of them can be decoded; or, after the last one, the file ends
-                before its pictures do, or some between could not be decoded.
+            VideoError: No frame can be decoded; or, after the last frame, the file is cut off, or
+                some frames could not be decoded.
         """
         number, last, skipped, failed = 0, -1.0, 0, 0
         shape: tuple[int, ...] | None = None
         try:
-            while failed < _GIVE_UP:
+            while failed < _MAX_FAILED_READS:
                 there, pixels = self._capture.read()
                 if not there:  # at the end, and where one frame cannot be decoded
                     failed += 1
                     continue
                 skipped, failed = skipped + (failed if number else 0), 0
                 stamp = float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000
-                # Some containers have no times; a video's time never stands still.
+                # Some containers have no time stamps, and some repeat one.
                 moment = stamp if stamp > last else number / self.rate
                 last = max(last, moment)
                 if shape is not None and pixels.shape != shape:
@@ -151,7 +153,7 @@ class VideoFile:
             self._capture.release()
         if number == 0:
             raise VideoError(f"{self.name}: has no frame that can be decoded.")
-        if problem := self._problem(number, skipped, last):
+        if problem := self._find_problem(number, skipped, last):
             raise VideoError(f"{self.name}: {problem}.")
 
     def _note_size(self, number: int, before: tuple[int, ...], now: tuple[int, ...]) -> None:
@@ -161,47 +163,50 @@ class VideoFile:
                 f"{now[1]}×{now[0]} pixels at frame {number}; boxes are of each frame's own size"
             )
 
-    def _problem(self, number: int, skipped: int, last: float) -> str | None:
-        """Say what is missing of the file.
+    def _find_problem(self, number: int, skipped: int, last: float) -> str | None:
+        """Return what is missing of the file; None for a complete one.
 
         Args:
-            number: Frames that were decoded.
-            skipped: Frames between them that could not be.
-            last: Time of the last frame, in seconds.
+            number: Number of frames that were decoded.
+            skipped: Number of frames between them that could not be decoded.
+            last: Time of the last frame in seconds.
         """
-        held = self._container
-        sure = held.exact or held.format == "avi"
-        of = f" of {'' if sure else 'about '}{self._stated:,}" if self._stated > number else ""
-        if held.cut_off and (of or not held.exact):
+        container = self._container
+        is_exact = container.exact or container.format == "avi"
+        of = f" of {'' if is_exact else 'about '}{self._stated:,}" if self._stated > number else ""
+        if container.cut_off and (of or not container.exact):
             return f"ends after {number:,}{of} frames: damaged or cut off"
-        total = self._stated if held.exact else 0 if held.damaged else held.frames or 0
-        # The last frame of an AVI with frames out of order may be an empty one.
-        missing = max(skipped, total - number - (held.format == "avi"))
+        total = self._stated
+        if not container.exact:
+            total = 0 if container.damaged else container.frames or 0
+        # The last frame of an AVI with reordered frames may be empty.
+        missing = max(skipped, total - number - (container.format == "avi"))
         if missing > 0:
             if not skipped and last + 1.5 / self.rate < total / self.rate:
                 return f"ends after {number:,} of {total:,} frames: damaged or cut off"
             return f"{missing:,} of {number + missing:,} frames cannot be decoded: damaged"
-        if held.damaged and (of or not self._stated):
+        if container.damaged and (of or not self._stated):
             return f"only {number:,}{of} frames can be decoded: damaged"
         return None
 
 
 class Camera:
-    """The newest frame of a camera; what comes while one is worked on is dropped, not queued.
+    """Reads the newest frame of a camera; frames that arrive in between are dropped, not queued.
 
     Args:
-        number: The camera, from 0 on.
-        read: Gives the next frame's RGB pixels, or None at the end; for tests, or another source.
+        number: Number of the camera, from 0.
+        read: Returns the RGB pixels of the next frame, or None at the end; for tests and other
+            sources.
 
     Attributes:
-        dropped: Frames that nobody looked at.
-        notes: Sentences about what was guessed.
+        dropped: Number of frames that were dropped.
+        notes: Sentences about what was assumed.
 
     Raises:
         VideoError: There is no such camera, or OpenCV is not installed.
     """
 
-    length = 0  # has no end
+    length = 0  # not known
 
     def __init__(
         self, number: int = 0, *, read: Callable[[], NDArray[np.uint8] | None] | None = None
@@ -209,15 +214,15 @@ class Camera:
         self.name, self.rate = f"camera {number}", 30.0
         self.copy_rate = self.rate
         self.notes: list[str] = []
-        self._read = read or self._opened(number)
+        self._read = read or self._open_camera(number)
         self._fresh = threading.Condition()
         self._newest: Frame | None = None
         self._ended = self._stopped = False
         self._error: BaseException | None = None
         self.dropped = 0
 
-    def _opened(self, number: int) -> Callable[[], NDArray[np.uint8] | None]:
-        cv2 = opencv()
+    def _open_camera(self, number: int) -> Callable[[], NDArray[np.uint8] | None]:
+        cv2 = import_opencv()
         capture = cv2.VideoCapture(number)
         if not capture.isOpened():
             raise VideoError(f"camera {number}: is not there, or in use, or may not be read.")
@@ -235,12 +240,12 @@ class Camera:
         return read
 
     def __iter__(self) -> Iterator[Frame]:
-        """Give the newest frame, again and again, until the camera ends.
+        """Yield the newest frame until the camera ends.
 
         Raises:
             VideoError: The camera gives no more pictures.
         """
-        thread = threading.Thread(target=self._watch, name="camera", daemon=True)
+        thread = threading.Thread(target=self._read_frames, name="camera", daemon=True)
         thread.start()
         try:
             while True:
@@ -257,7 +262,7 @@ class Camera:
             self._stopped = True
             thread.join(timeout=1)
 
-    def _watch(self) -> None:
+    def _read_frames(self) -> None:
         number, started = 0, time.monotonic()
         try:
             while not self._stopped and (pixels := self._read()) is not None:
@@ -266,7 +271,7 @@ class Camera:
                     self._newest = Frame(number, time.monotonic() - started, pixels)
                     self._fresh.notify()
                 number += 1
-        except BaseException as error:  # noqa: BLE001  raised where frames are taken
+        except BaseException as error:  # noqa: BLE001  raised in the thread that iterates
             self._error = error
         with self._fresh:
             self._ended = True
@@ -277,17 +282,17 @@ class VideoWriter:
     """Writes frames to a video file, without sound; a ``with`` block completes and checks it.
 
     Args:
-        path: Where to; its suffix says the format.
+        path: The file to write; its suffix decides its format.
         rate: Frames a second.
-        name: What errors call the file; None for `path`.
+        name: Name of the file in errors; None for `path`.
 
     Attributes:
-        written: Frames so far.
+        written: Number of frames written so far.
         notes: Sentences about how frames were changed to fit.
 
     Raises:
-        OutputError: OpenCV writes no such file, or it cannot be written whole, or there was no
-            frame.
+        OutputError: OpenCV cannot write this format, the file cannot be written completely, or no
+            frame was written.
         VideoError: OpenCV is not installed.
     """
 
@@ -295,9 +300,9 @@ class VideoWriter:
         self._path, self._name = path, path if name is None else name
         if path.suffix.lower() not in _CODECS:
             raise OutputError(f"{self._name}: name the video {', '.join(_CODECS)}.")
-        # MPEG-4 counts time in at most 65,535 parts of a second.
+        # MPEG-4 divides a second into at most 65,535 parts.
         self.rate = round(rate, 2) or rate
-        self._cv2 = opencv()
+        self._cv2 = import_opencv()
         self._writer: Any = None
         self._size = (0, 0)
         self.written = 0
@@ -323,8 +328,8 @@ class VideoWriter:
     def write(self, pixels: NDArray[np.uint8]) -> None:
         """Add a frame: RGB, uint8 (height, width, 3).
 
-        The first one gives the size of the video, to the next even number of pixels; others are
-        scaled to it.
+        The first frame determines the size of the video, rounded up to even numbers of pixels;
+        other frames are scaled to it.
 
         Raises:
             OutputError: The file cannot be written.
@@ -355,20 +360,20 @@ class VideoWriter:
         self.written += 1
 
     def _check(self) -> None:
-        """See whether all frames are in the file: OpenCV does not say when the disk is full.
+        """Check that all frames are in the file: OpenCV does not report a full disk.
 
         Raises:
             OutputError: Some are missing.
         """
         try:
-            held = inspect(str(self._path))
+            container = inspect_container(str(self._path))
         except OSError as error:
             raise OutputError(f"{self._name}: cannot be written ({error.strerror}).") from error
         capture = self._cv2.VideoCapture(str(self._path), self._cv2.CAP_FFMPEG)
         count = capture.get(self._cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0
         capture.release()
-        found = held.frames if held.frames is not None else int(max(0, count))
-        if held.cut_off or held.damaged or found < self.written:
+        found = container.frames if container.frames is not None else int(max(0, count))
+        if container.cut_off or container.damaged or found < self.written:
             raise OutputError(
                 f"{self._name}: cannot be written whole; is the disk full? "
                 f"({min(found, self.written):,} of {self.written:,} frames)"

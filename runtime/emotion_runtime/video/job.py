@@ -8,56 +8,51 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.command_line.signals import Terminated
 from emotion_runtime.drawing.fonts import Font
 from emotion_runtime.errors import VideoError
-from emotion_runtime.faces.finder import FaceFinder
+from emotion_runtime.faces.classifier import FaceClassifier
 from emotion_runtime.prediction import OTHER, UNCERTAIN, format_count
-from emotion_runtime.results.output import abandon_stdout, opened_output
+from emotion_runtime.results.output import abandon_stdout, open_output
 from emotion_runtime.results.output_guard import check_video_outputs
-from emotion_runtime.results.progress import counting
+from emotion_runtime.results.progress import report_progress
 from emotion_runtime.results.writers import WRITERS, Writer
 from emotion_runtime.video.frames import Camera, VideoFile
-from emotion_runtime.video.prediction import VideoPrediction, annotated, predict_frames
+from emotion_runtime.video.prediction import VideoPrediction, open_annotated_video, predict_frames
 from emotion_runtime.video.tracking import Tracker
 
 
 @dataclass
 class VideoJob:
-    """What to watch, and where the answers go.
+    """One run: the videos to read and the outputs to write.
 
     Attributes:
-        classifier: The model.
-        finder: What finds faces.
+        classifier: Finds and classifies the faces.
         sources: Video files, or one camera.
-        say: Takes messages for a person.
+        say: Shows a message to the user.
         format_name: A name in `emotion_runtime.results.writers.WRITERS`.
         output: The file to write; None for standard output.
-        annotate: The video with boxes and labels to write; of several videos, a folder.
-        font: Draws the labels; None for the font that ships.
-        largest: Keep the largest face of each frame alone.
-        detect_every: Faces are looked for in the first of so many frames, and followed in the rest.
-        strict: The first video that cannot be read ends the run.
-        quiet: No progress, no summary.
+        annotate: The annotated video to write; for several videos, a folder.
+        font: Draws the labels; None for the shipped font.
+        detect_every: Search for faces in one frame of this many, and track them in the others.
+        strict: End the run at the first video that cannot be read.
+        quiet: Show neither progress nor a summary.
     """
 
-    classifier: EmotionClassifier
-    finder: FaceFinder
+    classifier: FaceClassifier
     sources: Sequence[str | Camera]
     say: Callable[[str], None]
     format_name: str = "table"
     output: Path | None = None
     annotate: Path | None = None
     font: Font | None = None
-    largest: bool = False
     detect_every: int = 1
     strict: bool = False
     quiet: bool = False
     _failed: bool = field(default=False, init=False)
 
     def run(self) -> bool:
-        """Write a result for each face of each frame; say whether all went well.
+        """Write a result for each face of each frame, and return whether everything succeeded.
 
         Raises:
             OutputError: A result cannot be written.
@@ -65,84 +60,86 @@ class VideoJob:
         """
         check_video_outputs(self.sources, self.output, self.annotate)
         try:
-            with opened_output(self.output) as stream:
+            with open_output(self.output) as stream:
                 labels = self.classifier.labels
                 has_other = self.classifier.other_threshold is not None
                 open_writer = WRITERS[self.format_name]
                 with open_writer(stream, labels, VideoPrediction, with_other=has_other) as writer:
                     for source in self.sources:
-                        self._watch(source, writer, stream)
+                        self._process(source, writer, stream)
         except BrokenPipeError:
-            abandon_stdout()  # the reader has seen enough (``| head``)
+            abandon_stdout()  # the reader, such as ``head``, has stopped reading
         if not self.quiet:
-            for note in self.finder.notes("frame"):
+            for note in self.classifier.finder.notes("frame"):
                 self.say(note)
         return not self._failed
 
-    def _watch(self, source: str | Camera, writer: Writer, stream: TextIO) -> None:
+    def _process(self, source: str | Camera, writer: Writer, stream: TextIO) -> None:
+        """Process one video; one that cannot be read does not end the run, unless `strict`."""
         try:
             frames = VideoFile(source) if isinstance(source, str) else source
-            self._write(frames, writer, stream)
+            self._write_results(frames, writer, stream)
         except VideoError as error:
             if self.strict:
                 raise
             self._failed = True
             self.say(f"error: {error}")
 
-    def _write(self, frames: VideoFile | Camera, writer: Writer, stream: TextIO) -> None:
-        live = isinstance(frames, Camera)
+    def _write_results(self, frames: VideoFile | Camera, writer: Writer, stream: TextIO) -> None:
+        """Write the results of one video, its annotated copy, and its summary."""
+        is_live = isinstance(frames, Camera)
         tracker, counts = Tracker(), Counter[str]()
-        seen, last = 0, 0.0
-        target = None
-        if self.annotate is not None:
-            several = len(self.sources) > 1
-            target = self.annotate / Path(frames.name).name if several else self.annotate
-            if several:
-                self.annotate.mkdir(parents=True, exist_ok=True)
-        found = predict_frames(
+        count, last = 0, 0.0
+        target = self._prepare_target(frames.name)
+        results = predict_frames(
             self.classifier,
-            self.finder,
-            counting(frames, "frames", stream, total=frames.length, quiet=self.quiet),
+            report_progress(frames, "frames", stream, total=frames.length, quiet=self.quiet),
             path=frames.name,
-            largest=self.largest,
             tracker=tracker,
             detect_every=self.detect_every,
         )
         problem = None
-        with annotated(target, frames, self.classifier.labels, self.font) as video:
+        with open_annotated_video(target, frames, self.classifier.labels, self.font) as video:
             try:
-                for frame, answers in found:
-                    for answer in answers:
-                        writer.write(answer)
-                        counts[answer.outcome] += 1
-                    if live:
-                        stream.flush()  # somebody may be reacting to it
+                for frame, predictions in results:
+                    for prediction in predictions:
+                        writer.write(prediction)
+                        counts[prediction.outcome] += 1
+                    if is_live:
+                        stream.flush()  # a reader may react to it at once
                     if video is not None:
-                        video.add(frame, answers)
-                    seen, last = seen + 1, frame.time
+                        video.add(frame, predictions)
+                    count, last = count + 1, frame.time
             except (KeyboardInterrupt, Terminated):
-                if not live:
-                    raise  # a file ends by itself; a camera ends so
+                if not is_live:
+                    raise  # this is how a camera ends, not how a file ends
             except VideoError as error:
-                if not seen or self.strict:
+                if not count or self.strict:
                     raise
-                problem = error  # what was there until then is kept
+                problem = error  # the results until then are kept
         if not self.quiet:
-            self.say(self._summary(frames, seen, last, tracker.count, counts))
+            self.say(self._format_summary(frames, count, last, tracker.count, counts))
             for note in frames.notes:
                 self.say(note)
             if self.detect_every > 1:
                 self.say(
-                    f"{frames.name}: faces were searched for in {_every(self.detect_every)} frame "
-                    f"and followed in between; there detection_confidence is empty"
+                    f"{frames.name}: faces were searched for in {_format_every(self.detect_every)} "
+                    f"frame and tracked in between; there detection_confidence is empty"
                 )
             for note in [] if video is None else video.notes():
                 self.say(f"{target}: {note}")
         if problem is not None:
             raise problem
 
-    def _summary(
-        self, frames: VideoFile | Camera, seen: int, last: float, faces: int, counts: Counter[str]
+    def _prepare_target(self, name: str) -> Path | None:
+        """Return the path of the annotated copy of a video, and create its folder."""
+        if self.annotate is None or len(self.sources) == 1:
+            return self.annotate
+        self.annotate.mkdir(parents=True, exist_ok=True)
+        return self.annotate / Path(name).name
+
+    def _format_summary(
+        self, frames: VideoFile | Camera, count: int, last: float, faces: int, counts: Counter[str]
     ) -> str:
         total = counts.total()
         names = [*self.classifier.labels]
@@ -150,13 +147,13 @@ class VideoJob:
         names += [UNCERTAIN] if counts[UNCERTAIN] else []
         parts = ", ".join(f"{name} {counts[name] / max(1, total):.0%}" for name in names)
         found = format_count(faces, "face")
-        text = f"{frames.name}: {format_count(seen, 'frame')} in {last:.1f} s, {found}"
+        text = f"{frames.name}: {format_count(count, 'frame')} in {last:.1f} s, {found}"
         if isinstance(frames, Camera) and frames.dropped:
             text += f", {format_count(frames.dropped, 'frame')} dropped"
         return f"{text}: {parts}" if total else text
 
 
-def _every(number: int) -> str:
-    """Return such as ``every 3rd``."""
+def _format_every(number: int) -> str:
+    """Return an ordinal such as ``every 3rd``."""
     ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10)
     return f"every {number}{ending or 'th'}"

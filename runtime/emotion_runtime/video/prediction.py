@@ -1,4 +1,4 @@
-"""Faces over time: a video or a camera in, a prediction for each face of each frame out."""
+"""Predictions for the faces in the frames of a video or a camera, and annotated copies."""
 
 from __future__ import annotations
 
@@ -16,26 +16,25 @@ from emotion_runtime.atomic import write_atomically
 from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.drawing.boxes import draw_faces
 from emotion_runtime.drawing.fonts import Font
-from emotion_runtime.faces.classification import face_outputs, of_face
-from emotion_runtime.faces.finder import FaceFinder
-from emotion_runtime.prediction import FacePrediction, format_count
+from emotion_runtime.faces.classifier import FaceClassifier, add_face
+from emotion_runtime.prediction import FacePrediction, Prediction, format_count
 from emotion_runtime.video.frames import Camera, Frame, VideoFile, VideoWriter
-from emotion_runtime.video.tracking import Tracker
+from emotion_runtime.video.tracking import Track, Tracker
 
-_LONGEST_PAUSE = 60.0  # seconds: a longer one is not repeated frame by frame
+_MAX_PAUSE_SECONDS = 60.0  # longer pauses between frames are left out of a copy
 
 
 @dataclass(frozen=True)
 class VideoPrediction(FacePrediction):
-    """What the network says of one face in one frame, steadied by the frames before.
+    """The result of one face in one frame, averaged over the frames before.
 
-    In a frame that was not searched (``--detect-every``), the box is where the face is expected,
-    and `detection_confidence` is None.
+    In a frame that was not searched (``--detect-every``), the box is predicted and
+    `detection_confidence` is None.
 
     Attributes:
         time: Seconds since the first frame.
-        frame: Its number, from 0 on.
-        face: Which face of the video it is, from 1 on.
+        frame: Number of the frame, from 0.
+        face: Number of the face in the video, from 1.
     """
 
     COLUMNS = (*FacePrediction.COLUMNS, "time", "frame", "face")
@@ -45,79 +44,80 @@ class VideoPrediction(FacePrediction):
     face: int = 0
 
     def columns(self) -> dict[str, object]:
-        """Return the box, the detector's confidence, and when."""
-        return super().columns() | self._when()
+        """Return the values of `COLUMNS`."""
+        return super().columns() | self._get_position()
 
     def to_dict(self, *, with_other: bool | None = None) -> dict[str, Any]:
         """Return the fields in the order of a JSON line."""
-        return super().to_dict(with_other=with_other) | self._when()
+        return super().to_dict(with_other=with_other) | self._get_position()
 
-    def _when(self) -> dict[str, Any]:
+    def _get_position(self) -> dict[str, Any]:
         return {"time": self.time, "frame": self.frame, "face": self.face}
 
 
 def predict_frames(
-    classifier: EmotionClassifier,
-    finder: FaceFinder,
+    classifier: FaceClassifier,
     frames: Iterable[Frame],
     *,
     path: str | None = None,
-    largest: bool = False,
     tracker: Tracker | None = None,
     detect_every: int = 1,
 ) -> Iterator[tuple[Frame, list[VideoPrediction]]]:
-    """Find, classify and follow the faces of each frame.
+    """Find, classify and track the faces of each frame.
 
     Args:
-        classifier: The model.
-        finder: What finds faces.
-        frames: In the order of their times.
-        path: What the predictions name as their source.
-        largest: Keep the largest face of each frame alone.
-        tracker: Follows and steadies; None for the default one.
-        detect_every: Faces are looked for in the first of so many frames, and followed in the
-            others.
+        classifier: Finds and classifies the faces.
+        frames: Frames in the order of their times.
+        path: Path of the video, for the predictions.
+        tracker: Tracks the faces and averages their probabilities; None for the default tracker.
+        detect_every: Search for faces in one frame of this many, and track them in the others.
     """
     tracker = Tracker() if tracker is None else tracker
-    size = classifier.contract.input.size
-    for place, frame in enumerate(frames):
-        if place % detect_every == 0:
-            faces = finder.find(frame.pixels, size, largest=largest)
-            tracks = tracker.update(frame.time, faces, face_outputs(classifier, faces).with_other())
+    for index, frame in enumerate(frames):
+        is_searched = index % detect_every == 0
+        if is_searched:
+            faces = classifier.find(frame.pixels)
+            outputs = classifier.compute(faces)
+            tracks = tracker.update(frame.time, faces, outputs.with_other())
         else:
             expected = tracker.current()
-            cut = finder.cut(frame.pixels, [one.box_at(frame.time) for one in expected], size)
-            both = [pair for pair in zip(expected, cut, strict=True) if pair[1] is not None]
-            tracks, faces = [track for track, _ in both], [face for _, face in both if face]
-            tracker.follow(frame.time, tracks, face_outputs(classifier, faces).with_other())
-        answers = []
+            boxes = [track.box_at(frame.time) for track in expected]
+            crops = classifier.crop(frame.pixels, boxes)
+            pairs = [(track, face) for track, face in zip(expected, crops, strict=True) if face]
+            tracks, faces = [track for track, _ in pairs], [face for _, face in pairs]
+            tracker.follow(frame.time, tracks, classifier.compute(faces).with_other())
+        predictions = []
         for face, track in zip(faces, tracks, strict=True):
-            shares = track.probabilities.astype(np.float32)
-            # `other` is smoothed as one column more.
-            other = None if classifier.other_threshold is None else float(shares[-1])
-            steady = classifier.interpret(shares[: len(classifier.labels)], path, other=other)
-            found = of_face(steady, face)
-            if place % detect_every:
-                found = replace(found, detection_confidence=None)
-            answers.append(
+            prediction = add_face(_interpret(classifier.classifier, track, path), face)
+            if not is_searched:
+                prediction = replace(prediction, detection_confidence=None)
+            predictions.append(
                 VideoPrediction(
-                    **vars(found),
+                    **vars(prediction),
                     time=round(frame.time, 6),
                     frame=frame.number,
                     face=track.number,
                 )
             )
-        yield frame, answers
+        yield frame, predictions
+
+
+def _interpret(classifier: EmotionClassifier, track: Track, path: str | None) -> Prediction:
+    """Return the prediction for the averaged probabilities of a face."""
+    averages = track.probabilities.astype(np.float32)
+    # `other` is averaged as one more column.
+    other = None if classifier.other_threshold is None else float(averages[-1])
+    return classifier.interpret(averages[: len(classifier.labels)], path, other=other)
 
 
 @contextlib.contextmanager
-def annotated(
+def open_annotated_video(
     path: Path | None,
     source: VideoFile | Camera,
     labels: tuple[str, ...],
     font: Font | None = None,
 ) -> Iterator[AnnotatedVideo | None]:
-    """Open the video with boxes and labels, which gets its name when the block succeeds."""
+    """Open an annotated copy of a video, which is renamed to `path` when the block succeeds."""
     if path is None:
         yield None
         return
@@ -129,15 +129,15 @@ def annotated(
 
 
 class AnnotatedVideo:
-    """Draws what was said of each frame into a copy of it.
+    """Draws the predictions of each frame into a copy of the video.
 
-    The copy has as many frames in each second. Where those of the source come more slowly, they
-    are repeated, and where they come faster, some are left out, so that the copy keeps the times.
+    The copy has a constant frame rate. To keep the times, frames are repeated where the source is
+    slower, and left out where it is faster.
 
     Args:
-        writer: Where frames go.
-        labels: The model's.
-        font: Draws the labels; None for the font that ships.
+        writer: Writes the frames.
+        labels: The labels of the model.
+        font: Draws the labels; None for the shipped font.
     """
 
     def __init__(
@@ -150,17 +150,17 @@ class AnnotatedVideo:
         self.left_out = 0.0  # seconds
         self.too_fast = 0  # frames
 
-    def add(self, frame: Frame, answers: list[VideoPrediction]) -> None:
+    def add(self, frame: Frame, predictions: list[VideoPrediction]) -> None:
         """Add a frame.
 
         Raises:
             OutputError: The video cannot be written.
         """
         if self._last is not None:
-            # Until the frame before ends; a time stamp may be late by most of a frame.
+            # Frames until this one begins; a time stamp may be late by most of a frame.
             rate = self._writer.rate
             due = int((frame.time - self.left_out) * rate + 0.1) - self._writer.written
-            if due > _LONGEST_PAUSE * rate:
+            if due > _MAX_PAUSE_SECONDS * rate:
                 self.left_out += due / rate
                 due = 0
             if due < -1:  # the copy is ahead by more than a frame
@@ -170,12 +170,12 @@ class AnnotatedVideo:
                 self._writer.write(self._last)
                 self.repeated += 1
         image = Image.fromarray(frame.pixels)
-        draw_faces(image, answers, self._labels, self._font)
+        draw_faces(image, predictions, self._labels, self._font)
         self._last = np.asarray(image)
         self._writer.write(self._last)
 
     def notes(self) -> list[str]:
-        """Say how the copy differs from the source."""
+        """Return how the copy differs from the source, as sentences."""
         frames = format_count(self._writer.written, "frame")
         text = f"{frames} without sound"
         if self.repeated:

@@ -1,8 +1,8 @@
-"""The container of a checkpoint: a zip as `torch.save` writes it, checked before torch opens it.
+"""The file format of a checkpoint: a zip written by `torch.save`, checked before torch opens it.
 
-A checkpoint may come from a stranger. torch's ``weights_only`` reader runs no code in it; what is
-bounded here is memory and time: only uncompressed entries, a small structure, and no other Python
-objects than tensors, numbers, text, lists and dictionaries.
+A checkpoint may come from an untrusted source. torch's ``weights_only`` reader runs no code in it.
+The checks here limit memory and time: entries must be uncompressed, the pickle small, and its
+objects tensors, numbers, text, lists or dictionaries.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ import torch
 from emotion_train.errors import CheckpointError
 
 MAX_FILE_BYTES = 1 << 30
-MAX_STRUCTURE_BYTES = 4 << 20  # of the zip's directory, and of the pickle that names the tensors
+MAX_STRUCTURE_BYTES = (
+    4 << 20
+)  # of the zip's directory, and of the pickle that describes the tensors
 
 _GLOBALS = {
     "collections OrderedDict",
@@ -65,18 +67,19 @@ _OPERATIONS = frozenset(
         "BINPERSID",
     ]
 )
-_END = struct.Struct("<4s4H2LH")  # "end of central directory" of a zip
-_LOCATOR, _END64 = struct.Struct("<4sLQL"), struct.Struct("<4sQ2H2L4Q")  # their 64-bit kin
+# Records of a zip: end of central directory, and its locator and record for 64 bits.
+_END = struct.Struct("<4s4H2LH")
+_LOCATOR, _END64 = struct.Struct("<4sLQL"), struct.Struct("<4sQ2H2L4Q")
 
 
 def read_values(path: Path) -> Any:
-    """Return what a checkpoint file holds; no code in it is ever run.
+    """Load the values of a checkpoint file, without running code in it.
 
     Memory stays within a few times the size of the file, which may be at most `MAX_FILE_BYTES`.
 
     Raises:
-        CheckpointError: The file is missing, no regular file, too large, no checkpoint, or holds
-            other Python objects than a checkpoint does.
+        CheckpointError: The file is missing, no regular file, too large, no checkpoint, or
+            contains other Python objects than a checkpoint may.
     """
     try:
         status = path.stat()
@@ -88,10 +91,10 @@ def read_values(path: Path) -> Any:
                 f"{MAX_FILE_BYTES / 2**30:.0f} GiB."
             )
         with path.open("rb") as file:
-            _check_structure(path, _structure_of(path, file, status.st_size))
+            _check_structure(path, _read_structure(path, file, status.st_size))
             file.seek(0)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch warns of protocols; what counts is checked
+                warnings.simplefilter("ignore")  # about pickle protocols
                 return torch.load(file, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
@@ -100,18 +103,18 @@ def read_values(path: Path) -> Any:
     except OSError as error:
         reason = error.strerror or "an input/output error"
         raise CheckpointError(f"{path}: cannot be read ({reason}).") from error
-    except Exception as error:  # whatever a damaged file makes torch, zipfile or pickle raise
+    except Exception as error:  # torch, zipfile and pickle raise many types for damaged files
         raise CheckpointError(f"{path}: not a checkpoint, or damaged.") from error
 
 
-def _structure_of(path: Path, file: BinaryIO, size: int) -> bytes:
-    """Return the pickle inside the zip, once nothing in the zip is larger than it looks."""
+def _read_structure(path: Path, file: BinaryIO, size: int) -> bytes:
+    """Return the pickle in the zip, after checks of all sizes in the zip."""
     _check_directory(path, file, size)
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise CheckpointError(f"{path}: holds compressed data, which no checkpoint does.")
-        names = [entry.filename.lower() for entry in entries]  # torch does not mind the case
+        names = [entry.filename.lower() for entry in entries]  # as torch, which ignores case
         pickles = [entry for entry in entries if entry.filename.lower().endswith("data.pkl")]
         whole = sum(entry.file_size for entry in entries) <= size
         if not whole or len(set(names)) < len(names) or len(pickles) != 1:
@@ -121,13 +124,13 @@ def _structure_of(path: Path, file: BinaryIO, size: int) -> bytes:
                 f"{path}: holds {pickles[0].file_size / 2**20:.0f} MiB beside its tensors; a "
                 f"checkpoint has at most {MAX_STRUCTURE_BYTES >> 20}."
             )
-        if archive.testzip() is not None:  # torch does not look at the checksums
+        if archive.testzip() is not None:  # torch ignores the checksums
             raise CheckpointError(f"{path}: damaged: a checksum in it does not hold.")
         return archive.read(pickles[0])
 
 
 def _check_directory(path: Path, file: BinaryIO, size: int) -> None:
-    """Check that the zip's directory is small and lies where every reader looks for it."""
+    """Check that the zip's directory is small and where every reader expects it."""
     damaged = CheckpointError(f"{path}: not a checkpoint, or damaged.")
     tail = _END.size + _LOCATOR.size + _END64.size
     file.seek(max(0, size - tail))
@@ -150,7 +153,7 @@ def _check_directory(path: Path, file: BinaryIO, size: int) -> None:
 
 
 def _check_structure(path: Path, data: bytes) -> None:
-    """Refuse a pickle that does more than name tensors and plain values."""
+    """Raise an error for a pickle of other objects than tensors and plain values."""
     for operation, argument, _ in pickletools.genops(data):
         if operation.name not in _OPERATIONS or (
             operation.name == "GLOBAL" and argument not in _GLOBALS

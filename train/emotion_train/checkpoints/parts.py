@@ -1,4 +1,4 @@
-"""What each part of a checkpoint must be: its type, its shape and its range."""
+"""Checks of the type, shape and range of each part of a checkpoint."""
 
 from __future__ import annotations
 
@@ -33,13 +33,16 @@ _DTYPES = frozenset(
 
 
 def check_parts(values: dict[str, Any]) -> None:
-    """Check the parts of a checkpoint, by name as in `Checkpoint`; those left out are not missed.
+    """Check the parts of a checkpoint.
+
+    Args:
+        values: Parts by name, as in `Checkpoint`; not all need to be there.
 
     Raises:
-        ValueError: One has not the type, shape or range that it must have; the message is one
-            sentence without a full stop.
+        ValueError: A part has the wrong type, shape or range. The message is one sentence without
+            a full stop.
     """
-    for tensor in _tensors(values):
+    for tensor in _walk_tensors(values):
         _check_tensor(tensor)
     for name, value in values.items():
         check = _CHECKS.get(name)
@@ -53,13 +56,13 @@ def _check_tensor(tensor: Tensor) -> None:
     )
     if not plain or tensor.dtype not in _DTYPES:
         raise ValueError("it holds a tensor of a kind that no checkpoint has")
-    # A stride of 0 lets four bytes look like terabytes, until somebody copies them.
+    # With a stride of 0, four bytes can be a tensor of terabytes, which a copy would allocate.
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise ValueError("it holds a tensor that claims to be larger than its data")
 
 
-def _tensors(values: object) -> Iterator[Tensor]:
-    """Walk through lists and dictionaries, each once however often it is referred to."""
+def _walk_tensors(values: object) -> Iterator[Tensor]:
+    """Yield the tensors in lists and dictionaries; visit each container once."""
     seen: set[int] = set()
     waiting = [values]
     while waiting:
@@ -71,7 +74,7 @@ def _tensors(values: object) -> Iterator[Tensor]:
             waiting.extend(value.values() if isinstance(value, dict) else value)
 
 
-def _labels(name: str, value: Any, _: dict[str, Any]) -> None:
+def _check_labels(name: str, value: Any, _: dict[str, Any]) -> None:
     if not isinstance(value, list):
         raise ValueError(f"its {name} are no list")
     if not 2 <= len(value) <= MAX_CLASSES:
@@ -79,7 +82,7 @@ def _labels(name: str, value: Any, _: dict[str, Any]) -> None:
     check_labels(value)
 
 
-def _weights(name: str, value: Any, _: dict[str, Any]) -> None:
+def _check_weights(name: str, value: Any, _: dict[str, Any]) -> None:
     if not isinstance(value, dict) or not all(
         isinstance(key, str) and isinstance(tensor, Tensor) for key, tensor in value.items()
     ):
@@ -89,7 +92,7 @@ def _weights(name: str, value: Any, _: dict[str, Any]) -> None:
             raise ValueError(f"its {name} are not all finite numbers")
 
 
-def _number(low: float, high: float, kind: type = float) -> Callable[..., None]:
+def _make_number_check(low: float, high: float, kind: type = float) -> Callable[..., None]:
     def check(name: str, value: Any, _: dict[str, Any]) -> None:
         allowed = isinstance(value, int if kind is int else (int, float))
         if not allowed or isinstance(value, bool) or not low <= value <= high:
@@ -98,8 +101,8 @@ def _number(low: float, high: float, kind: type = float) -> Callable[..., None]:
     return check
 
 
-def _plain(name: str, value: Any, _: dict[str, Any]) -> None:
-    """Accept what JSON can hold, within bounds also where parts are shared."""
+def _check_json(name: str, value: Any, _: dict[str, Any]) -> None:
+    """Check that a dictionary contains JSON values only, within limits of size and depth."""
     if not isinstance(value, dict):
         raise ValueError(f"its {name} are no dictionary")
     waiting: list[tuple[object, int]] = [(value, 0)]
@@ -121,7 +124,7 @@ def _plain(name: str, value: Any, _: dict[str, Any]) -> None:
             raise ValueError(f"its {name} hold more than text and numbers")
 
 
-def _pictures(name: str, value: Any, values: dict[str, Any]) -> None:
+def _check_average_faces(name: str, value: Any, values: dict[str, Any]) -> None:
     size = values.get("size", 48)
     if not isinstance(value, Tensor) or value.dtype is not torch.uint8:
         raise ValueError(f"its {name} are no 8-bit pixels")
@@ -133,7 +136,7 @@ def _pictures(name: str, value: Any, values: dict[str, Any]) -> None:
         raise ValueError(f"its {name} are no pictures of {size}×{size} pixels")
 
 
-def _picture(name: str, value: Any, values: dict[str, Any]) -> None:
+def _check_probe(name: str, value: Any, values: dict[str, Any]) -> None:
     size = values.get("size", 48)
     if not isinstance(value, Tensor) or value.dtype is not torch.uint8:
         raise ValueError(f"its {name} is no 8-bit picture")
@@ -141,7 +144,7 @@ def _picture(name: str, value: Any, values: dict[str, Any]) -> None:
         raise ValueError(f"its {name} is no picture of {size}×{size} pixels")
 
 
-def _optional(check: Callable[..., None]) -> Callable[..., None]:
+def _allow_none(check: Callable[..., None]) -> Callable[..., None]:
     def checked(name: str, value: Any, values: dict[str, Any]) -> None:
         if value is not None:
             check(name, value, values)
@@ -149,21 +152,21 @@ def _optional(check: Callable[..., None]) -> Callable[..., None]:
     return checked
 
 
-def _dictionary(name: str, value: Any, _: dict[str, Any]) -> None:
+def _check_dictionary(name: str, value: Any, _: dict[str, Any]) -> None:
     if not isinstance(value, dict):
         raise ValueError(f"its {name} is no dictionary")
 
 
 _CHECKS: dict[str, Callable[..., None]] = {
-    "size": _number(*SIZES, kind=int),
-    "labels": _labels,
-    "weights": _weights,
-    "temperature": _number(1e-6, 1e6),
-    "min_confidence": _number(0.0, 1.0),
-    "metrics": _plain,
-    "training": _plain,
-    "average_faces": _pictures,
-    "probe": _picture,
-    "multiply_adds": _optional(_number(0, 1e18, kind=int)),
-    "resume": _optional(_dictionary),
+    "size": _make_number_check(*SIZES, kind=int),
+    "labels": _check_labels,
+    "weights": _check_weights,
+    "temperature": _make_number_check(1e-6, 1e6),
+    "min_confidence": _make_number_check(0.0, 1.0),
+    "metrics": _check_json,
+    "training": _check_json,
+    "average_faces": _check_average_faces,
+    "probe": _check_probe,
+    "multiply_adds": _allow_none(_make_number_check(0, 1e18, kind=int)),
+    "resume": _allow_none(_check_dictionary),
 }

@@ -1,4 +1,4 @@
-"""Start from what another run has learned, also where it knew other classes."""
+"""Transfer learning: initial weights from other runs, also with other classes."""
 
 from __future__ import annotations
 
@@ -12,46 +12,49 @@ import torch
 from torch import Tensor, nn
 
 import emotion_models
+from emotion_runtime.prediction import format_count
 from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.errors import CheckpointError, RunError
 from emotion_train.networks.face_network import FaceNetwork
 
 
-def blend(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
-    """Average the weights of runs that began alike: a "model soup" (Wortsman et al., 2022).
+def average_weights(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
+    """Return the average of checkpoints, a "model soup" (Wortsman et al., 2022).
 
-    Runs of one network that started from the same weights lie in one valley, and the mean of
-    their weights is often better than each of them.
+    Runs of one network that started from the same weights lie in one basin of the loss, and the
+    mean of their weights is often better than each of them.
 
     Returns:
-        A checkpoint with the mean of the weights, whose `training` holds the `lineage` of each.
+        A checkpoint with the mean of the weights, and in `training` the lineage of each.
 
     Raises:
-        RunError: They are of different networks or classes.
+        RunError: The networks or classes differ.
     """
     first = checkpoints[0]
     for other in checkpoints[1:]:
         if (other.network, other.labels, other.size) != (first.network, first.labels, first.size):
             raise RunError("runs to start from together must be of one network and its classes.")
-        if _shapes(other.weights) != _shapes(first.weights):
+        if _list_shapes(other.weights) != _list_shapes(first.weights):
             raise RunError("runs to start from together must be of one form of their network.")
     mean = {
         name: torch.stack([one.weights[name].float() for one in checkpoints]).mean(0).to(value)
         for name, value in first.weights.items()
     }
-    return replace(first, weights=mean, training={"parents": [lineage(c) for c in checkpoints]})
+    return replace(
+        first, weights=mean, training={"parents": [describe_lineage(c) for c in checkpoints]}
+    )
 
 
-def lineage(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Describe a checkpoint to those that come of it: JSON values, no path.
+def describe_lineage(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the lineage of a checkpoint, for its descendants: JSON values without paths.
 
     Returns:
-        ``weights``, the digest of its weights, what its own training says of recipe, epochs and
-        data, and ``ancestors``, the digests of the weights that it came of.
+        ``weights``, the digest of its weights; recipe, epochs and data digest of its training; and
+        ``ancestors``, the digests of the weights from which it descends.
     """
     training = checkpoint.training
-    kept = ("recipe", "epoch", "epochs", "data_digest")
-    told = {name: training[name] for name in kept if name in training}
+    names = ("recipe", "epoch", "epochs", "data_digest")
+    settings = {name: training[name] for name in names if name in training}
     ancestors: set[str] = set()
     for name in ("started_from", "averaged_from"):
         parents = training.get(name)
@@ -59,14 +62,14 @@ def lineage(checkpoint: Checkpoint) -> dict[str, Any]:
             if isinstance(parent, dict):
                 ancestors |= {str(parent.get("weights")), *map(str, parent.get("ancestors") or ())}
     return {
-        "weights": weights_digest(checkpoint.weights),
-        **told,
+        "weights": hash_weights(checkpoint.weights),
+        **settings,
         "ancestors": sorted(ancestors - {"None"}),
     }
 
 
-def weights_digest(weights: dict[str, Tensor]) -> str:
-    """Return the SHA-256 of a state dict: of names, types, shapes and values, in order of name."""
+def hash_weights(weights: dict[str, Tensor]) -> str:
+    """Return the SHA-256 of a state dict: of names, dtypes, shapes and values, sorted by name."""
     digest = hashlib.sha256()
     for name, value in sorted(weights.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
@@ -74,22 +77,25 @@ def weights_digest(weights: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
+def _list_shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in weights.items()}
 
 
-def load_start(source: str) -> Checkpoint:
-    """Open what a run starts from: a run folder, a checkpoint, or a released network by its name.
+def load_initial(source: str) -> Checkpoint:
+    """Load the initial weights of a run.
+
+    Args:
+        source: A run folder, a checkpoint, or the name of a released network.
 
     Raises:
         CheckpointError: There is no such checkpoint, or it cannot be read.
-        RunError: The name is that of a model file, which has no weights to go on training from.
+        RunError: The name is that of a model file, whose weights cannot be trained.
     """
-    return load_checkpoint(start_path(source))
+    return load_checkpoint(find_initial_path(source))
 
 
-def start_path(source: str) -> Path:
-    """Return the path of what `load_start` opens; raises as that does."""
+def find_initial_path(source: str) -> Path:
+    """Return the path of the checkpoint that `load_initial` loads; raise the same errors."""
     path = Path(source)
     if path.exists():
         return path
@@ -110,15 +116,15 @@ def start_path(source: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Transferred:
-    """What a network took over.
+class TransferSummary:
+    """The weights that were transferred to a network.
 
     Attributes:
-        convolutions: Convolutions that were carried over.
-        linear: Linear layers that were carried over as a whole.
+        convolutions: Number of convolutions that were transferred.
+        linear: Number of linear layers that were transferred completely.
         last: Name of the last layer, which has a row for each class.
-        kept: Classes whose row was carried over.
-        fresh: Classes whose row starts from fresh weights.
+        kept: Classes whose row was transferred.
+        fresh: Classes whose row keeps its random weights.
     """
 
     convolutions: int
@@ -129,8 +135,8 @@ class Transferred:
 
     def __str__(self) -> str:
         text = (
-            f"carried over: {_counted(self.convolutions, 'convolution')} and "
-            f"{_counted(self.linear, 'linear layer')}"
+            f"carried over: {format_count(self.convolutions, 'convolution')} and "
+            f"{format_count(self.linear, 'linear layer')}"
         )
         if self.kept:
             text += f", and of the last layer the rows of {', '.join(self.kept)}"
@@ -140,22 +146,24 @@ class Transferred:
         return f"{text}; fresh: the last layer ({self.last}){rows}"
 
 
-def transfer(initial: Checkpoint, network: FaceNetwork, classes: tuple[str, ...]) -> Transferred:
-    """Copy the weights of `initial` into `network`, in place.
+def transfer_weights(
+    initial: Checkpoint, network: FaceNetwork, classes: tuple[str, ...]
+) -> TransferSummary:
+    """Copy the weights of a checkpoint into a network, in place.
 
-    A layer with one row for each class gets the rows of the classes that both know; the others
-    keep their fresh weights.
+    In the last layer, which has a row for each class, only the rows of shared classes are copied;
+    the others keep their random weights.
 
     Args:
-        initial: A checkpoint of the same architecture.
-        network: What is about to be trained.
-        classes: Its classes, in label order.
+        initial: A checkpoint of the same network.
+        network: The network to train.
+        classes: The classes of the network, in label order.
 
     Returns:
-        What was carried over, and what starts fresh.
+        Which weights were copied.
 
     Raises:
-        RunError: The architectures differ.
+        RunError: The networks differ.
     """
     if (initial.network, initial.size) != (network.name, network.size):
         raise RunError(
@@ -163,40 +171,34 @@ def transfer(initial: Checkpoint, network: FaceNetwork, classes: tuple[str, ...]
             f"{initial.size}×{initial.size} pixels, the run trains {network.name} on "
             f"{network.size}×{network.size}."
         )
-    shared = [
-        (new, initial.labels.index(c)) for new, c in enumerate(classes) if c in initial.labels
-    ]
     last = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
     weights = network.state_dict()
     if weights.keys() != initial.weights.keys():
         raise RunError(
             f"the checkpoint to start from holds another {initial.network} than this version of "
-            f"emotion-train builds; train it anew, or start from fresh weights."
+            f"emotion-train builds; train it again, or start from fresh weights."
         )
-    per_class = (f"{last}.weight", f"{last}.bias")
     for name, fresh in weights.items():
+        has_class_rows = name in (f"{last}.weight", f"{last}.bias")
         old = initial.weights[name].to(fresh.device)
-        expected = (len(initial.labels), *fresh.shape[1:]) if name in per_class else fresh.shape
+        expected = (len(initial.labels), *fresh.shape[1:]) if has_class_rows else fresh.shape
         if tuple(old.shape) != tuple(expected):
             raise RunError(
                 f"the checkpoint to start from has weights {name} of shape {tuple(old.shape)} "
                 f"where the network {network.name} has {tuple(expected)}."
             )
-        if name not in per_class:
+        if not has_class_rows:
             weights[name] = old
             continue
-        for new_row, old_row in shared:
-            fresh[new_row] = old[old_row]
+        for row, label in enumerate(classes):
+            if label in initial.labels:
+                fresh[row] = old[initial.labels.index(label)]
     network.load_state_dict(weights)
-    kinds = [type(module) for module in network.modules()]
-    return Transferred(
-        kinds.count(nn.Conv2d),
-        kinds.count(nn.Linear) - 1,
-        last,
-        tuple(name for name in classes if name in initial.labels),
-        tuple(name for name in classes if name not in initial.labels),
+    module_types = [type(module) for module in network.modules()]
+    return TransferSummary(
+        convolutions=module_types.count(nn.Conv2d),
+        linear=module_types.count(nn.Linear) - 1,
+        last=last,
+        kept=tuple(name for name in classes if name in initial.labels),
+        fresh=tuple(name for name in classes if name not in initial.labels),
     )
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

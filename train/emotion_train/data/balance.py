@@ -1,4 +1,4 @@
-"""Class balance: rare classes are copied, and augmentation makes each copy different."""
+"""Class balance: oversampling of rare classes; augmentation makes each copy different."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from emotion_train.recipe import BALANCES, FULL, NO_BALANCE, SQRT
 
 
 @dataclass(frozen=True, eq=False)
-class BalanceTable:
-    """The classes before and after balance.
+class ClassBalance:
+    """Class sizes before and after oversampling.
 
     Attributes:
-        labels: int64, shape (n,): the class under which each training face is counted.
-        original: int64, shape (classes,): faces of each class.
-        copies: int64, shape (classes,): copies of each class that an epoch adds.
+        labels: int64, shape (n,), the class under which each training face counts.
+        original: int64, shape (classes,), faces of each class.
+        copies: int64, shape (classes,), copies of each class added in an epoch.
     """
 
     labels: NDArray[np.int64]
@@ -27,13 +27,13 @@ class BalanceTable:
 
     @property
     def total(self) -> NDArray[np.int64]:
-        """Faces of each class in one epoch, int64, shape (classes,)."""
+        """Return the faces of each class in one epoch, int64, shape (classes,)."""
         return self.original + self.copies
 
 
-def balance_table(
+def compute_balance(
     train: Faces, classes: int, balance: str = FULL, targets: NDArray[np.float32] | None = None
-) -> BalanceTable:
+) -> ClassBalance:
     """Return how many copies each class gets in an epoch.
 
     Args:
@@ -41,17 +41,16 @@ def balance_table(
         classes: Number of classes.
         balance: ``full``: every class becomes as large as the largest; ``sqrt``: it becomes the
             geometric mean of its own size and the largest; ``none``: no copies.
-        targets: float32, shape (n, classes), where soft labels are taught: a face counts for the
-            class that has most of its target, and for its label where that is among the largest.
-            None for labels alone.
+        targets: Soft labels, float32, shape (n, classes): each face counts for the class with the
+            largest share, and on a tie for its label. None to count by label.
 
     Returns:
-        The table. A class without faces gets no copies.
+        The class sizes. A class without faces gets no copies.
 
     Raises:
-        ValueError: `balance` is none of these.
+        ValueError: `balance` is unknown.
     """
-    labels = train.labels if targets is None else main_classes(targets, train.labels)
+    labels = train.labels if targets is None else find_main_classes(targets, train.labels)
     original = np.bincount(labels, minlength=classes).astype(np.int64)
     largest = original.max(initial=0)
     if balance == FULL:
@@ -62,11 +61,11 @@ def balance_table(
         wanted = original
     else:
         raise ValueError(f"balance is one of {', '.join(BALANCES)}, not {balance!r}")
-    return BalanceTable(labels, original, np.where(original > 0, wanted - original, 0))
+    return ClassBalance(labels, original, np.where(original > 0, wanted - original, 0))
 
 
-def main_classes(targets: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the class that has most of each target; where the label has as much, the label.
+def find_main_classes(targets: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the class with the largest share of each target, and on a tie the label.
 
     Args:
         targets: float32, shape (n, classes).
@@ -77,15 +76,15 @@ def main_classes(targets: NDArray[np.float32], labels: NDArray[np.int64]) -> NDA
     return np.where(of_label >= targets.max(axis=1), labels, largest)
 
 
-def draw_copies(table: BalanceTable, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw which faces are copied in one epoch; int64 indices into the training faces.
+def draw_copies(table: ClassBalance, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the faces to copy in one epoch, int64 indices into the training faces.
 
-    A class is gone through whole before any of its faces is drawn again.
+    No face of a class is copies again before all others have been copies.
     """
-    drawn = [np.empty(0, np.int64)]
+    copies = [np.empty(0, np.int64)]
     for label, wanted in enumerate(table.copies):
         members = np.flatnonzero(table.labels == label)
         while wanted > 0:
-            drawn.append(rng.permutation(members)[:wanted])
-            wanted -= len(drawn[-1])
-    return np.concatenate(drawn)
+            copies.append(rng.permutation(members)[:wanted])
+            wanted -= len(copies[-1])
+    return np.concatenate(copies)

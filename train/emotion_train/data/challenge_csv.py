@@ -1,4 +1,4 @@
-"""The CSV of the ICML 2013 challenge, FER2013's own, with the pixels in it; Kaggle's as well."""
+"""FER2013's CSV with pixels, as published for the ICML 2013 challenge and on Kaggle."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from emotion_train.data.csv_text import read_rows
 from emotion_train.data.source import (
     ALL_CLASSES,
     Item,
-    Reading,
+    PictureReader,
     Source,
     check_source,
     choose_classes,
 )
 from emotion_train.errors import DataError
 
-# The numbers of the challenge's ``emotion`` column.
+# Indexed by the numbers in the column ``emotion``.
 CSV_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 CSV_SPLITS = {"training": "train", "publictest": "test", "privatetest": "test"}
 CSV_COLUMNS = ("emotion", "pixels")
@@ -32,38 +32,38 @@ _SPLITS = ("train", "test")
 
 @dataclass(frozen=True)
 class _Row:
-    """A row whose emotion and split are known."""
+    """A row with a valid emotion and split."""
 
     name: str
     emotion: int
     split: str
     text: str
 
-    def picture(self) -> NDArray[np.uint8]:
+    def read_picture(self) -> NDArray[np.uint8]:
         return _parse_pixels(self.text)
 
 
-def read_challenge_csv(data: Path, wanted: Sequence[str] | None, reading: Reading) -> Source:
-    """Read a CSV with the columns emotion, pixels and Usage; without Usage it has no splits.
+def read_challenge_csv(data: Path, wanted: Sequence[str] | None, reader: PictureReader) -> Source:
+    """Read a CSV with the columns emotion, pixels and, if it has splits, Usage.
 
     Args:
         data: The file.
         wanted: As in `choose_classes`.
-        reading: Reads the pictures.
+        reader: Reads the pictures and counts what it leaves out.
 
     Raises:
-        DataError: It cannot be read, lacks a column, or has no row of a class.
+        DataError: The file cannot be read, lacks a column, or has no row of a class.
     """
-    asked = () if wanted is None or tuple(wanted) == ALL_CLASSES else tuple(wanted)
-    unknown = [name for name in asked if name not in CSV_CLASSES]
+    requested = () if wanted is None or tuple(wanted) == ALL_CLASSES else tuple(wanted)
+    unknown = [name for name in requested if name not in CSV_CLASSES]
     if unknown:
         raise DataError(
             f"{data}: the challenge's CSV has no class {', '.join(unknown)}; "
             f"it has {', '.join(CSV_CLASSES)}."
         )
-    rows, skipped, flat = _read_rows(data)
-    reading.skipped += skipped
-    classes = choose_classes(_classes_of(data, rows, refuse=not asked), wanted)
+    rows, skipped, is_flat = _read_rows(data)
+    reader.skipped += skipped
+    classes = choose_classes(_find_classes(data, rows, strict=not requested), wanted)
     passed_over = []
     for split in _SPLITS:
         others = Counter(
@@ -71,56 +71,55 @@ def read_challenge_csv(data: Path, wanted: Sequence[str] | None, reading: Readin
             for row in rows
             if row.split == split and CSV_CLASSES[row.emotion] not in classes
         )
-        reading.inventory.other_classes.update(others)
+        reader.inventory.other_classes.update(others)
         if others:
             shown = ", ".join(f"{name} {count:,}" for name, count in sorted(others.items()))
             passed_over.append(f"{split}: rows of classes that are not trained on ({shown})")
     splits = {}
     for split in _SPLITS:
         items: list[Item] = [
-            (row.name, classes.index(CSV_CLASSES[row.emotion]), row.picture)
+            (row.name, classes.index(CSV_CLASSES[row.emotion]), row.read_picture)
             for row in rows
             if row.split == split and CSV_CLASSES[row.emotion] in classes
         ]
         if items or split == "train":
-            splits[split] = reading.read(items, classes, split, f"{data}, ")
-    source = Source(
+            splits[split] = reader.read(items, classes, split, f"{data}, ")
+    source = reader.make_source(
         classes,
         splits,
-        reading.skipped,
-        reading.unreadable,
-        reading.faceless,
-        tuple(passed_over),
-        (f"layout: FER2013's CSV{', without splits' if flat else ''}",),
-        flat,
-        reading.inventory,
+        passed_over=passed_over,
+        layout=f"FER2013's CSV{', without splits' if is_flat else ''}",
+        is_flat=is_flat,
     )
     return check_source(data, source)
 
 
 def list_other_rows(data: Path, excluded: Sequence[str]) -> tuple[list[Item], tuple[str, ...]]:
-    """List the training rows of every class that is not excluded, with those classes."""
+    """Return the training rows of all classes that are not excluded, and these classes."""
     names = tuple(name for name in CSV_CLASSES if name not in excluded)
     items: list[Item] = [
-        (row.name, names.index(CSV_CLASSES[row.emotion]), row.picture)
+        (row.name, names.index(CSV_CLASSES[row.emotion]), row.read_picture)
         for row in _read_rows(data)[0]
         if row.split == "train" and CSV_CLASSES[row.emotion] in names
     ]
     return items, names
 
 
-def _classes_of(data: Path, rows: Sequence[_Row], *, refuse: bool) -> tuple[str, ...]:
-    """Return the classes that the training rows have, in the order of their numbers.
+def _find_classes(data: Path, rows: Sequence[_Row], *, strict: bool) -> tuple[str, ...]:
+    """Return the classes of the training rows, in the order of their numbers.
 
     Args:
-        data: Named in messages.
+        data: The file, for messages.
         rows: The rows.
-        refuse: Refuse test rows of further classes, and a file without training rows.
+        strict: Raise an error if there are no training rows, or test rows of further classes.
+
+    Raises:
+        DataError: As above.
     """
     trained = {row.emotion for row in rows if row.split == "train"}
-    if refuse and not trained:
+    if strict and not trained:
         raise DataError(f"{data}: has no row of the Usage Training.")
-    for row in rows if refuse else ():
+    for row in rows if strict else ():
         if row.emotion not in trained:
             raise DataError(
                 f"{data}, {row.name}: a test picture of {CSV_CLASSES[row.emotion]}, a class of "
@@ -133,19 +132,18 @@ def _read_rows(data: Path) -> tuple[list[_Row], list[str], bool]:
     """Read the rows of the CSV.
 
     Returns:
-        Those whose emotion and Usage are known, a sentence for each other, and whether the file
-        has no column Usage.
+        The valid rows, one sentence per invalid row, and whether the column Usage is missing.
     """
     lines = read_rows(data)
     header = [cell.strip().casefold() for cell in next(lines, (0, []))[1]]
-    places = [header.index(name) for name in CSV_COLUMNS]
+    columns = [header.index(name) for name in CSV_COLUMNS]
     usage = header.index("usage") if "usage" in header else None
     rows: list[_Row] = []
     skipped: list[str] = []
     for line, cells in lines:
         name = f"row {line}"
         try:
-            emotion, text = (cells[place] for place in places)
+            emotion, text = (cells[column] for column in columns)
             number = int(emotion)
             split = "train" if usage is None else CSV_SPLITS[cells[usage].strip().casefold()]
             if not 0 <= number < len(CSV_CLASSES):
@@ -159,7 +157,7 @@ def _read_rows(data: Path) -> tuple[list[_Row], list[str], bool]:
 
 
 def _parse_pixels(text: str) -> NDArray[np.uint8]:
-    """Turn ``"70 80 82 …"`` into a square picture."""
+    """Return the square picture of ``"70 80 82 …"``."""
     try:
         values = np.array(text.split(), dtype=np.int64)
     except (ValueError, OverflowError) as error:

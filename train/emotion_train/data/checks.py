@@ -1,47 +1,52 @@
-"""What is odd about the splits of a run: refused where nothing can be learned, else said."""
+"""Checks of the splits: errors where nothing can be learned, warnings about the rest."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from emotion_train.data.dataset import Dataset
-from emotion_train.data.duplicates import FEWEST_DIFFERENT
+from emotion_train.data.duplicates import MIN_DIFFERENT_PICTURES
 from emotion_train.data.faces import Faces
 from emotion_train.errors import DataError
 
 
 def require_every_class(train: Faces, classes: tuple[str, ...], reason: str) -> None:
-    """Refuse training data that lack a class.
+    """Raise an error if a class has no training picture.
+
+    Args:
+        train: The training faces.
+        classes: Class names in label order.
+        reason: What removed pictures, for the message.
 
     Raises:
-        DataError: A class has no picture; `reason` says what took them.
+        DataError: A class has no picture.
     """
-    empty = [classes[label] for label in np.flatnonzero(train.counts(len(classes)) == 0)]
+    empty = [classes[label] for label in np.flatnonzero(train.count_by_class(len(classes)) == 0)]
     if empty:
         raise DataError(f"no training picture of {', '.join(empty)} is left after {reason}.")
 
 
 def list_warnings(dataset: Dataset, holdout: float = 0.0) -> list[str]:
-    """Describe what would make a result of these splits mean less than it seems.
+    """Return warnings about splits whose results would be less meaningful than they look.
 
     Args:
         dataset: The splits.
-        holdout: The fraction that was to be held out.
+        holdout: The requested hold-out fraction.
 
     Returns:
         Sentences without a full stop.
 
     Raises:
-        DataError: All training pictures are one and the same.
+        DataError: All training pictures are identical.
     """
     classes, train = dataset.classes, dataset.train
     warnings = []
-    prints = train.fingerprints()
-    if len(set(prints)) == 1:
+    hashes = train.hash_pixels()
+    if len(set(hashes)) == 1:
         raise DataError(f"all {len(train):,} training pictures are the same: nothing to learn.")
     for label, name in enumerate(classes):
         members = np.flatnonzero(train.labels == label)
-        if len(members) > 1 and len({prints[i] for i in members}) == 1:
+        if len(members) > 1 and len({hashes[i] for i in members}) == 1:
             warnings.append(f"all {len(members):,} training pictures of {name} are the same")
     warnings += _describe_duplicates(dataset)
     if holdout and not len(dataset.holdout):
@@ -49,60 +54,62 @@ def list_warnings(dataset: Dataset, holdout: float = 0.0) -> list[str]:
             f"--holdout {holdout:g} is less than one picture of any class: nothing is held out, "
             f"and epochs are chosen on the validation pictures"
         )
-    elif holdout and (lacking := _lacking(dataset.holdout, classes)):
-        warnings.append(f"the hold-out has no picture of {', '.join(lacking)}")
-    if dataset.test is not None and (lacking := _lacking(dataset.test, classes)):
+    elif holdout and (missing := _find_missing_classes(dataset.holdout, classes)):
+        warnings.append(f"the hold-out has no picture of {', '.join(missing)}")
+    if dataset.test is not None and (missing := _find_missing_classes(dataset.test, classes)):
         warnings.append(
-            f"no pictures of {', '.join(lacking)} in test: its accuracy does not cover "
-            f"{'it' if len(lacking) == 1 else 'them'}"
+            f"no pictures of {', '.join(missing)} in test: its accuracy does not cover "
+            f"{'it' if len(missing) == 1 else 'them'}"
         )
     if unreadable := dataset.unreadable.get("test", 0):
         warnings.append(f"{unreadable:,} test pictures could not be read: they are not measured")
     if faceless := dataset.faceless.get("test", 0):
         warnings.append(f"no face was found in {faceless:,} test pictures: they are not measured")
-    if dataset.validation_per_class == 0 and (lacking := _lacking(dataset.validation, classes)):
-        warnings.append(f"the validation set has no picture of {', '.join(lacking)}")
+    if dataset.validation_per_class == 0 and (
+        missing := _find_missing_classes(dataset.validation, classes)
+    ):
+        warnings.append(f"the validation set has no picture of {', '.join(missing)}")
     return warnings
 
 
-def _held_out(dataset: Dataset) -> dict[str, Faces]:
+def _list_held_out(dataset: Dataset) -> dict[str, Faces]:
     splits = {"validation": dataset.validation, "hold-out": dataset.holdout}
     return splits if dataset.test is None else {**splits, "test": dataset.test}
 
 
-def _lacking(faces: Faces, classes: tuple[str, ...]) -> list[str]:
-    return [classes[label] for label in np.flatnonzero(faces.counts(len(classes)) == 0)]
+def _find_missing_classes(faces: Faces, classes: tuple[str, ...]) -> list[str]:
+    return [classes[label] for label in np.flatnonzero(faces.count_by_class(len(classes)) == 0)]
 
 
 def _describe_duplicates(dataset: Dataset) -> list[str]:
-    """Describe identical pictures that are still in train, or under two labels."""
+    """Return warnings about identical pictures that are still in train, or have two labels."""
     audit, warnings = dataset.audit, []
     if audit.contradictory:
         shown = "; ".join(" and ".join(names) for names in audit.contradictory)
         warnings.append(
-            f"{audit.contradictory_groups:,} pictures stand under more than one class, such as "
-            f"{shown}"
+            f"{audit.contradictory_groups:,} pictures are in more than one class, such as {shown}"
         )
     for name, count in audit.kept.items():
         warnings.append(
             f"{count:,} training pictures of {name} are copies of held-out pictures or of each "
-            f"other and stay in train, since fewer than {FEWEST_DIFFERENT} others would be left"
+            f"other and stay in train, since fewer than {MIN_DIFFERENT_PICTURES} others would be "
+            f"left"
         )
-    learned = set(dataset.train.fingerprints())
+    learned = set(dataset.train.hash_pixels())
     hint = "" if audit.kept else " (--keep-duplicates keeps them there)"
-    held_out = _held_out(dataset)
+    held_out = _list_held_out(dataset)
     for split, faces in held_out.items():
-        if known := sum(one in learned for one in faces.fingerprints()):
+        if known := sum(one in learned for one in faces.hash_pixels()):
             warnings.append(
                 f"{known:,} of {len(faces):,} {split} pictures are in train too: figures on them "
                 f"are too good{hint}"
             )
     if dataset.test is not None:
-        of_test = set(dataset.test.fingerprints())
-        chosen_on = [*dataset.validation.fingerprints(), *dataset.holdout.fingerprints()]
+        of_test = set(dataset.test.hash_pixels())
+        chosen_on = [*dataset.validation.hash_pixels(), *dataset.holdout.hash_pixels()]
         if known := sum(one in of_test for one in chosen_on):
             warnings.append(
                 f"{known:,} of {len(chosen_on):,} validation and hold-out pictures are in test "
-                f"too: what is chosen on them is chosen on a part of test"
+                f"too: choices on these pictures are choices on a part of test"
             )
     return warnings

@@ -1,4 +1,4 @@
-"""Labelled pictures in class folders, with or without splits above them; sub-folders are read."""
+"""Pictures in class folders, with or without split folders above; sub-folders are read too."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from emotion_train.data.source import (
     ALL_CLASSES,
     NOT_A_PICTURE,
     Item,
-    Reading,
+    PictureReader,
     Source,
     check_class_names,
     check_source,
@@ -29,14 +29,14 @@ from emotion_train.errors import DataError
 
 
 def read_class_folders(
-    data: Path, wanted: Sequence[str] | None, reading: Reading, validation: Path | None = None
+    data: Path, wanted: Sequence[str] | None, reader: PictureReader, validation: Path | None = None
 ) -> Source:
-    """Read a data folder.
+    """Read a data folder with class folders.
 
     Args:
         data: The folder.
         wanted: As in `choose_classes`.
-        reading: Reads the pictures.
+        reader: Reads the pictures and counts what it leaves out.
         validation: A folder of class folders to use as the validation set.
 
     Raises:
@@ -44,51 +44,31 @@ def read_class_folders(
     """
     layout = recognise_layout(data)
     if validation is not None:
-        layout = _with_validation(data, layout, validation)
+        layout = _add_validation(data, layout, validation)
     train = layout.splits["train"]
     found = [folder.name for folder in list_folders(train)]
-    without = [name for name in found if layout.flat and not has_picture(train / name)]
+    empty = [name for name in found if layout.is_flat and not has_picture(train / name)]
     if wanted is None or tuple(wanted) == ALL_CLASSES:
-        found = [name for name in found if name not in without]
+        found = [name for name in found if name not in empty]
     classes = choose_classes(found, wanted)
-    if not classes or (layout.flat and not found):
-        expected = f"{train}/<class>/*" if not layout.flat else f"{data}/{{train,test}}/<class>/*"
-        also = f" or {data}/<class>/*" if layout.flat else ""
-        raise DataError(f"{train}: has no class folders; expected {expected}{also}.")
-    missing = [name for name in classes if name not in found]
-    if missing:
-        raise DataError(
-            f"{train}: no folder for the class {', '.join(missing)}; "
-            f"found {', '.join(found) if found else 'no class at all'}."
-        )
+    _require_classes(data, layout, found, classes)
     check_class_names(train, classes)  # before all of them are read
     check_class_folders(layout, found)
     passed_over = list_passed_over(data, layout, classes)
-    passed_over += [f"{name}: a folder without pictures" for name in without]
+    passed_over += [f"{name}: a folder without pictures" for name in empty]
     splits = {}
     for split, folder in layout.splits.items():
-        base = data if folder.is_relative_to(data) else folder.parent
-        items = []
-        for label, name in enumerate(classes):
-            if (folder / name).is_dir():  # a held-out split may lack a class; train was checked
-                items += _list_items(folder / name, base, label, name, reading, passed_over)
-        splits[split] = reading.read(items, classes, split)
+        items = _list_split_items(data, folder, classes, reader, passed_over)
+        splits[split] = reader.read(items, classes, split)
         for other in list_folders(folder):
             if other.name not in classes and (count := count_pictures(other)[0]):
-                reading.inventory.other_classes[other.name] += count
-    shown = "class folders alone"
-    if not layout.flat:
-        shown = ", ".join(path.name for path in layout.splits.values()) + ", with class folders"
-    source = Source(
-        classes,
-        splits,
-        reading.skipped,
-        reading.unreadable,
-        reading.faceless,
-        tuple(passed_over),
-        (f"layout: {shown}",),
-        layout.flat,
-        reading.inventory,
+                reader.inventory.other_classes[other.name] += count
+    described = "class folders alone"
+    if not layout.is_flat:
+        names = ", ".join(path.name for path in layout.splits.values())
+        described = f"{names}, with class folders"
+    source = reader.make_source(
+        classes, splits, passed_over=passed_over, layout=described, is_flat=layout.is_flat
     )
     source = check_source(data, source)
     if validation is not None and "validation" not in source.splits:
@@ -97,7 +77,7 @@ def read_class_folders(
 
 
 def list_training_items(data: Path, excluded: Sequence[str]) -> tuple[list[Item], tuple[str, ...]]:
-    """List the training pictures of every class that is not excluded.
+    """Return the training pictures of all classes that are not excluded.
 
     Returns:
         The items, and the names of their classes in label order.
@@ -110,8 +90,30 @@ def list_training_items(data: Path, excluded: Sequence[str]) -> tuple[list[Item]
     return items, names
 
 
-def _with_validation(data: Path, layout: Layout, validation: Path) -> Layout:
-    """Take another folder as the validation set."""
+def _require_classes(
+    data: Path, layout: Layout, found: Sequence[str], classes: Sequence[str]
+) -> None:
+    """Raise an error if there are no class folders, or one of the classes has none.
+
+    Raises:
+        DataError: As above.
+    """
+    train = layout.splits["train"]
+    if not classes or (layout.is_flat and not found):
+        expected = f"{train}/<class>/*"
+        if layout.is_flat:
+            expected = f"{data}/{{train,test}}/<class>/* or {data}/<class>/*"
+        raise DataError(f"{train}: has no class folders; expected {expected}.")
+    missing = [name for name in classes if name not in found]
+    if missing:
+        raise DataError(
+            f"{train}: no folder for the class {', '.join(missing)}; "
+            f"found {', '.join(found) if found else 'no class at all'}."
+        )
+
+
+def _add_validation(data: Path, layout: Layout, validation: Path) -> Layout:
+    """Return the layout with another folder as the validation set."""
     if not validation.is_dir():
         raise DataError(f"{validation}: no such folder; --val takes a folder of class folders.")
     if "validation" in layout.splits:
@@ -119,7 +121,7 @@ def _with_validation(data: Path, layout: Layout, validation: Path) -> Layout:
             f"{data}: has a validation set of its own, {layout.splits['validation'].name}; leave "
             f"--val out, or rename that folder."
         )
-    if layout.flat and validation.resolve().is_relative_to(data.resolve()):
+    if layout.is_flat and validation.resolve().is_relative_to(data.resolve()):
         raise DataError(
             f"{validation}: lies in {data}, whose folders are classes; move it out of there, or "
             f"make {data}/train and {data}/val of them."
@@ -127,7 +129,23 @@ def _with_validation(data: Path, layout: Layout, validation: Path) -> Layout:
     resolved = [folder.resolve() for folder in layout.splits.values()]
     if validation.resolve() in resolved:
         raise DataError(f"{validation}: is a split of {data} already; --val takes another folder.")
-    return Layout({**layout.splits, "validation": validation}, layout.flat)
+    return Layout({**layout.splits, "validation": validation}, layout.is_flat)
+
+
+def _list_split_items(
+    data: Path,
+    folder: Path,
+    classes: Sequence[str],
+    reader: PictureReader,
+    passed_over: list[str],
+) -> list[Item]:
+    """Return the pictures of all classes in the folder of a split."""
+    base = data if folder.is_relative_to(data) else folder.parent
+    items = []
+    for label, name in enumerate(classes):
+        if (folder / name).is_dir():  # held-out splits may lack a class; train was checked
+            items += _list_items(folder / name, base, label, name, reader, passed_over)
+    return items
 
 
 def _list_items(
@@ -135,28 +153,27 @@ def _list_items(
     base: Path,
     label: int,
     name: str,
-    reading: Reading | None,
+    reader: PictureReader | None,
     passed_over: list[str],
 ) -> list[Item]:
-    """List the pictures below a class folder, sorted; count and describe what else is there."""
+    """Return the pictures below a class folder, sorted; count and describe other files."""
     others: list[str] = []
     links: list[str] = []
 
-    def note(error: SourceError) -> None:
-        if reading is not None and "cannot be listed" in str(error):
-            reading.skipped.append(str(error))
+    def record_error(error: SourceError) -> None:
+        if reader is not None and "cannot be listed" in str(error):
+            reader.skipped.append(str(error))
 
-    paths = map(
-        Path,
-        find_pictures([str(folder)], on_error=note, on_other=others.append, on_repeat=links.append),
+    found = find_pictures(
+        [str(folder)], on_error=record_error, on_other=others.append, on_repeat=links.append
     )
     items: list[Item] = [
         (path.relative_to(base).as_posix(), label, lambda path=path: path)  # type: ignore[misc]
-        for path in paths
+        for path in map(Path, found)
     ]
-    place = folder.relative_to(base).as_posix()
-    passed_over += describe_other_files(place, others, links)
-    if reading is not None and others:
-        reading.inventory.found[name] += len(others)
-        reading.inventory.left_out[name, NOT_A_PICTURE] += len(others)
+    name_in_data = folder.relative_to(base).as_posix()
+    passed_over += describe_other_files(name_in_data, others, links)
+    if reader is not None and others:
+        reader.inventory.found[name] += len(others)
+        reader.inventory.left_out[name, NOT_A_PICTURE] += len(others)
     return items

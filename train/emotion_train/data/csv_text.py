@@ -1,4 +1,4 @@
-"""CSV files as people have them: a byte-order mark, gzip, semicolons, headers in any case."""
+"""Reading of CSV files, also with a byte-order mark, gzip, semicolons or tabs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DELIMITERS = (",", ";", "\t")
 
 
 def read_header(path: Path) -> list[str]:
-    """Return the names of the columns, without the spaces around them and in lower case.
+    """Return the column names, stripped and in lower case.
 
     Raises:
         DataError: The file cannot be read as text.
@@ -28,13 +28,13 @@ def read_header(path: Path) -> list[str]:
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Return the rows that are not empty, each with the number of its last line; first the header.
+    """Yield the line number and the cells of each row that is not empty; the header is first.
 
     Raises:
         DataError: The file cannot be read as CSV.
     """
     csv.field_size_limit(sys.maxsize)
-    with _reading(path), _open_text(path) as lines:
+    with _convert_errors(path), _open_text(path) as lines:
         first = lines.readline()
         lines.seek(0)
         delimiter = max(_DELIMITERS, key=first.count)
@@ -45,7 +45,8 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _convert_errors(path: Path) -> Iterator[None]:
+    """Raise errors of reading as `DataError`."""
     try:
         yield
     except (OSError, UnicodeDecodeError, csv.Error, EOFError, zlib.error) as error:
@@ -53,9 +54,9 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _open_text(path: Path) -> TextIO:
-    """Open plain text or gzip, told apart by gzip's first two bytes and not by the name."""
+    """Open plain text or gzip, which is recognised by its first two bytes, not by its name."""
     with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    if packed:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+    if is_gzip:
         return cast(TextIO, gzip.open(path, "rt", encoding="utf-8-sig", newline=""))
     return path.open(encoding="utf-8-sig", newline="")

@@ -1,7 +1,7 @@
-"""From labelled pictures to the splits of a run: train, validation, hold-out, test.
+"""The splits of a run: train, validation, hold-out and test.
 
-What is drawn depends on the seed and the names alone, so that the same command on another machine
-trains on the same faces.
+They depend on the seed and the names alone, so that the same command gives the same splits on
+another machine.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from emotion_train.data.held_out_draw import (
     BY_NAME,
     BY_PLACE,
     TEST_SHARE,
+    add_copies,
     draw_test,
     order_by_name,
     order_by_place,
-    with_copies,
 )
 from emotion_train.data.readers import read_source
 from emotion_train.data.source import DUPLICATE, Inventory, Source
 from emotion_train.errors import DataError
 from emotion_train.recipe import (
     DROP_DUPLICATES,
-    FEWEST_FOR_HOLDOUT,
+    MIN_PICTURES_FOR_HOLDOUT,
     VALIDATION_PER_CLASS,
     Recipe,
 )
 
 VALIDATION_SHARE = 0.15  # of the smallest class, where that is less than VALIDATION_PER_CLASS
-FEWEST_PER_CLASS = 2
+MIN_PICTURES_PER_CLASS = 2
 HOLDOUT_SHARE = 0.1  # by default
-MAX_HOLDOUT = 5_000  # pictures, about, by default: they tell 85 % to a point (95 % interval)
+MAX_HOLDOUT_PICTURES = 5_000  # about, by default; they measure 85 % to ±1 point (95 % interval)
 
 
 @dataclass(frozen=True)
@@ -49,23 +49,23 @@ class Dataset:
 
     Attributes:
         classes: Class names in label order.
-        train: What is learned from, before balance.
-        validation: Held out to watch the training: the same number of each class, drawn by seed,
-            or the data's own validation set.
-        holdout: A further part held out of train, to choose epochs and recipes on; may be empty.
-        test: For the final report alone; None where the data have no test split.
-        audit: Identical pictures across the splits.
-        skipped: One sentence for each picture that could not be read.
-        unreadable: How many these are, by split of the source (``train``, ``test``).
-        passed_over: One sentence, with a count, for each kind of file or row that is not read.
-        faceless: In how many photographs no face was found, by split of the source.
+        train: The training faces, before oversampling.
+        validation: The validation faces: the same number of each class, drawn by seed, or the
+            validation set of the data.
+        holdout: Further held-out faces, to choose epochs and recipes; may be empty.
+        test: The test faces, for the final report alone; None if the data have no test split.
+        audit: Counts of identical pictures.
+        skipped: One sentence per picture that could not be read.
+        unreadable: How many pictures could not be read, by split of the source.
+        passed_over: One sentence, with a count, per kind of file or row that is not read.
+        faceless: How many photographs show no face, by split of the source.
         notes: What was recognised and chosen, in sentences without a full stop.
-        inventory: Counts of what was found and left out, by class.
-        validation_per_class: Validation pictures that were drawn of each class; 0 where the data
-            have a validation set of their own.
-        holdout_share: Fraction of the rest of each class that was held out.
-        drawn: How many pictures of each class were held out of training, and the SHA-256 of their
-            names, before copies of test pictures left: another run with the same held out the same.
+        inventory: Counts of files that were found and left out, by class.
+        validation_per_class: Validation pictures drawn of each class; 0 if the data have a
+            validation set.
+        holdout_share: Fraction of the remaining pictures of each class that was held out.
+        drawn: For each class the number of held-out pictures and the SHA-256 of their names,
+            before copies of test pictures were left out. Equal values mean equal pictures.
     """
 
     classes: tuple[str, ...]
@@ -84,12 +84,13 @@ class Dataset:
     holdout_share: float = 0.0
     drawn: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
+    @property
     def selection(self) -> Faces:
-        """Return what epochs are chosen on: the hold-out where there is one, else validation."""
+        """Return the faces on which epochs are chosen: hold-out, or else validation."""
         return self.holdout if len(self.holdout) else self.validation
 
     def digest(self) -> str:
-        """Give the SHA-256 of classes, pixels and labels of what is trained and held out."""
+        """Return the SHA-256 of classes, pixels and labels of all splits but test."""
         digest = hashlib.sha256("\n".join(self.classes).encode())
         for faces in (self.train, self.validation, self.holdout):
             digest.update(np.int64(len(faces)).tobytes())
@@ -114,24 +115,24 @@ def load_dataset(
 ) -> Dataset:
     """Read the data and split them.
 
-    Held-out pictures come first in the order of ``sha256("SEED/NAME")``: validation, then hold-out,
-    then train. Data without splits give a test set first, `held_out_draw.draw_test`, and there a
-    held-out picture takes its copies along.
+    Pictures are held out in the order of ``sha256("SEED/NAME")``: first for validation, then for
+    the hold-out. Data without splits first get a test set, see `held_out_draw.draw_test`; there,
+    copies of a held-out picture are held out with it.
 
     Args:
         data: As in `read_source`.
         classes: As in `read_source`.
         size: Side of the faces, in pixels.
-        seed: Draws validation and hold-out.
-        validation_per_class: Pictures of each class held out for validation; None for 46, or for
-            15 % of the smallest class where that is less; 0 where the data have a validation set.
-        holdout: Fraction of what remains of each class that is held out as well, 0 to 0.9; None
-            for 10 %, or for 0 where the data are few or have a validation set.
-        duplicates: What of train is left out because it is equal to another picture: a name in
+        seed: Seeds the draw of validation and hold-out.
+        validation_per_class: Pictures of each class held out for validation. None for 46, or for
+            15 % of the smallest class if that is less. 0 if the data have a validation set.
+        holdout: Fraction of the remaining pictures of each class that is held out as well, 0 to
+            0.9. None for 10 %, or for 0 if the data are few or have a validation set.
+        duplicates: Which identical pictures to leave out of train, a name in
             `emotion_train.recipe.DUPLICATES`. A class that would have fewer than five different
             pictures keeps all of its own.
         progress: Show a bar on a terminal.
-        faces: The pictures are photographs: find the largest face of each, and crop it.
+        faces: The pictures are photographs: find and crop the largest face of each.
         validation: A folder of class folders to use as the validation set.
         draw: `BY_NAME`, or `BY_PLACE` to repeat the splits of an older checkpoint.
 
@@ -148,79 +149,45 @@ def load_dataset(
     source = read_source(
         data, classes, size=size, progress=progress, faces=faces, validation=validation
     )
-    if len(source.classes) < 2:
-        raise DataError(f"{data}: one class ({source.classes[0]}) leaves nothing to tell apart.")
+    _check_classes(data, source, validation_per_class)
     if draw == BY_PLACE:
         _require_old_layout(data, source)
-    everything = source.splits["train"]
-    own = source.splits.get("validation") if draw == BY_NAME else None
-    test = source.splits.get("test")
+    own_validation = source.splits.get("validation") if draw == BY_NAME else None
     notes = list(source.notes)
-    fewest = int(everything.counts(len(source.classes)).min())
-    if validation_per_class is None and fewest < FEWEST_PER_CLASS:
-        name = source.classes[int(everything.counts(len(source.classes)).argmin())]
-        raise DataError(
-            f"{data}: the class {name} has {format_count(fewest, 'training picture')}; at least "
-            f"{FEWEST_PER_CLASS} are needed, one to learn from and one to measure on."
-        )
-    if source.flat:
-        of_test = draw_test(everything, len(source.classes))
-        test = everything.take(np.flatnonzero(of_test))
-        everything = everything.take(np.flatnonzero(~of_test))
-        together = "; identical pictures stay in one split" if own is None else ""
-        notes.append(
-            f"test: {format_count(len(test), 'picture')}, {TEST_SHARE:.0%} of each class, drawn by "
-            f"their file names{together}"
-        )
-        _require_every_class(data, everything, source.classes, "test, with its identical pictures")
-    per_class, note = _choose_validation(data, source, everything, validation_per_class, own)
-    notes.append(note)
-    share, note = _choose_holdout(everything, per_class * len(source.classes), holdout, own)
-    notes.append(note)
-    held: dict[str, list[NDArray[np.int64]]] = {"validation": [], "holdout": []}
-    for label, name in enumerate(source.classes):
-        members = np.flatnonzero(everything.labels == label)
-        if len(members) <= per_class:
-            raise DataError(
-                f"{data}: the class {name} has {len(members)} training pictures; more than "
-                f"{per_class} are needed, since so many are held out for validation"
-                f"{' (--validation N holds out fewer)' if per_class > 1 else ''}."
-            )
-        drawn = (
-            order_by_name(everything, members, seed)
-            if draw == BY_NAME
-            else order_by_place(members, seed, label)
-        )
-        end = per_class + round(share * (len(members) - per_class))
-        held["validation"].append(np.sort(drawn[:per_class]))
-        held["holdout"].append(np.sort(drawn[per_class:end]))
-    splits = _take(everything, held, together=source.flat)
-    if own is not None:
-        splits["validation"] = own
+    pool, test, note = _split_off_test(data, source, own_validation)
+    notes += note
+    per_class, note = _choose_validation(data, source, pool, validation_per_class, own_validation)
+    notes += note
+    share, note = _choose_holdout(pool, per_class * len(source.classes), holdout, own_validation)
+    notes += note
+    members = _draw_held_out(data, pool, source.classes, per_class, share, seed=seed, draw=draw)
+    splits = _split_pool(pool, members, together=source.is_flat)
+    if own_validation is not None:
+        splits["validation"] = own_validation
     _require_every_class(data, splits["train"], source.classes)
-    held_out = _describe_draw(splits, source.classes)
+    drawn = _describe_draw(splits, source.classes)
     copies = find_copies(splits, test, source.classes, duplicates)
     inventory = source.inventory
     for split, left_out in copies.left_out.items():
-        gone = (source.classes[label] for label in splits[split].labels[left_out])
-        inventory = inventory.without(gone, DUPLICATE)
+        labels = splits[split].labels[left_out]
+        inventory = inventory.leave_out((source.classes[label] for label in labels), DUPLICATE)
         splits[split] = splits[split].take(np.flatnonzero(~left_out))
     return Dataset(
-        source.classes,
-        splits["train"],
-        splits["validation"],
-        splits["holdout"],
-        test,
-        copies.audit,
-        tuple(source.skipped),
-        source.unreadable,
-        source.passed_over,
-        source.faceless,
-        tuple(notes),
-        inventory,
-        per_class,
-        share,
-        held_out,
+        classes=source.classes,
+        train=splits["train"],
+        validation=splits["validation"],
+        holdout=splits["holdout"],
+        test=test,
+        audit=copies.audit,
+        skipped=tuple(source.skipped),
+        unreadable=source.unreadable,
+        passed_over=source.passed_over,
+        faceless=source.faceless,
+        notes=tuple(notes),
+        inventory=inventory,
+        validation_per_class=per_class,
+        holdout_share=share,
+        drawn=drawn,
     )
 
 
@@ -232,11 +199,11 @@ def load_recipe_dataset(
     draw: str = BY_NAME,
     progress: bool = False,
 ) -> Dataset:
-    """Read the data and split them as a recipe says.
+    """Read the data and split them according to a recipe.
 
     Args:
         data: As in `read_source`.
-        recipe: Names the classes, the size, and what is held out and left out.
+        recipe: Gives the classes, the size, and what to hold out and leave out.
         validation: As in `load_dataset`.
         draw: As in `load_dataset`.
         progress: As in `load_dataset`.
@@ -259,88 +226,166 @@ def load_recipe_dataset(
     )
 
 
+def _check_classes(data: Path, source: Source, validation_per_class: int | None) -> None:
+    """Raise an error if there are too few classes, or too few pictures of one.
+
+    Raises:
+        DataError: As above.
+    """
+    if len(source.classes) < 2:
+        raise DataError(f"{data}: one class ({source.classes[0]}) leaves nothing to tell apart.")
+    counts = source.splits["train"].count_by_class(len(source.classes))
+    smallest = int(counts.min())
+    if validation_per_class is None and smallest < MIN_PICTURES_PER_CLASS:
+        raise DataError(
+            f"{data}: the class {source.classes[int(counts.argmin())]} has "
+            f"{format_count(smallest, 'training picture')}; at least {MIN_PICTURES_PER_CLASS} are "
+            f"needed, one to learn from and one to measure on."
+        )
+
+
+def _split_off_test(
+    data: Path, source: Source, own_validation: Faces | None
+) -> tuple[Faces, Faces | None, list[str]]:
+    """Return the faces to train on and to hold out, the test set, and a note if it was drawn."""
+    pool = source.splits["train"]
+    if not source.is_flat:
+        return pool, source.splits.get("test"), []
+    is_test = draw_test(pool, len(source.classes))
+    test, pool = pool.take(np.flatnonzero(is_test)), pool.take(np.flatnonzero(~is_test))
+    _require_every_class(data, pool, source.classes, "test, with its identical pictures")
+    together = "; identical pictures stay in one split" if own_validation is None else ""
+    note = (
+        f"test: {format_count(len(test), 'picture')}, {TEST_SHARE:.0%} of each class, drawn by "
+        f"their file names{together}"
+    )
+    return pool, test, [note]
+
+
+def _draw_held_out(
+    data: Path,
+    pool: Faces,
+    classes: Sequence[str],
+    per_class: int,
+    share: float,
+    *,
+    seed: int,
+    draw: str,
+) -> dict[str, NDArray[np.int64]]:
+    """Return indices of the faces for ``validation`` and ``holdout``.
+
+    Raises:
+        DataError: A class has too few pictures.
+    """
+    drawn: dict[str, list[NDArray[np.int64]]] = {"validation": [], "holdout": []}
+    for label, name in enumerate(classes):
+        members = np.flatnonzero(pool.labels == label)
+        if len(members) <= per_class:
+            raise DataError(
+                f"{data}: the class {name} has {format_count(len(members), 'training picture')}; "
+                f"more than {per_class} must be there, since so many are held out for validation"
+                f"{' (--validation N holds out fewer)' if per_class > 1 else ''}."
+            )
+        order = (
+            order_by_name(pool, members, seed)
+            if draw == BY_NAME
+            else order_by_place(members, seed, label)
+        )
+        end = per_class + round(share * (len(members) - per_class))
+        drawn["validation"].append(np.sort(order[:per_class]))
+        drawn["holdout"].append(np.sort(order[per_class:end]))
+    return {split: np.concatenate(parts) for split, parts in drawn.items()}
+
+
 def _choose_validation(
     data: Path, source: Source, train: Faces, wanted: int | None, own: Faces | None
-) -> tuple[int, str]:
-    """Return how many pictures of each class to hold out, and a sentence about it."""
+) -> tuple[int, list[str]]:
+    """Return how many pictures of each class to hold out, and a note."""
     if own is not None:
         if wanted:
             raise DataError(
                 f"{data}: has a validation set of its own, {format_count(len(own), 'picture')}; "
                 f"leave --validation out."
             )
-        return 0, f"validation: the {len(own):,} pictures of the data's own validation set"
+        return 0, [f"validation: the {len(own):,} pictures of the data's own validation set"]
     if wanted == 0:
         raise DataError(
             f"{data}: has no validation set, and the run was trained with one; put it beside "
             f"train, as {data}/val/<class>/*."
         )
     if wanted is not None:
-        return wanted, f"validation: {wanted:,} pictures of each class, drawn by their file names"
-    counts = train.counts(len(source.classes))
+        return wanted, [f"validation: {wanted:,} pictures of each class, drawn by their file names"]
+    counts = train.count_by_class(len(source.classes))
     share = max(1, round(VALIDATION_SHARE * int(counts.min())))
     chosen = min(VALIDATION_PER_CLASS, share)
-    why = ""
+    reason = ""
     if chosen < VALIDATION_PER_CLASS:
         name = source.classes[int(counts.argmin())]
-        why = f" ({VALIDATION_SHARE:.0%} of the smallest, {name})"
-    return chosen, f"validation: {chosen:,} pictures of each class{why}, drawn by their file names"
+        reason = f" ({VALIDATION_SHARE:.0%} of the smallest, {name})"
+    note = f"validation: {chosen:,} pictures of each class{reason}, drawn by their file names"
+    return chosen, [note]
 
 
 def _choose_holdout(
     train: Faces, validation: int, wanted: float | None, own: Faces | None
-) -> tuple[float, str]:
-    """Return the fraction of the rest that is held out of training as well, and a sentence.
+) -> tuple[float, list[str]]:
+    """Return the fraction of the remaining pictures to hold out, and a note.
 
     Args:
-        train: What validation and hold-out are drawn from.
-        validation: How many pictures of it go to validation.
-        wanted: The fraction that was named; None to choose one.
-        own: The data's own validation set.
+        train: The faces from which validation and hold-out are drawn.
+        validation: How many of them go to validation.
+        wanted: The requested fraction; None to choose one.
+        own: The validation set of the data, if there is one.
     """
     if wanted is not None:
-        share, why = wanted, ""
+        share, reason = wanted, ""
     elif own is not None:
-        share, why = 0.0, " by default, since the data have a validation set"
-    elif len(train) < FEWEST_FOR_HOLDOUT:
-        share, why = 0.0, f" by default of under {FEWEST_FOR_HOLDOUT:,} training pictures"
+        share, reason = 0.0, " by default, since the data have a validation set"
+    elif len(train) < MIN_PICTURES_FOR_HOLDOUT:
+        share, reason = 0.0, f" by default of under {MIN_PICTURES_FOR_HOLDOUT:,} training pictures"
     else:
-        share = min(HOLDOUT_SHARE, round(MAX_HOLDOUT / (len(train) - validation), 4))
-        why = ""
+        share = min(HOLDOUT_SHARE, round(MAX_HOLDOUT_PICTURES / (len(train) - validation), 4))
+        reason = ""
     if share:
-        return share, f"hold-out: {share:.4g} of the rest of each class, drawn in the same way"
-    return share, f"hold-out: none{why}; the epoch is chosen on the validation pictures"
+        return share, [f"hold-out: {share:.4g} of the rest of each class, drawn in the same way"]
+    return share, [f"hold-out: none{reason}; the epoch is chosen on the validation pictures"]
 
 
-def _take(
-    everything: Faces, held: Mapping[str, list[NDArray[np.int64]]], *, together: bool
+def _split_pool(
+    pool: Faces, drawn: Mapping[str, NDArray[np.int64]], *, together: bool
 ) -> dict[str, Faces]:
-    """Split by the members that are held out; with `together`, copies go where the first went."""
-    members = {split: np.concatenate(parts) for split, parts in held.items()}
-    free = np.ones(len(everything), np.bool_)
-    for split, drawn in members.items():
+    """Return the splits of a pool of faces.
+
+    Args:
+        pool: All faces but those of test.
+        drawn: Indices of the faces of each held-out split.
+        together: Put copies of a held-out face into the same split.
+    """
+    members = dict(drawn)
+    is_free = np.ones(len(pool), np.bool_)
+    for split, indices in drawn.items():
         if together:
-            chosen = np.zeros(len(everything), np.bool_)
-            chosen[drawn] = True
-            drawn = np.flatnonzero(with_copies(everything, chosen & free) & free)
-            members[split] = drawn[np.argsort(everything.labels[drawn], kind="stable")]
-        free[members[split]] = False
-    rest = np.flatnonzero(free)
-    members["train"] = rest[np.argsort(everything.labels[rest], kind="stable")]
-    return {split: everything.take(members[split]) for split in ("train", "validation", "holdout")}
+            is_chosen = np.zeros(len(pool), np.bool_)
+            is_chosen[indices] = True
+            indices = np.flatnonzero(add_copies(pool, is_chosen & is_free) & is_free)
+            members[split] = indices[np.argsort(pool.labels[indices], kind="stable")]
+        is_free[members[split]] = False
+    rest = np.flatnonzero(is_free)
+    members["train"] = rest[np.argsort(pool.labels[rest], kind="stable")]
+    return {split: pool.take(members[split]) for split in ("train", "validation", "holdout")}
 
 
 def _describe_draw(
     splits: Mapping[str, Faces], classes: Sequence[str]
 ) -> dict[str, tuple[int, str]]:
-    """Return, for each class, how many pictures are held out, and a digest of their names."""
+    """Return the number of held-out pictures of each class, and a digest of their names."""
     held_out = (splits["validation"], splits["holdout"])
     drawn = {}
     for label, name in enumerate(classes):
         names = sorted(
-            faces.names[place]
+            faces.names[index]
             for faces in held_out
-            for place in np.flatnonzero(faces.labels == label)
+            for index in np.flatnonzero(faces.labels == label)
         )
         text = "\n".join(names).encode("utf-8", "surrogateescape")
         drawn[name] = (len(names), hashlib.sha256(text).hexdigest())
@@ -348,16 +393,16 @@ def _describe_draw(
 
 
 def _require_every_class(
-    data: Path, train: Faces, classes: tuple[str, ...], why: str | None = None
+    data: Path, train: Faces, classes: tuple[str, ...], split: str | None = None
 ) -> None:
-    gone = np.flatnonzero(train.counts(len(classes)) == 0)
-    if len(gone):
-        where = f" in {why}; add others" if why else "; lower --validation or --holdout"
-        raise DataError(f"{data}: every picture of {classes[gone[0]]} would be held out{where}.")
+    empty = np.flatnonzero(train.count_by_class(len(classes)) == 0)
+    if len(empty):
+        advice = f" in {split}; add others" if split else "; lower --validation or --holdout"
+        raise DataError(f"{data}: every picture of {classes[empty[0]]} would be held out{advice}.")
 
 
 def _require_old_layout(data: Path, source: Source) -> None:
-    """Refuse what older versions did not read, since they would have split it otherwise.
+    """Raise an error for data that older versions would have split in another way.
 
     Raises:
         DataError: The data have no splits, or pictures in sub-folders of their classes.
@@ -365,11 +410,11 @@ def _require_old_layout(data: Path, source: Source) -> None:
     nested = 0
     if data.is_dir():
         nested = sum(name.count("/") > 2 for name in source.splits["train"].names)
-    if source.flat or nested:
+    if source.is_flat or nested:
         what = (
             f"{format_count(nested, 'picture')} in sub-folders" if nested else "no folder 'train'"
         )
         raise DataError(
             f"{data}: has {what}, which the emotion-edge that this checkpoint was trained with did "
-            f"not read; name its own data, or train anew."
+            f"not read; name its own data, or train again."
         )

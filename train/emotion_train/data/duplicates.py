@@ -1,7 +1,7 @@
-"""Identical pictures: what of the training set also stands elsewhere, and what is left out of it.
+"""Identical pictures: within the training set, and between it and the held-out splits.
 
-Identical means equal in every pixel, at the size of the network's input. A training picture that is
-also held out would be recognised instead of judged; one that is there twice counts for two.
+Pictures are identical if all pixels are equal at the input size of the network. A held-out picture
+that is also in the training set makes figures too good; a repeated training picture counts twice.
 """
 
 from __future__ import annotations
@@ -16,26 +16,24 @@ from numpy.typing import NDArray
 from emotion_train.data.faces import Faces
 from emotion_train.recipe import DROP_DUPLICATES, DROP_HELD_OUT, KEEP_DUPLICATES
 
-FEWEST_DIFFERENT = 5  # of a class; one that would have fewer keeps its copies
-_EXAMPLES = 3
+MIN_DIFFERENT_PICTURES = 5  # a class that would have fewer keeps its copies
+_MAX_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What the pictures say of each other; identical means equal in every pixel.
+    """Counts of identical pictures.
 
     Attributes:
         identical_groups: Groups of two or more identical pictures, over all splits.
-        contradictory_groups: Those among them that stand under more than one label.
-        test_in_train: Test pictures that also stand in the training folder (before the split).
-        held_out_in_train: Validation and hold-out pictures that also stand in train.
-        dropped: Training pictures that were left out because they also stand in another split.
-        repeated: Further ones that were left out because train holds them more than once.
-        held_out_dropped: Validation and hold-out pictures that were left out because they also
-            stand in test.
-        kept: How many training pictures of all these kinds stay, for each class that would have
-            become too small.
-        contradictory: Names of two pictures of some contradictory groups.
+        contradictory_groups: Groups among these with more than one label.
+        test_in_train: Test pictures that are also in the training folder (before the split).
+        held_out_in_train: Validation and hold-out pictures that are also in train.
+        dropped: Training pictures left out because they are also in another split.
+        repeated: Further training pictures left out because they repeat another one.
+        held_out_dropped: Validation and hold-out pictures left out because they are also in test.
+        kept: Copies that stay in train, for each class that would become too small.
+        contradictory: Names of two pictures each of some contradictory groups.
     """
 
     identical_groups: int
@@ -52,7 +50,7 @@ class Audit:
         text = (
             f"audit: {self.identical_groups:,} groups of identical pictures, "
             f"{self.contradictory_groups:,} of them under two labels; "
-            f"{self.test_in_train:,} test pictures stand in the training folder too, "
+            f"{self.test_in_train:,} test pictures are in the training folder too, "
             f"{self.held_out_in_train:,} held-out pictures in train"
         )
         reasons = {
@@ -60,13 +58,13 @@ class Audit:
             "further copies within train": self.repeated,
             "copies of test pictures left out of validation and hold-out": self.held_out_dropped,
         }
-        told = [f"{count:,} {what}" for what, count in reasons.items() if count]
-        return "; ".join([text, *told])
+        counts = [f"{count:,} {reason}" for reason, count in reasons.items() if count]
+        return "; ".join([text, *counts])
 
 
 @dataclass(frozen=True, eq=False)
 class Copies:
-    """Which pictures are left out because they are equal to others.
+    """The pictures to leave out because they equal others.
 
     Attributes:
         audit: The counts.
@@ -80,29 +78,29 @@ class Copies:
 def find_copies(
     splits: Mapping[str, Faces], test: Faces | None, classes: Sequence[str], duplicates: str
 ) -> Copies:
-    """Count identical pictures, and choose which are left out for it.
+    """Count identical pictures, and choose which of them to leave out.
 
     Args:
         splits: ``train``, ``validation`` and ``holdout``.
-        test: The test set, where there is one; nothing is left out of it.
+        test: The test set, if there is one; it is kept as it is.
         classes: Class names in label order.
         duplicates: A name in `emotion_train.recipe.DUPLICATES`.
     """
     every = {**splits, **({"test": test} if test is not None else {})}
-    prints = {split: faces.fingerprints() for split, faces in every.items()}
+    hashes = {split: faces.hash_pixels() for split, faces in every.items()}
     groups: dict[bytes, list[tuple[str, int, str]]] = defaultdict(list)
     for split, faces in every.items():
-        for one, label, name in zip(prints[split], faces.labels, faces.names, strict=True):
+        for one, label, name in zip(hashes[split], faces.labels, faces.names, strict=True):
             groups[one].append((split, int(label), name))
-    where = {one: {split for split, _, _ in group} for one, group in groups.items()}
+    splits_of = {one: {split for split, _, _ in group} for one, group in groups.items()}
 
     train = splits["train"]
-    elsewhere = np.array([len(where[one]) > 1 for one in prints["train"]], np.bool_)
-    again = _find_repeated(prints["train"], train.labels) & ~elsewhere
-    left_out, kept = _choose_left_out(elsewhere, again, train.labels, classes, duplicates)
+    elsewhere = np.array([len(splits_of[one]) > 1 for one in hashes["train"]], np.bool_)
+    repeats = _find_repeated(hashes["train"], train.labels) & ~elsewhere
+    left_out, kept = _choose_left_out(elsewhere, repeats, train.labels, classes, duplicates)
     of_splits = {"train": left_out}
     for split in ("validation", "holdout"):
-        in_test = np.array(["test" in where[one] for one in prints[split]], np.bool_)
+        in_test = np.array(["test" in splits_of[one] for one in hashes[split]], np.bool_)
         of_splits[split] = in_test & (duplicates == DROP_DUPLICATES)
         _keep_every_class(of_splits[split], splits[split].labels)
 
@@ -117,55 +115,55 @@ def find_copies(
             g.count("validation") + g.count("holdout") for g in members if "train" in g
         ),
         dropped=int((left_out & elsewhere).sum()),
-        repeated=int((left_out & again).sum()),
+        repeated=int((left_out & repeats).sum()),
         held_out_dropped=int(of_splits["validation"].sum() + of_splits["holdout"].sum()),
         kept=kept,
-        contradictory=tuple(_two_labels(group) for group in contradictory[:_EXAMPLES]),
+        contradictory=tuple(_find_contradiction(group) for group in contradictory[:_MAX_EXAMPLES]),
     )
     return Copies(audit, of_splits)
 
 
 def _choose_left_out(
     elsewhere: NDArray[np.bool_],
-    again: NDArray[np.bool_],
+    repeats: NDArray[np.bool_],
     labels: NDArray[np.int64],
     classes: Sequence[str],
     duplicates: str,
 ) -> tuple[NDArray[np.bool_], dict[str, int]]:
-    """Return which training pictures are left out, and how many copies small classes keep."""
+    """Return which training pictures to leave out, and how many copies small classes keep."""
     if duplicates == KEEP_DUPLICATES:
         return np.zeros_like(elsewhere), {}
     if duplicates == DROP_HELD_OUT:
         return elsewhere, {}
-    left_out, kept = elsewhere | again, {}
+    left_out, kept = elsewhere | repeats, {}
     for label, name in enumerate(classes):
         members = labels == label
         copies = int((left_out & members).sum())
-        if copies and members.sum() - copies < FEWEST_DIFFERENT:
+        if copies and members.sum() - copies < MIN_DIFFERENT_PICTURES:
             kept[name] = copies
             left_out &= ~members
     return left_out, kept
 
 
 def _keep_every_class(left_out: NDArray[np.bool_], labels: NDArray[np.int64]) -> None:
-    """Leave nothing out of a class of which nothing would be left; changes `left_out`."""
+    """Change `left_out` in place, so that no class becomes empty."""
     for label in np.unique(labels):
         members = labels == label
         if left_out[members].all():
             left_out[members] = False
 
 
-def _find_repeated(prints: Sequence[bytes], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Mark pictures that an earlier one of the same class is equal to."""
+def _find_repeated(hashes: Sequence[bytes], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which pictures equal an earlier one of the same class, bool (n,)."""
     seen: set[tuple[bytes, int]] = set()
-    repeated = np.zeros(len(prints), np.bool_)
-    for place, one in enumerate(zip(prints, labels.tolist(), strict=True)):
-        repeated[place] = one in seen
+    repeated = np.zeros(len(hashes), np.bool_)
+    for index, one in enumerate(zip(hashes, labels.tolist(), strict=True)):
+        repeated[index] = one in seen
         seen.add(one)
     return repeated
 
 
-def _two_labels(group: Sequence[tuple[str, int, str]]) -> tuple[str, str]:
-    """Return the names of two pictures of a group that stand under two labels."""
+def _find_contradiction(group: Sequence[tuple[str, int, str]]) -> tuple[str, str]:
+    """Return the names of two pictures of a group that have different labels."""
     _, label, first = group[0]
     return first, next(name for _, other, name in group if other != label)

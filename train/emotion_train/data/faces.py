@@ -1,4 +1,4 @@
-"""Labelled faces in memory: the one shape in which data travel through training."""
+"""Labelled faces in memory, the form in which training uses all data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Faces:
     Attributes:
         pixels: uint8, shape (n, size, size), gray, 0 to 255.
         labels: int64, shape (n,), each an index into the classes.
-        names: Where each face came from: a path relative to the data folder, or ``row 17``.
+        names: Source of each face: a path relative to the data folder, or ``row 17``.
     """
 
     pixels: NDArray[np.uint8]
@@ -31,10 +31,10 @@ class Faces:
         names = tuple(self.names[i] for i in indices)
         return Faces(self.pixels[indices], self.labels[indices], names)
 
-    def counts(self, classes: int) -> NDArray[np.int64]:
-        """Count the faces of each class; int64, shape (classes,)."""
+    def count_by_class(self, classes: int) -> NDArray[np.int64]:
+        """Return the number of faces of each class, int64, shape (classes,)."""
         return np.bincount(self.labels, minlength=classes).astype(np.int64)
 
-    def fingerprints(self) -> list[bytes]:
-        """Give each face a digest of its pixels: equal pictures, equal digests."""
+    def hash_pixels(self) -> list[bytes]:
+        """Return a SHA-256 digest of the pixels of each face."""
         return [hashlib.sha256(face.tobytes()).digest() for face in self.pixels]

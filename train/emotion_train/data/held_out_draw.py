@@ -1,7 +1,8 @@
-"""Which pictures are held out: drawn by a digest of seed and file name, or by place as before.
+"""The draw of held-out pictures: by a digest of seed and file name.
 
-A picture's place in the draw of its class depends on the seed and its own name alone. Runs on other
-lists of classes hold out the same faces, and a picture that is added changes few of them.
+The rank of a picture within its class depends on the seed and its own name alone. Runs on other
+lists of classes hold out the same pictures, and an added picture changes few of them. Older
+checkpoints used a draw by position, which can be repeated.
 """
 
 from __future__ import annotations
@@ -19,60 +20,60 @@ from emotion_train.data.faces import Faces
 from emotion_train.recipe import Recipe
 
 BY_NAME = "sha256 of seed and name"
-BY_PLACE = "place in the list of classes"  # of checkpoints that name no draw
+BY_PLACE = "place in the list of classes"  # of older checkpoints
 
-TEST_SHARE = 0.15  # of data that have no splits
+TEST_SHARE = 0.15  # of each class, in data without splits
 
 
 def order_by_name(faces: Faces, members: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Return the members of a class in the order in which they are held out."""
-    return _sorted(faces, members, f"{seed}/")
+    """Return the faces of a class, given by index, in the order in which they are held out."""
+    return _sort_by_digest(faces, members, f"{seed}/")
 
 
 def order_by_place(members: NDArray[np.int64], seed: int, label: int) -> NDArray[np.int64]:
-    """Return the order of older versions, which depends on the class's place in the list."""
+    """Return the order that older versions used, which depends on the label."""
     return np.random.default_rng([seed, label]).permutation(members)
 
 
 def draw_test(faces: Faces, classes: int) -> NDArray[np.bool_]:
-    """Choose the test set of data that have no splits, the same for every seed.
+    """Return the test set of data without splits, the same for every seed.
 
     Args:
         faces: All faces.
-        classes: How many classes there are.
+        classes: Number of classes.
 
     Returns:
-        bool, shape (n,): a share of each class, at least one picture, and all of their copies.
+        bool, shape (n,): 15 % of each class, at least one picture, and all copies of these.
     """
     chosen = np.zeros(len(faces), np.bool_)
     for label in range(classes):
         members = np.flatnonzero(faces.labels == label)
         count = max(1, round(TEST_SHARE * len(members)))
-        chosen[_sorted(faces, members, "test/")[:count]] = True
-    return with_copies(faces, chosen)
+        chosen[_sort_by_digest(faces, members, "test/")[:count]] = True
+    return add_copies(faces, chosen)
 
 
-def with_copies(faces: Faces, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Add to the chosen faces those that are equal to one of them in every pixel."""
-    prints = faces.fingerprints()
-    wanted = {prints[index] for index in np.flatnonzero(chosen)}
-    return np.array([one in wanted for one in prints], np.bool_)
+def add_copies(faces: Faces, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the chosen faces, bool (n,), together with all faces of equal pixels."""
+    hashes = faces.hash_pixels()
+    wanted = {hashes[index] for index in np.flatnonzero(chosen)}
+    return np.array([one in wanted for one in hashes], np.bool_)
 
 
-def held_out_alike(
+def has_same_held_out(
     training: Mapping[str, Any],
     metrics: Mapping[str, Any],
     drawn: Mapping[str, tuple[int, str]],
     recipe: Recipe,
 ) -> bool:
-    """Return whether another run held the same pictures of the shared classes out of training.
+    """Return whether another run held out the same pictures of the classes that both have.
 
     Args:
-        training: What the other run's file says of its training.
-        metrics: What it says that it was measured on; looked at where it names no held-out pictures
-            by digest, as files of older versions do.
+        training: The part ``training`` of the other run's file.
+        metrics: Its part ``metrics``, used for files of older versions without digests of the
+            held-out pictures.
         drawn: The held-out pictures of this run, as in `Dataset.drawn`.
-        recipe: Of this run.
+        recipe: The recipe of this run.
     """
     known = training.get("held_out")
     if isinstance(known, dict):
@@ -90,7 +91,7 @@ def held_out_alike(
 
 
 def _count_held_out(metrics: Mapping[str, Any]) -> dict[str, int]:
-    """Return how many pictures of each class were held out, from the figures of a run."""
+    """Return the number of held-out pictures of each class, from the metrics of a run."""
     metrics = metrics.get("float_network", metrics)  # of int8 files
     counts: Counter[str] = Counter()
     for split in ("hold-out", "validation"):
@@ -99,7 +100,7 @@ def _count_held_out(metrics: Mapping[str, Any]) -> dict[str, int]:
     return dict(counts)
 
 
-def _sorted(faces: Faces, members: NDArray[np.int64], prefix: str) -> NDArray[np.int64]:
+def _sort_by_digest(faces: Faces, members: NDArray[np.int64], prefix: str) -> NDArray[np.int64]:
     def digest(member: np.int64) -> bytes:
         text = f"{prefix}{faces.names[member]}"
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()

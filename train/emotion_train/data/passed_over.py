@@ -1,6 +1,4 @@
-"""What a data folder holds beside the pictures that are read: counted, so that nothing is ignored
-in silence.
-"""
+"""Files of a data folder that are not read, with their counts, for messages."""
 
 from __future__ import annotations
 
@@ -13,11 +11,11 @@ from emotion_runtime.pictures.sources import find_pictures, is_picture_name
 from emotion_train.data.layout import Layout, list_folders
 from emotion_train.errors import DataError
 
-_MOST_COUNTED = 100_000  # files below one folder; counting more would delay the first answer
+_MAX_COUNTED_FILES = 100_000  # below one folder; counting more would take too long
 
 
 def list_passed_over(data: Path, layout: Layout, classes: Sequence[str]) -> list[str]:
-    """Describe what of a data folder lies outside of the class folders that are read.
+    """Return descriptions of pictures outside of the class folders that are read.
 
     Args:
         data: The data folder.
@@ -25,19 +23,19 @@ def list_passed_over(data: Path, layout: Layout, classes: Sequence[str]) -> list
         classes: The classes that are read.
 
     Returns:
-        Sentences without a full stop, each with a count and an example; empty where all is read.
+        Sentences without a full stop, each with a count and an example.
     """
-    found = [] if layout.flat else list(_beside_splits(data, layout))
+    found = [] if layout.is_flat else list(_describe_beside_splits(data, layout))
     for folder in layout.splits.values():
-        found += _beside_classes(folder, classes)
+        found += _describe_beside_classes(folder, classes)
     return found
 
 
 def check_class_folders(layout: Layout, known: Sequence[str]) -> None:
-    """Refuse held-out pictures of a class that the training folder does not have.
+    """Raise an error for held-out pictures of a class that the training folder does not have.
 
     Raises:
-        DataError: The class, and those that there are, are named.
+        DataError: There is such a class.
     """
     for split, held_out in layout.splits.items():
         if split == "train":
@@ -48,19 +46,19 @@ def check_class_folders(layout: Layout, known: Sequence[str]) -> None:
                 alike = [name for name in known if name.casefold() == path.name.casefold()]
                 hint = f"; it has {alike[0]!r}" if alike else f"; it has {', '.join(sorted(known))}"
                 raise DataError(
-                    f"{path}: {_counted(pictures, 'picture')} of a class {path.name!r} that "
+                    f"{path}: {_format_count(pictures, 'picture')} of a class {path.name!r} that "
                     f"{layout.splits['train']} does not have{hint}. Rename the folder, or take it "
                     f"away."
                 )
 
 
 def describe_other_files(
-    place: str, others: Sequence[str], links: Sequence[str] = ()
+    folder: str, others: Sequence[str], links: Sequence[str] = ()
 ) -> Iterator[str]:
-    """Describe files of a class folder that are no pictures by name, and links seen before.
+    """Yield descriptions of files that are no pictures by name, and of repeated links.
 
     Args:
-        place: The class folder, as a message names it.
+        folder: The class folder, for messages.
         others: Paths of hidden files, of hidden folders, and of files without a picture's suffix.
         links: Paths of links to folders that were read already.
     """
@@ -72,47 +70,47 @@ def describe_other_files(
     if kinds:
         shown = ", ".join(f"{name} {count:,}" for name, count in kinds.most_common())
         yield (
-            f"{place}: {_counted(kinds.total(), 'file')} that no suffix names a picture "
+            f"{folder}: {_format_count(kinds.total(), 'file')} that no suffix names a picture "
             f"({shown}; such as {Path(others[0]).name})"
         )
     if links:
-        yield f"{place}: {_counted(len(links), 'link')} to folders that are read already"
+        yield f"{folder}: {_format_count(len(links), 'link')} to folders that are read already"
 
 
 def count_pictures(folder: Path) -> tuple[int, str]:
-    """Count the pictures below a folder, up to `_MOST_COUNTED` files; links are not followed.
+    """Count the pictures below a folder, among at most `_MAX_COUNTED_FILES`; follow no links.
 
     Returns:
-        The count, and the path of one.
+        The count, and the path of one picture.
     """
     count, files, example = 0, 0, ""
-    for place, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
             files += 1
             if is_picture_name(name):
                 count += 1
-                example = example or f"{place}/{name}"
-        if files >= _MOST_COUNTED:
+                example = example or f"{parent}/{name}"
+        if files >= _MAX_COUNTED_FILES:
             break
     return count, example
 
 
 def has_picture(folder: Path) -> bool:
-    """Return whether there is a picture below a folder; links to folders are followed."""
+    """Return whether there is a picture below a folder; follow links to folders."""
     found = find_pictures([str(folder)], on_error=lambda _: None)
     return next(found, None) is not None
 
 
-def _beside_splits(data: Path, layout: Layout) -> Iterator[str]:
-    """Describe what lies in the data folder itself, beside its split folders."""
+def _describe_beside_splits(data: Path, layout: Layout) -> Iterator[str]:
+    """Yield descriptions of pictures in the data folder, outside of its split folders."""
     read = {folder.resolve() for folder in layout.splits.values()}
     splits = [
         folder.name
         for folder in layout.splits.values()
         if folder.resolve().parent == data.resolve()
     ]
-    named = f"{', '.join(splits[:-1])} and {splits[-1]}" if len(splits) > 1 else splits[0]
+    split_names = f"{', '.join(splits[:-1])} and {splits[-1]}" if len(splits) > 1 else splits[0]
     verb = "are" if len(splits) > 1 else "is"
     loose = 0
     for path in sorted(data.iterdir()):
@@ -122,17 +120,17 @@ def _beside_splits(data: Path, layout: Layout) -> Iterator[str]:
             pictures, example = count_pictures(path)
             if pictures:
                 yield (
-                    f"{path.name}: {_counted(pictures, 'picture')} (such as "
-                    f"{Path(example).relative_to(data).as_posix()}); only {named} {verb} read"
+                    f"{path.name}: {_format_count(pictures, 'picture')} (such as "
+                    f"{Path(example).relative_to(data).as_posix()}); only {split_names} {verb} read"
                 )
         else:
             loose += is_picture_name(path.name)
     if loose:
-        yield f"{data.name}: {_counted(loose, 'picture')} outside of {named}"
+        yield f"{data.name}: {_format_count(loose, 'picture')} outside of {split_names}"
 
 
-def _beside_classes(folder: Path, classes: Sequence[str]) -> Iterator[str]:
-    """Describe pictures of other classes, and those that lie in no class folder."""
+def _describe_beside_classes(folder: Path, classes: Sequence[str]) -> Iterator[str]:
+    """Yield descriptions of pictures of other classes, and of pictures in no class folder."""
     loose, others = 0, Counter[str]()
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
@@ -142,15 +140,15 @@ def _beside_classes(folder: Path, classes: Sequence[str]) -> Iterator[str]:
         elif not path.is_dir() and is_picture_name(path.name):
             loose += 1
     if others := +others:
-        named = ", ".join(f"{name} {_number(count)}" for name, count in others.items())
-        yield f"{folder.name}: pictures of classes that are not trained on ({named})"
+        counts = ", ".join(f"{name} {_format_number(count)}" for name, count in others.items())
+        yield f"{folder.name}: pictures of classes that are not trained on ({counts})"
     if loose:
-        yield f"{folder.name}: {_counted(loose, 'picture')} in no class folder"
+        yield f"{folder.name}: {_format_count(loose, 'picture')} in no class folder"
 
 
-def _number(count: int) -> str:
-    return f"at least {count:,}" if count >= _MOST_COUNTED else f"{count:,}"
+def _format_number(count: int) -> str:
+    return f"at least {count:,}" if count >= _MAX_COUNTED_FILES else f"{count:,}"
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{_number(count)} {what}{'' if count == 1 else 's'}"
+def _format_count(count: int, what: str) -> str:
+    return f"{_format_number(count)} {what}{'' if count == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""A CSV that lists picture files: ``path,label`` and perhaps ``split``."""
+"""CSV files that list pictures, with the columns path, label and perhaps split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from emotion_train.data.source import (
     MISSING,
     REPEATED,
     Item,
-    Reading,
+    PictureReader,
     Source,
     check_source,
     choose_classes,
@@ -25,7 +25,7 @@ from emotion_train.data.source import (
 from emotion_train.errors import DataError
 
 LIST_COLUMNS = ("path", "label")
-_EXAMPLES = 7  # names that a message lists
+_MAX_NAMES_SHOWN = 7  # in a message
 
 
 @dataclass(frozen=True)
@@ -36,57 +36,32 @@ class _Row:
     split: str
 
 
-def read_picture_list(data: Path, wanted: Sequence[str] | None, reading: Reading) -> Source:
+def read_picture_list(data: Path, wanted: Sequence[str] | None, reader: PictureReader) -> Source:
     """Read the pictures that a CSV lists, at paths relative to its folder.
 
     Args:
         data: The file; without a column ``split`` it has no splits.
         wanted: As in `choose_classes`.
-        reading: Reads the pictures.
+        reader: Reads the pictures and counts what it leaves out.
 
     Raises:
-        DataError: It cannot be read, has no training rows of a class, or lists one file under two
-            labels or in two splits.
+        DataError: The file cannot be read, has no training rows of a class, or lists a picture
+            under two labels or in two splits.
     """
-    rows, passed_over, flat = _read_rows(data)
-    found = sorted({row.label for row in rows if row.split == "train"})
-    classes = choose_classes(found, wanted)
-    if not found:
-        which = "" if flat else " whose split is train"
-        told = f" ({passed_over[0]})" if passed_over else ""
-        raise DataError(f"{data}: has no row with a path and a label{which}{told}.")
-    missing = [name for name in classes if name not in found]
-    if missing:
-        raise DataError(
-            f"{data}: no training row of the class {_named(missing)}; found {_named(found)}."
-        )
-    for row in rows:
-        if row.label not in found and row.split != "train":
-            raise DataError(
-                f"{data}, line {row.line}: a {row.split} picture of {shorten_repr(row.label)}, a "
-                f"class of which there is no training picture; it has {_named(found)}."
-            )
+    rows, passed_over, is_flat = _read_rows(data)
+    classes = _choose_row_classes(data, rows, wanted, passed_over, is_flat=is_flat)
     others = Counter(row.label for row in rows if row.label not in classes)
-    reading.inventory.other_classes.update(others)
+    reader.inventory.other_classes.update(others)
     if others:
         counts = [f"{name} {count:,}" for name, count in sorted(others.items())]
-        passed_over.append(f"rows of classes that are not trained on ({_named(counts)})")
-    kept = _without_repeats(data, [row for row in rows if row.label in classes], reading)
-    if again := reading.inventory.left_out.total():
+        passed_over.append(f"rows of classes that are not trained on ({_join_names(counts)})")
+    rows = _remove_repeats(data, [row for row in rows if row.label in classes], reader)
+    if repeats := reader.inventory.left_out.total():
         passed_over.append(
-            f"{format_count(again, 'row')} that list{'s' if again == 1 else ''} a file once more"
+            f"{format_count(repeats, 'row')} that list{'s' if repeats == 1 else ''} a file "
+            f"once more"
         )
-    there = {row.path for row in kept if _exists(data.parent, row.path)}
-    present = [row for row in kept if row.path in there]
-    lost = [row for row in kept if row.path not in there]
-    for row in lost:
-        reading.inventory.found[row.label] += 1
-        reading.inventory.left_out[row.label, MISSING] += 1
-    if lost:
-        passed_over.append(
-            f"{len(lost):,} of {format_count(len(kept), 'file')} that are listed do not exist in "
-            f"{data.parent} (such as {_named([lost[0].path])})"
-        )
+    present = _remove_missing(data, rows, reader, passed_over)
     splits = {}
     for split in SPLITS:
         items: list[Item] = [
@@ -95,25 +70,21 @@ def read_picture_list(data: Path, wanted: Sequence[str] | None, reading: Reading
             if row.split == split
         ]
         if items or split == "train":
-            splits[split] = reading.read(items, classes, split)
-    source = Source(
+            splits[split] = reader.read(items, classes, split)
+    source = reader.make_source(
         classes,
         splits,
-        reading.skipped,
-        reading.unreadable,
-        reading.faceless,
-        tuple(passed_over),
-        (f"layout: a CSV of paths and labels{', without splits' if flat else ''}",),
-        flat,
-        reading.inventory,
+        passed_over=passed_over,
+        layout=f"a CSV of paths and labels{', without splits' if is_flat else ''}",
+        is_flat=is_flat,
     )
-    if lost and not len(splits["train"]):
+    if len(present) < len(rows) and not len(splits["train"]):
         raise DataError(f"{data}: {passed_over[-1]}.")
     return check_source(data, source)
 
 
 def list_other_files(data: Path, excluded: Sequence[str]) -> tuple[list[Item], tuple[str, ...]]:
-    """List the training files of every class that is not excluded, with those classes."""
+    """Return the training files of all classes that are not excluded, and these classes."""
     rows = [row for row in _read_rows(data)[0] if row.split == "train"]
     names = tuple(sorted({row.label for row in rows} - set(excluded)))
     items: list[Item] = [
@@ -124,14 +95,52 @@ def list_other_files(data: Path, excluded: Sequence[str]) -> tuple[list[Item], t
     return items, names
 
 
-def _named(names: Sequence[str]) -> str:
-    """Return the first of some names from the file, safe to show, and how many more there are."""
-    first = ", ".join(escape_controls(name)[:80] for name in names[:_EXAMPLES])
-    return first if len(names) <= _EXAMPLES else f"{first} and {len(names) - _EXAMPLES:,} more"
+def _choose_row_classes(
+    data: Path,
+    rows: Sequence[_Row],
+    wanted: Sequence[str] | None,
+    passed_over: Sequence[str],
+    *,
+    is_flat: bool,
+) -> tuple[str, ...]:
+    """Return the classes of a run.
+
+    Raises:
+        DataError: A class has no training row, or there are no training rows at all.
+    """
+    found = sorted({row.label for row in rows if row.split == "train"})
+    classes = choose_classes(found, wanted)
+    if not found:
+        which = "" if is_flat else " whose split is train"
+        reason = f" ({passed_over[0]})" if passed_over else ""
+        raise DataError(f"{data}: has no row with a path and a label{which}{reason}.")
+    missing = [name for name in classes if name not in found]
+    if missing:
+        raise DataError(
+            f"{data}: no training row of the class {_join_names(missing)}; found "
+            f"{_join_names(found)}."
+        )
+    for row in rows:
+        if row.label not in found and row.split != "train":
+            raise DataError(
+                f"{data}, line {row.line}: a {row.split} picture of {shorten_repr(row.label)}, a "
+                f"class of which there is no training picture; it has {_join_names(found)}."
+            )
+    return classes
+
+
+def _join_names(names: Sequence[str]) -> str:
+    """Return the first of some names from the file, safe to print, and the number of others."""
+    first = ", ".join(escape_controls(name)[:80] for name in names[:_MAX_NAMES_SHOWN])
+    return (
+        first
+        if len(names) <= _MAX_NAMES_SHOWN
+        else f"{first} and {len(names) - _MAX_NAMES_SHOWN:,} more"
+    )
 
 
 def _real_path(folder: Path, path: str) -> str:
-    """Return one spelling for all paths of a file, such as a.png and ./a.png, and links to it."""
+    """Return one spelling for all paths to a file, such as a.png, ./a.png and links."""
     try:
         return os.path.realpath(folder / path)
     except (OSError, ValueError):  # too long, or no path at all
@@ -149,13 +158,13 @@ def _read_rows(data: Path) -> tuple[list[_Row], list[str], bool]:
     """Read the rows.
 
     Returns:
-        Those whose path, label and split are known; a sentence without a full stop for each kind
-        of row or column that is not read; and whether the file has no column split.
+        The valid rows; a sentence without a full stop per kind of row or column that is not read;
+        and whether the column split is missing.
     """
     lines = read_rows(data)
     header = [cell.strip().casefold() for cell in next(lines, (0, []))[1]]
-    places = [header.index(name) for name in LIST_COLUMNS]
-    place = header.index("split") if "split" in header else None
+    columns = [header.index(name) for name in LIST_COLUMNS]
+    split_column = header.index("split") if "split" in header else None
     rows: list[_Row] = []
     short: list[int] = []
     long: list[int] = []
@@ -164,20 +173,20 @@ def _read_rows(data: Path) -> tuple[list[_Row], list[str], bool]:
         if any(cell.strip() for cell in cells[len(header) :]):
             long.append(line)  # a comma in a path or a label, without quotes around it
             continue
-        if len(cells) <= max(*places, place or 0):
+        if len(cells) <= max(*columns, split_column or 0):
             short.append(line)
             continue
-        path, label = (cells[one].strip() for one in places)
-        split = "train" if place is None else cells[place].strip()
+        path, label = (cells[column].strip() for column in columns)
+        split = "train" if split_column is None else cells[split_column].strip()
         if not path or not label:
             short.append(line)
-        elif place is not None and split.casefold() not in SPLIT_NAMES:
+        elif split_column is not None and split.casefold() not in SPLIT_NAMES:
             unknown[split] += 1
         else:
             rows.append(_Row(line, path, label, SPLIT_NAMES[split.casefold()]))
     passed_over = []
     if more := [name for name in header if name not in (*LIST_COLUMNS, "split")]:
-        passed_over.append(f"the columns {_named(more)}")
+        passed_over.append(f"the columns {_join_names(more)}")
     if short:
         passed_over.append(
             f"{format_count(len(short), 'row')} without a path, a label or a split (such as "
@@ -189,16 +198,16 @@ def _read_rows(data: Path) -> tuple[list[_Row], list[str], bool]:
             f"as line {long[0]}); put a path or a label with a comma in quotes"
         )
     if unknown:
-        named = _named([f"{shorten_repr(name)} {count:,}" for name, count in unknown.most_common()])
+        splits = [f"{shorten_repr(name)} {count:,}" for name, count in unknown.most_common()]
         passed_over.append(
-            f"{format_count(unknown.total(), 'row')} of an unknown split ({named}); "
+            f"{format_count(unknown.total(), 'row')} of an unknown split ({_join_names(splits)}); "
             f"known are train, val and test"
         )
-    return rows, passed_over, place is None
+    return rows, passed_over, split_column is None
 
 
-def _without_repeats(data: Path, rows: Sequence[_Row], reading: Reading) -> list[_Row]:
-    """Keep each file once.
+def _remove_repeats(data: Path, rows: Sequence[_Row], reader: PictureReader) -> list[_Row]:
+    """Return the rows with each file once; count the repeats.
 
     Raises:
         DataError: A file is listed under two labels, or in two splits.
@@ -208,13 +217,30 @@ def _without_repeats(data: Path, rows: Sequence[_Row], reading: Reading) -> list
         first = kept.setdefault(_real_path(data.parent, row.path), row)
         if first is row:
             continue
-        for what in ("label", "split"):
-            before, now = getattr(first, what), getattr(row, what)
+        for field in ("label", "split"):
+            before, now = getattr(first, field), getattr(row, field)
             if before != now:
                 raise DataError(
-                    f"{data}: {_named([row.path])} has the {what} {shorten_repr(before)} in line "
-                    f"{first.line} and {shorten_repr(now)} in line {row.line}."
+                    f"{data}: {_join_names([row.path])} has the {field} {shorten_repr(before)} in "
+                    f"line {first.line} and {shorten_repr(now)} in line {row.line}."
                 )
-        reading.inventory.found[row.label] += 1
-        reading.inventory.left_out[row.label, REPEATED] += 1
+        reader.inventory.found[row.label] += 1
+        reader.inventory.left_out[row.label, REPEATED] += 1
     return list(kept.values())
+
+
+def _remove_missing(
+    data: Path, rows: Sequence[_Row], reader: PictureReader, passed_over: list[str]
+) -> list[_Row]:
+    """Return the rows whose file exists; count and describe the others."""
+    existing = {row.path for row in rows if _exists(data.parent, row.path)}
+    missing = [row for row in rows if row.path not in existing]
+    for row in missing:
+        reader.inventory.found[row.label] += 1
+        reader.inventory.left_out[row.label, MISSING] += 1
+    if missing:
+        passed_over.append(
+            f"{len(missing):,} of {format_count(len(rows), 'file')} that are listed do not exist "
+            f"in {data.parent} (such as {_join_names([missing[0].path])})"
+        )
+    return [row for row in rows if row.path in existing]

@@ -1,7 +1,4 @@
-"""Where labelled pictures come from: class folders, FER2013's CSV, or a CSV of paths and labels.
-
-All give the same: for each split that the source has, the faces of the classes of the run.
-"""
+"""Training data from class folders, FER2013's CSV, or a CSV of paths and labels."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from emotion_train.data.class_folders import list_training_items, read_class_fol
 from emotion_train.data.csv_text import read_header
 from emotion_train.data.picture_list import LIST_COLUMNS, list_other_files, read_picture_list
 from emotion_train.data.source import ALL_CLASSES as ALL_CLASSES
-from emotion_train.data.source import Reading, check_class_names
+from emotion_train.data.source import PictureReader, check_class_names
 from emotion_train.data.source import Source as Source
 from emotion_train.errors import DataError
 
@@ -36,37 +33,36 @@ def read_source(
 
     Args:
         data: A folder ``DATA/{train,val,test}/<class>/*`` or ``DATA/<class>/*``, where only train
-            is required, or a CSV, plain or gzip: FER2013's with the columns emotion, pixels and
-            Usage, or path, label and split with paths relative to the CSV's folder. Without Usage
-            or split it has no splits.
-        classes: Class names in label order, or ``("all",)`` for every class found; None for these
-            too, but for happy, sad and surprise where the classes are FER2013's seven.
+            is required; or a CSV, plain or gzip: FER2013's, with the columns emotion, pixels and
+            perhaps Usage, or one with the columns path, label and perhaps split, and paths relative
+            to the CSV's folder.
+        classes: As `wanted` in `choose_classes`.
         size: Side of the faces, in pixels.
         progress: Show a bar on a terminal.
-        faces: The pictures are photographs: find the largest face of each, and crop it.
+        faces: The pictures are photographs: find and crop the largest face of each.
         validation: A folder of class folders to use as the validation set.
 
     Raises:
-        DataError: Nothing usable is there; the message says what was expected.
+        DataError: There are no usable data.
     """
     if not data.exists():
         raise DataError(f"{data}: no such folder or file.")
     if not data.is_dir() and not data.is_file():
         raise DataError(f"{data}: neither a folder nor a regular file.")
-    reading = Reading(size, progress=progress, faces=faces)
+    reader = PictureReader(size, progress=progress, faces=faces)
     if data.is_dir():
-        source = read_class_folders(data, classes, reading, validation)
+        source = read_class_folders(data, classes, reader, validation)
     elif validation is not None:
         raise DataError(
             f"{data}: --val goes with a data folder; in a CSV the column split names rows of "
             f"the validation set."
         )
     elif _lists_pictures(data):
-        source = read_picture_list(data, classes, reading)
+        source = read_picture_list(data, classes, reader)
     else:
-        source = read_challenge_csv(data, classes, reading)
+        source = read_challenge_csv(data, classes, reader)
     check_class_names(data, source.classes)
-    return _with_notes(source, reading)
+    return _add_notes(source, reader)
 
 
 def read_other_classes(
@@ -77,17 +73,17 @@ def read_other_classes(
     skipped: list[str] | None = None,
     faces: bool = False,
 ) -> dict[str, NDArray[np.uint8]]:
-    """Read the training faces of every class that is not among `classes`, by name.
+    """Return the training faces of every class that is not among `classes`, by name.
 
     Args:
         data: As in `read_source`.
         classes: The classes to leave out.
         size: Side of the faces, in pixels.
-        skipped: Gets one sentence for each picture that could not be read.
+        skipped: Extended by one sentence per picture that could not be read.
         faces: As in `read_source`.
 
     Returns:
-        uint8, shape (n, size, size), for each other class that has a readable face.
+        uint8, shape (n, size, size), for each other class with a readable face.
     """
     where = ""
     if data.is_dir():
@@ -99,19 +95,19 @@ def read_other_classes(
         where = f"{data}, "
     if not items:
         return {}
-    reading = Reading(size, faces=faces)
-    read = reading.read(items, names, "other classes", where)
+    reader = PictureReader(size, faces=faces)
+    read = reader.read(items, names, "other classes", where)
     if skipped is not None:
-        skipped += reading.skipped
+        skipped += reader.skipped
     parts = {name: read.pixels[read.labels == label] for label, name in enumerate(names)}
     return {name: pixels for name, pixels in parts.items() if len(pixels)}
 
 
 def _lists_pictures(data: Path) -> bool:
-    """Return whether a CSV lists files, or holds pixels.
+    """Return whether a CSV lists files; otherwise it contains pixels.
 
     Raises:
-        DataError: It has the columns of neither, or one of them twice.
+        DataError: It has the columns of neither, or a column twice.
     """
     header = read_header(data)
     for columns, optional in ((LIST_COLUMNS, "split"), (CSV_COLUMNS, "usage")):
@@ -124,8 +120,8 @@ def _lists_pictures(data: Path) -> bool:
     )
 
 
-def _with_notes(source: Source, reading: Reading) -> Source:
-    named = f"classes: {', '.join(source.classes)}"
+def _add_notes(source: Source, reader: PictureReader) -> Source:
+    note = f"classes: {', '.join(source.classes)}"
     if others := source.inventory.other_classes:
-        named += f" (not used: {', '.join(sorted(others))}; --classes all uses every class)"
-    return replace(source, notes=(*source.notes, named, *reading.notes()))
+        note += f" (not used: {', '.join(sorted(others))}; --classes all uses every class)"
+    return replace(source, notes=(*source.notes, note, *reader.list_notes()))

@@ -1,4 +1,4 @@
-"""What one reading of labelled pictures gives, whatever form they came in."""
+"""Reading of labelled pictures, from whichever layout lists them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ALL_CLASSES = ("all",)
 FER2013_CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 FER2013_DEFAULT = ("happy", "sad", "surprise")
 
-# Why a file of a class is not used; columns of the table of the data.
+# Reasons why a file is not used; columns of the data table.
 NOT_A_PICTURE = "no picture"
 UNREADABLE = "unreadable"
 NO_FACE = "no face"
@@ -43,45 +43,45 @@ REPEATED = "repeated"
 DUPLICATE = "duplicate"
 VOTED_OUT = "voted out"
 
-_LOOKED_AT = 16  # pictures whose size is looked at, to notice whole photographs
+_SAMPLED_PICTURES = 16  # whose size is checked, to detect whole photographs
 
-Item = tuple[str, int, Callable[[], Picture]]  # name, label, how to get the picture
+Item = tuple[str, int, Callable[[], Picture]]  # name, label, function that returns the picture
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """How many files there are, and why some of them are not used.
+    """Counts of the files that were found, and of those that are not used.
 
     Attributes:
-        found: Files or rows of each class that the run knows, over all splits.
+        found: Files or rows of each class of the run, over all splits.
         left_out: How many of these are not used, by class and reason.
-        other_classes: Pictures of each class that the run does not know.
+        other_classes: Pictures of each further class in the data.
     """
 
     found: Counter[str] = field(default_factory=Counter)
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
     other_classes: Counter[str] = field(default_factory=Counter)
 
-    def without(self, faces: Iterable[str], reason: str) -> Inventory:
-        """Return an inventory in which further files, named by their class, are left out."""
+    def leave_out(self, faces: Iterable[str], reason: str) -> Inventory:
+        """Return an inventory with further files left out, one for each class name in `faces`."""
         more = Counter((name, reason) for name in faces)
         return replace(self, left_out=self.left_out + more)
 
 
 @dataclass(frozen=True)
 class Source:
-    """What one reading of the data gave.
+    """The labelled faces of a data folder or CSV.
 
     Attributes:
         classes: The classes, in label order.
         splits: ``train`` always, ``validation`` and ``test`` where the source has them.
-        skipped: One sentence for each picture or row that could not be read.
+        skipped: One sentence per picture or row that could not be read.
         unreadable: How many pictures of the classes could not be read, by split.
-        faceless: In how many photographs no face was found, by split.
-        passed_over: One sentence, with a count, for each kind of file or row that is not read.
-        notes: What was recognised and chosen, one sentence each without a full stop.
-        flat: The source has no splits: all of it is in ``train``.
-        inventory: Counts for the table of the data.
+        faceless: How many photographs show no face, by split.
+        passed_over: One sentence, with a count, per kind of file or row that is not read.
+        notes: What was recognised and chosen, in sentences without a full stop.
+        is_flat: The source has no splits: all faces are in ``train``.
+        inventory: Counts for the data table.
     """
 
     classes: tuple[str, ...]
@@ -91,12 +91,12 @@ class Source:
     faceless: Counter[str] = field(default_factory=Counter)
     passed_over: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    flat: bool = False
+    is_flat: bool = False
     inventory: Inventory = field(default_factory=Inventory)
 
 
-class Reading:
-    """Reads pictures as the device would, and counts what cannot be used.
+class PictureReader:
+    """Reads pictures with the preprocessing of inference, and counts what cannot be used.
 
     Args:
         size: Side of the faces, in pixels.
@@ -111,31 +111,31 @@ class Reading:
         self.skipped: list[str] = []
         self.unreadable: Counter[str] = Counter()
         self.faceless: Counter[str] = Counter()
-        self.several = 0
+        self.several_faces = 0
         self._large: list[tuple[str, tuple[int, int]]] = []
-        self._looked_at = 0
+        self._sampled = 0
         self.inventory = Inventory()
         self._finder = _open_finder() if faces else None
 
     def read(self, items: list[Item], classes: Sequence[str], split: str, where: str = "") -> Faces:
-        """Read each item; what cannot be used is named in `skipped`.
+        """Return the faces of some items; describe in `skipped` what cannot be used.
 
         Args:
-            items: Name, label and picture of each; the table counts them as found.
+            items: Name, label and picture of each; the data table counts them as found.
             classes: Class names in label order.
-            split: What they are for, as in ``train``.
-            where: Put in front of a name that a message gives, such as a file and a comma.
+            split: The split, such as ``train``.
+            where: Prefix of names in messages, such as a file and a comma.
         """
         pixels, labels, names = [], [], []
-        what = f"finding faces, {split}" if self._finder else f"reading {split}"
+        description = f"finding faces, {split}" if self._finder else f"reading {split}"
         if split == "train" and self._finder is None:
             self._look_for_photographs(items)
         hidden = None if self.progress else True
-        bar = tqdm(items, desc=what, unit=" pictures", leave=False, disable=hidden)
+        bar = tqdm(items, desc=description, unit=" pictures", leave=False, disable=hidden)
         for name, label, get in bar:
             self.inventory.found[classes[label]] += 1
             try:
-                face = self._face(get())
+                face = self._read_face(get())
             except PictureError as error:
                 text = str(error)
                 self.skipped.append(f"{where}{name}: {text}" if name not in text else text)
@@ -155,44 +155,75 @@ class Reading:
             return Faces(np.empty(shape, np.uint8), np.empty(0, np.int64), ())
         return Faces(np.stack(pixels), np.array(labels, np.int64), tuple(names))
 
-    def notes(self) -> list[str]:
-        """Return what was found about faces in the pictures, in sentences without a full stop."""
+    def make_source(
+        self,
+        classes: tuple[str, ...],
+        splits: dict[str, Faces],
+        *,
+        passed_over: Sequence[str],
+        layout: str,
+        is_flat: bool,
+    ) -> Source:
+        """Return the source that was read, with the counts of this reader.
+
+        Args:
+            classes: Class names in label order.
+            splits: The faces of each split.
+            passed_over: Sentences about files or rows that are not read.
+            layout: The layout that was recognised, for the notes.
+            is_flat: The data have no splits.
+        """
+        return Source(
+            classes=classes,
+            splits=splits,
+            skipped=self.skipped,
+            unreadable=self.unreadable,
+            faceless=self.faceless,
+            passed_over=tuple(passed_over),
+            notes=(f"layout: {layout}",),
+            is_flat=is_flat,
+            inventory=self.inventory,
+        )
+
+    def list_notes(self) -> list[str]:
+        """Return notes about faces in the pictures, in sentences without a full stop."""
         if self._finder is None:
-            if 2 * len(self._large) <= self._looked_at:
+            if 2 * len(self._large) <= self._sampled:
                 return []
             name, (width, height) = self._large[0]
             return [
-                f"hint: {len(self._large)} of {self._looked_at} pictures looked at are larger or "
+                f"hint: {len(self._large)} of {self._sampled} pictures looked at are larger or "
                 f"longer than crops of faces, such as {name} of {width}×{height} pixels: where "
                 f"they are photographs, --faces finds and crops the largest face of each"
             ]
         notes = []
         if faceless := self.faceless.total():
             notes.append(f"no face was found in {format_count(faceless, 'picture')}: left out")
-        if self.several:
+        if self.several_faces:
             notes.append(
-                f"{self.several:,} pictures show several faces: the largest of each is used"
+                f"{self.several_faces:,} pictures show several faces: the largest of each is used"
             )
         return notes + self._finder.notes()
 
     def _look_for_photographs(self, items: list[Item]) -> None:
-        """Look at the size of some pictures, spread over all of them."""
-        for name, _, get in items[:: max(1, len(items) // _LOOKED_AT)][:_LOOKED_AT]:
+        """Check the sizes of some pictures, spread over all of them."""
+        step = max(1, len(items) // _SAMPLED_PICTURES)
+        for name, _, get in items[::step][:_SAMPLED_PICTURES]:
             try:
                 picture = get()
-            except PictureError:  # reading it will name it
+            except PictureError:  # reported when it is read
                 continue
             if isinstance(picture, str | Path):
-                self._looked_at += 1
+                self._sampled += 1
                 if (size := find_photograph_size(str(picture))) is not None:
                     self._large.append((name, size))
 
-    def _face(self, picture: Picture) -> Pixels | None:
+    def _read_face(self, picture: Picture) -> Pixels | None:
         """Return the pixels that the network sees; None where there is no face."""
         if self._finder is None:
             return read_face(picture, self.size)
         found = self._finder.find(picture, self.size)
-        self.several += len(found) > 1
+        self.several_faces += len(found) > 1
         boxes = [one.detected or one.box for one in found]
         areas = [box.width * box.height for box in boxes]
         return found[areas.index(max(areas))].pixels if found else None
@@ -206,26 +237,26 @@ def _open_finder() -> FaceFinder:
 
 
 def check_class_names(data: Path, classes: Sequence[str]) -> None:
-    """Refuse class names that the results of emotion-infer could not hold.
+    """Raise an error for class names that the results of emotion-infer cannot represent.
 
     Args:
-        data: Where the names were found, for the message.
+        data: The source of the names, for the message.
         classes: Class names in label order.
 
     Raises:
-        DataError: A name is not possible. Where it is that of a folder that ``emotion-infer
-            --sort-into`` makes for pictures without a label, the message has advice.
+        DataError: A name is invalid. For folders that ``emotion-infer --sort-into`` makes for
+            pictures without a label, the message adds advice.
     """
     try:
         check_labels(classes)
     except ValueError as error:
         reserved = [name for name in classes if name.casefold() in RESERVED_LABELS]
-        named = [name for name in classes if name not in reserved]
+        valid = [name for name in classes if name not in reserved]
         advice = ""
-        if reserved and len(named) > 1:
-            options = " ".join(shlex.join(["--class", name]) for name in named)
-            if not any("," in name for name in named):
-                options = shlex.join(["--classes", ",".join(named)])
+        if reserved and len(valid) > 1:
+            options = " ".join(shlex.join(["--class", name]) for name in valid)
+            if not any("," in name for name in valid):
+                options = shlex.join(["--classes", ",".join(valid)])
             advice = (
                 f". Where emotion-infer put the pictures there to which it gave no label, move "
                 f"them to their classes, or leave them out with {options}"
@@ -238,9 +269,8 @@ def choose_classes(found: Sequence[str], wanted: Sequence[str] | None) -> tuple[
 
     Args:
         found: The classes that the data have, sorted.
-        wanted: Names in label order; ``("all",)`` for every class that was found; None or nothing
-            for those as well, but for FER2013's happy, sad and surprise where its seven classes,
-            and no others, were found.
+        wanted: Names in label order, or ``("all",)`` for every class that was found. None or empty
+            for every class too, except that FER2013's seven classes give happy, sad and surprise.
     """
     if wanted and tuple(wanted) != ALL_CLASSES:
         return tuple(wanted)
@@ -250,18 +280,18 @@ def choose_classes(found: Sequence[str], wanted: Sequence[str] | None) -> tuple[
 
 
 def check_source(data: Path, source: Source) -> Source:
-    """Refuse a source in which a class has no picture; drop held-out splits that are empty.
+    """Return the source without empty held-out splits; raise an error for an empty class.
 
     Raises:
         DataError: A class has no readable picture in train.
     """
-    counts = source.splits["train"].counts(len(source.classes))
+    counts = source.splits["train"].count_by_class(len(source.classes))
     empty = [name for name, count in zip(source.classes, counts, strict=True) if count == 0]
     if empty:
         reason = f" ({source.skipped[0]})" if source.skipped else ""
-        place = "" if source.flat else " in train"
-        raise DataError(f"{data}: no readable picture of {', '.join(empty)}{place}{reason}.")
-    told = []
+        where = "" if source.is_flat else " in train"
+        raise DataError(f"{data}: no readable picture of {', '.join(empty)}{where}{reason}.")
+    messages = []
     for split, effect in (
         ("validation", "validation pictures are drawn from train"),
         ("test", "nothing is measured on it"),
@@ -274,5 +304,5 @@ def check_source(data: Path, source: Source) -> Source:
                 reason = f"none of its {lost:,} pictures could be read"
             elif lost:
                 reason = f"none of its {lost:,} pictures could be used"
-            told.append(f"{split}: {reason}; {effect}")
-    return replace(source, passed_over=(*source.passed_over, *told))
+            messages.append(f"{split}: {reason}; {effect}")
+    return replace(source, passed_over=(*source.passed_over, *messages))

@@ -1,4 +1,4 @@
-"""The first table of a run: what was found for each class, what is used, what is passed over."""
+"""The data table, printed first: for each class the files found, used and left out."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from emotion_train.data.source import (
 _REASONS = (NOT_A_PICTURE, MISSING, REPEATED, UNREADABLE, NO_FACE, VOTED_OUT, DUPLICATE)
 
 
-def data_table(dataset: Dataset) -> str:
-    """Lay out the files of each class: found = train + validation + hold-out + test + left out.
+def format_data_table(dataset: Dataset) -> str:
+    """Return the table of files: found = train + validation + hold-out + test + left out.
 
-    A column for a reason, such as ``unreadable``, is there where a file was left out for it; a
-    class that the run does not know has a row with what was found of it.
+    There is a column for each reason, such as ``unreadable``, for which a file was left out, and a
+    row for each class in the data that is not trained on.
     """
     inventory, classes = dataset.inventory, dataset.classes
     splits = {"train": dataset.train, "validation": dataset.validation}
@@ -31,24 +31,24 @@ def data_table(dataset: Dataset) -> str:
         splits["hold-out"] = dataset.holdout
     if dataset.test is not None:
         splits["test"] = dataset.test
-    counts = {split: faces.counts(len(classes)) for split, faces in splits.items()}
+    counts = {split: faces.count_by_class(len(classes)) for split, faces in splits.items()}
     reasons = [
         reason for reason in _REASONS if any(inventory.left_out[name, reason] for name in classes)
     ]
     rows: list[tuple[str, list[int | None]]] = []
     for label, name in enumerate(classes):
         used = [int(count[label]) for count in counts.values()]
-        lost = [inventory.left_out[name, reason] for reason in reasons]
-        rows.append((name, [inventory.found[name], *used, *lost]))
-    totals = [sum(row[place] or 0 for _, row in rows) for place in range(len(rows[0][1]))]
+        left_out = [inventory.left_out[name, reason] for reason in reasons]
+        rows.append((name, [inventory.found[name], *used, *left_out]))
+    totals = [sum(row[column] or 0 for _, row in rows) for column in range(len(rows[0][1]))]
     rows.append(("total", list(totals)))
     unused: list[int | None] = [None] * (len(totals) - 1)
     for name, found in sorted(inventory.other_classes.items()):
         rows.append((f"{name} (not used)", [found, *unused]))
-    return _lay_out(["found", *splits, *reasons], rows)
+    return _format_columns(["found", *splits, *reasons], rows)
 
 
-def _lay_out(header: Sequence[str], rows: Sequence[tuple[str, Sequence[int | None]]]) -> str:
+def _format_columns(header: Sequence[str], rows: Sequence[tuple[str, Sequence[int | None]]]) -> str:
     first = max(len("class"), *(measure_width(name) for name, _ in rows))
     widths = [max(7, len(name)) + 2 for name in header]
     cells = [("class", header)] + [

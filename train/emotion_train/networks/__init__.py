@@ -1,8 +1,8 @@
-"""The networks, by name. A further one is a module here and one entry in `NETWORKS`.
+"""The networks, by name. To add one, write a module here and an entry in `NETWORKS`.
 
-A module gives ``build(classes, size)``, the network behind the scaling, and may give ``Scaling``,
-where it wants another one than `PixelScaling`. This file is read for ``--help`` too: torch is
-imported when a network is built.
+A module defines ``build(classes, size)``, the network without its input scaling, and may define
+``Scaling`` to replace `PixelScaling`. ``--help`` loads this file too, so torch is imported only
+when a network is built.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ NETWORKS: dict[str, str] = {
 
 
 def build_network(name: str, classes: int, size: int = 48) -> FaceNetwork:
-    """Build a registered network with fresh weights from torch's global generator.
+    """Return a network with random weights, drawn from torch's global generator.
 
     Args:
         name: A name in `NETWORKS`.
-        classes: Logits.
+        classes: Number of classes.
         size: Side of the faces, in pixels, at least 32.
 
     Raises:

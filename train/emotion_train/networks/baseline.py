@@ -1,4 +1,4 @@
-"""The reference network that every other one is measured against."""
+"""The reference network, against which the others are measured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from torch import nn
 
 
 def build(classes: int, size: int = 48) -> nn.Module:
-    """Build it for float32 (batch, 1, size, size); at 48 and three classes 1,494,851 parameters."""
+    """Return the network for float32 (batch, 1, size, size).
+
+    At 48 pixels and three classes it has 1,494,851 parameters.
+    """
     layers: list[nn.Module] = []
     channels = 1
     for first, second in ((16, 32), (64, 64), (128, 128)):

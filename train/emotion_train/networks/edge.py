@@ -1,9 +1,9 @@
-"""The network for small devices: one early stride, then 3×3 convolutions between poolings.
+"""The network for small devices: one early stride, then 3×3 convolutions and max pooling.
 
-Depthwise convolutions are cheap on paper, but bound by memory: at these sizes onnxruntime runs a
-3×3 convolution of 16 to 128 channels near the machine's full rate. All channels are multiples of
-16, the block of its kernels. Pooling instead of further strides, and no shortcuts: both learned
-faster in the trials (EXPERIMENTS.md).
+Depthwise convolutions need few multiply-adds, but memory bandwidth limits them. At these sizes
+onnxruntime runs a 3×3 convolution of 16 to 128 channels near the peak rate of the CPU. All channel
+counts are multiples of 16, the block size of its kernels. In trials, pooling learned faster than
+further strides, and plain layers faster than shortcuts (EXPERIMENTS.md).
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ __all__ = ["Scaling", "build"]
 
 
 def _convolution(inputs: int, outputs: int, *, stride: int = 1) -> list[nn.Module]:
-    """A 3×3 convolution with its normalisation, which export folds into it."""
+    """Return a 3×3 convolution with batch normalisation, which export folds into it."""
     convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
 def build(classes: int, size: int = 48, *, width: int = 1) -> nn.Module:
-    """Build it for float32 (batch, 1, size, size); at 48 and three classes 485,683 parameters.
+    """Return the network for float32 (batch, 1, size, size).
+
+    At 48 pixels and three classes it has 485,683 parameters.
 
     Args:
-        classes: Logits.
+        classes: Number of classes.
         size: Side of the faces, in pixels.
-        width: Times the channels; `wide` takes more.
+        width: Factor on all channel counts.
     """
     channels = [width * count for count in (16, 32, 64, 96, 128)]
     side = (size + 1) // 16  # after one stride and three poolings
@@ -40,7 +42,7 @@ def build(classes: int, size: int = 48, *, width: int = 1) -> nn.Module:
         *_convolution(channels[2], channels[3]),
         *_convolution(channels[3], channels[4]),
         nn.MaxPool2d(2),  # 3×3
-        # A weight for each place instead of an average: faces are aligned, a mouth is below.
+        # Flatten instead of average pooling: faces are aligned, so position carries information.
         nn.Flatten(),
         nn.Linear(side * side * channels[4], 256),
         nn.ReLU(),

@@ -1,4 +1,4 @@
-"""What every network has in common: pixels as they come go in, logits come out."""
+"""The interface of all networks: from pixels, 0 to 255, to logits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from emotion_train.networks.scaling import Scaling
 
 
 class FaceNetwork(nn.Module):
-    """A registered network with its scaling in front, which travels with its weights."""
+    """A network with its input scaling, which is saved with the weights."""
 
     def __init__(self, name: str, size: int, scaling: Scaling, body: nn.Module) -> None:
         super().__init__()
@@ -19,19 +19,19 @@ class FaceNetwork(nn.Module):
         self.body = body
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Map pixels (batch, 1, size, size), 0…255, uint8 or float, to logits (batch, classes)."""
+        """Return logits (batch, classes) of pixels (batch, 1, size, size), 0 to 255, any dtype."""
         logits: Tensor = self.body(self.scaling(pixels))
         return logits
 
 
-def parameter_count(network: nn.Module) -> int:
-    """Count the trainable numbers."""
+def count_parameters(network: nn.Module) -> int:
+    """Return the number of trainable parameters."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
 @torch.inference_mode()
-def multiply_adds(network: FaceNetwork) -> int:
-    """Count the multiply-adds of one face, by torch's own counter of floating-point operations."""
+def count_multiply_adds(network: FaceNetwork) -> int:
+    """Return the multiply-adds for one face, from torch's counter of floating-point operations."""
     from torch.utils.flop_counter import FlopCounterMode
 
     was_training = network.training

@@ -1,4 +1,4 @@
-"""From pixels in 0…255 to what a network likes, as its first layer."""
+"""Input scaling: the first layer of a network, from pixels in 0 to 255 to normalised values."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 
 class Scaling(nn.Module):
-    """Maps pixels of shape (…, 1, size, size) to float32; may learn from the training pixels."""
+    """Base class: maps pixels (…, 1, size, size) to float32, perhaps fitted to training pixels."""
 
     def fit(self, pixels: Tensor) -> None:
-        """Look at the uint8 training pixels once; the default learns nothing."""
+        """Fit the scaling to uint8 training pixels; the base class has nothing to fit."""
 
 
 class PixelScaling(Scaling):
-    """Scale pixels in 0…255 to zero mean and unit deviation over the training set."""
+    """Scales pixels to zero mean and unit standard deviation over the training set."""
 
     mean: Tensor
     std: Tensor
@@ -25,22 +25,22 @@ class PixelScaling(Scaling):
         self.register_buffer("std", torch.tensor(63.75))
 
     def fit(self, pixels: Tensor) -> None:
-        """Set mean and deviation from uint8 training pixels of any shape."""
-        # float64: a float32 sum over 40 million pixels loses its last digits.
+        """Set mean and standard deviation from uint8 training pixels of any shape."""
+        # float64, because a float32 sum over 40 million pixels is inexact.
         std, mean = torch.std_mean(pixels.to(torch.float64))
         self.mean.fill_(mean.item())
         self.std.fill_(max(std.item(), 1.0))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return float32 of the same shape."""
+        """Return scaled pixels, float32, of the same shape."""
         return (pixels.to(torch.float32) - self.mean) / self.std
 
 
 class ContrastNormalisation(Scaling):
-    """Scale every picture to zero mean and unit deviation of its own: light and contrast go.
+    """Scales each picture to zero mean and unit standard deviation, against light and contrast.
 
-    One operator in ONNX (InstanceNormalization). What keeps a flat picture from being blown up
-    to noise is the variance added, that of five gray levels.
+    It is one ONNX operator (InstanceNormalization). The added variance, that of five gray levels,
+    keeps uniform pictures from being amplified to noise.
     """
 
     def __init__(self) -> None:
@@ -48,6 +48,6 @@ class ContrastNormalisation(Scaling):
         self.normalise = nn.InstanceNorm2d(1, eps=25.0)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return float32 (batch, 1, height, width)."""
+        """Return normalised pixels, float32 (batch, 1, height, width)."""
         normalised: Tensor = self.normalise(pixels.to(torch.float32))
         return normalised

@@ -1,4 +1,4 @@
-"""The edge network with twice the channels: a teacher for it, not for a device."""
+"""The edge network with twice the channels, meant as its teacher."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ __all__ = ["Scaling", "build"]
 
 
 def build(classes: int, size: int = 48) -> nn.Module:
-    """Build it for float32 (batch, 1, size, size)."""
+    """Return the network for float32 (batch, 1, size, size)."""
     return edge.build(classes, size, width=2)

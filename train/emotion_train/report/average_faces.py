@@ -1,9 +1,9 @@
-"""Average faces: what an expression looks like, and no person's picture.
+"""Average faces, which show an expression without showing a person.
 
-Faces of one class that look alike are found by k-means on their principal components; the ones
-nearest each centre are aligned and averaged, and the contrast that averaging takes away is
-restored. They stand in for data where no data may travel: in `samples/`, in checkpoints, and as
-the golden inputs of a model file.
+k-means on principal components finds similar faces of a class. The faces nearest to each cluster
+centre are aligned and averaged, and the contrast lost by averaging is restored. Average faces
+replace training data where these may not be published: in `samples/`, in checkpoints, and as the
+golden inputs of a model file.
 """
 
 from __future__ import annotations
@@ -18,76 +18,79 @@ from sklearn.decomposition import PCA
 
 from emotion_train.data.faces import Faces
 
-FEWEST = 24  # faces in each average
+MIN_FACES_PER_AVERAGE = 24  # faces in each average
 _COMPONENTS = 40
-_SPARE = 3  # clusters made for each average kept: loose ones blur
-_REACH = 3  # pixels a face is moved to fit the others
-_ROUNDS = 3  # of aligning to the average so far
-_SAME = 0.9  # correlation from which two faces may be one photograph
+_CLUSTERS_PER_AVERAGE = 3  # only the sharpest averages are kept
+_MAX_SHIFT_PIXELS = 3  # to align a face with the others
+_ALIGNMENT_ROUNDS = 3
+_MAX_CORRELATION = 0.9  # of two faces in an average; above, they may be one photograph
 
 Images = NDArray[np.float32]
 
 
-def average_faces(
-    faces: Faces, label: int, count: int, *, per_average: int = FEWEST, seed: int = 0
+def make_average_faces(
+    faces: Faces, label: int, count: int, *, per_average: int = MIN_FACES_PER_AVERAGE, seed: int = 0
 ) -> NDArray[np.uint8]:
-    """Make up to `count` average faces of one class, the sharpest first.
+    """Return up to `count` average faces of one class, the sharpest first.
 
     Args:
         faces: Labelled faces.
         label: The class.
-        count: Averages wanted; fewer are made where the class has too few faces.
-        per_average: Faces in each average, at least `FEWEST`; copies of one photograph count once.
+        count: Maximum number of averages; a class with few faces gets fewer.
+        per_average: Faces in each average, at least `MIN_FACES_PER_AVERAGE`; copies count once.
         seed: Seeds k-means.
 
     Returns:
-        uint8, shape (k, size, size), k ≤ `count`; empty where the class has under `FEWEST` faces.
+        uint8, shape (k, size, size), k ≤ `count`; empty if the class has too few faces.
     """
-    if per_average < FEWEST:
-        raise ValueError(f"an average of {per_average} faces could show a person; use {FEWEST}")
+    if per_average < MIN_FACES_PER_AVERAGE:
+        raise ValueError(
+            f"an average of {per_average} faces could show a person; use at least "
+            f"{MIN_FACES_PER_AVERAGE}"
+        )
     pixels = faces.pixels[faces.labels == label].astype(np.float32)
-    clusters = min(_SPARE * count, len(pixels) // per_average)
+    clusters = min(_CLUSTERS_PER_AVERAGE * count, len(pixels) // per_average)
     if clusters == 0:
         return np.empty((0, *faces.pixels.shape[1:]), np.uint8)
-    shapes = _unlit(pixels)
+    shapes = _remove_light(pixels)
     flat = shapes.reshape(len(shapes), -1)
     features = PCA(min(_COMPONENTS, *flat.shape), random_state=seed).fit_transform(flat)
-    found = KMeans(clusters, n_init=3, random_state=seed).fit(features)
-    made: list[tuple[float, NDArray[np.uint8]]] = []
-    for centre in found.cluster_centers_:
+    kmeans = KMeans(clusters, n_init=3, random_state=seed).fit(features)
+    averages: list[tuple[float, NDArray[np.uint8]]] = []
+    for centre in kmeans.cluster_centers_:
         nearest = np.argsort(np.square(features - centre).sum(axis=1))
-        members = _distinct(flat, nearest, per_average)
+        members = _choose_distinct(flat, nearest, per_average)
         if len(members) == per_average:
-            made.append(_average(pixels[members], shapes[members]))
-    made.sort(key=lambda one: -one[0])
-    kept = [average for _, average in made[:count]]
+            averages.append(_average_group(pixels[members], shapes[members]))
+    averages.sort(key=lambda pair: -pair[0])
+    kept = [average for _, average in averages[:count]]
     return np.stack(kept) if kept else np.empty((0, *faces.pixels.shape[1:]), np.uint8)
 
 
-def _unlit(pixels: Images) -> Images:
-    """Take light, contrast and the corners out, so that the expression decides what is alike."""
+def _remove_light(pixels: Images) -> Images:
+    """Remove lighting, contrast and corners, so that similarity depends on the expression."""
     local = pixels - gaussian_filter(pixels, (0, 8, 8))
     axis = np.linspace(-1.0, 1.0, pixels.shape[1], dtype=np.float32)
     oval = np.exp(-1.5 * (axis[:, np.newaxis] ** 4 + axis[np.newaxis] ** 4))
-    unlit: Images = _standardised(local) * oval
-    return unlit
+    shapes: Images = _standardise(local) * oval
+    return shapes
 
 
-def _standardised(images: Images) -> Images:
-    """Bring each image to mean 0 and deviation 1."""
+def _standardise(images: Images) -> Images:
+    """Scale each image to a mean of 0 and a standard deviation of 1."""
     mean = images.mean(axis=(1, 2), keepdims=True)
     std = images.std(axis=(1, 2), keepdims=True)
     standard: Images = (images - mean) / np.maximum(std, 1.0)
     return standard
 
 
-def _distinct(flat: Images, order: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
-    """Take the first `wanted` of `order` of which no two are copies of one photograph."""
+def _choose_distinct(flat: Images, order: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
+    """Return the first `wanted` faces of `order` of which no two may be the same photograph."""
     chosen: list[int] = []
     unit: list[NDArray[np.float32]] = []
     for index in order[: 4 * wanted]:
         direction = flat[index] / max(float(np.linalg.norm(flat[index])), 1e-6)
-        if all(float(direction @ other) < _SAME for other in unit):
+        if all(float(direction @ other) < _MAX_CORRELATION for other in unit):
             chosen.append(int(index))
             unit.append(direction)
             if len(chosen) == wanted:
@@ -95,37 +98,43 @@ def _distinct(flat: Images, order: NDArray[np.int64], wanted: int) -> NDArray[np
     return np.array(chosen, np.int64)
 
 
-def _average(group: Images, shapes: Images) -> tuple[float, NDArray[np.uint8]]:
-    """Average faces, each mirrored and moved to fit the average so far.
+def _average_group(group: Images, shapes: Images) -> tuple[float, NDArray[np.uint8]]:
+    """Average faces, each shifted and mirrored to fit the average so far.
 
     Returns:
-        How well the faces fit their average (mean correlation), and the average.
+        The mean correlation of the faces with their average, and the average.
     """
-    group = _standardised(group)
-    places = np.zeros(len(group), np.int64)
-    moved_shapes, moved_faces = _moves(shapes), _moves(group)
+    group = _standardise(group)
+    best_moves = np.zeros(len(group), np.int64)
+    moved_shapes, moved_faces = _list_moves(shapes), _list_moves(group)
     rows = np.arange(len(group))
-    for _ in range(_ROUNDS):
-        template = moved_shapes[rows, places].mean(axis=0)
-        places = np.einsum("nmyx,yx->nm", moved_shapes, template).argmax(axis=1)
-    fitted = moved_shapes[rows, places]
+    for _ in range(_ALIGNMENT_ROUNDS):
+        template = moved_shapes[rows, best_moves].mean(axis=0)
+        best_moves = np.einsum("nmyx,yx->nm", moved_shapes, template).argmax(axis=1)
+    fitted = moved_shapes[rows, best_moves]
     template = fitted.mean(axis=0)
     norms = np.linalg.norm(fitted, axis=(1, 2)) * np.linalg.norm(template)
     fit = (np.einsum("nyx,yx->n", fitted, template) / np.maximum(norms, 1e-6)).mean()
-    return float(fit), _stretched(moved_faces[rows, places].mean(axis=0))
+    return float(fit), _stretch_contrast(moved_faces[rows, best_moves].mean(axis=0))
 
 
-def _moves(images: Images) -> Images:
-    """Give each image (n, h, w) at every place it may be moved to, mirrored too: (n, m, h, w)."""
+def _list_moves(images: Images) -> Images:
+    """Return each image (n, h, w) with all shifts, also mirrored: (n, m, h, w)."""
     height, width = images.shape[1:]
-    padded = np.pad(images, ((0, 0), (_REACH, _REACH), (_REACH, _REACH)), mode="edge")
-    steps = sorted(range(2 * _REACH + 1), key=lambda step: abs(step - _REACH))  # unmoved first
+    padded = np.pad(
+        images,
+        ((0, 0), (_MAX_SHIFT_PIXELS, _MAX_SHIFT_PIXELS), (_MAX_SHIFT_PIXELS, _MAX_SHIFT_PIXELS)),
+        mode="edge",
+    )
+    steps = sorted(
+        range(2 * _MAX_SHIFT_PIXELS + 1), key=lambda step: abs(step - _MAX_SHIFT_PIXELS)
+    )  # unmoved first
     moved = [padded[:, y : y + height, x : x + width] for y, x in product(steps, steps)]
     return np.stack([*moved, *(image[:, :, ::-1] for image in moved)], axis=1)
 
 
-def _stretched(face: Images) -> NDArray[np.uint8]:
-    """Spread the middle 98 % of the values over the whole range."""
+def _stretch_contrast(face: Images) -> NDArray[np.uint8]:
+    """Stretch the middle 98 % of the values over the whole range."""
     low, high = np.percentile(face, (1, 99))
     scaled = (face - low) / max(float(high - low), 1e-6) * 255.0
     stretched: NDArray[np.uint8] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)

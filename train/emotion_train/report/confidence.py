@@ -1,7 +1,7 @@
-"""Confidence thresholds: what they cost in coverage, and what they gain in accuracy.
+"""Confidence thresholds: the trade-off between coverage and accuracy.
 
-A network of three classes gives one of them to every face. Faces of classes that it does not know
-get, on average, a lower confidence; a threshold labels part of them ``uncertain``.
+A network predicts one of its classes for every face. Faces of unknown classes have, on average, a
+lower confidence, so a threshold labels some of them ``uncertain``.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ THRESHOLDS = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 @dataclass(frozen=True)
 class Coverage:
-    """What one confidence threshold does.
+    """Coverage and accuracy at one confidence threshold.
 
     Attributes:
         min_confidence: The threshold; below it the label is ``uncertain``.
-        coverage: Part of the faces of known classes at or above the threshold, 0 to 1.
-        accuracy: Of these, the part whose label is right; NaN where there are none.
-        others: Part of the faces of each unknown class at or above the threshold.
-        faces: The faces of known classes, and how many of them are covered.
+        coverage: Fraction of the faces of known classes at or above the threshold, 0 to 1.
+        accuracy: Accuracy on these faces; NaN if there are none.
+        others: Fraction of the faces of each unknown class at or above the threshold.
+        faces: The number of faces of known classes, and of those that are covered.
     """
 
     min_confidence: float
@@ -37,7 +37,7 @@ class Coverage:
     faces: tuple[int, int]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values, rounded to six places."""
+        """Return JSON values, rounded to six digits."""
         faces, covered = self.faces
         interval = None
         if covered:
@@ -53,45 +53,45 @@ class Coverage:
         }
 
 
-def cover(
+def measure_coverage(
     min_confidence: float,
-    chances: NDArray[np.float64],
+    probabilities: NDArray[np.float64],
     labels: NDArray[np.int64],
     others: Mapping[str, NDArray[np.float64]],
     thresholds: NDArray[np.float64] | None = None,
 ) -> Coverage:
-    """Measure one confidence threshold.
+    """Return coverage and accuracy at a confidence threshold.
 
     Args:
         min_confidence: The threshold, 0 to 1.
-        chances: Probabilities of faces of known classes, (n, classes).
+        probabilities: Probabilities of faces of known classes, (n, classes).
         labels: Their labels, (n,).
         others: Probabilities of faces of each unknown class, (m, classes).
-        thresholds: The threshold for each face of the known classes, (n,), where each is to be
-            judged by one that other faces chose; None for `min_confidence`.
+        thresholds: A threshold for each face of the known classes, (n,), chosen on other faces;
+            None to use `min_confidence` for all.
     """
-    covered = chances.max(axis=1) >= (min_confidence if thresholds is None else thresholds)
-    right = chances.argmax(axis=1) == labels
+    is_covered = probabilities.max(axis=1) >= (min_confidence if thresholds is None else thresholds)
+    is_right = probabilities.argmax(axis=1) == labels
     return Coverage(
-        min_confidence,
-        float(covered.mean()),
-        float(right[covered].mean()) if covered.any() else float("nan"),
-        {
+        min_confidence=min_confidence,
+        coverage=float(is_covered.mean()),
+        accuracy=float(is_right[is_covered].mean()) if is_covered.any() else float("nan"),
+        others={
             name: float((rows.max(axis=1) >= min_confidence).mean())
             for name, rows in others.items()
             if len(rows)
         },
-        (len(labels), int(covered.sum())),
+        faces=(len(labels), int(is_covered.sum())),
     )
 
 
-def choose_threshold(chances: NDArray[np.float64], coverage: float) -> float:
-    """Return the highest confidence threshold, in hundredths, that keeps a coverage.
+def choose_threshold(probabilities: NDArray[np.float64], coverage: float) -> float:
+    """Return the highest confidence threshold, in hundredths, with a given coverage.
 
     Args:
-        chances: Probabilities of held-out faces of known classes, (n, classes).
-        coverage: Part of the faces that must get a label, 0 to 1; at 1 there is no threshold.
+        probabilities: Probabilities of held-out faces of known classes, (n, classes).
+        coverage: Minimum fraction of the faces with a label, 0 to 1; at 1 there is no threshold.
     """
     if coverage >= 1:
         return 0.0
-    return float(np.floor(100 * np.quantile(chances.max(axis=1), 1 - coverage)) / 100)
+    return float(np.floor(100 * np.quantile(probabilities.max(axis=1), 1 - coverage)) / 100)

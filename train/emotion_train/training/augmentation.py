@@ -1,8 +1,7 @@
-"""Augmentation of a whole batch at once, on the CPU or a GPU; every face has a draw of its own.
+"""Augmentation of a batch of faces, on the CPU or a GPU, with random numbers for each face.
 
-One tensor operation serves the whole batch, which is ten times as fast as drawing and transforming
-face by face. All random numbers come from a generator on the CPU, so that a seed gives the same
-draws on every device.
+Tensor operations transform the whole batch, which is ten times as fast as one face at a time. All
+random numbers come from a generator on the CPU, so that a seed gives the same ones on every device.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Strength:
-    """How far each transform may go; half of the faces are also mirrored.
+    """The limits of each transform; half of the faces are also mirrored.
 
     Attributes:
-        degrees: Largest rotation either way.
-        shift: Largest shift either way, as part of the face's side.
-        scale: Smallest and largest scale.
-        shear: Largest shear either way, in degrees.
-        light: Largest change of brightness and of contrast, as a factor around 1.
+        degrees: Maximum rotation in both directions.
+        shift: Maximum shift in both directions, as a fraction of the face's side.
+        scale: Minimum and maximum scale.
+        shear: Maximum shear in both directions, in degrees.
+        light: Maximum change of the factors of brightness and contrast from 1.
         blur: Probability of a Gaussian blur of up to one pixel.
         erasing: Probability that a rectangle is painted gray.
-        erased: Smallest and largest part of the face that is painted.
+        erased: Minimum and maximum fraction of the face that is painted.
         compression: Probability of JPEG compression at quality 20 to 80.
         noise: Probability of Gaussian noise, standard deviation 0.05 of the range.
     """
@@ -56,7 +55,7 @@ AUGMENTATIONS: dict[str, Strength | None] = {
     ),
 }
 
-# Makes a balancing copy differ from its original where nothing else is augmented.
+# For balancing copies in runs without augmentation, so that they differ from their original.
 COPY_STRENGTH = Strength(8, 0.05, (0.95, 1.05), 0, 0.15)
 
 _BLUR_SIGMA_PIXELS = (0.1, 1.0)
@@ -79,20 +78,20 @@ _JPEG_TABLE = (
 
 
 def augment(pixels: Tensor, strength: Strength, generator: Generator) -> Tensor:
-    """Return an augmented copy of each face, every one with draws of its own.
+    """Return an augmented copy of each face.
 
     Args:
         pixels: uint8, shape (n, 1, size, size), on any device.
-        strength: How far to go.
-        generator: On the CPU; its state decides every draw.
+        strength: Limits of the transforms.
+        generator: Source of all random numbers, on the CPU.
 
     Returns:
         uint8, shape and device as `pixels`.
     """
     import torch
 
-    draw = _Draw(len(pixels), generator, pixels.device)
-    faces = _relight(_transform(pixels.float(), strength, draw), strength.light, draw)
+    random = _RandomNumbers(len(pixels), generator, pixels.device)
+    faces = _change_light(_transform(pixels.float(), strength, random), strength.light, random)
     for probability, change in (
         (strength.blur, _blur),
         (strength.compression, _compress),
@@ -100,22 +99,22 @@ def augment(pixels: Tensor, strength: Strength, generator: Generator) -> Tensor:
         (strength.erasing, partial(_erase, share=strength.erased)),
     ):
         if probability:
-            chosen = draw.choose(probability)
-            faces[chosen] = change(faces[chosen], draw.only(len(chosen)))
+            chosen = random.choose(probability)
+            faces[chosen] = change(faces[chosen], random.for_count(len(chosen)))
     return faces.round_().clamp_(0, 255).to(torch.uint8)
 
 
-class _Draw:
-    """Random numbers for `count` faces, drawn on the CPU and moved to where the faces are."""
+class _RandomNumbers:
+    """Random numbers for `count` faces, drawn on the CPU and moved to the device of the faces."""
 
     def __init__(self, count: int, generator: Generator, device: torch_device) -> None:
         self._count, self._generator, self._device = count, generator, device
 
-    def only(self, count: int) -> _Draw:
-        """Return the same source of numbers for a part of the faces."""
-        return _Draw(count, self._generator, self._device)
+    def for_count(self, count: int) -> _RandomNumbers:
+        """Return random numbers from the same generator for another number of faces."""
+        return _RandomNumbers(count, self._generator, self._device)
 
-    def between(self, low: float, high: float) -> Tensor:
+    def uniform(self, low: float, high: float) -> Tensor:
         """Return uniform numbers, float32 (n,)."""
         import torch
 
@@ -130,25 +129,25 @@ class _Draw:
         return drawn.to(self._device)
 
     def choose(self, probability: float) -> Tensor:
-        """Return the indices of the faces that are chosen, each with `probability`; int64."""
+        """Return indices of faces, int64, each chosen with `probability`."""
         import torch
 
         drawn = torch.rand(self._count, generator=self._generator)
         return torch.nonzero(drawn < probability)[:, 0].to(self._device)
 
 
-def _transform(faces: Tensor, strength: Strength, draw: _Draw) -> Tensor:
-    """Mirror, rotate, shear, scale and shift; past its edge a face is continued by its mirror."""
+def _transform(faces: Tensor, strength: Strength, random: _RandomNumbers) -> Tensor:
+    """Mirror, rotate, shear, scale and shift faces; reflect them at their edges."""
     import torch
     from torch.nn import functional
 
-    angle = torch.deg2rad(draw.between(-strength.degrees, strength.degrees))
-    shear = torch.tan(torch.deg2rad(draw.between(-strength.shear, strength.shear)))
-    scale = draw.between(*strength.scale)
-    mirror = torch.where(draw.between(0, 1) < 0.5, -1.0, 1.0)
-    # In the coordinates of `affine_grid` the side is 2 long. The matrix leads from a pixel of the
-    # result to its place in the face: the inverse of what happens to the face.
-    x, y = (2 * draw.between(-strength.shift, strength.shift) for _ in range(2))
+    angle = torch.deg2rad(random.uniform(-strength.degrees, strength.degrees))
+    shear = torch.tan(torch.deg2rad(random.uniform(-strength.shear, strength.shear)))
+    scale = random.uniform(*strength.scale)
+    mirror = torch.where(random.uniform(0, 1) < 0.5, -1.0, 1.0)
+    # In the coordinates of `affine_grid` a side has length 2. The matrix maps output to input
+    # coordinates, so it is the inverse of the transform of the face.
+    x, y = (2 * random.uniform(-strength.shift, strength.shift) for _ in range(2))
     cosine, sine = torch.cos(angle) / scale, torch.sin(angle) / scale
     rows = [
         torch.stack([mirror * (cosine + shear * sine), mirror * (sine - shear * cosine), x], dim=1),
@@ -160,22 +159,23 @@ def _transform(faces: Tensor, strength: Strength, draw: _Draw) -> Tensor:
     )
 
 
-def _relight(faces: Tensor, most: float, draw: _Draw) -> Tensor:
-    """Change brightness (towards black), then contrast (towards the mean)."""
+def _change_light(faces: Tensor, max_change: float, random: _RandomNumbers) -> Tensor:
+    """Scale brightness around black, then contrast around the mean."""
     brightness, contrast = (
-        draw.between(max(0.0, 1 - most), 1 + most)[:, None, None, None] for _ in range(2)
+        random.uniform(max(0.0, 1 - max_change), 1 + max_change)[:, None, None, None]
+        for _ in range(2)
     )
     faces.mul_(brightness).clamp_(0, 255)
     mean = faces.mean(dim=(1, 2, 3), keepdim=True)
     return faces.sub_(mean).mul_(contrast).add_(mean).clamp_(0, 255)
 
 
-def _blur(faces: Tensor, draw: _Draw) -> Tensor:
-    """Blur by a Gaussian of three by three pixels."""
+def _blur(faces: Tensor, random: _RandomNumbers) -> Tensor:
+    """Blur faces with a Gaussian kernel of 3×3 pixels."""
     import torch
     from torch.nn import functional
 
-    sigma = draw.between(*_BLUR_SIGMA_PIXELS)
+    sigma = random.uniform(*_BLUR_SIGMA_PIXELS)
     side = torch.exp(-0.5 / sigma**2)
     side = (side / (1 + 2 * side))[:, None, None, None]
     around = functional.pad(faces, (1, 1, 1, 1), mode="reflect")
@@ -183,19 +183,19 @@ def _blur(faces: Tensor, draw: _Draw) -> Tensor:
     return side * (rows[..., :-2] + rows[..., 2:]) + (1 - 2 * side) * rows[..., 1:-1]
 
 
-def _compress(faces: Tensor, draw: _Draw) -> Tensor:
-    return compress(faces, draw.between(*_JPEG_QUALITY).round())
+def _compress(faces: Tensor, random: _RandomNumbers) -> Tensor:
+    return compress(faces, random.uniform(*_JPEG_QUALITY).round())
 
 
 def compress(faces: Tensor, quality: Tensor) -> Tensor:
-    """Return faces as JPEG compression would leave them (ITU-T T.81; quality as in libjpeg).
+    """Return faces with the artefacts of JPEG compression (ITU-T T.81).
 
     Args:
         faces: float32, shape (n, 1, height, width), 0 to 255.
-        quality: float32, shape (n,), 1 to 100.
+        quality: float32, shape (n,), 1 to 100, as in libjpeg.
 
     Returns:
-        float32, shape as `faces`; 0.4 gray levels from what libjpeg decodes, on average.
+        float32, shape as `faces`; on average within 0.4 gray levels of libjpeg.
     """
     import torch
     from torch.nn import functional
@@ -204,8 +204,8 @@ def compress(faces: Tensor, quality: Tensor) -> Tensor:
     percent = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
     table = torch.tensor(_JPEG_TABLE, dtype=torch.float32, device=faces.device)
     steps = ((table * percent + 50) / 100).floor().clamp(1, 255)[:, None, None]
-    waves = torch.tensor(_cosines(), dtype=torch.float32, device=faces.device)
-    # Edges are continued to whole blocks of eight by eight pixels.
+    waves = torch.tensor(_make_cosine_matrix(), dtype=torch.float32, device=faces.device)
+    # Pad the edges to whole blocks of 8×8 pixels.
     padded = functional.pad(faces - 128, (0, -width % 8, 0, -height % 8), mode="replicate")
     down, across = padded.shape[2] // 8, padded.shape[3] // 8
     blocks = padded.view(count, down, 8, across, 8).transpose(2, 3)
@@ -215,8 +215,8 @@ def compress(faces: Tensor, quality: Tensor) -> Tensor:
     return (whole[:, :, :height, :width] + 128).clamp_(0, 255)
 
 
-def _cosines() -> list[list[float]]:
-    """Return the discrete cosine transform of eight numbers as an orthonormal matrix."""
+def _make_cosine_matrix() -> list[list[float]]:
+    """Return the orthonormal matrix of the discrete cosine transform of eight numbers."""
     return [
         [
             (math.sqrt(1 / 8) if wave == 0 else 0.5) * math.cos((2 * at + 1) * wave * math.pi / 16)
@@ -226,23 +226,23 @@ def _cosines() -> list[list[float]]:
     ]
 
 
-def _add_noise(faces: Tensor, draw: _Draw) -> Tensor:
-    return faces + _NOISE_DEVIATION * draw.normal(tuple(faces.shape[1:]))
+def _add_noise(faces: Tensor, random: _RandomNumbers) -> Tensor:
+    return faces + _NOISE_DEVIATION * random.normal(tuple(faces.shape[1:]))
 
 
-def _erase(faces: Tensor, draw: _Draw, *, share: tuple[float, float]) -> Tensor:
-    """Paint a rectangle gray (Zhong et al., "Random Erasing Data Augmentation", 2020)."""
+def _erase(faces: Tensor, random: _RandomNumbers, *, share: tuple[float, float]) -> Tensor:
+    """Paint a gray rectangle (Zhong et al., "Random Erasing Data Augmentation", 2020)."""
     import torch
 
     size = faces.shape[-1]
-    area = draw.between(*share) * size * size
-    aspect = torch.exp(draw.between(*(math.log(value) for value in _ERASED_ASPECT)))
+    area = random.uniform(*share) * size * size
+    aspect = torch.exp(random.uniform(*(math.log(value) for value in _ERASED_ASPECT)))
     height, width = (area * aspect).sqrt().clamp(1, size), (area / aspect).sqrt().clamp(1, size)
-    top, left = draw.between(0, 1) * (size - height), draw.between(0, 1) * (size - width)
-    place = torch.arange(size, device=faces.device) + 0.5
+    top, left = random.uniform(0, 1) * (size - height), random.uniform(0, 1) * (size - width)
+    centres = torch.arange(size, device=faces.device) + 0.5
 
-    def covered(start: Tensor, length: Tensor) -> Tensor:
-        return (place >= start[:, None]) & (place < (start + length)[:, None])
+    def is_covered(start: Tensor, length: Tensor) -> Tensor:
+        return (centres >= start[:, None]) & (centres < (start + length)[:, None])
 
-    inside = covered(top, height)[:, None, :, None] & covered(left, width)[:, None, None, :]
+    inside = is_covered(top, height)[:, None, :, None] & is_covered(left, width)[:, None, None, :]
     return faces.masked_fill(inside, _ERASED_GRAY)

@@ -1,7 +1,7 @@
-"""Batches of one epoch: balanced, shuffled, augmented, and the same on every run of a seed.
+"""Batches of an epoch: balanced, shuffled, augmented and reproducible.
 
-Each batch carries a seed of its own, drawn from (seed, epoch, batch, rank), so that an epoch can be
-repeated after a kill, to the same pictures.
+Each batch has its own seed, drawn from (seed, epoch, batch, rank), so that a resumed run repeats an
+interrupted epoch with the same pictures.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emotion_train.data.balance import BalanceTable, balance_table, draw_copies
+from emotion_train.data.balance import ClassBalance, compute_balance, draw_copies
 from emotion_train.data.faces import Faces
 from emotion_train.errors import RunError
 from emotion_train.training.augmentation import AUGMENTATIONS, COPY_STRENGTH, augment
@@ -23,13 +23,13 @@ from emotion_train.training.targets import Targets
 
 @dataclass(frozen=True)
 class Batch:
-    """What one process trains on in one step.
+    """The share of one process in a batch.
 
     Attributes:
-        seed: Seeds the augmentation of this batch.
-        indices: Faces of this process's share, int64.
-        copies: True where the face is a balancing copy.
-        total: Faces of the whole batch, over all processes.
+        seed: Seeds the augmentation of this share.
+        indices: Indices of the faces of this share, int64.
+        copies: Which of these faces are balancing copies.
+        total: Faces in the whole batch, over all processes.
     """
 
     seed: int
@@ -39,16 +39,16 @@ class Batch:
 
 
 class EpochBatches:
-    """The batches of the epoch last set with `set_epoch`, for one of `world_size` processes.
+    """The batches of the epoch chosen with `set_epoch`, for one of `world_size` processes.
 
     Args:
-        faces: What is trained on.
+        faces: The training faces.
         classes: Number of classes.
-        batch_size: Faces a step, over all processes.
-        seed: Draws copies, order and augmentation.
-        rank: This process among all.
-        world_size: How many processes share a batch.
-        table: Which classes get copies; None makes every class as large as the largest.
+        batch_size: Faces per step, over all processes.
+        seed: Seeds copies, order and augmentation.
+        rank: Rank of this process.
+        world_size: Number of processes that share a batch.
+        balance: The class balance; None makes every class as large as the largest.
     """
 
     def __init__(
@@ -60,34 +60,34 @@ class EpochBatches:
         *,
         rank: int = 0,
         world_size: int = 1,
-        table: BalanceTable | None = None,
+        balance: ClassBalance | None = None,
     ) -> None:
-        self._table = balance_table(faces, classes) if table is None else table
+        self._balance = compute_balance(faces, classes) if balance is None else balance
         self._originals = len(faces)
         self._seed, self._epoch = seed, 0
         self._rank, self._world_size = rank, world_size
-        self.faces_per_epoch = int(self._table.total.sum())
-        # Sizes are evened out (64, 65, 64, …): a last batch of three would be a step of noise.
-        self._count = max(1, self.faces_per_epoch // batch_size)
-        if self.faces_per_epoch // self._count < world_size:
+        self.faces_per_epoch = int(self._balance.total.sum())
+        # Batches of equal size, ±1: a small last batch would give a noisy step.
+        self._batch_count = max(1, self.faces_per_epoch // batch_size)
+        if self.faces_per_epoch // self._batch_count < world_size:
             raise RunError(
                 f"batches of {batch_size} faces are too small for {world_size} processes."
             )
 
     def __len__(self) -> int:
-        return self._count
+        return self._batch_count
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration gives."""
+        """Choose the epoch of the next iteration."""
         self._epoch = epoch
 
     def __iter__(self) -> Iterator[Batch]:
         rng = np.random.default_rng([self._seed, self._epoch])
-        copies = draw_copies(self._table, rng)
+        copies = draw_copies(self._balance, rng)
         originals = self._originals
         indices = np.concatenate([np.arange(originals), copies])
         order = rng.permutation(len(indices))
-        for number, whole in enumerate(np.array_split(order, self._count)):
+        for number, whole in enumerate(np.array_split(order, self._batch_count)):
             share = whole[self._rank :: self._world_size]
             state = np.random.SeedSequence([self._seed, self._epoch, number, self._rank])
             seed = int(state.generate_state(1, np.uint64)[0] >> 1)
@@ -95,14 +95,14 @@ class EpochBatches:
 
 
 class AugmentedBatches:
-    """Gives the batches of an epoch, augmented on the device that trains on them.
+    """The batches of an epoch, augmented on the device of the training.
 
     Args:
-        faces: What is trained on.
+        faces: The training faces.
         targets: float32, shape (n, classes).
         augmentation: A name in `emotion_train.training.augmentation.AUGMENTATIONS`.
-        batches: Which faces each batch holds.
-        device: Where the network runs.
+        batches: The faces of each batch.
+        device: The device of the training.
     """
 
     def __init__(
@@ -122,14 +122,14 @@ class AugmentedBatches:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Give pixels uint8 (n, 1, size, size), targets (n, classes), faces of the whole batch."""
+        """Yield pixels uint8 (n, 1, size, size), targets (n, classes), faces of the whole batch."""
         for batch in self._batches:
             indices = torch.from_numpy(batch.indices)
             pixels = self._pixels[indices].to(self._device)
             generator = torch.Generator().manual_seed(batch.seed)
             if self._strength is not None:
                 pixels = augment(pixels, self._strength, generator)
-            elif batch.copies.any():  # originals stay as they are, a copy must differ from them
+            elif batch.copies.any():  # only the copies, which must differ from their originals
                 copies = torch.from_numpy(batch.copies).to(self._device)
                 pixels[copies] = augment(pixels[copies], COPY_STRENGTH, generator)
             yield pixels, self._targets[indices].to(self._device), batch.total

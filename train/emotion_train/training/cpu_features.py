@@ -1,11 +1,11 @@
-"""Whether this CPU computes in fewer bits itself, or would have them emulated."""
+"""Detection of CPU instructions for bf16 and fp16."""
 
 from __future__ import annotations
 
 import platform
 from pathlib import Path
 
-# By architecture and precision: flags of /proc/cpuinfo of which one is enough.
+# By architecture and precision: flags of /proc/cpuinfo, any of which is sufficient.
 _FLAGS = {
     ("x86_64", "bf16"): ("avx512_bf16", "amx_bf16", "avx_ne_convert"),
     ("x86_64", "fp16"): ("avx512_fp16", "amx_fp16"),
@@ -15,23 +15,23 @@ _FLAGS = {
 
 
 def has_matrix_unit(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Return whether the CPU multiplies bf16 matrices itself (Intel AMX).
+    """Return whether the CPU has instructions for bf16 matrices (Intel AMX).
 
-    With it the networks here train 1.4 to 2 times as fast in bf16 as in fp32. AVX512_BF16 alone
-    is no faster than fp32.
+    With them, bf16 training is 1.4 to 2 times as fast as fp32. AVX512_BF16 alone is no faster than
+    fp32.
 
     Args:
-        cpuinfo: The kernel's list of what the CPU can do; where there is none, False.
+        cpuinfo: The kernel's list of CPU features; without the file, False.
     """
     return platform.machine() == "x86_64" and "amx_bf16" in _read_flags(cpuinfo)
 
 
-def lacks_fast(precision: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+def is_emulated(precision: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Return whether the CPU is known to lack instructions for a precision.
 
     Args:
         precision: ``fp32``, ``bf16`` or ``fp16``.
-        cpuinfo: The kernel's list of what the CPU can do; where there is none, nothing is known.
+        cpuinfo: The kernel's list of CPU features; without the file, False.
     """
     wanted = _FLAGS.get((platform.machine(), precision))
     if wanted is None:
@@ -41,7 +41,7 @@ def lacks_fast(precision: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def _read_flags(cpuinfo: Path) -> set[str]:
-    """Return what the CPU can do by the kernel's names; nothing where there is no list."""
+    """Return the flags of the CPU; none if the file cannot be read."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

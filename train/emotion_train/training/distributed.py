@@ -1,4 +1,4 @@
-"""One process or many: what ``torchrun`` started, seen from inside one of its processes."""
+"""Distributed training with ``torchrun``, and training in a single process."""
 
 from __future__ import annotations
 
@@ -15,8 +15,14 @@ from emotion_train.errors import RunError
 
 
 @dataclass(frozen=True)
-class Place:
-    """This process among all that train together; rank 0 alone writes and speaks."""
+class TrainingProcess:
+    """One of the processes that train together; only rank 0 writes files and messages.
+
+    Attributes:
+        rank: Index of this process.
+        world_size: Number of processes.
+        device: The device on which this process trains.
+    """
 
     rank: int = 0
     world_size: int = 1
@@ -24,67 +30,67 @@ class Place:
 
     @property
     def is_first(self) -> bool:
-        """Say whether this process writes files and progress."""
+        """Return whether this process writes files and messages."""
         return self.rank == 0
 
     @property
     def is_distributed(self) -> bool:
-        """Say whether gradients are exchanged."""
+        """Return whether there are other processes."""
         return self.world_size > 1
 
 
 def choose_device(device: str = "auto") -> str:
-    """Return ``cuda`` or ``cpu``: what ``auto`` means here.
+    """Return ``cuda`` or ``cpu``; ``auto`` is CUDA if there is a device.
 
     Raises:
-        RunError: ``cuda`` is required and there is none.
+        RunError: ``cuda`` is required, but not available.
     """
-    found = torch.cuda.is_available()
-    if device == "cuda" and not found:
+    has_cuda = torch.cuda.is_available()
+    if device == "cuda" and not has_cuda:
         raise RunError("no CUDA device was found here; train with --device cpu.")
-    return "cuda" if device == "cuda" or (device == "auto" and found) else "cpu"
+    return "cuda" if device == "cuda" or (device == "auto" and has_cuda) else "cpu"
 
 
 @contextmanager
-def joined(device: str = "auto") -> Iterator[Place]:
-    """Join the processes that ``torchrun`` started (gloo on CPUs, nccl on GPUs), or stand alone.
+def join_processes(device: str = "auto") -> Iterator[TrainingProcess]:
+    """Join the processes that ``torchrun`` started (gloo on CPUs, nccl on GPUs), if there are any.
 
     Args:
-        device: ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``.
+        device: As in `choose_device`.
 
     Raises:
-        RunError: ``cuda`` is required and there is none.
+        RunError: ``cuda`` is required, but not available.
     """
-    cuda = choose_device(device) == "cuda"
+    is_cuda = choose_device(device) == "cuda"
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    local = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else None
+    local = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if is_cuda else None
     if local is not None:
         torch.cuda.set_device(local)
-    here = local or torch.device("cpu")
+    chosen = local or torch.device("cpu")
     if world_size == 1:
-        yield Place(0, 1, here)
+        yield TrainingProcess(device=chosen)
         return
     store, rank, _ = next(iter(rendezvous("env://")))
-    # A name space of its own for each try: a process must not find the address of a dead one.
-    store = dist.PrefixStore(f"try-{restarts()}", store)  # type: ignore[attr-defined]
+    # A separate prefix after each restart, so that no process finds the address of a dead one.
+    store = dist.PrefixStore(f"try-{count_restarts()}", store)  # type: ignore[attr-defined]
     dist.init_process_group(
-        "nccl" if cuda else "gloo", store=store, rank=rank, world_size=world_size
+        "nccl" if is_cuda else "gloo", store=store, rank=rank, world_size=world_size
     )
     try:
-        yield Place(dist.get_rank(), dist.get_world_size(), here)
+        yield TrainingProcess(dist.get_rank(), dist.get_world_size(), chosen)
     finally:
         dist.destroy_process_group()
 
 
-def restarts() -> int:
-    """Say how often ``torchrun --max-restarts`` has begun anew after a process died."""
+def count_restarts() -> int:
+    """Return how often ``torchrun --max-restarts`` has restarted the processes."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
-def sum_over_processes(value: float, place: Place) -> float:
-    """Add a number up over all processes."""
-    if not place.is_distributed:
+def sum_over_processes(value: float, process: TrainingProcess) -> float:
+    """Return the sum of a number over all processes."""
+    if not process.is_distributed:
         return value
-    total = torch.tensor([value], dtype=torch.float64, device=place.device)
+    total = torch.tensor([value], dtype=torch.float64, device=process.device)
     dist.all_reduce(total)
     return float(total.item())

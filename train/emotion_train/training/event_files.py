@@ -1,4 +1,4 @@
-"""Event files for TensorBoard: the figures of each epoch as curves in a browser."""
+"""Event files for TensorBoard, with the figures of each epoch."""
 
 from __future__ import annotations
 
@@ -10,29 +10,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-TENSORBOARD = "tensorboard"  # folder in a run folder
-
-# The last two repeat those of the hold-out, or of validation.
-_LEFT_OUT = ("epoch", "seconds", "selection_loss", "selection_accuracy")
+# The last two repeat the figures of hold-out or validation.
+_SKIPPED_COLUMNS = ("epoch", "seconds", "selection_loss", "selection_accuracy")
 _KINDS = ("loss", "accuracy")
 
 
 class EventFiles:
-    """Writes the columns of ``history.csv`` as scalars, with the epoch as the step.
+    """Writes the columns of ``history.csv`` as scalars, with the epoch as step.
 
-    ``validation_loss`` becomes ``loss/validation``, so that the losses share a group of charts.
+    ``validation_loss`` becomes ``loss/validation``, so that all losses are in one group of charts.
 
     Args:
-        writer: TensorBoard's.
+        writer: The writer of TensorBoard.
     """
 
     def __init__(self, writer: SummaryWriter) -> None:
         self._writer = writer
 
     def add(self, row: Mapping[str, float]) -> None:
-        """Write one epoch, and wait until it is in the file."""
+        """Write the figures of one epoch, and flush the file."""
         for name, value in row.items():
-            if name not in _LEFT_OUT:
+            if name not in _SKIPPED_COLUMNS:
                 split, _, kind = name.rpartition("_")
                 tag = f"{kind}/{split}" if split and kind in _KINDS else name
                 self._writer.add_scalar(tag, value, int(row["epoch"]))
@@ -41,21 +39,20 @@ class EventFiles:
 
 @contextmanager
 def open_event_files(folder: Path, history: Sequence[Mapping[str, float]]) -> Iterator[EventFiles]:
-    """Open event files in a run folder; close them at the end.
+    """Open event files in a folder, and close them at the end.
 
     Args:
-        folder: The run folder.
-        history: The epochs that are done. What earlier event files hold of later epochs is hidden
-            by TensorBoard; where there are no event files yet, these epochs are written first.
+        folder: The folder of the event files.
+        history: The epochs so far. They are written first if there are no event files yet;
+            otherwise TensorBoard hides the later epochs of earlier event files.
     """
     from torch.utils.tensorboard import SummaryWriter
 
-    place = folder / TENSORBOARD
-    begun = place.is_dir() and any(place.iterdir())
-    writer = SummaryWriter(str(place), purge_step=len(history) + 1 if begun else None)
+    exists = folder.is_dir() and any(folder.iterdir())
+    writer = SummaryWriter(str(folder), purge_step=len(history) + 1 if exists else None)
     events = EventFiles(writer)
     try:
-        if not begun:
+        if not exists:
             for row in history:
                 events.add(row)
         yield events

@@ -1,4 +1,4 @@
-"""Layers that keep the weights that a run starts from, while the layers behind them learn."""
+"""Freezing of the lower layers of a network."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from emotion_train.networks.face_network import FaceNetwork
 from emotion_train.recipe import FREEZE_FEATURES, FREEZE_NOTHING
 
 
-class Frozen:
-    """The lower layers of a network, kept as they are: weights and statistics of normalisation.
+class FrozenLayers:
+    """The lower layers of a network, whose weights and batch-normalisation statistics are fixed.
 
     Args:
-        network: Its convolutions and linear layers count as layers, from the input on.
+        network: Convolutions and linear layers count as layers, from the input on.
         choice: ``none``, ``features`` for all convolutions, or a number of layers.
 
     Raises:
         RunError: No layer would be left to train.
+
+    Attributes:
+        count: Number of frozen layers.
+        total: Number of layers of the network.
     """
 
     def __init__(self, network: FaceNetwork, choice: str) -> None:
@@ -32,20 +36,21 @@ class Frozen:
                 f"--freeze {choice}: {network.name} has {len(layers)} layers, of which the last "
                 f"must be trained; freeze {len(layers) - 1} at most."
             )
-        self.layers, self.of = count, len(layers)
+        self.count, self.total = count, len(layers)
         self._modules: list[nn.Module] = []
         seen = 0
         for module in network.body.modules():
             seen += isinstance(module, nn.Conv2d | nn.Linear)
             if seen > count:
                 break
-            # A normalisation belongs to the layer before it; dropout and the like go on.
+            # Freeze the normalisation after a layer too; modules without parameters, such as
+            # dropout, stay active.
             if seen and next(module.parameters(recurse=False), None) is not None:
                 self._modules.append(module)
         for module in self._modules:
             module.requires_grad_(False)
 
-    def hold(self) -> None:
-        """Keep the statistics of batch normalisation too; call it after ``network.train()``."""
+    def set_eval_mode(self) -> None:
+        """Fix the statistics of batch normalisation; call it after ``network.train()``."""
         for module in self._modules:
             module.eval()

@@ -1,7 +1,7 @@
-"""Choose what the user left open, from the number of training pictures and the time.
+"""Defaults that depend on the number of training pictures and the time limit.
 
-The rules were chosen on faces held out of FER2013's training set, see EXPERIMENTS.md. This file is
-read for ``--help``: it imports neither torch nor numpy.
+The rules were chosen on faces held out of FER2013's training set, see EXPERIMENTS.md. ``--help``
+loads this file, so it imports neither torch nor numpy.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ TOTAL_FACES = 24_000  # in all epochs together, which few pictures reach by more
 RATES = {"baseline": 1e-3, "edge": 3e-3, "wide": 2e-3}  # for batches of 64
 RATE_BATCH_SIZE = 64
 STARTED_RATE_SHARE = 0.5
-LIGHT_EPOCHS = 20  # fewer are augmented lightly
-STRONG_EPOCHS = 100  # so many are augmented strongly,
-STRONG_EPOCHS_OF_MANY, MANY_FACES = 40, 300_000  # and so many with so many faces in all
+LIGHT_EPOCHS = 20  # shorter runs get light augmentation
+STRONG_EPOCHS = 100  # runs of this length get strong augmentation,
+STRONG_EPOCHS_OF_MANY, MANY_FACES = 40, 300_000  # and these, with so many faces in all epochs
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What a run trains on.
+    """The amount of training data of a run.
 
     Attributes:
-        pictures: Different training pictures.
-        epoch_faces: Faces of an epoch: the pictures, and the copies that balance the classes.
-        started: The weights come from another run or a released network.
+        pictures: Number of training pictures.
+        epoch_faces: Faces per epoch: the pictures and their balancing copies.
+        started: The initial weights come from another run or a released network.
     """
 
     pictures: int
@@ -43,7 +43,7 @@ class Workload:
 
 
 def choose_network(device: str) -> str:
-    """Return the network to train where the user names none: ``edge``, on CUDA ``baseline``."""
+    """Return the default network: ``edge``, and on CUDA ``baseline``."""
     return "baseline" if device == "cuda" else "edge"
 
 
@@ -53,13 +53,13 @@ def plan_recipe(
     choose: Collection[str] = PLANNED,
     epochs: int | None = None,
 ) -> Recipe:
-    """Return a recipe in which some fields fit the workload; all others stay as they are.
+    """Return a recipe with some fields chosen for a workload.
 
     Args:
-        recipe: With the values that the user gave.
-        workload: What it is for.
-        choose: Names of the fields to choose, of `PLANNED`.
-        epochs: How many fit into the time of the run; None where it has no limit.
+        recipe: The recipe with the values from the user.
+        workload: The amount of training data.
+        choose: Names of the fields to choose, from `PLANNED`.
+        epochs: Epochs that fit into the time limit; None without a limit.
     """
     if "epochs" in choose:
         recipe = replace(recipe, epochs=epochs or choose_epochs(workload.epoch_faces))
@@ -75,7 +75,7 @@ def plan_recipe(
 
 
 def choose_epochs(epoch_faces: int) -> int:
-    """Return how many epochs to train where nothing limits the time."""
+    """Return the number of epochs without a time limit."""
     fewest, most = EPOCHS
     return min(most, max(fewest, math.ceil(TOTAL_FACES / epoch_faces)))
 
@@ -87,18 +87,18 @@ def choose_batch_size(epoch_faces: int) -> int:
 
 
 def choose_learning_rate(network: str, batch_size: int, *, started: bool = False) -> float:
-    """Return the highest rate of the schedule.
+    """Return the peak of the learning-rate schedule.
 
-    It grows with the root of the batch size, which is the rule for Adam (Malladi et al., "On the
-    SDEs and Scaling Rules for Adaptive Gradient Algorithms", 2022). Weights that have learned
-    already get half of it.
+    It grows with the square root of the batch size, the rule for Adam (Malladi et al., "On the SDEs
+    and Scaling Rules for Adaptive Gradient Algorithms", 2022). With initial weights from another
+    run it is halved.
     """
     rate = RATES[network] * math.sqrt(batch_size / RATE_BATCH_SIZE)
     return float(f"{rate * (STARTED_RATE_SHARE if started else 1):.1e}")
 
 
 def choose_augmentation(epochs: int, epoch_faces: int) -> str:
-    """Return how strongly to augment: the more often a face is seen, the more it must change."""
+    """Return the augmentation: the more often a face is seen, the stronger."""
     if epochs < LIGHT_EPOCHS:
         return "light"
     many = epochs >= STRONG_EPOCHS_OF_MANY and epochs * epoch_faces >= MANY_FACES
@@ -106,7 +106,7 @@ def choose_augmentation(epochs: int, epoch_faces: int) -> str:
 
 
 def describe_plan(recipe: Recipe, workload: Workload, choose: Collection[str]) -> str:
-    """Return what was chosen as options of the command, and for what; without a full stop."""
+    """Return a sentence without a full stop about the choices, as options of the command."""
     options = " ".join(
         f"--{name.replace('_', '-')} {getattr(recipe, name)}" for name in PLANNED if name in choose
     )

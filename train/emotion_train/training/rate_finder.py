@@ -1,4 +1,4 @@
-"""The learning-rate range test: which rate to train with, found in a few hundred steps.
+"""The learning-rate range test, which finds a learning rate in a few hundred steps.
 
 L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017: the rate rises
 exponentially from step to step, and the loss falls while the rate is right, then rises.
@@ -18,14 +18,15 @@ from tqdm import tqdm
 from emotion_train.errors import RunError
 from emotion_train.training.trainer import Trainer
 
-RATES = {"adamw": (1e-5, 1.0), "sgd": (1e-4, 10.0)}  # the lowest and highest, by optimiser
-# With 300 steps the network `baseline` had learned too little for its loss to show a rate.
-FEWEST_STEPS, MOST_STEPS = 500, 1000
-SMOOTHED_SHARE = 0.05  # of all steps, in one moving average
-DIVERGED_TIMES = 1.5  # the loss at the start, where the test ends
-FALL_ERRORS = 5.0  # standard errors of the moving average, by which the loss must fall
-# On FER2013 a tenth, which others take, was three times below rates known to be good.
-DIVISOR = 3.0  # from the rate of the lowest loss to the suggestion
+RATES = {"adamw": (1e-5, 1.0), "sgd": (1e-4, 10.0)}  # lowest and highest, by optimiser
+# After 300 steps the loss of the network `baseline` had not fallen enough to show a rate.
+MIN_STEPS, MAX_STEPS = 500, 1000
+MOVING_AVERAGE_SHARE = 0.05  # of all steps, in the window of the moving average
+DIVERGENCE_FACTOR = 1.5  # the test ends when the loss exceeds that at the start by this factor
+MIN_FALL_IN_ERRORS = 5.0  # by which the loss must fall, in standard errors of the moving average
+# The suggestion is a third of the rate with the lowest loss. The common tenth was three times too
+# low on FER2013.
+SUGGESTION_DIVISOR = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,21 +34,28 @@ class RangeTest:
     """Result of a range test.
 
     Attributes:
-        rates: float64, shape (steps,): the learning rate of each step, rising.
-        losses: float64, shape (steps,): the mean training loss of each step, in nats.
-        smoothed: float64, shape (steps,): the losses in a centred moving average.
-        diverged: The loss rose so far that the test ended before the highest rate.
+        rates: float64, shape (steps,), the rising learning rate of each step.
+        losses: float64, shape (steps,), the mean training loss of each step, in nats.
+        smoothed: float64, shape (steps,), the centred moving average of the losses.
+        has_diverged: The test ended early because the loss had risen too far.
+        noise: Standard error of the moving average, in nats.
     """
 
     rates: NDArray[np.float64]
     losses: NDArray[np.float64]
     smoothed: NDArray[np.float64]
-    diverged: bool
+    has_diverged: bool
+    noise: float = 0.0
 
     @property
     def lowest(self) -> float:
-        """Return the rate at which the smoothed loss is lowest."""
-        return float(self.rates[self.smoothed.argmin()])
+        """Return the rate at which the smoothed loss is lowest.
+
+        Where several rates are equal within the noise, it is the highest of them: on few pictures
+        the curve is flat over a decade, and its first dip is chance.
+        """
+        equal = np.flatnonzero(self.smoothed <= self.smoothed.min() + self.noise)
+        return float(self.rates[equal[-1]])
 
     @property
     def steepest(self) -> float:
@@ -59,32 +67,32 @@ class RangeTest:
     @property
     def suggestion(self) -> float:
         """Return a third of the rate of the lowest loss, rounded to two digits."""
-        return float(f"{self.lowest / DIVISOR:.1e}")
+        return float(f"{self.lowest / SUGGESTION_DIVISOR:.1e}")
 
 
 def find_learning_rate(trainer: Trainer, *, progress: bool = False) -> RangeTest:
-    """Raise the learning rate step by step, from far too low on, until the loss diverges.
+    """Raise the learning rate exponentially until the loss diverges.
 
-    The steps are those of one epoch, 500 at least and 1,000 at most, on the batches that a training
-    with the same seed begins with; the same trainer gives the same result.
+    There are as many steps as in an epoch, but at least 500 and at most 1,000. The batches are
+    those of a training with the same seed; the same trainer gives the same result.
 
     Args:
-        trainer: One that has not trained yet. Its weights are changed, and of no further use.
+        trainer: A trainer that has not trained yet; it cannot be used afterwards.
         progress: Show a bar on a terminal.
 
     Raises:
-        RunError: The loss fell by no more than its noise.
+        RunError: The loss fell by less than its noise.
     """
-    steps = min(MOST_STEPS, max(FEWEST_STEPS, len(trainer.batches)))
-    window = max(5, round(SMOOTHED_SHARE * steps))
+    steps = min(MAX_STEPS, max(MIN_STEPS, len(trainer.batches)))
+    window = max(5, round(MOVING_AVERAGE_SHARE * steps))
     all_rates = np.geomspace(*RATES[trainer.recipe.optimizer], steps)
     losses: list[float] = []
-    first, diverged = math.inf, False
+    first, has_diverged = math.inf, False
     torch.manual_seed(trainer.recipe.seed)
     trainer.network.train()
-    trainer.frozen.hold()
+    trainer.frozen.set_eval_mode()
     bar = tqdm(
-        zip(all_rates, _batches(trainer), strict=False),
+        zip(all_rates, _repeat_batches(trainer), strict=False),
         total=steps,
         desc="finding the learning rate",
         unit=" steps",
@@ -97,16 +105,18 @@ def find_learning_rate(trainer: Trainer, *, progress: bool = False) -> RangeTest
         summed = trainer.take_step(trainer.network, pixels, targets, total)
         losses.append(float(summed) / total)
         recent = float(np.mean(losses[-window:]))
-        if not math.isfinite(recent) or recent > DIVERGED_TIMES * first:
-            diverged = True
+        if not math.isfinite(recent) or recent > DIVERGENCE_FACTOR * first:
+            has_diverged = True
             break
         if len(losses) == window:
             first = recent
     measured = np.array(losses)
     finite = np.isfinite(measured)
     kept = len(measured) if finite.all() else int(finite.argmin())
-    found = RangeTest(all_rates[:kept], measured[:kept], _smooth(measured[:kept], window), diverged)
-    if kept < window or not _fell(found, window):
+    smoothed = _smooth(measured[:kept], window)
+    noise = _measure_noise(measured[:kept], smoothed, window) if kept else 0.0
+    found = RangeTest(all_rates[:kept], measured[:kept], smoothed, has_diverged, noise)
+    if kept < window or not _has_fallen(found):
         raise RunError(
             f"the loss fell at no learning rate from {all_rates[0]:g} to {all_rates[kept - 1]:.2g} "
             f"by more than its noise, so that none can be suggested; try --augmentation none or a "
@@ -115,15 +125,22 @@ def find_learning_rate(trainer: Trainer, *, progress: bool = False) -> RangeTest
     return found
 
 
-def _fell(found: RangeTest, window: int) -> bool:
+def _measure_noise(
+    losses: NDArray[np.float64], smoothed: NDArray[np.float64], window: int
+) -> float:
+    """Return the standard error of the moving average, up to its lowest value."""
+    end = int(smoothed.argmin()) + 1
+    return float(np.std((losses - smoothed)[:end])) / math.sqrt(window)
+
+
+def _has_fallen(found: RangeTest) -> bool:
     """Return whether the loss fell by more than the noise of its moving average."""
-    end = int(found.smoothed.argmin()) + 1
-    noise = float(np.std((found.losses - found.smoothed)[:end])) / math.sqrt(window)
-    return bool(found.smoothed[0] - found.smoothed[end - 1] > FALL_ERRORS * noise)
+    fall = found.smoothed[0] - found.smoothed.min()
+    return bool(fall > MIN_FALL_IN_ERRORS * found.noise)
 
 
-def _batches(trainer: Trainer) -> Iterator[tuple[torch.Tensor, torch.Tensor, int]]:
-    """Return the batches of one epoch after another."""
+def _repeat_batches(trainer: Trainer) -> Iterator[tuple[torch.Tensor, torch.Tensor, int]]:
+    """Yield the batches of one epoch after another."""
     epoch = 0
     while True:
         trainer.batches.set_epoch(epoch)
@@ -132,10 +149,10 @@ def _batches(trainer: Trainer) -> Iterator[tuple[torch.Tensor, torch.Tensor, int
 
 
 def _smooth(losses: NDArray[np.float64], window: int) -> NDArray[np.float64]:
-    """Return a centred moving average; at the ends, of the steps that are there."""
+    """Return the centred moving average, with shorter windows at the ends."""
     sums = np.concatenate([[0.0], np.cumsum(losses)])
-    places = np.arange(len(losses))
-    low = np.maximum(places - window // 2, 0)
-    high = np.minimum(places + window // 2 + 1, len(losses))
+    steps = np.arange(len(losses))
+    low = np.maximum(steps - window // 2, 0)
+    high = np.minimum(steps + window // 2 + 1, len(losses))
     smoothed: NDArray[np.float64] = (sums[high] - sums[low]) / (high - low)
     return smoothed

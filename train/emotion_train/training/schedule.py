@@ -12,7 +12,7 @@ from emotion_train.recipe import Recipe
 
 
 def build_optimizer(network: nn.Module, recipe: Recipe) -> Optimizer:
-    """Build the recipe's optimiser; biases and normalisation are not decayed."""
+    """Return the optimiser of a recipe, without weight decay of biases and normalisation."""
     parameters = list(network.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
@@ -20,12 +20,12 @@ def build_optimizer(network: nn.Module, recipe: Recipe) -> Optimizer:
     ]
     if recipe.optimizer == "sgd":
         return SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
-    # Fused: one pass over all weights, a tenth of a step's time where batches are small.
+    # Fused, in one pass over all weights, it saves a tenth of a step with small batches.
     return AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
 def build_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> LambdaLR:
-    """Build the recipe's schedule over `steps` optimiser steps."""
+    """Return the learning-rate schedule of a recipe over `steps` optimiser steps."""
     warmup = max(1, round(recipe.warmup * steps))
 
     def factor(step: int) -> float:

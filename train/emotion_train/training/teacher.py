@@ -1,8 +1,8 @@
-"""A teacher: trained networks that answer the very view of a face that their pupil is shown.
+"""Knowledge distillation: the mean prediction of trained networks is part of the target.
 
-Function matching (Beyer et al., 2022, "Knowledge distillation: A good teacher is patient and
-consistent"): the teacher sees the face turned, blurred and cut as the pupil sees it. Asked once on
-clean training faces it would only repeat what it learned by heart.
+Teacher and student see the same augmented faces: "function matching" (Beyer et al., "Knowledge
+distillation: A good teacher is patient and consistent", 2022). On clean training faces, a teacher
+would mostly repeat the labels that it has memorised.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from emotion_runtime.classifier import EmotionClassifier
 from emotion_train.checkpoints.checkpoint import load_checkpoint
 from emotion_train.errors import CheckpointError, DataError
 
-# Maps uint8 pixels (n, 1, size, size) to probabilities float32 (n, classes of the member).
-_Answer = Callable[[Tensor], Tensor]
+# Maps uint8 pixels (n, 1, size, size) to probabilities float32 (n, classes of the network).
+_PredictFunction = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Member:
-    """One trained network among a teacher's.
+class TeacherNetwork:
+    """One of the networks of a teacher.
 
     Attributes:
-        source: How the user named it.
-        labels: Its classes, in the order of its answers.
+        source: Its name on the command line.
+        labels: Its classes, in the order of its probabilities.
         size: Side of its input, in pixels.
-        training: What its file says of its training.
-        metrics: What its file says that it was measured on.
-        answer: Gives its probabilities.
+        training: The part ``training`` of its file.
+        metrics: The part ``metrics`` of its file.
+        predict: Returns its probabilities.
     """
 
     source: str
@@ -44,11 +44,11 @@ class Member:
     size: int
     training: dict[str, Any]
     metrics: dict[str, Any]
-    answer: _Answer
+    predict: _PredictFunction
 
 
-def require_member(source: str) -> None:
-    """Refuse what `load_member` would not find; it opens nothing.
+def require_teacher_network(source: str) -> None:
+    """Raise an error if `load_teacher_network` would not find a file; open none.
 
     Raises:
         CheckpointError: There is no such file, folder or released model.
@@ -61,16 +61,16 @@ def require_member(source: str) -> None:
         )
 
 
-def load_member(source: str, device: torch.device) -> Member:
-    """Open a run folder, a checkpoint, an exported model file or a released model by name.
+def load_teacher_network(source: str, device: torch.device) -> TeacherNetwork:
+    """Load a run folder, a checkpoint, an exported model file or a released model by name.
 
-    A model file runs on the CPU in onnxruntime, which there is twice as fast as PyTorch, and four
-    times as fast in int8; a checkpoint runs where the pupil is trained.
+    A model file runs on the CPU with onnxruntime, which is twice as fast as PyTorch, and four times
+    in int8. A checkpoint runs on the device of the training.
 
     Raises:
         CheckpointError: The checkpoint cannot be read.
-        ModelFileError: Neither a checkpoint nor a model.
-        DataError: Neither a file nor a folder, but a device or a pipe.
+        ModelFileError: The file is neither a checkpoint nor a model.
+        DataError: The path is a device or a pipe.
     """
     path = Path(source)
     if path.exists() and not (path.is_dir() or path.is_file()):
@@ -78,63 +78,77 @@ def load_member(source: str, device: torch.device) -> Member:
     if not path.is_dir() and path.suffix != ".pt":
         classifier = EmotionClassifier(source, threads=torch.get_num_threads())
 
-        def inferred(pixels: Tensor) -> Tensor:
+        def predict_with_onnxruntime(pixels: Tensor) -> Tensor:
             _, probabilities = classifier.infer(pixels.cpu().numpy())
             return torch.from_numpy(probabilities).to(pixels.device)
 
         contract = classifier.contract
-        size = contract.input.size
-        metrics = contract.metrics
-        return Member(source, classifier.labels, size, contract.training, metrics, inferred)
+        return TeacherNetwork(
+            source=source,
+            labels=classifier.labels,
+            size=contract.input.size,
+            training=contract.training,
+            metrics=contract.metrics,
+            predict=predict_with_onnxruntime,
+        )
     checkpoint = load_checkpoint(path)
     network = checkpoint.build().to(device).to(memory_format=torch.channels_last)
 
-    def computed(pixels: Tensor) -> Tensor:
+    def predict_with_torch(pixels: Tensor) -> Tensor:
         logits: Tensor = network(pixels)
         return torch.softmax(logits.float() / checkpoint.temperature, dim=1)
 
-    training, metrics = checkpoint.training, checkpoint.metrics
-    return Member(source, checkpoint.labels, checkpoint.size, training, metrics, computed)
+    return TeacherNetwork(
+        source=source,
+        labels=checkpoint.labels,
+        size=checkpoint.size,
+        training=checkpoint.training,
+        metrics=checkpoint.metrics,
+        predict=predict_with_torch,
+    )
 
 
 class Teacher:
-    """The mean of its members' answers.
+    """An ensemble of networks: its prediction is the mean of theirs.
 
     Args:
-        members: Trained networks; classes that the pupil lacks are left out of their answers.
-        classes: The pupil's classes, in label order.
-        size: Side of the pupil's input, in pixels.
+        networks: Trained networks; classes that the student lacks are left out.
+        classes: The classes of the student, in label order.
+        size: Side of the student's input, in pixels.
 
     Raises:
-        DataError: A member lacks a class, or looks at faces of another size.
+        DataError: A network lacks a class, or has another input size.
     """
 
-    def __init__(self, members: Sequence[Member], classes: tuple[str, ...], size: int) -> None:
-        self._members = []
-        for member in members:
-            if lacking := [name for name in classes if name not in member.labels]:
-                raise DataError(f"{member.source}: does not know {', '.join(lacking)}.")
-            if member.size != size:
+    def __init__(
+        self, networks: Sequence[TeacherNetwork], classes: tuple[str, ...], size: int
+    ) -> None:
+        self._networks = []
+        for network in networks:
+            if missing := [name for name in classes if name not in network.labels]:
+                raise DataError(f"{network.source}: does not know {', '.join(missing)}.")
+            if network.size != size:
                 raise DataError(
-                    f"{member.source}: looks at faces of {member.size}×{member.size} pixels, the "
-                    f"run at {size}×{size}."
+                    f"{network.source}: looks at faces of {network.size}×{network.size} pixels, "
+                    f"the run at {size}×{size}."
                 )
-            self._members.append((member.answer, [member.labels.index(name) for name in classes]))
+            columns = [network.labels.index(name) for name in classes]
+            self._networks.append((network.predict, columns))
 
     @torch.no_grad()
-    def answer(self, pixels: Tensor) -> Tensor:
-        """Answer faces.
+    def predict(self, pixels: Tensor) -> Tensor:
+        """Return the probabilities of faces.
 
         Args:
             pixels: uint8, shape (n, 1, size, size).
 
         Returns:
-            Probabilities, float32, shape (n, classes), rows that add up to 1.
+            float32, shape (n, classes), with rows that sum to 1.
         """
-        shares = [answer(pixels)[:, columns] for answer, columns in self._members]
-        shares = [share / share.sum(dim=1, keepdim=True).clamp_min(1e-12) for share in shares]
-        return torch.stack(shares).mean(dim=0)
+        parts = [predict(pixels)[:, columns] for predict, columns in self._networks]
+        parts = [part / part.sum(dim=1, keepdim=True).clamp_min(1e-12) for part in parts]
+        return torch.stack(parts).mean(dim=0)
 
     def digest(self, pixels: Tensor) -> bytes:
-        """Fingerprint what it says of some faces, rounded, so that another machine says it too."""
-        return hashlib.sha256((self.answer(pixels) * 100).round().cpu().numpy().tobytes()).digest()
+        """Return the SHA-256 of the rounded predictions for some faces, equal on all machines."""
+        return hashlib.sha256((self.predict(pixels) * 100).round().cpu().numpy().tobytes()).digest()

@@ -1,4 +1,4 @@
-"""What a network gives for the faces of one split, and what it is compared with."""
+"""The predictions of a network for one split, and their comparison with labels or votes."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from emotion_train.evaluation import (
 
 SPLIT_NAMES = ("test", "hold-out", "validation")
 
-# How far the temperature knows the faces that are measured with it.
+# On which faces the temperature was fitted.
 INDEPENDENT = "on other faces"
 OUT_OF_FOLD = "out of fold"
 IN_SAMPLE = "in-sample"
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluated:
-    """A network's logits for one split.
+class SplitResult:
+    """The logits of a network for one split.
 
     Attributes:
-        split: The split's name in the report.
+        split: The name of the split in the report.
         faces: The faces, n of them.
         logits: float32, shape (n, classes).
-        votes: What annotators saw in the faces; None without votes for them.
-        unreadable: Pictures of the split that could not be read, and are not measured.
-        temperature: What the logits are divided by: one number, or one for each face, shape (n,).
-        fitted: How the temperature was fitted: `INDEPENDENT`, `OUT_OF_FOLD` or `IN_SAMPLE`.
+        votes: The soft labels of the faces; None without votes for them.
+        unreadable: Number of pictures that could not be read, and are not measured.
+        temperature: Divisor of the logits: one number, or one per face, shape (n,).
+        fitted_on: `INDEPENDENT`, `OUT_OF_FOLD` or `IN_SAMPLE`.
     """
 
     split: str
@@ -49,7 +49,7 @@ class Evaluated:
     votes: SoftLabels | None = None
     unreadable: int = 0
     temperature: float | NDArray[np.float64] = 1.0
-    fitted: str = INDEPENDENT
+    fitted_on: str = INDEPENDENT
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
@@ -57,51 +57,53 @@ class Evaluated:
         probabilities: NDArray[np.float64] = softmax(scale(self.logits, self.temperature), axis=1)
         return probabilities
 
-    def truth(self, *, by_votes: bool) -> NDArray[np.int64]:
-        """Return what the main figures compare with, int64 (n,): -1 for faces they leave out.
+    def choose_truth(self, *, by_votes: bool) -> NDArray[np.int64]:
+        """Return the labels for the main figures, int64 (n,); -1 for faces to leave out.
 
         Args:
-            by_votes: The annotators' majority, where there is one for any face; else the labels.
+            by_votes: Use the annotators' majority, if any face has one.
         """
         if by_votes and self.votes is not None and (self.votes.majority >= 0).any():
             return self.votes.majority
         return self.faces.labels
 
     def measure(self, truth: NDArray[np.int64]) -> Metrics:
-        """Measure the faces whose truth is a label, at the split's temperature."""
-        known = truth >= 0
-        return measure(self.logits[known], truth[known], self._temperature_of(known))
+        """Return the metrics of the faces whose truth is not -1."""
+        is_known = truth >= 0
+        return measure(self.logits[is_known], truth[is_known], self._select_temperature(is_known))
 
     def to_dict(self, classes: Sequence[str]) -> dict[str, Any]:
-        """Return the figures against the data's labels, and against the votes where there are."""
+        """Return the figures against the labels and, if there are votes, against these."""
         figures = self.measure(self.faces.labels).to_dict(classes)
-        figures["calibration"] = self.fitted
+        figures["calibration"] = self.fitted_on
         figures["calibration_error_before"] = round(
             measure(self.logits, self.faces.labels).calibration_error, 6
         )
         if self.unreadable:
             figures["unreadable"] = self.unreadable
-        if agreed := self._agreed(classes):
-            figures["annotators_agree"] = agreed
+        if majority_figures := self._measure_majority(classes):
+            figures["annotators_agree"] = majority_figures
         return figures
 
-    def _agreed(self, classes: Sequence[str]) -> dict[str, Any] | None:
-        """Measure the pictures for which a strict majority of votes names a class, against it."""
+    def _measure_majority(self, classes: Sequence[str]) -> dict[str, Any] | None:
+        """Return the figures against the annotators' majority, if any face has one."""
         if self.votes is None:
             return None
         truth = self.votes.majority
-        known = truth >= 0
-        if not known.any():
+        is_known = truth >= 0
+        if not is_known.any():
             return None
         metrics = self.measure(truth)
         before, after = self.measure_reliability(by_votes=True)
         figures = metrics.to_dict(classes)
-        # Confidence is a share of the votes, not the chance that it is the majority's label.
+        # The confidence is fitted to the share of the votes, not to the majority.
         del figures["calibration_error"]
         return {
             **figures,
             "listed": self.votes.listed,
-            "original_labels": round(float((self.faces.labels[known] == truth[known]).mean()), 6),
+            "original_labels": round(
+                float((self.faces.labels[is_known] == truth[is_known]).mean()), 6
+            ),
             "recall": {
                 name: round(float(metrics.recall[label]), 6)
                 for label, name in enumerate(classes)
@@ -121,7 +123,7 @@ class Evaluated:
         before: NDArray[np.float64] = softmax(scale(self.logits, 1.0), axis=1)
         return measure_reliability(before, truth), measure_reliability(self.probabilities, truth)
 
-    def _temperature_of(self, chosen: NDArray[np.bool_]) -> float | NDArray[np.float64]:
+    def _select_temperature(self, chosen: NDArray[np.bool_]) -> float | NDArray[np.float64]:
         if isinstance(self.temperature, np.ndarray):
             return self.temperature[chosen]
         return self.temperature
