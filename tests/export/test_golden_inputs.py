@@ -100,7 +100,7 @@ def test_no_fault_that_changes_a_label_passes(
     serious = [one for one in outcomes if one.kind in perturb_model.SERIOUS and one.flips]
     assert serious
     assert not [one for one in serious if one.passed_by_numbers]
-    table = perturb_model.write_table(outcomes, 60)
+    table = perturb_model.format_table(outcomes, 60)
     assert "| an output channel zeroed | 8 |" in table
 
 
