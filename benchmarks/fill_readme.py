@@ -59,27 +59,40 @@ def _format_models() -> str:
     """Return the table of the released models, the default first."""
     latency = read_result("latency")
     lines = [
-        "| released model | test accuracy | where annotators agree | damaged pictures | "
-        "one face, one thread | file |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| released model | labels | test accuracy | where annotators agree | right label | "
+        "neutral is `other` | damaged pictures | one face, one thread | file |",
+        "| --- | --- |" + " ---: |" * 7,
     ]
     accuracy = read_result("accuracy")["higher_is_better"]
     released = sorted(emotion_models.names(), key=lambda n: n != emotion_models.DEFAULT_MODEL)
     for name in released:
-        metrics = EmotionClassifier(name).contract.metrics
-        test, agreed = metrics["test"], metrics["test"].get("annotators_agree")
-        agreement = "–" if agreed is None else f"{agreed['accuracy']:.1%}"
+        contract = EmotionClassifier(name).contract
+        metrics, labels = contract.metrics, contract.labels
+        more = f" and {len(labels) - 3} more" if len(labels) > 3 else ""
+        test = metrics["test"]
+        agreed, right, neutral = _format_agreement(test)
         time = latency["lower_is_better"][f"{name}, µs"]
         faster = latency["higher_is_better"][f"{name}, times as fast as baseline"]
         size = emotion_models.model_path(name).stat().st_size / 1e6
         default = ", the default" if name == emotion_models.DEFAULT_MODEL else ""
         lines.append(
             f"| [`{name}`](models/emotion_models/cards/{name}.md){default} | "
-            f"{test['accuracy']:.1%} | {agreement} | "
+            f"{', '.join(labels[:3])}{more} | "
+            f"{test['accuracy']:.1%} | {agreed} | {right} | {neutral} | "
             f"{accuracy[f'{name}, accuracy on damaged pictures']:.1%} | "
             f"{format_amount(time)} µs ({faster:.1f} ×) | {size:.2f} MB |"
         )
     return "\n".join(lines)
+
+
+def _format_agreement(test: dict[str, Any]) -> tuple[str, str, str]:
+    """Return figures by the annotators' votes, and the share of neutral faces that get `other`."""
+    other = test.get("other")
+    if other is None:
+        agreed = test.get("annotators_agree")
+        return ("–" if agreed is None else f"{agreed['accuracy']:.1%}", "–", "–")
+    unnamed = 1 - other["other_classes"]["neutral"]["named"]
+    return (f"{other['accuracy']:.1%}", f"{other['named_correctly']:.1%}", f"{unnamed:.1%}")
 
 
 def _format_speed() -> str:

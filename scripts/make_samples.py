@@ -3,8 +3,8 @@
     python scripts/make_samples.py DATA VOTES [FOLDER]
 
 DATA is FER2013 as for emotion-train, VOTES its FER+ votes. A sample shows what at least 70 % of the
-annotators saw, whatever the label in the data. An average shows an expression and no person, so that
-it may be published although the data may not.
+annotators saw, whatever the label in the data. An average shows an expression and no person, so
+that it may be published although the data may not.
 """
 
 from __future__ import annotations
