@@ -9,7 +9,7 @@ WORKDIR /src
 COPY . .
 # The environment keeps this path in the final image, because scripts contain it.
 RUN python -m venv --without-pip /opt/emotion-edge
-RUN python -m pip --python /opt/emotion-edge/bin/python install --no-cache-dir --disable-pip-version-check .
+RUN python -m pip --python /opt/emotion-edge/bin/python install --disable-pip-version-check .
 RUN /opt/emotion-edge/bin/python scripts/trim_install.py /opt/emotion-edge
 # The build fails if this processor or onnxruntime computes something else than the model file expects.
 RUN /opt/emotion-edge/bin/emotion-infer --self-test
