@@ -27,7 +27,7 @@ from PIL import Image
 
 import emotion_models
 from emotion_export.errors import PageError
-from emotion_export.page.build import write_page
+from emotion_export.page.build import DETECTOR_FILE, write_page
 from emotion_export.page.onnxruntime_web import ONNXRUNTIME_WEB
 from emotion_runtime import EmotionClassifier, read_face
 from emotion_runtime.errors import OutputError
@@ -129,20 +129,16 @@ def same_page(browser: Any, address: str) -> Iterator[Any]:
 
 
 CLASSIFY = """async (encoded) => {
-  const worker = new Worker("worker.js", { type: "module" });
-  const request = (message) => new Promise((resolve, reject) => {
-    worker.onmessage = ({ data: { error, result } }) =>
-      error ? reject(new Error(error)) : resolve(result);
-    worker.postMessage({ id: 1, ...message });
-  });
-  await request({ model: new URL(document.body.dataset.model, location.href).href });
+  const { EmotionEdge } = await import(new URL("emotion-edge.js", location.href));
+  const model = new URL(document.body.dataset.model, location.href);
+  const edge = await EmotionEdge.open({ model });
   const predictions = [];
   for (const text of encoded) {
     const blob = new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))]);
-    const { label, probabilities, pixels } = await request({ blob });
+    const { label, probabilities, pixels } = await edge.classify(blob);
     predictions.push({ label, probabilities, pixels: Array.from(pixels) });
   }
-  worker.terminate();
+  edge.close();
   return predictions;
 }"""
 
@@ -446,7 +442,7 @@ def test_cleared_list_stays_empty(browser: Any, address: str) -> None:
       self.Worker = class extends self.Worker {
         constructor(...given) {
           super(...given);
-          this.addEventListener("message", () => self.replies++);
+          this.addEventListener("message", ({ data }) => (self.replies += data.id > 0));
         }
       };
     """)
@@ -479,7 +475,9 @@ def test_page_contacts_no_other_server_and_is_small(
     sizes = {path: path.stat().st_size for path in page_folder.rglob("*") if path.is_file()}
     wasm = sum(size for path, size in sizes.items() if path.suffix == ".wasm")
     assert sum(sizes.values()) < 15_000_000
-    assert sum(sizes.values()) - wasm < 2_000_000
+    # The detector is loaded when it is needed.
+    assert sum(sizes.values()) - wasm - sizes[page_folder / DETECTOR_FILE] < 2_000_000
+    assert not any(DETECTOR_FILE in url for url in requested)
 
 
 def test_page_can_be_used_with_the_keyboard(page: Any) -> None:

@@ -25,9 +25,17 @@ from emotion_runtime.errors import OutputError, format_reason
 
 MAX_MODEL_BYTES = 256 * 1024**2  # as in contract.js
 _SOURCES = Path(__file__).parent
-_COPIED_FILES = ("page.js", "worker.js", "contract.js", "pixels.js", "style.css")
+# The modules of the library emotion-edge.js; each is read by the one before.
+MODULE_FILES = (
+    *("emotion-edge.js", "worker.js", "network.js", "contract.js"),
+    *("pixels.js", "files.js", "runtime.js"),
+)
+# In a folder of its own, since a model file may have any name.
+DETECTOR_FILE = "detector/retinaface.onnx"
+_COPIED_FILES = ("page.js", *MODULE_FILES, "style.css")
 _TEMPLATES = ("index.html", "card.html")
 _REFERENCE_FILE = "reference.json"
+_FOLDERS = ("ort", "detector")
 
 
 def write_page(
@@ -69,10 +77,12 @@ def write_page(
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".page.") as made:
             page = Path(made) / "page"
-            (page / "ort").mkdir(parents=True)
+            for name in _FOLDERS:
+                (page / name).mkdir(parents=True)
             for file, data in files.items():
                 (page / "ort" / file).write_bytes(data)
             shutil.copyfile(source, page / f"{source.stem}.onnx")
+            shutil.copyfile(emotion_models.detector_path("retinaface"), page / DETECTOR_FILE)
             (page / _REFERENCE_FILE).write_text(make_reference_pictures(), encoding="utf-8")
             values = {
                 "title": html.escape(source.stem),
@@ -150,12 +160,13 @@ def _check_folder(target: Path, folder: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{folder}: is not empty.")
     if not overwrite:
         raise OutputError(f"{folder}: is not empty; --overwrite replaces it.")
-    others = sorted(inside - {*_COPIED_FILES, *_TEMPLATES, _REFERENCE_FILE, "ort"})
+    others = sorted(inside - {*_COPIED_FILES, *_TEMPLATES, _REFERENCE_FILE, *_FOLDERS})
     models = [name for name in others if name.endswith(".onnx")]
     if len(models) == 1:
         others.remove(models[0])
-    in_ort = {path.name for path in (target / "ort").iterdir()}
-    others += sorted(f"ort/{name}" for name in in_ort - RUNTIME_SHA256.keys())
+    known = {f"ort/{name}" for name in RUNTIME_SHA256} | {DETECTOR_FILE}
+    for name in inside & set(_FOLDERS):
+        others += sorted({f"{name}/{path.name}" for path in (target / name).iterdir()} - known)
     if others:
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
         raise OutputError(

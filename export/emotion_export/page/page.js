@@ -1,5 +1,6 @@
-// The user interface: pictures in, a list of results out. The network runs in worker.js.
+// The user interface: pictures in, a list of results out. emotion-edge.js does the work.
 
+import { EmotionEdge, looksLikePhotograph } from "./emotion-edge.js";
 import { ALTERED } from "./pixels.js";
 
 const byId = (id) => document.getElementById(id);
@@ -9,43 +10,17 @@ const rows = []; // {name, result} or {name, error}, in the order of the list
 let labels = [];
 let hasOther = false; // whether the model has the output "other"
 
-// ---- the worker: a promise for each request
+/** @type {EmotionEdge} */
+let edge;
 
-const waiting = new Map();
-let lastId = 0;
-let worker;
-
-function request(message, transfer = []) {
-  return new Promise((resolve, reject) => {
-    waiting.set(++lastId, { resolve, reject });
-    worker.postMessage({ id: lastId, ...message }, transfer);
-  });
-}
-
-function startWorker() {
-  if (typeof WebAssembly === "undefined") {
-    return showStatus("This browser has no WebAssembly, which the network needs. Try another browser.", "bad");
-  }
-  if (typeof OffscreenCanvas === "undefined") {
-    return showStatus("This browser has no OffscreenCanvas, which the page needs to read pictures. Update the browser.", "bad");
-  }
-  worker = new Worker("worker.js", { type: "module" });
-  worker.onmessage = ({ data: { id, result, error } }) => {
-    const { resolve, reject } = waiting.get(id);
-    waiting.delete(id);
-    if (error === undefined) resolve(result);
-    else reject(new Error(error));
-  };
-  worker.onerror = (event) => {
-    event.preventDefault();
-    showStatus("The network could not be started. Is the folder complete, and is the page opened over http?", "bad");
-    for (const { reject } of waiting.values()) reject(new Error("The network stopped; reload the page."));
-    waiting.clear();
-  };
-  request({ model: new URL(document.body.dataset.model, location.href).href }).then(showModel, (error) => {
+async function openModel() {
+  try {
+    edge = await EmotionEdge.open({ model: new URL(document.body.dataset.model, location.href) });
+    showModel();
+  } catch (error) {
     if (error.message === ALTERED) offerCanvasPermission();
     showStatus(error.message, "bad");
-  });
+  }
 }
 
 /** Read a canvas of the page itself, so that the browser offers to allow canvas data for the site. */
@@ -55,12 +30,14 @@ function offerCanvasPermission() {
 }
 
 /** Show the model and the results of its checks, and enable the controls. */
-function showModel({ contract, network, pixels }) {
-  labels = contract.labels;
-  hasOther = contract.otherThreshold !== undefined;
-  const names = hasOther ? [...labels, `other (${contract.otherClasses.join(", ")})`] : labels;
+function showModel() {
+  const { model } = edge;
+  const { network, pixels } = edge.selfTest;
+  labels = edge.labels;
+  hasOther = model.otherThreshold !== undefined;
+  const names = hasOther ? [...labels, `other (${model.otherClasses.join(", ")})`] : labels;
   byId("about").textContent =
-    `${contract.network}, ${contract.precision}, ${names.join(" · ")}, ${contract.size}×${contract.size} gray`;
+    `${model.network}, ${model.precision}, ${names.join(" · ")}, ${model.size}×${model.size} gray`;
   const kinds = pixels.map(({ kind }) => kind).join(", ");
   const largest = Math.max(...pixels.map(({ difference }) => difference));
   showStatus(
@@ -80,13 +57,13 @@ function showStatus(text, kind) {
 
 // ---- classification
 
-async function classify(name, message, transfer) {
+async function classify(name, picture) {
   const row = { name };
   rows.push(row);
   const item = list.appendChild(document.createElement("li"));
   item.textContent = `${name} …`;
   try {
-    row.result = await request(message, transfer);
+    row.result = await edge.classify(picture);
   } catch (error) {
     row.error = error.message;
   }
@@ -96,7 +73,7 @@ async function classify(name, message, transfer) {
 }
 
 const classifyFiles = (files) => {
-  for (const one of files) classify(one.name, { blob: one });
+  for (const one of files) classify(one.name, one);
 };
 
 function renderResult({ name, result }) {
@@ -127,7 +104,7 @@ function renderResult({ name, result }) {
   const time = makeSmall(`${network.toFixed(1)} ms for the network, ${read.toFixed(1)} ms to read the picture`);
   const words = document.createElement("div");
   words.append(head, bars, time);
-  if (looksLikePhotograph(result.size)) {
+  if (looksLikePhotograph(result.width, result.height)) {
     words.append(makeSmall("This looks like a whole photograph. Crop it to the face for a correct result."));
   }
   return [canvas, words];
@@ -140,8 +117,6 @@ function renderError({ name, error }) {
   return [words];
 }
 
-const looksLikePhotograph = ([width, height]) =>
-  Math.min(width, height) >= 128 && Math.max(width, height) > 1.25 * Math.min(width, height);
 const formatPercent = (share) => `${(100 * share).toFixed(1)}%`;
 const makeStrong = (text) => Object.assign(document.createElement("strong"), { textContent: text });
 const makeSmall = (text) => Object.assign(document.createElement("small"), { textContent: text });
@@ -209,7 +184,8 @@ camera.onclick = async () => {
       const side = Math.min(video.videoWidth, video.videoHeight);
       const [x, y] = [(video.videoWidth - side) / 2, (video.videoHeight - side) / 2];
       const bitmap = await createImageBitmap(video, x, y, side, side);
-      await classify(`camera ${new Date().toLocaleTimeString()}`, { bitmap }, [bitmap]);
+      await classify(`camera ${new Date().toLocaleTimeString()}`, bitmap);
+      bitmap.close();
     }
   } catch (error) {
     stopCamera(`The camera cannot be used: ${describeCameraError(error)}.`);
@@ -247,4 +223,4 @@ function describeCameraError(error) {
   return error.message;
 }
 
-startWorker();
+openModel();
