@@ -1,3 +1,4 @@
+// @ts-check
 // Loads files, with a limit and with progress; every error message is a sentence for the user.
 
 /**

@@ -1,3 +1,4 @@
+// @ts-check
 // Loads onnxruntime-web from its folder.
 
 /**
