@@ -29,10 +29,11 @@ from emotion_runtime.errors import OutputError, format_reason
 
 MAX_MODEL_BYTES = 256 * 1024**2  # as in contract.js
 _SOURCES = Path(__file__).parent
-# The modules of the library emotion-edge.js; each is read by the one before.
+# The modules of the library, of which emotion-edge.js is the door.
 MODULE_FILES = (
-    *("emotion-edge.js", "worker.js", "network.js", "contract.js"),
-    *("pixels.js", "files.js", "runtime.js", "lzma.js"),
+    *("emotion-edge.js", "worker.js", "watch.js", "tracker.js", "finder.js", "detector.js"),
+    *("network.js", "contract.js", "pixels.js", "orientation.js", "gray.js", "resample.js"),
+    *("runtime.js", "files.js", "lzma.js"),
 )
 # In a folder of its own, since a model file may have any name.
 DETECTOR_FILE = "detector/retinaface.onnx.gz"

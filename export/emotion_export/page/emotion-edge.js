@@ -57,9 +57,12 @@
  */
 
 /**
- * The faces of a photograph, from left to right, with the upright size of the photograph in pixels.
+ * The faces of a photograph, from left to right.
  *
- * @typedef {FacePrediction[] & {width: number, height: number}} Faces
+ * @typedef {FacePrediction[] & {width: number, height: number, smallestFace: number,
+ *   turn: 0 | 90 | 180 | 270}} Faces Width and height of the upright photograph, and the height of the
+ *   smallest face that was searched for, in pixels; the degrees by which the photograph was turned
+ *   anticlockwise to find the faces.
  */
 
 /**
@@ -206,13 +209,9 @@ export class EmotionEdge {
     if (minFace !== undefined && !(minFace >= 12 && minFace < Infinity)) {
       throw new RangeError(`minFace must be at least 12, not ${minFace}`);
     }
-    const { faces, width, height } = await this.#send(
-      "faces",
-      picture,
-      { threshold, minFace },
-      signal,
-    );
-    return Object.assign(faces, { width, height });
+    const options = { threshold, minFace };
+    const { faces, ...about } = await this.#send("faces", picture, options, signal);
+    return Object.assign(faces, about);
   }
 
   /**

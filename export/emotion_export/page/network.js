@@ -1,3 +1,4 @@
+// @ts-check
 // The network in its onnxruntime session: runs it, interprets its outputs, compares the golden inputs.
 
 import { readContract } from "./contract.js";
@@ -29,7 +30,7 @@ export class Network {
 
   /**
    * @param {any} ort
-   * @param {ReturnType<typeof readContract>} contract
+   * @param {import("./contract.js").Contract} contract
    * @param {any} session
    */
   constructor(ort, contract, session) {

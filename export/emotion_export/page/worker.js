@@ -1,46 +1,88 @@
+// @ts-check
 // The computation, in a worker thread: opens the model, runs the self-test, reads and classifies
 // pictures. emotion-edge.js sends the requests.
 
 import { MAX_MODEL_BYTES } from "./contract.js";
+import { Detector } from "./detector.js";
 import { fetchFile } from "./files.js";
+import { computeDecodingScale, findFaces } from "./finder.js";
 import { Network } from "./network.js";
-import { ALTERED, decode, drawProbe, fit, fromBitmap, largestDifference, UNREADABLE } from "./pixels.js";
+import {
+  ALTERED,
+  decode,
+  drawProbe,
+  largestDifference,
+  readFace,
+  readRgb,
+  UNREADABLE,
+  wrapBitmap,
+} from "./pixels.js";
 import { loadRuntime } from "./runtime.js";
+import { Watch } from "./watch.js";
 
 const REFERENCE = new URL("./reference.json", import.meta.url).href;
 const PROBE_TOLERANCE = 1; // of 255, as in emotion_runtime/model/self_test.py
 
+/** @type {any} onnxruntime-web. */
+let ort;
 /** @type {Network} */
 let network;
+/** @type {string | ArrayBuffer | Uint8Array} */
+let detectorSource;
+/** @type {Detector | undefined} Opened when it is first needed. */
+let detector;
+/** @type {Map<number, Watch>} Videos that are followed, by number. */
+const watches = new Map();
+let lastWatch = 0;
 
+/** @param {{file: string, loaded: number, total: number | null}} progress */
 const reportProgress = (progress) => self.postMessage({ progress });
 
-/** Return the bytes of a file, given by its address or its content. */
+/**
+ * Return the bytes of a file, given by its address or its content.
+ *
+ * @param {string | ArrayBuffer | Uint8Array} source
+ * @param {string} name Its name in messages.
+ */
 async function readSource(source, name) {
   if (typeof source === "string") return fetchFile(source, name, MAX_MODEL_BYTES, reportProgress);
   const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : source;
   if (bytes.length > MAX_MODEL_BYTES) {
-    throw new Error(`The ${name} is larger than ${MAX_MODEL_BYTES / 1024 ** 2} MB, the limit of this page.`);
+    throw new Error(`The ${name} is larger than ${MAX_MODEL_BYTES / 1024 ** 2} MB, which is the limit.`);
   }
   return bytes;
 }
 
-async function open({ model, runtime }) {
-  const [bytes, ort] = await Promise.all([
-    readSource(model, "model file"),
-    loadRuntime(runtime, reportProgress),
+/** @param {{model: string | ArrayBuffer, detector: string | ArrayBuffer, runtime: string}} sources */
+async function open(sources) {
+  let bytes, reference;
+  [bytes, reference, ort] = await Promise.all([
+    readSource(sources.model, "model file"),
+    fetchFile(REFERENCE, "reference pictures", MAX_MODEL_BYTES),
+    loadRuntime(sources.runtime, reportProgress),
   ]);
+  detectorSource = sources.detector;
   network = await Network.open(ort, bytes);
   const { golden, ...contract } = network.contract;
   const digest = await computeDigest(bytes);
-  const pixels = await checkPixels(golden.probe);
+  const pixels = await checkPixels(reference, golden.probe);
   return { model: { digest, ...contract }, selfTest: { network: await network.check(), pixels } };
 }
 
-/** Return the hexadecimal SHA-256; null in a page over plain http, where browsers compute none. */
+/** @returns {Promise<Detector>} */
+async function getDetector() {
+  detector ??= await Detector.open(ort, await readSource(detectorSource, "face detector"));
+  return detector;
+}
+
+/**
+ * Return the hexadecimal SHA-256; null in a page over plain http, where browsers compute none.
+ *
+ * @param {Uint8Array} bytes
+ */
 async function computeDigest(bytes) {
   if (!crypto.subtle) return null;
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", /** @type {BufferSource} */ (bytes)));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
@@ -50,17 +92,26 @@ async function computeDigest(bytes) {
  * Each kind of file and a frame of the camera are compared at full resolution, and the reference
  * picture of the model file at the size of the network.
  *
+ * @param {Uint8Array} reference The file of the reference pictures.
  * @param {Uint8Array | undefined} probe Pixels of the reference picture; earlier files have none.
  * @returns {Promise<{kind: string, difference: number}[]>} Largest difference of a gray pixel, of
  *   255, for each kind.
  * @throws {Error} A picture has other pixels than in training.
  */
-async function checkPixels(probe) {
-  const bytes = await fetchFile(REFERENCE, "reference pictures", MAX_MODEL_BYTES);
-  const { side, pictures } = JSON.parse(new TextDecoder().decode(bytes));
+async function checkPixels(reference, probe) {
+  const { side, pictures } = JSON.parse(new TextDecoder().decode(reference));
+  /** @type {{kind: string, difference: number}[]} */
   const checks = [];
+  /**
+   * @param {string} kind
+   * @param {import("./pixels.js").Picture} picture
+   * @param {number} size
+   * @param {Uint8Array} expected
+   * @param {number} tolerance
+   * @param {string} [message]
+   */
   const check = (kind, picture, size, expected, tolerance, message) => {
-    const difference = largestDifference(fit(picture, size), expected);
+    const difference = largestDifference(readFace(picture, size), expected);
     if (!(difference <= tolerance)) {
       throw new Error(message ?? describeDifference(kind, difference, tolerance));
     }
@@ -73,15 +124,24 @@ async function checkPixels(probe) {
     });
     const expected = decodeBase64(pixels);
     check(kind, picture, side, expected, tolerance, lossless ? undefined : ALTERED);
+    if (lossless) picture.bitmap.close();
     lossless ??= { picture, expected, tolerance };
   }
+  if (lossless === undefined) throw new Error("The reference pictures are damaged.");
   const { rgba, width, height } = drawProbe();
-  const frame = fromBitmap(await createImageBitmap(new ImageData(rgba, width, height)));
+  const frame = wrapBitmap(await createImageBitmap(new ImageData(rgba, width, height)));
   check("a frame of a camera", frame, side, lossless.expected, lossless.tolerance, ALTERED);
+  frame.bitmap.close();
   if (probe) check("a resized picture", lossless.picture, network.contract.size, probe, PROBE_TOLERANCE);
+  lossless.picture.bitmap.close();
   return checks;
 }
 
+/**
+ * @param {string} kind
+ * @param {number} difference
+ * @param {number} tolerance
+ */
 function describeDifference(kind, difference, tolerance) {
   return (
     `This browser reads ${kind} differently than the training did: pixels differ by up to ` +
@@ -89,29 +149,82 @@ function describeDifference(kind, difference, tolerance) {
   );
 }
 
+/** @param {string} text */
 const decodeBase64 = (text) => Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
 
-async function classify({ blob, bitmap }) {
+/**
+ * @param {{blob?: Blob, bitmap?: ImageBitmap}} source
+ * @param {(picture: import("./pixels.js").Picture) => any} use
+ */
+async function usePicture({ blob, bitmap }, use) {
+  const picture = blob ? await decode(blob) : wrapBitmap(/** @type {ImageBitmap} */ (bitmap));
+  try {
+    return await use(picture);
+  } finally {
+    picture.bitmap.close();
+  }
+}
+
+/** @param {{blob?: Blob, bitmap?: ImageBitmap}} source */
+async function classify(source) {
   const started = performance.now();
-  const picture = blob ? await decode(blob) : fromBitmap(bitmap);
-  const pixels = fit(picture, network.contract.size);
-  const read = performance.now();
-  const [values] = await network.compute([pixels]);
-  const done = performance.now();
-  return {
-    ...network.interpret(values),
-    pixels,
-    width: picture.width,
-    height: picture.height,
-    milliseconds: { read: read - started, network: done - read },
-  };
+  return usePicture(source, async (picture) => {
+    const pixels = readFace(picture, network.contract.size);
+    const read = performance.now();
+    const [values] = await network.compute([pixels]);
+    const done = performance.now();
+    return {
+      ...network.interpret(values),
+      pixels,
+      width: picture.width,
+      height: picture.height,
+      milliseconds: { read: read - started, network: done - read },
+    };
+  });
 }
 
-async function faces() {
-  throw new Error("Faces are not found yet.");
+/** @param {{blob?: Blob, bitmap?: ImageBitmap, threshold: number, minFace?: number}} request */
+async function faces({ threshold, minFace, ...source }) {
+  const opened = await getDetector();
+  return usePicture(source, async (picture) => {
+    const { width, height } = picture;
+    const image = readRgb(picture, computeDecodingScale(picture, minFace));
+    const detect = opened.detect.bind(opened);
+    const options = { threshold, minFace };
+    const found = await findFaces(image, picture, network.contract.size, detect, options);
+    const values = await network.compute(found.faces.map((face) => face.pixels));
+    const predictions = found.faces.map(({ box, confidence, pixels, small }, index) => ({
+      ...network.interpret(values[index]),
+      box: [box.x, box.y, box.width, box.height],
+      detection_confidence: confidence,
+      warning: small ? "small face" : null,
+      pixels,
+    }));
+    return { ...found, faces: predictions, width, height };
+  });
 }
 
-const methods = { open, classify, faces };
+/** @param {{detectEvery: number, threshold: number}} options */
+async function startWatch(options) {
+  watches.set(++lastWatch, new Watch(network, await getDetector(), options));
+  return lastWatch;
+}
+
+/** @param {{watch: number, bitmap: ImageBitmap, time: number}} request */
+async function watchFrame({ watch, bitmap, time }) {
+  try {
+    return await watches.get(watch)?.process(bitmap, time);
+  } finally {
+    bitmap.close();
+  }
+}
+
+/** @param {{watch: number}} request */
+const stopWatch = ({ watch }) => watches.delete(watch);
+
+/** @type {Record<string, (values: any) => any>} */
+const methods = { open, classify, faces, startWatch, watchFrame, stopWatch };
+/** @type {Set<number>} */
 const cancelled = new Set();
 
 // One message after another, because a session refuses two calls at the same time.
@@ -123,7 +236,7 @@ self.onmessage = ({ data: { id, method, ...values } }) => {
     try {
       self.postMessage({ id, result: await methods[method](values) });
     } catch (error) {
-      self.postMessage({ id, error: String(error?.message ?? error) });
+      self.postMessage({ id, error: error instanceof Error ? error.message : String(error) });
     }
     cancelled.delete(id);
   });
