@@ -33,7 +33,7 @@ _SOURCES = Path(__file__).parent
 MODULE_FILES = (
     *("emotion-edge.js", "worker.js", "watch.js", "tracker.js", "finder.js", "detector.js"),
     *("network.js", "contract.js", "pixels.js", "orientation.js", "gray.js", "resample.js"),
-    *("runtime.js", "files.js", "lzma.js"),
+    *("damage.js", "runtime.js", "files.js", "lzma.js"),
 )
 # In a folder of its own, since a model file may have any name.
 DETECTOR_FILE = "detector/retinaface.onnx.gz"

@@ -9,6 +9,8 @@ const SUMMARY_INTERVAL = 500; // milliseconds; faster cannot be read
 const COLOURS = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#0072b2", "#d55e00"];
 const GRAY = "#bbbbbb";
 const FONT_PIXELS = 15;
+const SMALL_BOX = 100; // pixels of width, below which there is no percentage
+const MAX_LISTED = 3; // faces with their confidence in the text below
 const BAR_WIDTH = 64;
 const BAR_HEIGHT = 6;
 const BAR_STEP = 16;
@@ -64,8 +66,7 @@ export class LiveCamera {
       this._video.srcObject = stream;
       await this._video.play();
       if (session.signal.aborted) return;
-      byId("live").hidden = false;
-      byId("camera").hidden = true;
+      this._show(true);
       byId("snap").focus({ preventScroll: true });
       this._onHint("");
       this._listDevices(stream);
@@ -86,10 +87,15 @@ export class LiveCamera {
     this._session?.abort();
     this._session = undefined;
     this._video.srcObject = null;
-    byId("live").hidden = true;
-    byId("camera").hidden = false;
+    this._show(false);
     byId("camera").disabled = !this._edge;
     if (wasOpen) this._onHint("");
+  }
+
+  _show(isLive) {
+    byId("live").hidden = !isLive;
+    byId("camera").hidden = isLive;
+    document.body.toggleAttribute("data-live", isLive);
   }
 
   /** Stop the camera where `session` is still the current one, and give the reason. */
@@ -113,6 +119,18 @@ export class LiveCamera {
     byId("choice").hidden = cameras.length < 2;
   }
 
+  _describeFaces(faces) {
+    if (faces.length === 0) return "No face found";
+    if (faces.length <= MAX_LISTED) {
+      const words = faces.map((face) => describe(face, this._edge.labels));
+      return words.map(({ text, share }) => `${text} ${formatPercent(share)}`).join(", ");
+    }
+    const counts = new Map();
+    for (const { label } of faces) counts.set(label, (counts.get(label) ?? 0) + 1);
+    const words = [...counts].sort().map(([label, count]) => `${label} ${count}`);
+    return `${faces.length} faces: ${words.join(", ")}`;
+  }
+
   _take() {
     const { videoWidth: width, videoHeight: height } = this._video;
     const canvas = make("canvas", { width, height });
@@ -131,55 +149,71 @@ export class LiveCamera {
     const context = canvas.getContext("2d");
     context.setTransform(density, 0, 0, density, 0, 0);
     context.clearRect(0, 0, canvas.clientWidth, canvas.clientHeight);
-    context.font = `600 ${FONT_PIXELS}px system-ui, sans-serif`;
     context.textBaseline = "middle";
-    for (const face of faces) {
-      const [x, y, faceWidth, faceHeight] = face.box;
-      const place = [width - x - faceWidth, y, faceWidth, faceHeight].map((one) => one * scale);
-      this._drawFace(context, face, place, [width * scale, height * scale]);
-    }
+    const area = [width * scale, height * scale];
+    const boxes = faces.map(({ box: [x, y, across, down] }) =>
+      [width - x - across, y, across, down].map((one) => one * scale),
+    );
+    const taken = [...boxes]; // where no panel may be
+    faces.forEach((face, index) => this._drawBox(context, face, boxes[index]));
+    faces.forEach((face, index) => taken.push(this._drawLabel(context, face, boxes[index], area)));
+    faces.forEach((face, index) => this._drawBars(context, face, boxes[index], area, taken));
   }
 
-  _drawFace(context, face, [x, y, width, height], [fullWidth, fullHeight]) {
-    const { labels } = this._edge;
-    const { text, share, isNamed } = describe(face, labels);
-    const colour = getShade(labels, isNamed ? face.label : "");
-    // A dark line on both sides makes the colour visible on any background.
-    for (const [style, line] of [["rgb(0 0 0 / 60%)", 5], [colour, 3]]) {
+  /** Draw a box, with a dark line on both sides so that it is visible on any background. */
+  _drawBox(context, { label }, box) {
+    for (const [style, line] of [["rgb(0 0 0 / 60%)", 5], [getShade(this._edge.labels, label), 3]]) {
       context.strokeStyle = style;
       context.lineWidth = line;
       context.beginPath();
-      context.roundRect(x, y, width, height, 6);
+      context.roundRect(...box, 6);
       context.stroke();
     }
-    const words = `${text} ${Math.round(100 * share)} %`;
-    const wordsWidth = context.measureText(words).width + 14;
-    const left = Math.max(0, Math.min(x - 2, fullWidth - wordsWidth));
-    const top = Math.max(0, y - FONT_PIXELS - 14);
-    context.fillStyle = colour;
-    context.beginPath();
-    context.roundRect(left, top, wordsWidth, FONT_PIXELS + 10, 5);
-    context.fill();
-    context.fillStyle = colour === "#0072b2" ? "#fff" : "#000";
-    context.fillText(words, left + 7, top + (FONT_PIXELS + 10) / 2 + 1);
-    const rows = labels.map((label) => [label, face.probabilities[label]]);
-    if (face.other !== undefined) rows.push(["other", face.other]);
-    this._drawBars(context, rows, [x, y, width, height], [fullWidth, fullHeight]);
   }
 
-  /** Draw the probabilities beside the box, on the side with space; none where they do not fit. */
-  _drawBars(context, rows, [x, y, width], [fullWidth, fullHeight]) {
+  /** Draw the label of a face above its box, smaller over a small face; return its place. */
+  _drawLabel(context, face, [x, y, width], [fullWidth]) {
+    const { text, share } = describe(face, this._edge.labels);
+    const pixels = width < SMALL_BOX ? FONT_PIXELS - 3 : FONT_PIXELS;
+    context.font = `600 ${pixels}px system-ui, sans-serif`;
+    const words = width < SMALL_BOX ? text : `${text} ${Math.round(100 * share)} %`;
+    const size = [context.measureText(words).width + 14, pixels + 10];
+    const left = Math.max(0, Math.min(x - 2, fullWidth - size[0]));
+    const top = Math.max(0, y - size[1] - 4);
+    const colour = getShade(this._edge.labels, face.label);
+    context.fillStyle = colour;
+    context.beginPath();
+    context.roundRect(left, top, ...size, 5);
+    context.fill();
+    context.fillStyle = colour === "#0072b2" ? "#fff" : "#000";
+    context.fillText(words, left + 7, top + size[1] / 2 + 1);
+    return [left, top, ...size];
+  }
+
+  /** Draw the probabilities beside the box; not where they would cover another face. */
+  _drawBars(context, face, [x, y, width, height], [fullWidth, fullHeight], taken) {
     const { labels } = this._edge;
+    const rows = labels.map((label) => [label, face.probabilities[label]]);
+    if (face.other !== undefined) rows.push(["other", face.other]);
     context.save();
     context.font = "12px system-ui, sans-serif";
     const names = Math.max(...rows.map(([label]) => context.measureText(label).width));
-    const panel = [names + BAR_WIDTH + 24, rows.length * BAR_STEP + 8];
-    const left = x + width + 6 + panel[0] <= fullWidth ? x + width + 6 : x - 6 - panel[0];
-    if (left >= 0) {
-      const top = Math.max(0, Math.min(y, fullHeight - panel[1]));
-      context.fillStyle = "rgb(0 0 0 / 60%)";
+    const size = [names + BAR_WIDTH + 24, rows.length * BAR_STEP + 8];
+    const beside = [x + width + 6, x - 6 - size[0]].map((left) => [left, y]);
+    const below = [[x + (width - size[0]) / 2, y + height + 6]];
+    const place = [...beside, ...below].find(
+      ([left, top]) =>
+        left >= 0 &&
+        left + size[0] <= fullWidth &&
+        top + size[1] <= fullHeight &&
+        taken.every((other) => !overlap([left, top, ...size], other)),
+    );
+    if (place) {
+      const [left, top] = place;
+      taken.push([left, top, ...size]);
+      context.fillStyle = "rgb(0 0 0 / 65%)";
       context.beginPath();
-      context.roundRect(left, top, ...panel, 5);
+      context.roundRect(left, top, ...size, 5);
       context.fill();
       rows.forEach(([label, share], index) => {
         const middle = top + 4 + BAR_STEP * (index + 0.5);
@@ -199,12 +233,8 @@ export class LiveCamera {
     const now = performance.now();
     if (now - (this._summarised ?? 0) < SUMMARY_INTERVAL) return;
     this._summarised = now;
-    const words = faces.map((face) => {
-      const { text, share } = describe(face, this._edge.labels);
-      return `${text} ${formatPercent(share)}`;
-    });
-    const found = faces.length === 0 ? "No face found" : words.join(" · ");
-    byId("seen").textContent = `${found} · ${framesPerSecond.toFixed(0)} frames a second`;
+    byId("seen").textContent =
+      `${this._describeFaces(faces)} · ${framesPerSecond.toFixed(0)} frames a second`;
     this._canvas.dataset.frames = framesPerSecond.toFixed(1);
   }
 }
@@ -213,6 +243,11 @@ export class LiveCamera {
 function getShade(labels, label) {
   const index = labels.indexOf(label);
   return index < 0 ? GRAY : COLOURS[index % COLOURS.length];
+}
+
+/** Return whether two rectangles (left, top, width, height) overlap. */
+function overlap([left, top, width, height], [x, y, across, down]) {
+  return left < x + across && x < left + width && top < y + down && y < top + height;
 }
 
 function stopTracks(stream) {

@@ -61,7 +61,8 @@ async function openModel() {
 function showProgress(loaded, { file, loaded: bytes, total }) {
   if (edge) {
     const of = total ? ` of ${formatMegabytes(total)}` : "";
-    return showHint(bytes === total ? "" : `Loading the face detector: ${formatMegabytes(bytes)}${of} MB`);
+    const text = `Loading the face detector: ${formatMegabytes(bytes)}${of} MB`;
+    return showHint(bytes === total ? "" : text, "faint");
   }
   loaded.set(file, bytes);
   const all = Number(document.body.dataset.bytes);
@@ -104,8 +105,8 @@ function showStatus(text, kind) {
   status.className = kind;
 }
 
-function showHint(text) {
-  byId("hint").textContent = text;
+function showHint(text, kind = "") {
+  Object.assign(byId("hint"), { textContent: text, className: kind });
 }
 
 // ---- pictures to try

@@ -2,6 +2,7 @@
 // From a picture to its pixels, as in emotion_runtime/pictures/preprocessing.py: orientation, alpha on
 // white, gray (ITU-R 601-2), central square, antialiased bilinear resize.
 
+import { explainFailure, findDamage } from "./damage.js";
 import { toGray } from "./gray.js";
 import { BILINEAR, reduce, resizePart } from "./resample.js";
 import { findWebpOrientation, orient, turnsWebp } from "./orientation.js";
@@ -26,24 +27,29 @@ export const MAX_PIXELS = 64_000_000; // are read of one picture, as in emotion_
 const JPEG_FACTORS = [8, 4, 2]; // by which libjpeg reduces
 const JPEG_MAGIC = [0xff, 0xd8, 0xff];
 
-export const UNREADABLE = "Not a picture that this browser can read.";
+const UNREADABLE = "Not a picture that this browser can read.";
 export const ALTERED =
   "This browser alters picture data; allow canvas data for this site, then reload the page.";
+
+/** A picture that this browser cannot decode. */
+export class UnreadableError extends Error {}
 
 /**
  * Decode an image file.
  *
  * @param {Blob} blob
  * @returns {Promise<Picture>}
- * @throws {Error} The browser cannot decode it; the message is for the user.
+ * @throws {UnreadableError} The browser cannot decode it; the message is for the user.
  */
 export async function decode(blob) {
+  const damage = await findDamage(blob);
+  if (damage) throw new UnreadableError(damage);
   let bitmap, head;
   try {
     bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
     head = new Uint8Array(await blob.slice(0, 16).arrayBuffer());
   } catch {
-    throw new Error(UNREADABLE);
+    throw new UnreadableError((await explainFailure(blob)) ?? UNREADABLE);
   }
   const isJpeg = JPEG_MAGIC.every((byte, index) => head[index] === byte);
   const picture = { ...wrapBitmap(bitmap), isJpeg };

@@ -232,17 +232,17 @@ export class Results {
     const { labels = [] } = this._edge ?? {};
     const order = [...labels, "other", UNSURE, NO_FACE, UNREADABLE].filter((one) => counts.has(one));
     const focused = document.activeElement?.dataset?.filter;
-    const finished = this._entries.filter(({ outcomes }) => outcomes).length;
+    const all = [...counts.values()].reduce((a, b) => a + b, 0);
     const buttons = order.map((outcome) => this._makeFilter(outcome, outcome, counts.get(outcome)));
-    if (order.length > 1) buttons.unshift(this._makeFilter("all", undefined, finished));
+    if (order.length > 1) buttons.unshift(this._makeFilter("all", undefined, all));
     else buttons.length = 0;
     byId("filters").replaceChildren(...buttons);
     if (focused) buttons.find((button) => button.dataset.filter === focused)?.focus();
   }
 
   _makeFilter(text, outcome, count) {
-    const count_ = make("b", { textContent: count.toLocaleString() });
-    const button = make("button", { type: "button", className: "chip" }, `${text} `, count_);
+    const number = make("b", { textContent: count.toLocaleString() });
+    const button = make("button", { type: "button", className: "chip" }, `${text} `, number);
     button.dataset.filter = text;
     button.setAttribute("aria-pressed", String(this._filter === outcome));
     button.onclick = () => this._setFilter(outcome);
@@ -295,11 +295,21 @@ function renderPhotograph({ name, url, size, faces }, labels) {
     }
     rows.append(make("li", {}, make("b", { textContent: index + 1 }), drawInput(face), words));
   });
-  const count = faces.length === 1 ? "1 face" : `${faces.length || "No"} faces`;
-  const head = make("p", { className: "head" }, make("span", { textContent: `${count} found` }), make("small", { textContent: name }));
+  const head = make(
+    "p",
+    { className: "head" },
+    make("span", { textContent: countFaces(faces) }),
+    make("small", { textContent: name }),
+  );
   const item = make("li", { className: "photograph" }, head, frame, rows);
   if (faces.length === 0) rows.remove();
   return item;
+}
+
+function countFaces({ length, turn, smallestFace }) {
+  if (length === 0) return `No face of ${Math.round(smallestFace)} pixels or more found.`;
+  const turned = turn ? `, in the picture turned by ${turn}°` : "";
+  return `${length} ${length === 1 ? "face" : "faces"} found${turned}`;
 }
 
 function renderError({ name, error }) {

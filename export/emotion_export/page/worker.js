@@ -14,7 +14,7 @@ import {
   largestDifference,
   readFace,
   readRgb,
-  UNREADABLE,
+  UnreadableError,
   wrapBitmap,
 } from "./pixels.js";
 import { loadRuntime } from "./runtime.js";
@@ -120,7 +120,7 @@ async function checkPixels(reference, probe) {
   let lossless; // the first picture; only a browser that alters pixels can change it
   for (const { kind, tolerance, data, pixels } of pictures) {
     const picture = await decode(new Blob([decodeBase64(data)])).catch((error) => {
-      throw error.message === UNREADABLE ? new Error(`This browser cannot read ${kind}.`) : error;
+      throw error instanceof UnreadableError ? new Error(`This browser cannot read ${kind}.`) : error;
     });
     const expected = decodeBase64(pixels);
     check(kind, picture, side, expected, tolerance, lossless ? undefined : ALTERED);
