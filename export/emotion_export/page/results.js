@@ -7,6 +7,9 @@ const AT_ONCE = 2; // one is read while the network computes the other
 const UNSURE = "unsure"; // shown for the label "uncertain"
 const NO_FACE = "no face";
 const UNREADABLE = "unreadable";
+// The list is renewed so often, and with so many rows at once: each renewal lays out the page.
+const RENEWAL_MILLISECONDS = 250;
+const ROWS_AT_ONCE = 25;
 const SECONDS_UNTIL_LEFT = 2; // before the time left is estimated
 
 const byId = (id) => document.getElementById(id);
@@ -56,6 +59,7 @@ export class Results {
     this._onFaces = onFaces;
     this._entries = []; // {name, blob, item, faces, error, isExample, outcomes}, the oldest first
     this._waiting = [];
+    this._finished = []; // not in the list yet
     this._running = 0;
     this._filter = undefined;
     this._stop = new AbortController();
@@ -78,7 +82,7 @@ export class Results {
   add(pictures) {
     if (pictures.length === 0) return;
     if (!pictures[0].isExample) this._removeExample();
-    if (this._waiting.length + this._running === 0) this._startBatch();
+    if (this._waiting.length + this._running + this._finished.length === 0) this._startBatch();
     for (const picture of pictures) {
       this._entries.push(picture);
       this._waiting.push(picture);
@@ -95,6 +99,7 @@ export class Results {
     for (const entry of this._entries) entry.release?.();
     this._entries = [];
     this._waiting = [];
+    this._finished = [];
     this._filter = undefined;
     this._list.replaceChildren();
     this._startBatch();
@@ -125,6 +130,7 @@ export class Results {
   _removeExample() {
     const example = this._entries.find(({ isExample }) => isExample);
     if (!example) return;
+    this._finished = this._finished.filter((entry) => entry !== example);
     example.item?.remove();
     example.release?.();
     this._entries.splice(this._entries.indexOf(example), 1);
@@ -146,7 +152,7 @@ export class Results {
     this._running--;
     if (!signal.aborted) {
       this._done++;
-      if (this._entries.includes(entry)) this._insert(entry);
+      if (this._entries.includes(entry)) this._finished.push(entry);
       this._show();
     }
     this._run();
@@ -169,15 +175,17 @@ export class Results {
     }
   }
 
-  /** Add the entry to the list, at its top. */
-  _insert(entry) {
+  /** Add finished pictures to the list, each at its top. */
+  _insert(entries) {
     const { labels } = this._edge;
-    const outcomes = entry.faces?.map(({ label }) => (label === "uncertain" ? UNSURE : label));
-    entry.outcomes = entry.error ? [UNREADABLE] : outcomes.length ? outcomes : [NO_FACE];
-    const render = entry.error ? renderError : entry.url ? renderPhotograph : renderFace;
-    entry.item = render(entry, labels);
-    entry.item.hidden = this._isHidden(entry);
-    this._list.prepend(entry.item);
+    for (const entry of entries) {
+      const outcomes = entry.faces?.map(({ label }) => (label === "uncertain" ? UNSURE : label));
+      entry.outcomes = entry.error ? [UNREADABLE] : outcomes.length ? outcomes : [NO_FACE];
+      const render = entry.error ? renderError : entry.url ? renderPhotograph : renderFace;
+      entry.item = render(entry, labels);
+      entry.item.hidden = this._isHidden(entry);
+    }
+    this._list.prepend(...entries.map(({ item }) => item).reverse());
   }
 
   _isHidden({ outcomes }) {
@@ -190,25 +198,32 @@ export class Results {
     this._show();
   }
 
-  /** Show progress and counts, once a frame. */
+  /** Show new results, progress and counts: at once, but not too often. */
   _show() {
-    if (this._isShowing) return;
-    this._isShowing = true;
-    requestAnimationFrame(() => {
-      this._isShowing = false;
-      this._showNow();
-    });
+    if (this._timer !== undefined) return;
+    const elapsed = performance.now() - (this._shown ?? -Infinity);
+    this._timer = setTimeout(
+      () => {
+        this._timer = undefined;
+        this._insert(this._finished.splice(0, ROWS_AT_ONCE));
+        this._showNow();
+        this._shown = performance.now();
+        if (this._finished.length > 0) this._show();
+      },
+      Math.max(0, RENEWAL_MILLISECONDS - elapsed),
+    );
   }
 
   _showNow() {
     const hasEntries = this._entries.length > 0;
     if (hasEntries) byId("results").hidden = false;
     for (const id of ["save", "clear"]) byId(id).disabled = !hasEntries;
-    const left = this._total - this._done;
+    const left = this._total - this._done + this._finished.length;
     byId("busy").hidden = left === 0;
     if (left > 0) {
-      Object.assign(byId("progress"), { max: this._total, value: this._done });
-      byId("left").textContent = `${this._done} of ${this._total} pictures${this._estimate(left)}`;
+      const done = this._total - left;
+      Object.assign(byId("progress"), { max: this._total, value: done });
+      byId("left").textContent = `${done} of ${this._total} pictures${this._estimate(left)}`;
       byId("finished").textContent = "";
     } else if (hasEntries) {
       byId("finished").textContent = `${this._done} ${this._done === 1 ? "picture is" : "pictures are"} finished.`;
