@@ -3,7 +3,7 @@
 // For speed, faces are detected in a reduced picture, and it is not turned.
 
 import { clipBox, cropGrayFace, findCropArea, RELIABLE_FACE_PIXELS } from "./finder.js";
-import { readPixels, readReduced, wrapBitmap } from "./pixels.js";
+import { Picture } from "./pixels.js";
 import { predictBox, Tracker } from "./tracker.js";
 
 /** @typedef {import("./detector.js").Box} Box */
@@ -41,7 +41,7 @@ export class Watch {
     const started = performance.now();
     const frame = this._frames++;
     const searched = frame % this._detectEvery === 0;
-    const picture = wrapBitmap(bitmap);
+    const picture = Picture.fromBitmap(bitmap);
     const side = this._side;
     const { faces, tracks } = await (searched
       ? this._search(picture, time)
@@ -63,11 +63,11 @@ export class Watch {
   /**
    * Detect the faces of a frame.
    *
-   * @param {import("./pixels.js").Picture} picture
+   * @param {Picture} picture
    * @param {number} time
    */
   async _search(picture, time) {
-    const view = readReduced(picture, this._side);
+    const view = picture.readReduced(this._side);
     const [xScale, yScale] = [picture.width / view.width, picture.height / view.height];
     const detections = await this._detector.detect(view, this._threshold);
     /** @type {Face[]} */
@@ -91,7 +91,7 @@ export class Watch {
   /**
    * Carry the boxes of the last frame on.
    *
-   * @param {import("./pixels.js").Picture} picture
+   * @param {Picture} picture
    * @param {number} time
    */
   async _follow(picture, time) {
@@ -111,7 +111,7 @@ export class Watch {
   /**
    * Crop a face; null where its box lies outside of the frame.
    *
-   * @param {import("./pixels.js").Picture} picture
+   * @param {Picture} picture
    * @param {Box} detected
    * @param {number | null} confidence
    * @returns {Face | null}
@@ -120,7 +120,7 @@ export class Watch {
     const box = clipBox(detected, picture);
     if (box === null) return null;
     const area = findCropArea(picture, detected);
-    const gray = readPixels(picture, area, 1, 1);
+    const gray = picture.readGrayPart(area);
     const moved = { ...detected, x: detected.x - area.x, y: detected.y - area.y };
     return { detected, box, confidence, pixels: cropGrayFace(gray, moved, this._network.contract.size) };
   }
