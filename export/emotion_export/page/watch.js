@@ -9,8 +9,10 @@ import { predictBox, Tracker } from "./tracker.js";
 /** @typedef {import("./detector.js").Box} Box */
 /** @typedef {{detected: Box, box: Box, confidence: number | null, pixels: Uint8Array}} Face */
 
-const DETECTION_SIDES = [320, 240]; // long side of the picture in which faces are detected, in pixels
-const SLOW_MILLISECONDS = 80; // of a frame, from which on the smaller one is used
+const LARGE_VIEW_PIXELS = 320; // long side of the picture in which faces are detected
+const SMALL_VIEW_PIXELS = 240; // where frames take long
+const SLOW_MILLISECONDS = 80; // of a frame, from which on the small one is used
+const FAST_MILLISECONDS = 30; // of a frame, up to which the large one is used again
 const FRAMES_TIMED = 3; // the median of so many decides
 
 export class Watch {
@@ -26,7 +28,7 @@ export class Watch {
     this._threshold = threshold;
     this._tracker = new Tracker();
     this._frames = 0;
-    this._side = DETECTION_SIDES[0];
+    this._side = LARGE_VIEW_PIXELS;
     /** @type {number[]} Milliseconds of the last frames that were searched. */
     this._times = [];
   }
@@ -132,7 +134,9 @@ export class Watch {
    */
   _choose(milliseconds) {
     this._times = [...this._times, milliseconds].slice(-FRAMES_TIMED);
+    if (this._times.length < FRAMES_TIMED) return;
     const median = [...this._times].sort((one, two) => one - two)[FRAMES_TIMED >> 1];
-    if (median > SLOW_MILLISECONDS) this._side = DETECTION_SIDES[1];
+    if (median > SLOW_MILLISECONDS) this._side = SMALL_VIEW_PIXELS;
+    if (median < FAST_MILLISECONDS) this._side = LARGE_VIEW_PIXELS;
   }
 }

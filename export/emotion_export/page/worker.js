@@ -107,27 +107,30 @@ async function checkPixels(probe) {
     }
     checks.push({ kind, difference });
   };
-  /** @type {{expected: Uint8Array, tolerance: number} | undefined} */
+  /** @type {{blob: Blob, expected: Uint8Array, tolerance: number} | undefined} */
   let lossless; // the first picture; only a browser that alters pixels can change it
   for (const { kind, tolerance, data, pixels } of pictures) {
     const expected = decodeBase64(pixels);
     const blob = new Blob([decodeBase64(data)]);
-    await usePicture({ blob }, async (picture) => {
-      await check(kind, picture, side, expected, tolerance, lossless ? undefined : ALTERED);
-      if (lossless || !probe) return;
-      await check("a resized picture", picture, network.contract.size, probe, PROBE_TOLERANCE);
-    }).catch((error) => {
+    await usePicture({ blob }, (picture) =>
+      check(kind, picture, side, expected, tolerance, lossless ? undefined : ALTERED),
+    ).catch((error) => {
       throw error.message === UNREADABLE ? new Error(`This browser cannot read ${kind}.`) : error;
     });
-    lossless ??= { expected, tolerance };
+    lossless ??= { blob, expected, tolerance };
   }
   if (lossless === undefined) throw new Error("The reference pictures are damaged.");
+  const { blob, expected, tolerance } = lossless;
   const { rgba, width, height } = drawProbe();
   const bitmap = await createImageBitmap(new ImageData(rgba, width, height));
-  const { expected, tolerance } = lossless;
   await usePicture({ bitmap }, (frame) =>
     check("a frame of a camera", frame, side, expected, tolerance, ALTERED),
   );
+  if (probe) {
+    await usePicture({ blob }, (picture) =>
+      check("a resized picture", picture, network.contract.size, probe, PROBE_TOLERANCE),
+    );
+  }
   return checks;
 }
 
