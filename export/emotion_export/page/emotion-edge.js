@@ -147,7 +147,7 @@ export class EmotionEdge {
    * @param {object} options
    * @param {string | URL | ArrayBuffer | Uint8Array} options.model Address or content of the model file.
    * @param {string | URL | ArrayBuffer | Uint8Array} [options.detector] Address or content of the face
-   *   detector; detector/retinaface.onnx beside this file by default. Loaded when it is first needed.
+   *   detector; detector/retinaface.onnx.gz beside this file by default. Loaded when it is first needed.
    * @param {string | URL} [options.runtime] Address of the folder with onnxruntime-web; ort/ beside
    *   this file by default.
    * @param {OnProgress} [options.onProgress]
@@ -166,7 +166,7 @@ export class EmotionEdge {
     try {
       const opened = await client.request("open", {
         model: toSource(model),
-        detector: toSource(detector ?? new URL("./detector/retinaface.onnx", import.meta.url)),
+        detector: toSource(detector ?? new URL("./detector/retinaface.onnx.gz", import.meta.url)),
         runtime: toAddress(runtime ?? new URL("./ort/", import.meta.url)),
       });
       return new EmotionEdge(client, { name: getName(model), ...opened.model }, opened.selfTest);
@@ -417,7 +417,7 @@ const toSource = (source) =>
 function getName(source) {
   if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) return null;
   const path = new URL(source, location.href).pathname;
-  return decodeURIComponent(path.slice(path.lastIndexOf("/") + 1)).replace(/\.onnx$/, "");
+  return decodeURIComponent(path.slice(path.lastIndexOf("/") + 1)).replace(/\.onnx(\.gz)?$/, "");
 }
 
 /**

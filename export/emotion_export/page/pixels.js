@@ -3,6 +3,7 @@
 // white, gray (ITU-R 601-2), central square, antialiased bilinear resize.
 
 import { dropAlpha, toGray } from "./colours.js";
+import { explainFailure, findDamage } from "./damage.js";
 import { decodeJpeg, readJpegHeader } from "./jpeg.js";
 import { findWebpOrientation, orient, turnsWebp } from "./orientation.js";
 import { BILINEAR, reduce, resizePart } from "./resample.js";
@@ -16,9 +17,12 @@ const STRIP_PIXELS = 2 ** 20; // are read from a canvas at once
 export const MAX_PIXELS = 64_000_000; // are read of one picture, as in emotion_runtime
 const JPEG_FACTORS = [8, 4, 2]; // by which libjpeg reduces
 
-export const UNREADABLE = "Not a picture that this browser can read.";
+const UNREADABLE = "Not a picture that this browser can read.";
 export const ALTERED =
   "This browser alters picture data; allow canvas data for this site, then reload the page.";
+
+/** A picture that this browser cannot decode. */
+export class UnreadableError extends Error {}
 
 /** A picture, decoded as far as its pixels are needed. */
 export class Picture {
@@ -27,12 +31,14 @@ export class Picture {
    *
    * @param {Blob} blob
    * @returns {Promise<Picture>}
-   * @throws {Error} The browser cannot decode it; the message is for the user.
+   * @throws {UnreadableError} The browser cannot decode it; the message is for the user.
    */
   static async open(blob) {
-    const head = new Uint8Array(await readBlob(blob.slice(0, 16)));
+    const damage = await findDamage(blob);
+    if (damage) throw new UnreadableError(damage);
+    const head = new Uint8Array(await blob.slice(0, 16).arrayBuffer());
     if (head[0] === 0xff && head[1] === 0xd8) {
-      const bytes = new Uint8Array(await readBlob(blob));
+      const bytes = new Uint8Array(await blob.arrayBuffer());
       const header = readJpegHeader(bytes);
       if (header) {
         const size = turnSize(header, header.orientation);
@@ -191,20 +197,11 @@ export class Picture {
 }
 
 /** @param {Blob} blob */
-async function readBlob(blob) {
-  try {
-    return await blob.arrayBuffer();
-  } catch {
-    throw new Error(UNREADABLE); // such as a file that was deleted since it was chosen
-  }
-}
-
-/** @param {Blob} blob */
 async function decodeBlob(blob) {
   try {
     return await createImageBitmap(blob, { colorSpaceConversion: "none" });
   } catch {
-    throw new Error(UNREADABLE);
+    throw new UnreadableError((await explainFailure(blob)) ?? UNREADABLE);
   }
 }
 

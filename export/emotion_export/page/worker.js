@@ -7,7 +7,7 @@ import { Detector } from "./detector.js";
 import { fetchFile } from "./files.js";
 import { computeDecodingScale, findFaces } from "./finder.js";
 import { Network } from "./network.js";
-import { ALTERED, drawProbe, largestDifference, Picture, UNREADABLE } from "./pixels.js";
+import { ALTERED, drawProbe, largestDifference, Picture, UnreadableError } from "./pixels.js";
 import { loadRuntime } from "./runtime.js";
 import { Watch } from "./watch.js";
 
@@ -46,16 +46,17 @@ async function readSource(source, name) {
 
 /** @param {{model: string | ArrayBuffer, detector: string | ArrayBuffer, runtime: string}} sources */
 async function open(sources) {
-  let bytes;
-  [bytes, ort] = await Promise.all([
+  let bytes, reference;
+  [bytes, reference, ort] = await Promise.all([
     readSource(sources.model, "model file"),
+    fetchFile(REFERENCE, "reference pictures", MAX_MODEL_BYTES),
     loadRuntime(sources.runtime, reportProgress),
   ]);
   detectorSource = sources.detector;
   network = await Network.open(ort, bytes);
   const { golden, ...contract } = network.contract;
   const digest = await computeDigest(bytes);
-  const pixels = await checkPixels(golden.probe);
+  const pixels = await checkPixels(reference, golden.probe);
   return { model: { digest, ...contract }, selfTest: { network: await network.check(), pixels } };
 }
 
@@ -82,14 +83,14 @@ async function computeDigest(bytes) {
  * Each kind of file and a frame of the camera are compared at full resolution, and the reference
  * picture of the model file at the size of the network.
  *
+ * @param {Uint8Array} reference The file of the reference pictures.
  * @param {Uint8Array | undefined} probe Pixels of the reference picture; earlier files have none.
  * @returns {Promise<{kind: string, difference: number}[]>} Largest difference of a gray pixel, of
  *   255, for each kind.
  * @throws {Error} A picture has other pixels than in training.
  */
-async function checkPixels(probe) {
-  const bytes = await fetchFile(REFERENCE, "reference pictures", MAX_MODEL_BYTES);
-  const { side, pictures } = JSON.parse(new TextDecoder().decode(bytes));
+async function checkPixels(reference, probe) {
+  const { side, pictures } = JSON.parse(new TextDecoder().decode(reference));
   /** @type {{kind: string, difference: number}[]} */
   const checks = [];
   /**
@@ -115,7 +116,7 @@ async function checkPixels(probe) {
     await usePicture({ blob }, (picture) =>
       check(kind, picture, side, expected, tolerance, lossless ? undefined : ALTERED),
     ).catch((error) => {
-      throw error.message === UNREADABLE ? new Error(`This browser cannot read ${kind}.`) : error;
+      throw error instanceof UnreadableError ? new Error(`This browser cannot read ${kind}.`) : error;
     });
     lossless ??= { blob, expected, tolerance };
   }
