@@ -32,8 +32,8 @@ _SOURCES = Path(__file__).parent
 # The modules of the library, of which emotion-edge.js is the door.
 MODULE_FILES = (
     *("emotion-edge.js", "worker.js", "watch.js", "tracker.js", "finder.js", "detector.js"),
-    *("network.js", "contract.js", "pixels.js", "orientation.js", "gray.js", "resample.js"),
-    *("damage.js", "runtime.js", "files.js", "lzma.js"),
+    *("network.js", "contract.js", "pixels.js", "jpeg.js", "orientation.js", "colours.js"),
+    *("resample.js", "damage.js", "runtime.js", "files.js", "lzma.js"),
 )
 # In a folder of its own, since a model file may have any name.
 DETECTOR_FILE = "detector/retinaface.onnx.gz"

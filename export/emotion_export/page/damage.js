@@ -48,7 +48,9 @@ export async function findDamage(blob) {
     return "The file cannot be opened; it was moved, changed or is not allowed.";
   }
   if (bytes.length === 0) return "The file is empty.";
-  const isWhole = { JPEG: hasJpegEnd, PNG: hasPngEnd, GIF: hasGifImage }[findKind(bytes) ?? ""];
+  /** @type {Record<string, ((bytes: Uint8Array) => boolean) | undefined>} */
+  const checks = { JPEG: hasJpegEnd, PNG: hasPngEnd, GIF: hasGifImage };
+  const isWhole = checks[findKind(bytes) ?? ""];
   return isWhole && !isWhole(bytes) ? CUT_OFF : undefined;
 }
 

@@ -126,6 +126,7 @@ export class EmotionEdge {
   /**
    * Create it with `EmotionEdge.open`.
    *
+   * @private
    * @param {Client} client
    * @param {Model} model
    * @param {SelfTest} selfTest
@@ -218,8 +219,8 @@ export class EmotionEdge {
    * Follow the faces of a playing video or camera, frame by frame. Frames that come while one is
    * processed are left out. It ends with the video, by `break`, or when `signal` aborts.
    *
-   * Faces are detected in a reduced picture, 320 pixels wide, in one of `detectEvery` frames; between
-   * them boxes move on at constant velocity. Where frames take over 80 ms, it is 240 pixels.
+   * Faces are detected in one of `detectEvery` frames, in a picture reduced to 320 pixels (240 where
+   * frames take over 80 ms); between them boxes move on at constant velocity.
    *
    * @param {HTMLVideoElement} video
    * @param {object} [options]

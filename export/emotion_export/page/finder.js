@@ -3,7 +3,7 @@
 // turning.py and cropping.py do.
 
 import { suppressOverlaps, UPRIGHT_CONFIDENCE } from "./detector.js";
-import { toGray } from "./gray.js";
+import { toGray } from "./colours.js";
 import { orient } from "./orientation.js";
 import { BILINEAR, BOX, resize } from "./resample.js";
 

@@ -36,6 +36,9 @@ export class LzmaDecoder {
     this._state = 0;
     this._distances = [0, 0, 0, 0]; // the last four, newest first, less 1
     this._length = 0; // of the output so far
+    // From the header.
+    this._literalBits = this._literalMask = this._positionMask = 0;
+    this._table = new Uint16Array(0); // probabilities
   }
 
   /**
@@ -98,7 +101,7 @@ export class LzmaDecoder {
    * @param {number} end Position in the input behind which none starts.
    */
   _decode(end) {
-    const { _coder: coder, _output: output, _literalBits: literalBits } = this;
+    const { _coder: coder, _output: output = new Uint8Array(0), _literalBits: literalBits } = this;
     let { _state: state, _length: length } = this;
     let [d0, d1, d2, d3] = this._distances;
     while (length < output.length && coder[2] <= end) {
@@ -171,7 +174,12 @@ export class LzmaDecoder {
 
   // The next two take most of the time, so that they repeat _decodeBit on local variables.
 
-  /** Decode a number of `bits` bits, the highest first. */
+  /**
+   * Decode a number, the highest bit first.
+   *
+   * @param {number} base Of the probabilities in the table.
+   * @param {number} bits
+   */
   _decodeTree(base, bits) {
     const { _coder: coder, _table: table, _input: input } = this;
     let [range, code, position] = coder;
@@ -201,7 +209,12 @@ export class LzmaDecoder {
     return node - end;
   }
 
-  /** Decode a byte after a match: its bits are guessed from the byte that would continue the match. */
+  /**
+   * Decode a byte after a match: its bits are guessed from the byte that would continue the match.
+   *
+   * @param {number} base Of the probabilities in the table.
+   * @param {number} guess
+   */
   _decodeLiteral(base, guess) {
     const { _coder: coder, _table: table, _input: input } = this;
     let [range, code, position] = coder;
@@ -236,7 +249,12 @@ export class LzmaDecoder {
     return node & 0xff;
   }
 
-  /** Decode a number of `bits` bits, the lowest first. */
+  /**
+   * Decode a number, the lowest bit first.
+   *
+   * @param {number} base Of the probabilities in the table.
+   * @param {number} bits
+   */
   _decodeReversed(base, bits) {
     let [node, value] = [1, 0];
     for (let i = 0; i < bits; i++) {
@@ -247,13 +265,21 @@ export class LzmaDecoder {
     return value;
   }
 
+  /**
+   * @param {number} base Of the probabilities in the table.
+   * @param {number} position
+   */
   _decodeLength(base, position) {
     if (!this._decodeBit(base)) return this._decodeTree(base + 2 + (position << 3), 3);
     if (!this._decodeBit(base + 1)) return 8 + this._decodeTree(base + 130 + (position << 3), 3);
     return 16 + this._decodeTree(base + 258, 8);
   }
 
-  /** Decode a distance, less 1. */
+  /**
+   * Decode a distance, less 1.
+   *
+   * @param {number} lengthClass
+   */
   _decodeDistance(lengthClass) {
     const slot = this._decodeTree(DISTANCE_SLOT + (lengthClass << 6), 6);
     if (slot < 4) return slot;

@@ -2,30 +2,20 @@
 // From a picture to its pixels, as in emotion_runtime/pictures/preprocessing.py: orientation, alpha on
 // white, gray (ITU-R 601-2), central square, antialiased bilinear resize.
 
+import { dropAlpha, toGray } from "./colours.js";
 import { explainFailure, findDamage } from "./damage.js";
-import { toGray } from "./gray.js";
-import { BILINEAR, reduce, resizePart } from "./resample.js";
+import { decodeJpeg, readJpegHeader } from "./jpeg.js";
 import { findWebpOrientation, orient, turnsWebp } from "./orientation.js";
+import { BILINEAR, reduce, resizePart } from "./resample.js";
 
 /** @typedef {import("./resample.js").Raster} Raster */
 /** @typedef {import("./detector.js").Box} Box */
-
-/**
- * A decoded picture, whose pixels are not read yet.
- *
- * @typedef {object} Picture
- * @property {ImageBitmap} bitmap
- * @property {number} width Of the upright picture, in pixels.
- * @property {number} height Of the upright picture, in pixels.
- * @property {number} orientation By which the pixels are still to be turned, 1 to 8, as in EXIF.
- * @property {boolean} isJpeg Whether Python decodes it at reduced scale.
- */
+/** @typedef {import("./jpeg.js").Header} JpegHeader */
 
 const CANVAS_TOLERANCE = 1; // of 255; a noise of one step does not affect the network
 const STRIP_PIXELS = 2 ** 20; // are read from a canvas at once
 export const MAX_PIXELS = 64_000_000; // are read of one picture, as in emotion_runtime
 const JPEG_FACTORS = [8, 4, 2]; // by which libjpeg reduces
-const JPEG_MAGIC = [0xff, 0xd8, 0xff];
 
 const UNREADABLE = "Not a picture that this browser can read.";
 export const ALTERED =
@@ -34,139 +24,214 @@ export const ALTERED =
 /** A picture that this browser cannot decode. */
 export class UnreadableError extends Error {}
 
-/**
- * Decode an image file.
- *
- * @param {Blob} blob
- * @returns {Promise<Picture>}
- * @throws {UnreadableError} The browser cannot decode it; the message is for the user.
- */
-export async function decode(blob) {
-  const damage = await findDamage(blob);
-  if (damage) throw new UnreadableError(damage);
-  let bitmap, head;
+/** A picture, decoded as far as its pixels are needed. */
+export class Picture {
+  /**
+   * Open an image file.
+   *
+   * @param {Blob} blob
+   * @returns {Promise<Picture>}
+   * @throws {UnreadableError} The browser cannot decode it; the message is for the user.
+   */
+  static async open(blob) {
+    const damage = await findDamage(blob);
+    if (damage) throw new UnreadableError(damage);
+    const head = new Uint8Array(await blob.slice(0, 16).arrayBuffer());
+    if (head[0] === 0xff && head[1] === 0xd8) {
+      const bytes = new Uint8Array(await blob.arrayBuffer());
+      const header = readJpegHeader(bytes);
+      if (header) {
+        const size = turnSize(header, header.orientation);
+        return new Picture(size, { blob, jpeg: { bytes, header } });
+      }
+    }
+    const bitmap = await decodeBlob(blob);
+    const orientation = await findWebpOrientation(blob, head);
+    if (orientation === 1 || (await turnsWebp())) return Picture.fromBitmap(bitmap);
+    return new Picture(turnSize(bitmap, orientation), { bitmap, orientation });
+  }
+
+  /**
+   * Return a bitmap, such as a frame of a camera, as a picture.
+   *
+   * @param {ImageBitmap} bitmap
+   */
+  static fromBitmap(bitmap) {
+    return new Picture(bitmap, { bitmap });
+  }
+
+  /**
+   * @param {{width: number, height: number}} size Of the upright picture, in pixels.
+   * @param {object} source
+   * @param {Blob} [source.blob]
+   * @param {{bytes: Uint8Array, header: JpegHeader}} [source.jpeg]
+   * @param {ImageBitmap} [source.bitmap] The decoded picture.
+   * @param {number} [source.orientation] By which the bitmap is still to be turned, 1 to 8.
+   */
+  constructor({ width, height }, { blob, jpeg, bitmap, orientation = 1 }) {
+    this.width = width;
+    this.height = height;
+    this._blob = blob;
+    this._jpeg = jpeg;
+    this._bitmap = bitmap;
+    this._orientation = orientation;
+  }
+
+  /** Free the memory of the decoded picture. */
+  close() {
+    this._bitmap?.close();
+  }
+
+  /**
+   * Read the network's input: the central square, gray, resized.
+   *
+   * @param {number} size Side in pixels.
+   * @returns {Promise<Uint8Array>} size × size.
+   */
+  async readFace(size) {
+    // At least twice the size remains for the resize below, as in Python.
+    const factor = this._chooseFactor(2 * size, 2 * size);
+    const decoded = await this._decodeJpeg(factor, 1);
+    const width = Math.ceil(this.width / factor);
+    const height = Math.ceil(this.height / factor);
+    const side = Math.min(width, height);
+    const left = Math.floor((width - side) / 2);
+    const top = Math.floor((height - side) / 2);
+    let part = decoded;
+    let [x, y] = [0, 0];
+    if (part === null) {
+      // The filter uses some pixels beyond the square.
+      const margin = Math.ceil(side / size) + 1;
+      [x, y] = [Math.max(0, left - margin), Math.max(0, top - margin)];
+      const area = {
+        x: x * factor,
+        y: y * factor,
+        width: Math.min(this.width, (left + side + margin) * factor) - x * factor,
+        height: Math.min(this.height, (top + side + margin) * factor) - y * factor,
+      };
+      part = readBitmap(await this._getBitmap(), this._orientation, area, factor, 1);
+    }
+    /** @type {import("./resample.js").Edges} */
+    const edges = [left, top, left + side, top + side];
+    const whole = { width, height };
+    const { data } = resizePart(part, size, size, BILINEAR, edges, whole, { x, y });
+    return new Uint8Array(data);
+  }
+
+  /**
+   * Read the RGB pixels, at reduced scale where Python does so.
+   *
+   * @param {number} minScale Least scale that is needed.
+   * @returns {Promise<Raster>}
+   */
+  async readRgb(minScale) {
+    const { width, height } = this;
+    const factor = this._chooseFactor(Math.ceil(width * minScale), Math.ceil(height * minScale));
+    const decoded = await this._decodeJpeg(factor, 3);
+    if (decoded) return decoded;
+    return readBitmap(await this._getBitmap(), this._orientation, { x: 0, y: 0, width, height }, factor, 3);
+  }
+
+  /**
+   * Read a part of a picture that is a bitmap, gray.
+   *
+   * @param {Box} area In pixels.
+   * @returns {Raster}
+   */
+  readGrayPart(area) {
+    if (!this._bitmap) throw new TypeError("only of bitmaps");
+    return readBitmap(this._bitmap, this._orientation, area, 1, 1);
+  }
+
+  /**
+   * Read the RGB pixels of a picture that is a bitmap, reduced by the browser.
+   *
+   * @param {number} side Longest side of the result, in pixels.
+   * @returns {Raster}
+   */
+  readReduced(side) {
+    if (!this._bitmap) throw new TypeError("only of bitmaps");
+    const scale = Math.min(1, side / Math.max(this.width, this.height));
+    const width = Math.max(1, Math.round(this.width * scale));
+    const height = Math.max(1, Math.round(this.height * scale));
+    const rgba = new StripReader(this._bitmap, width, height).read(0, 0, height, this);
+    return { data: dropAlpha(rgba), width, height, channels: 3 };
+  }
+
+  /** @returns {Promise<ImageBitmap>} */
+  async _getBitmap() {
+    if (this._bitmap) return this._bitmap;
+    this._bitmap = await decodeBlob(/** @type {Blob} */ (this._blob));
+    // Not all browsers turn it.
+    const isTurned = this._bitmap.width === this.width && this._bitmap.height === this.height;
+    if (this._jpeg && !isTurned) this._orientation = this._jpeg.header.orientation;
+    return this._bitmap;
+  }
+
+  /**
+   * Return by how much Python reduces a JPEG while it decodes it: 1, 2, 4 or 8.
+   *
+   * @param {number} minWidth Width that is needed, in pixels.
+   * @param {number} minHeight Height that is needed, in pixels.
+   */
+  _chooseFactor(minWidth, minHeight) {
+    if (!this._jpeg) return 1;
+    const { width, height } = this;
+    const largest = Math.min(Math.floor(width / minWidth), Math.floor(height / minHeight));
+    return JPEG_FACTORS.find((factor) => factor <= largest) ?? 1;
+  }
+
+  /**
+   * Decode a JPEG and turn it upright; null where the browser cannot decode it as Python does.
+   *
+   * @param {number} factor
+   * @param {1 | 3} channels
+   */
+  async _decodeJpeg(factor, channels) {
+    if (!this._jpeg) return null;
+    const { bytes, header } = this._jpeg;
+    checkPixels(Math.ceil(header.width / factor), Math.ceil(header.height / factor));
+    const raster = await decodeJpeg(bytes, header, factor, channels);
+    return raster && orient(raster, header.orientation);
+  }
+}
+
+/** @param {Blob} blob */
+async function decodeBlob(blob) {
   try {
-    bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
-    head = new Uint8Array(await blob.slice(0, 16).arrayBuffer());
+    return await createImageBitmap(blob, { colorSpaceConversion: "none" });
   } catch {
     throw new UnreadableError((await explainFailure(blob)) ?? UNREADABLE);
   }
-  const isJpeg = JPEG_MAGIC.every((byte, index) => head[index] === byte);
-  const picture = { ...wrapBitmap(bitmap), isJpeg };
-  const orientation = await findWebpOrientation(blob, head);
-  if (orientation === 1 || (await turnsWebp())) return picture;
-  const [width, height] = orientation > 4 ? [bitmap.height, bitmap.width] : [bitmap.width, bitmap.height];
-  return { ...picture, width, height, orientation };
 }
 
 /**
- * Return a bitmap, such as a frame of a camera, as a picture.
+ * @param {{width: number, height: number}} size
+ * @param {number} orientation
+ */
+const turnSize = ({ width, height }, orientation) =>
+  orientation > 4 ? { width: height, height: width } : { width, height };
+
+/**
+ * Read a part of a bitmap, reduced by a whole factor.
  *
  * @param {ImageBitmap} bitmap
- * @returns {Picture}
- */
-export const wrapBitmap = (bitmap) => ({
-  bitmap,
-  width: bitmap.width,
-  height: bitmap.height,
-  orientation: 1,
-  isJpeg: false,
-});
-
-/**
- * Read the network's input: the central square, gray, resized.
- *
- * @param {Picture} picture
- * @param {number} size Side in pixels.
- * @returns {Uint8Array} size × size.
- */
-export function readFace(picture, size) {
-  const { width, height } = picture;
-  // At least twice the size remains for the resize below, as in Python.
-  const factor = chooseFactor(picture, 2 * size, 2 * size);
-  const whole = { width: Math.ceil(width / factor), height: Math.ceil(height / factor) };
-  const side = Math.min(whole.width, whole.height);
-  const left = Math.floor((whole.width - side) / 2);
-  const top = Math.floor((whole.height - side) / 2);
-  // The filter uses some pixels beyond the square.
-  const margin = Math.ceil(side / size) + 1;
-  const x = Math.max(0, left - margin);
-  const y = Math.max(0, top - margin);
-  const area = {
-    x: x * factor,
-    y: y * factor,
-    width: Math.min(width, (left + side + margin) * factor) - x * factor,
-    height: Math.min(height, (top + side + margin) * factor) - y * factor,
-  };
-  const part = readPixels(picture, area, factor, 1);
-  /** @type {import("./resample.js").Edges} */
-  const edges = [left, top, left + side, top + side];
-  const { data } = resizePart(part, size, size, BILINEAR, edges, whole, { x, y });
-  return new Uint8Array(data);
-}
-
-/**
- * Read the RGB pixels at reduced scale where Python does so.
- *
- * @param {Picture} picture
- * @param {number} minScale Least scale that is needed.
- * @returns {Raster}
- */
-export function readRgb(picture, minScale) {
-  const { width, height } = picture;
-  const factor = chooseFactor(picture, Math.ceil(width * minScale), Math.ceil(height * minScale));
-  return readPixels(picture, { x: 0, y: 0, width, height }, factor, 3);
-}
-
-/**
- * Read the RGB pixels of a frame, reduced by the browser.
- *
- * @param {Picture} picture
- * @param {number} side Longest side of the result, in pixels.
- * @returns {Raster}
- */
-export function readReduced({ bitmap, width, height }, side) {
-  const scale = Math.min(1, side / Math.max(width, height));
-  const reduced = { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) };
-  const reader = new StripReader(bitmap, reduced.width, reduced.height);
-  const rgba = reader.read(0, 0, reduced.height, { width, height });
-  return { data: dropAlpha(rgba), ...reduced, channels: 3 };
-}
-
-/**
- * Return by how much Python reduces a JPEG while it decodes it: 1, 2, 4 or 8.
- *
- * @param {Picture} picture
- * @param {number} minWidth Width that is needed, in pixels.
- * @param {number} minHeight Height that is needed, in pixels.
- */
-function chooseFactor({ width, height, isJpeg }, minWidth, minHeight) {
-  if (!isJpeg) return 1;
-  const largest = Math.min(Math.floor(width / minWidth), Math.floor(height / minHeight));
-  return JPEG_FACTORS.find((factor) => factor <= largest) ?? 1;
-}
-
-/**
- * Read a part of a picture, reduced by a whole factor.
- *
- * @param {Picture} picture
+ * @param {number} orientation By which it is to be turned.
  * @param {Box} area In pixels of the upright picture.
  * @param {number} factor Pixels of a side that become one.
  * @param {1 | 3} channels 1 for gray, 3 for RGB.
  * @returns {Raster}
  * @throws {Error} The browser alters pixels or has not enough memory; the message is for the user.
  */
-export function readPixels(picture, area, factor, channels) {
-  const { bitmap, orientation } = picture;
+function readBitmap(bitmap, orientation, area, factor, channels) {
   if (orientation !== 1) {
-    const stored = { ...picture, width: bitmap.width, height: bitmap.height, orientation: 1 };
-    const whole = readPixels(stored, { x: 0, y: 0, width: bitmap.width, height: bitmap.height }, 1, channels);
-    return cut(orient(whole, orientation), area);
+    const stored = { x: 0, y: 0, width: bitmap.width, height: bitmap.height };
+    return cut(orient(readBitmap(bitmap, 1, stored, 1, channels), orientation), area);
   }
   const width = Math.ceil(area.width / factor);
   const height = Math.ceil(area.height / factor);
   checkPixels(width, height);
-  const data = allocate(width * height * channels, picture);
+  const data = allocate(width * height * channels, bitmap);
   const rows = factor * Math.max(1, Math.floor(STRIP_PIXELS / area.width / factor));
   const reader = new StripReader(bitmap, area.width, Math.min(rows, area.height));
   for (let top = 0; top < area.height; top += rows) {
@@ -199,7 +264,7 @@ function checkPixels(width, height) {
 
 /**
  * @param {number} length
- * @param {Picture} picture
+ * @param {ImageBitmap} bitmap
  */
 function allocate(length, { width, height }) {
   try {
@@ -279,20 +344,6 @@ function makeKnownRow(width) {
   const row = new Uint8ClampedArray(4 * width);
   for (let i = 0; i < row.length; i++) row[i] = i % 4 === 3 ? 255 : (i * 37 + 11) % 256;
   return row;
-}
-
-/**
- * @param {Uint8ClampedArray} rgba
- * @param {Uint8Array} [rgb] Receives the result.
- * @param {number} [offset] Where in `rgb`.
- */
-function dropAlpha(rgba, rgb = new Uint8Array((rgba.length / 4) * 3), offset = 0) {
-  for (let i = 0, j = offset; i < rgba.length; i += 4, j += 3) {
-    rgb[j] = rgba[i];
-    rgb[j + 1] = rgba[i + 1];
-    rgb[j + 2] = rgba[i + 2];
-  }
-  return rgb;
 }
 
 /**

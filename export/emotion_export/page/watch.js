@@ -3,14 +3,16 @@
 // For speed, faces are detected in a reduced picture, and it is not turned.
 
 import { clipBox, cropGrayFace, findCropArea, RELIABLE_FACE_PIXELS } from "./finder.js";
-import { readPixels, readReduced, wrapBitmap } from "./pixels.js";
+import { Picture } from "./pixels.js";
 import { predictBox, Tracker } from "./tracker.js";
 
 /** @typedef {import("./detector.js").Box} Box */
 /** @typedef {{detected: Box, box: Box, confidence: number | null, pixels: Uint8Array}} Face */
 
-const DETECTION_SIDES = [320, 240]; // long side of the picture in which faces are detected, in pixels
-const SLOW_MILLISECONDS = 80; // of a frame, from which on the smaller one is used
+const LARGE_VIEW_PIXELS = 320; // long side of the picture in which faces are detected
+const SMALL_VIEW_PIXELS = 240; // where frames take long
+const SLOW_MILLISECONDS = 80; // of a frame, from which on the small one is used
+const FAST_MILLISECONDS = 30; // of a frame, up to which the large one is used again
 const FRAMES_TIMED = 3; // the median of so many decides
 
 export class Watch {
@@ -26,7 +28,7 @@ export class Watch {
     this._threshold = threshold;
     this._tracker = new Tracker();
     this._frames = 0;
-    this._side = DETECTION_SIDES[0];
+    this._side = LARGE_VIEW_PIXELS;
     /** @type {number[]} Milliseconds of the last frames that were searched. */
     this._times = [];
   }
@@ -41,7 +43,7 @@ export class Watch {
     const started = performance.now();
     const frame = this._frames++;
     const searched = frame % this._detectEvery === 0;
-    const picture = wrapBitmap(bitmap);
+    const picture = Picture.fromBitmap(bitmap);
     const side = this._side;
     const { faces, tracks } = await (searched
       ? this._search(picture, time)
@@ -63,11 +65,11 @@ export class Watch {
   /**
    * Detect the faces of a frame.
    *
-   * @param {import("./pixels.js").Picture} picture
+   * @param {Picture} picture
    * @param {number} time
    */
   async _search(picture, time) {
-    const view = readReduced(picture, this._side);
+    const view = picture.readReduced(this._side);
     const [xScale, yScale] = [picture.width / view.width, picture.height / view.height];
     const detections = await this._detector.detect(view, this._threshold);
     /** @type {Face[]} */
@@ -91,7 +93,7 @@ export class Watch {
   /**
    * Carry the boxes of the last frame on.
    *
-   * @param {import("./pixels.js").Picture} picture
+   * @param {Picture} picture
    * @param {number} time
    */
   async _follow(picture, time) {
@@ -111,7 +113,7 @@ export class Watch {
   /**
    * Crop a face; null where its box lies outside of the frame.
    *
-   * @param {import("./pixels.js").Picture} picture
+   * @param {Picture} picture
    * @param {Box} detected
    * @param {number | null} confidence
    * @returns {Face | null}
@@ -120,7 +122,7 @@ export class Watch {
     const box = clipBox(detected, picture);
     if (box === null) return null;
     const area = findCropArea(picture, detected);
-    const gray = readPixels(picture, area, 1, 1);
+    const gray = picture.readGrayPart(area);
     const moved = { ...detected, x: detected.x - area.x, y: detected.y - area.y };
     return { detected, box, confidence, pixels: cropGrayFace(gray, moved, this._network.contract.size) };
   }
@@ -132,7 +134,9 @@ export class Watch {
    */
   _choose(milliseconds) {
     this._times = [...this._times, milliseconds].slice(-FRAMES_TIMED);
+    if (this._times.length < FRAMES_TIMED) return;
     const median = [...this._times].sort((one, two) => one - two)[FRAMES_TIMED >> 1];
-    if (median > SLOW_MILLISECONDS) this._side = DETECTION_SIDES[1];
+    if (median > SLOW_MILLISECONDS) this._side = SMALL_VIEW_PIXELS;
+    if (median < FAST_MILLISECONDS) this._side = LARGE_VIEW_PIXELS;
   }
 }

@@ -7,16 +7,7 @@ import { Detector } from "./detector.js";
 import { fetchFile } from "./files.js";
 import { computeDecodingScale, findFaces } from "./finder.js";
 import { Network } from "./network.js";
-import {
-  ALTERED,
-  decode,
-  drawProbe,
-  largestDifference,
-  readFace,
-  readRgb,
-  UnreadableError,
-  wrapBitmap,
-} from "./pixels.js";
+import { ALTERED, drawProbe, largestDifference, Picture, UnreadableError } from "./pixels.js";
 import { loadRuntime } from "./runtime.js";
 import { Watch } from "./watch.js";
 
@@ -104,36 +95,43 @@ async function checkPixels(reference, probe) {
   const checks = [];
   /**
    * @param {string} kind
-   * @param {import("./pixels.js").Picture} picture
+   * @param {Picture} picture
    * @param {number} size
    * @param {Uint8Array} expected
    * @param {number} tolerance
    * @param {string} [message]
    */
-  const check = (kind, picture, size, expected, tolerance, message) => {
-    const difference = largestDifference(readFace(picture, size), expected);
+  const check = async (kind, picture, size, expected, tolerance, message) => {
+    const difference = largestDifference(await picture.readFace(size), expected);
     if (!(difference <= tolerance)) {
       throw new Error(message ?? describeDifference(kind, difference, tolerance));
     }
     checks.push({ kind, difference });
   };
+  /** @type {{blob: Blob, expected: Uint8Array, tolerance: number} | undefined} */
   let lossless; // the first picture; only a browser that alters pixels can change it
   for (const { kind, tolerance, data, pixels } of pictures) {
-    const picture = await decode(new Blob([decodeBase64(data)])).catch((error) => {
+    const expected = decodeBase64(pixels);
+    const blob = new Blob([decodeBase64(data)]);
+    await usePicture({ blob }, (picture) =>
+      check(kind, picture, side, expected, tolerance, lossless ? undefined : ALTERED),
+    ).catch((error) => {
       throw error instanceof UnreadableError ? new Error(`This browser cannot read ${kind}.`) : error;
     });
-    const expected = decodeBase64(pixels);
-    check(kind, picture, side, expected, tolerance, lossless ? undefined : ALTERED);
-    if (lossless) picture.bitmap.close();
-    lossless ??= { picture, expected, tolerance };
+    lossless ??= { blob, expected, tolerance };
   }
   if (lossless === undefined) throw new Error("The reference pictures are damaged.");
+  const { blob, expected, tolerance } = lossless;
   const { rgba, width, height } = drawProbe();
-  const frame = wrapBitmap(await createImageBitmap(new ImageData(rgba, width, height)));
-  check("a frame of a camera", frame, side, lossless.expected, lossless.tolerance, ALTERED);
-  frame.bitmap.close();
-  if (probe) check("a resized picture", lossless.picture, network.contract.size, probe, PROBE_TOLERANCE);
-  lossless.picture.bitmap.close();
+  const bitmap = await createImageBitmap(new ImageData(rgba, width, height));
+  await usePicture({ bitmap }, (frame) =>
+    check("a frame of a camera", frame, side, expected, tolerance, ALTERED),
+  );
+  if (probe) {
+    await usePicture({ blob }, (picture) =>
+      check("a resized picture", picture, network.contract.size, probe, PROBE_TOLERANCE),
+    );
+  }
   return checks;
 }
 
@@ -154,14 +152,16 @@ const decodeBase64 = (text) => Uint8Array.from(atob(text), (one) => one.charCode
 
 /**
  * @param {{blob?: Blob, bitmap?: ImageBitmap}} source
- * @param {(picture: import("./pixels.js").Picture) => any} use
+ * @param {(picture: Picture) => any} use
  */
 async function usePicture({ blob, bitmap }, use) {
-  const picture = blob ? await decode(blob) : wrapBitmap(/** @type {ImageBitmap} */ (bitmap));
+  const picture = blob
+    ? await Picture.open(blob)
+    : Picture.fromBitmap(/** @type {ImageBitmap} */ (bitmap));
   try {
     return await use(picture);
   } finally {
-    picture.bitmap.close();
+    picture.close();
   }
 }
 
@@ -169,7 +169,7 @@ async function usePicture({ blob, bitmap }, use) {
 async function classify(source) {
   const started = performance.now();
   return usePicture(source, async (picture) => {
-    const pixels = readFace(picture, network.contract.size);
+    const pixels = await picture.readFace(network.contract.size);
     const read = performance.now();
     const [values] = await network.compute([pixels]);
     const done = performance.now();
@@ -188,7 +188,7 @@ async function faces({ threshold, minFace, ...source }) {
   const opened = await getDetector();
   return usePicture(source, async (picture) => {
     const { width, height } = picture;
-    const image = readRgb(picture, computeDecodingScale(picture, minFace));
+    const image = await picture.readRgb(computeDecodingScale(picture, minFace));
     const detect = opened.detect.bind(opened);
     const options = { threshold, minFace };
     const found = await findFaces(image, picture, network.contract.size, detect, options);
