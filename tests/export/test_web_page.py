@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import csv
-import functools
 import io
 import json
 import os
 import shutil
 import stat
-import subprocess
 import tarfile
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -28,84 +23,15 @@ from PIL import Image
 import emotion_models
 from emotion_export.errors import PageError
 from emotion_export.page.build import DETECTOR_FILE, write_page
-from emotion_export.page.onnxruntime_web import ONNXRUNTIME_WEB
 from emotion_runtime import EmotionClassifier, read_face
 from emotion_runtime.errors import OutputError
 from emotion_runtime.model.self_test import draw_probe
 from firefox import Firefox, find_firefox
 from synthetic import CLASSES, band_model, dark_face, save_face
+from web_page import RUNTIME_FILES, WAIT, serve, wait_for_rows, wait_until
 
 MakePage = Callable[..., Result]
-RUNTIME_FILES = (
-    "ort.wasm.min.mjs",
-    "ort-wasm-simd-threaded.mjs",
-    "ort-wasm-simd-threaded.wasm",
-)
 SAMPLES = sorted((Path(__file__).parents[2] / "samples").glob("*.png"))
-
-
-@pytest.fixture(scope="session")
-def npm_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The npm package onnxruntime-web, downloaded once."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not installed (it downloads onnxruntime-web)")
-    folder = tmp_path_factory.mktemp("npm")
-    command = [npm, "pack", "--silent", f"onnxruntime-web@{ONNXRUNTIME_WEB}"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"npm cannot download onnxruntime-web: {done.stderr.strip()[:200]}")
-    (package,) = folder.glob("*.tgz")
-    return package
-
-
-@pytest.fixture(scope="session")
-def npm_package(npm_archive: Path) -> Path:
-    """The files of the package that a page needs."""
-    with tarfile.open(npm_archive) as archive:
-        names = [f"package/dist/{name}" for name in RUNTIME_FILES]
-        archive.extractall(npm_archive.parent, [archive.getmember(name) for name in names])
-    return npm_archive.parent / "package"
-
-
-@pytest.fixture(scope="session")
-def page_folder(npm_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("page") / "page"
-    return write_page(None, folder, runtime=npm_package)
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextlib.contextmanager
-def serve(folder: Path) -> Iterator[str]:
-    """Serve a folder and yield its address."""
-    handler = functools.partial(QuietHandler, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def address(page_folder: Path) -> Iterator[str]:
-    with serve(page_folder) as found:
-        yield found
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if program is None:
-        pytest.skip("Chromium is not installed (on Debian: apt-get install chromium)")
-    with sync_api.sync_playwright() as play:
-        launched = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture
@@ -148,13 +74,6 @@ def in_browser(page: Any, pictures: list[bytes]) -> list[dict[str, Any]]:
     encoded = [base64.b64encode(picture).decode("ascii") for picture in pictures]
     predictions: list[dict[str, Any]] = page.evaluate(CLASSIFY, encoded)
     return predictions
-
-
-WAIT = """async () => {
-  const status = document.getElementById("status");
-  while (!status.className) await new Promise((resolve) => setTimeout(resolve, 20));
-  return [status.className, status.textContent, document.getElementById("file").disabled];
-}"""
 
 
 def test_browser_predicts_as_the_runtime_does(same_page: Any) -> None:
@@ -355,7 +274,7 @@ def test_page_shows_predictions_and_saves_them(page: Any, tmp_path: Path) -> Non
     bad = tmp_path / "bad, or not.png"
     bad.write_bytes(b"no picture")
     page.set_input_files("#file", [SAMPLES[0], bad, SAMPLES[-1]])
-    page.wait_for_function("document.querySelectorAll('#list canvas').length === 2")
+    wait_for_rows(page, 3)
     page.wait_for_selector("#list .bad")
     assert "happy" in page.inner_text("#list li:nth-child(1)")
     assert "Not a picture that this browser can read." in page.inner_text("#list li:nth-child(2)")
@@ -382,7 +301,7 @@ def test_page_shows_other(browser: Any, npm_package: Path, tmp_path: Path) -> No
         assert opened.evaluate(WAIT)[0] == "good"
         assert "other (neutral)" in opened.inner_text("#about")
         opened.set_input_files("#file", [tmp_path / "dark.png", tmp_path / "happy.png"])
-        opened.wait_for_function("document.querySelectorAll('#list canvas').length === 2")
+        wait_for_rows(opened, 2)
         rows = saved_rows(opened)
         assert opened.locator("#list li:first-child dt").all_inner_texts() == [*CLASSES, "other"]
         assert opened.inner_text("#list li:first-child strong") == "other"
@@ -412,7 +331,7 @@ def test_saved_cells_are_not_formulas(page: Any, tmp_path: Path) -> None:
     for name in names:
         shutil.copyfile(SAMPLES[0], tmp_path / name)
     page.set_input_files("#file", [tmp_path / name for name in names])
-    page.wait_for_function(f"document.querySelectorAll('#list canvas').length === {len(names)}")
+    wait_for_rows(page, len(names))
     guarded = [f"'{name}" for name in names[:5]]
     assert [row["path"] for row in saved_rows(page)] == guarded + names[5:]
 
@@ -491,7 +410,7 @@ def test_page_can_be_used_with_the_keyboard(page: Any) -> None:
 
 def test_refused_camera_gives_a_message(page: Any) -> None:
     page.click("#camera")
-    page.wait_for_function("document.getElementById('hint').textContent !== ''")
+    wait_until(page, "document.getElementById('hint').textContent !== ''")
     assert page.inner_text("#hint").startswith("The camera cannot be used: ")
     page.set_input_files("#file", [SAMPLES[0]])  # and the page still works
     page.wait_for_selector("#list canvas")
@@ -556,7 +475,7 @@ def test_camera_that_cannot_be_shown_is_stopped(camera_page: Any) -> None:
       document.getElementById("video").play = () => Promise.reject(new Error("no picture came"));
       document.getElementById("camera").click();
     }""")
-    camera_page.wait_for_function("document.getElementById('hint').textContent !== ''")
+    wait_until(camera_page, "document.getElementById('hint').textContent !== ''")
     assert "no picture came" in camera_page.inner_text("#hint")
     assert set(states(camera_page)) == {"ended"}
     camera_page.evaluate("delete document.getElementById('video').play")

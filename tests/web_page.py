@@ -1,0 +1,55 @@
+"""Helpers of the tests of the web page: serve a folder, wait for what a page shows."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+RUNTIME_FILES = (
+    "ort.wasm.min.mjs",
+    "ort-wasm-simd-threaded.mjs",
+    "ort-wasm-simd-threaded.wasm",
+)
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """Serve a folder and yield its address."""
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+WAIT = """async () => {
+  const status = document.getElementById("status");
+  while (!status.className) await new Promise((resolve) => setTimeout(resolve, 20));
+  return [status.className, status.textContent, document.getElementById("file").disabled];
+}"""
+
+
+def wait_until(page: Any, condition: str) -> None:
+    """Wait until an expression of JavaScript is true.
+
+    Playwright's own wait_for_function needs a page without a Content-Security-Policy.
+    """
+    page.evaluate(
+        "async () => { while (!(" + condition + ")) "
+        "await new Promise((resolve) => setTimeout(resolve, 20)); }"
+    )
+
+
+def wait_for_rows(page: Any, count: int) -> None:
+    """Wait until the list has `count` pictures, without the example of the start."""
+    wait_until(page, f"document.querySelectorAll('#list > li:not(.example)').length === {count}")
