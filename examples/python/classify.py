@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # has to be set before the import
-import onnxruntime  # noqa: E402
+import onnxruntime
 
 
 def read_face(path: str, size: int) -> np.ndarray:

@@ -120,7 +120,9 @@ def classify_with_toolkit(infer: Infer, model: Path, *pictures: Path) -> list[Li
     done = infer("-m", model, "-f", "jsonl", *pictures)
     assert done.exit_code == 0, done.stderr
     rows = synthetic.read_lines(done.stdout)
-    return [Line(str(row["path"]), str(row["label"]), float(str(row["confidence"]))) for row in rows]
+    return [
+        Line(str(row["path"]), str(row["label"]), float(str(row["confidence"]))) for row in rows
+    ]
 
 
 def check_equal(lines: list[Line], expected: list[Line], tolerance: float = 1e-3) -> None:
@@ -209,9 +211,7 @@ def test_an_unreadable_picture_does_not_end_the_run(client: Client, tmp_path: Pa
 
 
 def test_a_file_of_another_contract_version_is_refused(client: Client, tmp_path: Path) -> None:
-    model = synthetic.band_model(
-        tmp_path / "m.onnx", metadata={"contract_version": "3"}
-    )
+    model = synthetic.band_model(tmp_path / "m.onnx", metadata={"contract_version": "3"})
     done = client.run(model, SAMPLES[0])
     assert done.returncode == 1
     assert "its contract version is 3, not 1 or 2." in done.stderr

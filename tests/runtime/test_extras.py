@@ -13,7 +13,6 @@ import pytest
 
 from emotion_runtime.command_line.extras import EXTRA_MODULES, make_install_command
 
-
 ROOT = Path(__file__).parents[2]
 
 
