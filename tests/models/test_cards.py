@@ -10,7 +10,9 @@ import pytest
 
 import emotion_models
 
-pytest.importorskip("markdown_it", reason="markdown-it-py is not installed: pip install '.[dev]'")
+pytest.importorskip(
+    "markdown_it", reason="markdown-it-py is not installed: pip install --group dev"
+)
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 
