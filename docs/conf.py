@@ -15,7 +15,7 @@ import emotion_runtime  # noqa: E402
 
 project = "emotion-edge"
 author = "The emotion-edge developers"
-copyright = author  # noqa: A001  Sphinx's name
+copyright = author
 version = release = emotion_runtime.__version__
 
 extensions = [

@@ -83,7 +83,9 @@ def format_page(name: str, command: Command) -> str:
 def _align(lines: list[str]) -> list[str]:
     """Align the comments of command lines."""
     width = max(line.index("  # ") for line in lines)
-    return [f"{line.partition('  # ')[0]:<{width}}  # {line.partition('  # ')[2]}" for line in lines]
+    return [
+        f"{line.partition('  # ')[0]:<{width}}  # {line.partition('  # ')[2]}" for line in lines
+    ]
 
 
 def _format_text(text: str) -> str:

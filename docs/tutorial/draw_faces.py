@@ -1,4 +1,6 @@
-"""Draw simple faces, to try the toolkit without a data set: python draw_faces.py FOLDER
+"""Draw simple faces, to try the toolkit without a data set.
+
+    python draw_faces.py FOLDER
 
 FOLDER gets happy/, sad/ and surprise/, with 120 pictures each. The same pictures are drawn each
 time.

@@ -24,8 +24,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def build(folder: Path) -> None:
         done = subprocess.run(
-            [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
-            + ["-d", str(folder.with_suffix(".doctrees")), str(ROOT / "docs"), str(folder)],
+            [
+                *(sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"),
+                *("-d", str(folder.with_suffix(".doctrees")), str(ROOT / "docs"), str(folder)),
+            ],
             capture_output=True,
             text=True,
             check=False,

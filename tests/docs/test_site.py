@@ -113,7 +113,9 @@ def test_every_public_name_is_in_the_reference(pages: dict[Path, Page], package:
 def test_every_released_model_has_its_card_on_the_site(pages: dict[Path, Page]) -> None:
     cards = {path.stem for path in pages if path.parent.name == "models"}
     assert set(emotion_models.names()) <= cards
-    index = next(page for path, page in pages.items() if path.parts[-2:] == ("models", "index.html"))
+    index = next(
+        page for path, page in pages.items() if path.parts[-2:] == ("models", "index.html")
+    )
     assert {f"{name}.html" for name in emotion_models.names()} <= set(index.links)
 
 

@@ -13,7 +13,9 @@ import pytest
 from click.testing import Result
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
-STEP = re.compile(r"^```(sh|python)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+STEP = re.compile(
+    r"^```(sh|python)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE
+)
 # Installations, which other tests make.
 INSTALLATION = re.compile(r"(pip install|python -m venv|\. \.venv)\b")
 
@@ -80,6 +82,8 @@ def test_the_tutorial_prints_what_it_shows(
             ran.append(name)
         if shown:
             assert_shown(shown, printed)
-    assert ran == ["cp", "python", "emotion-train", "emotion-export", "emotion-eval"] + [
-        "emotion-infer"
-    ] * 3
+    assert (
+        ran
+        == ["cp", "python", "emotion-train", "emotion-export", "emotion-eval"]
+        + ["emotion-infer"] * 3
+    )
