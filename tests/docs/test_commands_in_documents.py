@@ -53,7 +53,9 @@ def test_every_command_is_in_the_reference() -> None:
     assert spec.loader is not None
     help_tests = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(help_tests)
-    assert command_reference.COMMANDS == help_tests.COMMANDS
+    assert command_reference.COMMANDS == help_tests.COMMANDS, (
+        "add the command to scripts/command_reference.py and docs/reference/commands.md"
+    )
     index = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
     for name in command_reference.COMMANDS:
         assert f"(commands/{command_reference.make_file_name(name)})" in index
