@@ -18,7 +18,7 @@ TESTS := $(wildcard $(DATA)/test/happy $(DATA)/test/sad $(DATA)/test/surprise)
 SOURCES := $(shell find models runtime train export -name '*.py' -o -name '*.onnx' -o -name SHA256SUMS)
 
 .DEFAULT_GOAL := help
-.PHONY: help infer test quick lint types layers words light old pytest coverage format fuzz train bench page clean
+.PHONY: help infer test quick lint types layers words light old pytest coverage format docs fuzz train bench page clean
 
 help: ## List the targets.
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -65,6 +65,11 @@ coverage: $(FULL)/.done ## Run all tests and report the coverage; at least that 
 format: $(FULL)/.done ## Format the code and apply fixes with ruff.
 	$(FULL)/$(BIN)/ruff check --fix .
 	$(FULL)/$(BIN)/ruff format .
+
+docs: $(FULL)/.done ## Build the documentation site in build/docs, with warnings as errors.
+	$(FULL)/bin/python scripts/command_reference.py
+	$(FULL)/bin/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/docs
+	@echo "open build/docs/index.html"
 
 fuzz: $(FULL)/.done ## Read mutated files of every kind: make fuzz MINUTES=30 (findings in fuzz-findings/).
 	PYTHONPATH=tests $(FULL)/$(BIN)/python -m fuzz --minutes $(MINUTES)
