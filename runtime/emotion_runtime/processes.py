@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from emotion_runtime.counts import check_count
 from emotion_runtime.cpus import count_usable_cpus
 from emotion_runtime.errors import WorkerError, format_reason
+from emotion_runtime.lazy_imports import IMPORT_LOCK
 from emotion_runtime.memory import find_available_memory, measure_peak_memory
 from emotion_runtime.streaming import Batches, check_process, map_batches, map_in_threads
 
@@ -50,11 +51,12 @@ _MAX_LOOK_AHEAD = 16_384  # items
 _MIN_ELAPSED_SECONDS = 0.6
 _MIN_MEASURED_SECONDS = 0.02  # of a run, before its speed is judged
 
-_CHUNK_SECONDS = 0.02  # of work that is sent to a worker at a time
+_CHUNK_SECONDS = 0.05  # of work that is sent to a worker at a time
 _MAX_CHUNK_BATCHES = 16
 _MAX_DEATHS = 2  # of workers that have only one item, until that item is given up
 _MAX_FAILED_STARTS = 3  # in a row
 _JOIN_SECONDS = 5.0
+_PICKLING_ERRORS = (pickle.PicklingError, TypeError, AttributeError, ValueError)
 _END = b""  # sent to a worker in place of a task
 
 
@@ -89,6 +91,7 @@ def map_adaptively(
     workers: int | None = None,
     can_look_ahead: bool = True,
     can_start: bool = True,
+    initialise: Callable[[], None] | None = None,
     notes: list[str],
 ) -> Iterator[R]:
     """Yield the result of each batch: from threads, and in a long run from worker processes.
@@ -107,6 +110,7 @@ def map_adaptively(
         can_look_ahead: Whether the next thousands of items are there at once, as those of a folder
             are; False for items that arrive over time.
         can_start: Whether worker processes may be started.
+        initialise: Called in each worker first; must be picklable.
         notes: Receives sentences about workers that were not started, or that ended.
 
     Raises:
@@ -116,7 +120,8 @@ def map_adaptively(
     batches = Batches(iter(items), check_count("batch_size", batch_size))
     count = count_usable_cpus() if workers is None else check_count("workers", workers)
     can_start = can_start and count > 1 and has_interpreter_lock()
-    switch = _Switch(function, batches, count if can_start else 0, can_look_ahead, notes)
+    pool = WorkerPool(function, count, can_look_ahead=can_look_ahead, initialise=initialise)
+    switch = _Switch(pool, batches, notes) if can_start else None
     return _map_adaptively(function, batches, count, switch, notes)
 
 
@@ -200,56 +205,60 @@ def _map_adaptively(
     function: BatchFunction[T, R],
     batches: Batches[T],
     workers: int,
-    switch: _Switch[T, R],
+    switch: _Switch[T, R] | None,
     notes: list[str],
 ) -> Iterator[R]:
+    if switch is None:
+        yield from map_in_threads(function, batches, workers)
+        batches.raise_failure()
+        return
+    pool = switch.pool
     try:
         for result in map_in_threads(function, switch, workers):
             switch.count_result()
             yield result
-        if switch.pool is not None:
+        if switch.is_over:
             try:
-                yield from switch.pool.map(batches)
+                yield from pool.map(batches)
             except WorkerError as error:
                 notes.append(f"{error}; the rest was classified by threads")
-                for chunk in switch.pool.take_chunks():
+                for chunk in pool.take_chunks():
                     yield from chunk.results
                     for batch in chunk.list_missing():
                         yield function(batch, threading.Event())
                 yield from map_in_threads(function, batches, workers)
-            notes += switch.pool.notes()
+            notes += pool.notes()
     finally:
-        if switch.pool is not None:
-            switch.pool.close()
+        pool.close()
     batches.raise_failure()
 
 
-class _Switch(Iterator[list[T]]):
+class _Switch(Iterator[list[T]], Generic[T, R]):
     """Passes batches on to the threads, until worker processes are ready to take them.
 
+    Args:
+        pool: The workers, which are started here if that is worth it.
+        batches: The batches.
+        notes: Receives a sentence where workers were not started.
+
     Attributes:
-        pool: The workers, once they have been started.
+        pool: As given.
+        is_over: Whether the workers are ready, so that no further batch is passed on.
     """
 
-    def __init__(
-        self,
-        function: BatchFunction[T, R],
-        batches: Batches[T],
-        workers: int,
-        can_look_ahead: bool,
-        notes: list[str],
-    ) -> None:
-        self.pool: WorkerPool[T, Any] | None = None
-        self._function, self._batches, self._workers = function, batches, workers
-        self._can_look_ahead, self._notes = can_look_ahead, notes
+    def __init__(self, pool: WorkerPool[T, R], batches: Batches[T], notes: list[str]) -> None:
+        self.pool, self.is_over = pool, False
+        self._batches, self._notes = batches, notes
+        self._can_start, self._can_look_ahead = True, pool.can_look_ahead
         self._sizes: deque[int] = deque()  # of the batches without a result yet
         self._begun, self._done = 0.0, 0
 
     def __next__(self) -> list[T]:
-        if self.pool is None:
-            if self._workers > 1 and self._is_worthwhile():
-                self._start()
-        elif self._is_pool_ready():
+        if self._can_start and self._is_worthwhile():
+            self._can_start = False  # a second try would fail too
+            self._report_errors(self._start)
+        elif self.pool.is_started and self._report_errors(self.pool.is_ready):
+            self.is_over = True
             raise StopIteration
         batch = next(self._batches)
         self._sizes.append(len(batch))
@@ -262,16 +271,6 @@ class _Switch(Iterator[list[T]]):
             self._done += size
         else:  # the first batch, which includes imports at first use
             self._begun = time.monotonic()
-
-    def _is_pool_ready(self) -> bool:
-        assert self.pool is not None
-        try:
-            return self.pool.is_ready()
-        except WorkerError as error:
-            self._notes.append(str(error))
-            self.pool.close()
-            self.pool = None
-            return False
 
     def _is_worthwhile(self) -> bool:
         if not self._begun or not self._done:
@@ -289,22 +288,23 @@ class _Switch(Iterator[list[T]]):
         return self._batches.look_ahead(needed) >= needed
 
     def _start(self) -> None:
-        count = count_affordable_workers(self._workers)
-        if count < self._workers:
-            self._notes.append(
-                f"memory is left for {count} of {self._workers} worker processes"
-                + ("" if count > 1 else ": none was started")
-            )
-        self._workers = 0  # a second try would fail too
-        if count < 2:
-            return
+        wanted = self.pool.count
+        count = count_affordable_workers(wanted)
+        if count < wanted:
+            enough = "" if count > 1 else ", so that threads did the work"
+            self._notes.append(f"memory is left for {count} of {wanted} worker processes{enough}")
+        if count > 1:
+            self.pool.count = count
+            self.pool.start()
+
+    def _report_errors(self, action: Callable[[], bool | None]) -> bool:
+        """Return the result of `action`; go on with threads alone where it fails."""
         try:
-            pool = WorkerPool[T, Any](self._function, count)
-            pool.start()
-        except (WorkerError, OSError, pickle.PicklingError, TypeError, AttributeError) as error:
-            self._notes.append(f"worker processes could not be started ({format_reason(error)})")
-            return
-        self.pool = pool
+            return bool(action())
+        except WorkerError as error:
+            self._notes.append(f"{error}; threads did the work")
+            self.pool.close()
+            return False
 
 
 def count_affordable_workers(wanted: int) -> int:
@@ -375,11 +375,25 @@ class WorkerPool(Generic[T, R]):
     Args:
         function: Sent to each worker as a pickle.
         count: Number of workers.
+        can_look_ahead: As in `map_adaptively`.
+        initialise: As in `map_adaptively`.
+
+    Attributes:
+        count: As given; it may be changed before the workers are started.
+        can_look_ahead: As given.
     """
 
-    def __init__(self, function: BatchFunction[T, R], count: int) -> None:
-        self._function, self._count = function, count
-        self._pickled = pickle.dumps(function, pickle.HIGHEST_PROTOCOL)
+    def __init__(
+        self,
+        function: BatchFunction[T, R],
+        count: int,
+        *,
+        can_look_ahead: bool = False,
+        initialise: Callable[[], None] | None = None,
+    ) -> None:
+        self.count, self.can_look_ahead = count, can_look_ahead
+        self._function, self._initialise = function, initialise
+        self._pickled = b""
         self._workers: list[_Worker[T, R]] = []
         self._chunks: deque[_Chunk[T, R]] = deque()  # in the order of their results
         self._again: deque[_Chunk[T, R]] = deque()  # of these, what a dead worker had
@@ -398,13 +412,26 @@ class WorkerPool(Generic[T, R]):
         """Start the workers, without waiting until they are ready.
 
         Raises:
-            WorkerError: A process cannot be started.
+            WorkerError: A process cannot be started, or the function cannot be pickled.
         """
-        while len(self._workers) < self._count:
+        contents = self._initialise, self._function
+        try:
+            self._pickled = pickle.dumps(contents, pickle.HIGHEST_PROTOCOL)
+        except _PICKLING_ERRORS as error:
+            raise WorkerError(
+                f"the classifier cannot be sent to worker processes ({format_reason(error)})"
+            ) from error
+        while len(self._workers) < self.count:
             self._start_worker()
 
+    @property
+    def is_started(self) -> bool:
+        """Return whether there are workers, ready or not."""
+        return bool(self._workers)
+
     def _start_worker(self) -> None:
-        from multiprocessing import get_context, process, resource_tracker
+        with IMPORT_LOCK:
+            from multiprocessing import get_context, process, resource_tracker
 
         if process.current_process().daemon:
             raise WorkerError("a daemonic process cannot start worker processes")
@@ -441,7 +468,7 @@ class WorkerPool(Generic[T, R]):
         self._receive(0)
         return any(worker.is_ready for worker in self._workers)
 
-    def map(self, batches: Iterator[list[T]]) -> Iterator[R]:
+    def map(self, batches: Batches[T]) -> Iterator[R]:
         """Yield the result of each batch, in order.
 
         Raises:
@@ -452,8 +479,10 @@ class WorkerPool(Generic[T, R]):
         while True:
             self._hand_out(batches)
             if not self._chunks:
-                return
-            if self._chunks[0].is_done:
+                if any(worker.is_ready for worker in self._workers):
+                    return  # there is no work left
+                self._receive(None)
+            elif self._chunks[0].is_done:
                 chunk = self._chunks.popleft()
                 yield from chunk.results
                 check_process(self._owner)
@@ -462,7 +491,7 @@ class WorkerPool(Generic[T, R]):
             else:
                 self._receive(None)
 
-    def _hand_out(self, batches: Iterator[list[T]]) -> None:
+    def _hand_out(self, batches: Batches[T]) -> None:
         """Send work to the workers that have little, as long as the results are not too far."""
         # Two chunks keep a worker busy while its result travels; long ones do not need that.
         depth = 2 if self._seconds < _CHUNK_SECONDS else 1
@@ -474,12 +503,15 @@ class WorkerPool(Generic[T, R]):
                         return
                     self._send(worker, chunk)
 
-    def _cut_chunk(self, batches: Iterator[list[T]]) -> _Chunk[T, R] | None:
-        if len(self._chunks) >= 4 * self._count:
+    def _cut_chunk(self, batches: Batches[T]) -> _Chunk[T, R] | None:
+        if len(self._chunks) >= 4 * self.count:
             return None
         size = 1
         if self._seconds:
             size = max(1, min(_MAX_CHUNK_BATCHES, round(_CHUNK_SECONDS / self._seconds)))
+        if size > 1 and self.can_look_ahead:  # near the end, smaller ones end at the same time
+            share = 2 * self.count * batches.max_size
+            size = max(1, min(size, batches.look_ahead(size * share) // share))
         taken: list[list[T]] = []
         begun = time.monotonic()
         # A source that is slow, such as a pipe, makes small chunks: results come early.
@@ -497,10 +529,10 @@ class WorkerPool(Generic[T, R]):
         task = (chunk.batches, False) if chunk.alone is None else ([list(chunk.alone)], True)
         try:
             data = pickle.dumps(task, pickle.HIGHEST_PROTOCOL)
-        except (pickle.PicklingError, TypeError, AttributeError, ValueError) as error:
+        except _PICKLING_ERRORS as error:
             raise TypeError(
-                f"cannot be sent to a worker process ({format_reason(error)}); give paths, bytes, "
-                f"images or arrays"
+                f"a picture cannot be sent to a worker process ({format_reason(error)}); give "
+                f"paths, bytes, images or arrays"
             ) from error
         worker.chunks.append(chunk)
         with contextlib.suppress(OSError):  # if it died, `_receive` finds out
@@ -667,7 +699,7 @@ def _run_worker(connection: Connection[Any, Any], pickled: bytes, parent: int) -
 
     Args:
         connection: The pipe to the parent.
-        pickled: The function.
+        pickled: What to call first, or None, and the function.
         parent: Id of the parent, with which the kernel kills this process; 0 for not.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -676,7 +708,9 @@ def _run_worker(connection: Connection[Any, Any], pickled: bytes, parent: int) -
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     tasks = _receive_tasks(connection)
     try:
-        function: BatchFunction[Any, Any] = pickle.loads(pickled)
+        initialise, function = pickle.loads(pickled)
+        if initialise is not None:
+            initialise()
         function.take_counts()  # those of the parent, which were pickled too
         import gc
 

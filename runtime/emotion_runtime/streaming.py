@@ -122,11 +122,15 @@ class Batches(Iterator[list[T]]):
     Args:
         items: The stream.
         max_size: Largest number of items in a batch.
+
+    Attributes:
+        max_size: As given.
     """
 
     def __init__(self, items: Iterator[T], max_size: int) -> None:
+        self.max_size = max_size
         self._failure: Exception | None = None
-        self._items, self._max_size, self._size = items, max_size, 1
+        self._items, self._size = items, 1
         self._ahead: deque[T] = deque()
 
     def __next__(self) -> list[T]:
@@ -134,7 +138,7 @@ class Batches(Iterator[list[T]]):
         count = min(self._size, len(self._ahead))
         if not count:
             raise StopIteration
-        self._size = min(2 * self._size, self._max_size)
+        self._size = min(2 * self._size, self.max_size)
         return [self._ahead.popleft() for _ in range(count)]
 
     def look_ahead(self, count: int) -> int:

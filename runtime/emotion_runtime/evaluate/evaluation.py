@@ -17,6 +17,7 @@ from emotion_runtime.errors import SourceError
 from emotion_runtime.evaluate.folders import ClassFolders
 from emotion_runtime.evaluate.metrics import Metrics, measure_probabilities
 from emotion_runtime.evaluate.open_set import OpenSet, count_confusion
+from emotion_runtime.pictures.decoder_messages import silence_messages
 from emotion_runtime.pictures.sources import find_pictures
 from emotion_runtime.prediction import OTHER, UNCERTAIN, Prediction
 from emotion_runtime.processes import flatten, map_adaptively
@@ -193,6 +194,7 @@ class Evaluator:
             pictures,
             batch_size=_BATCH_SIZE,
             workers=self.workers,
+            initialise=silence_messages,
             notes=self.worker_notes,
         )
         for prediction in self.wrap_predictions(flatten(batches)):

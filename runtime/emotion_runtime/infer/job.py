@@ -18,6 +18,7 @@ from emotion_runtime.atomic import name_in_errors
 from emotion_runtime.errors import EmotionEdgeError, OutputError, PictureError, SourceError
 from emotion_runtime.infer.blocks import Block, BlockFunction
 from emotion_runtime.infer.photograph_hint import PhotographHint
+from emotion_runtime.pictures.decoder_messages import silence_messages
 from emotion_runtime.pictures.sources import expand_paths, find_pictures
 from emotion_runtime.prediction import (
     NO_FACE,
@@ -155,6 +156,7 @@ class Job:
             workers=self.workers,
             can_look_ahead="-" not in self.paths,
             can_start=self.can_start_processes,
+            initialise=silence_messages,
             notes=self._worker_notes,
         )
         with WRITERS[self.format_name](
