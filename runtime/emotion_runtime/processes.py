@@ -119,7 +119,9 @@ def map_adaptively(
     """
     batches = Batches(iter(items), check_count("batch_size", batch_size))
     count = count_usable_cpus() if workers is None else check_count("workers", workers)
-    can_start = can_start and count > 1 and has_interpreter_lock()
+    # In a frozen program (PyInstaller) `sys.executable` is that program, not Python.
+    is_frozen = bool(getattr(sys, "frozen", False))
+    can_start = can_start and count > 1 and has_interpreter_lock() and not is_frozen
     pool = WorkerPool(function, count, can_look_ahead=can_look_ahead, initialise=initialise)
     switch = _Switch(pool, batches, notes) if can_start else None
     return _map_adaptively(function, batches, count, switch, notes)
@@ -548,7 +550,7 @@ class WorkerPool(Generic[T, R]):
             try:
                 kind, *values = pickle.loads(worker.connection.recv_bytes())
             except (EOFError, OSError):
-                self._bury(worker)
+                self._replace(worker)
             else:
                 getattr(self, f"_on_{kind}")(worker, *values)
 
@@ -558,7 +560,7 @@ class WorkerPool(Generic[T, R]):
     def _on_refused(self, worker: _Worker[T, R], reason: str) -> None:
         """Take note that a worker cannot load the function, which another could not either."""
         self._failed_starts = _MAX_FAILED_STARTS
-        self._bury(worker, reason)
+        self._replace(worker, reason)
 
     def _on_results(
         self, worker: _Worker[T, R], results: list[R], counts: Any, seconds: float
@@ -588,8 +590,8 @@ class WorkerPool(Generic[T, R]):
         chunk.alone.popleft()
         chunk.deaths, chunk.is_done = 0, not chunk.alone
 
-    def _bury(self, worker: _Worker[T, R], reason: str | None = None) -> None:
-        """Give the work of a dead worker to others, and start a new one.
+    def _replace(self, worker: _Worker[T, R], reason: str | None = None) -> None:
+        """Replace a dead worker, and pass its work on to the others.
 
         Raises:
             WorkerError: The workers end before they are ready.
@@ -599,7 +601,7 @@ class WorkerPool(Generic[T, R]):
         reason = reason or _describe_end(worker.process.exitcode)
         if worker.is_ready:
             self._deaths[reason] += 1
-            self._blame(worker, reason)
+            self._suspect(worker, reason)
             self._again.extendleft(chunk for chunk in reversed(worker.chunks) if not chunk.is_done)
         else:
             self._failed_starts += 1
@@ -609,7 +611,7 @@ class WorkerPool(Generic[T, R]):
             raise WorkerError(f"worker processes end before they are ready ({reason})")
         self._start_worker()
 
-    def _blame(self, worker: _Worker[T, R], reason: str) -> None:
+    def _suspect(self, worker: _Worker[T, R], reason: str) -> None:
         """Make the chunk on which a worker died be tried again, item by item."""
         if not worker.chunks:
             return
@@ -643,7 +645,7 @@ class WorkerPool(Generic[T, R]):
         ]
 
     def close(self) -> None:
-        """End the workers: at once those that are busy, in order those that are idle."""
+        """Stop the workers: kill those that are busy, let the idle ones end in order."""
         workers, self._workers = self._workers, []
         if os.getpid() != self._owner:  # a forked child, whose parent still uses them
             return
