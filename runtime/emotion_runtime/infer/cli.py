@@ -251,6 +251,8 @@ def main(
             output=output,
             batch_size=batch_size,
             workers=workers,
+            # Each process would hold its own copy of the model in the memory of a device.
+            can_start_processes=provider == "CPUExecutionProvider",
             resume=resume,
             strict=strict,
             null=null,
