@@ -195,22 +195,22 @@ def _describe(
     )
     action = f"weighted {weight:g} in the loss" if weight else "left out"
     sentences = [
-        f"audit: {format_count(excluded, 'training picture')} {describe_rule(rule)} {action} "
+        f"exclude: {format_count(excluded, 'training picture')} {describe_rule(rule)} {action} "
         f"({excluded / max(1, len(dataset.train)):.1%} of train)"
     ]
     if kept:
         sentences.append(
-            f"audit: {format_count(kept, 'such picture')} in validation, hold-out or test kept: "
+            f"exclude: {format_count(kept, 'such picture')} in validation, hold-out or test kept: "
             f"without them the figures would be too good"
         )
     if changed:
         sentences.append(
-            f"audit: {format_count(changed, 'such picture')} kept, with another label now than at "
-            f"the time of the audit"
+            f"exclude: {format_count(changed, 'such picture')} kept, whose label has changed "
+            f"since the audit"
         )
     if missing := len(labels) - excluded - kept - changed:
         sentences.append(
-            f"audit: {format_count(missing, 'such picture')} not in these splits: left out "
+            f"exclude: {format_count(missing, 'such picture')} not in these splits: left out "
             f"already, or no longer in the data"
         )
     return sentences
