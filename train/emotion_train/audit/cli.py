@@ -47,7 +47,7 @@ _EXAMPLES = (
 _GROUPS = {
     "Data": ("classes", "each_class", "faces", "no_test", "votes"),
     "Networks": ("run", "folds", "network", "epochs", "seed"),
-    "Output": ("output", "resume", "overwrite"),
+    "Output": ("output", "font", "resume", "overwrite"),
     "Speed": ("device", "threads"),
 }
 
@@ -121,6 +121,13 @@ _GROUPS = {
     show_default=True,
     help="Seed of initial weights, order and augmentation.",
 )
+@click.option(
+    "--font",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The font of labels and file names in the contact sheets (.ttf, .otf).  [default: one "
+    "with Latin, Greek and Cyrillic]",
+)
 @click.option("--resume", is_flag=True, help="Continue the audit in AUDIT_DIR.")
 @click.option("--overwrite", is_flag=True, help="Replace the audit in AUDIT_DIR.")
 @click.option(
@@ -156,7 +163,9 @@ def main(context: click.Context, /, **values: Any) -> None:
     _check_conflicts(context, values)
     require_extra("train")
     if values["overwrite"]:
-        inputs = [values[name] for name in ("data", "votes", "run") if values[name] is not None]
+        inputs = [
+            values[name] for name in ("data", "votes", "run", "font") if values[name] is not None
+        ]
         refuse_inputs_within(values["output"], inputs)
     raise_on_signals()
     from emotion_train.audit.job import AuditFolder
@@ -282,6 +291,7 @@ def _make_job(values: dict[str, Any], folder: AuditFolder) -> AuditJob:
         show=_ignore if is_quiet else show,
         votes=values["votes"],
         with_test=not values["no_test"],
+        font=values["font"],
         threads=values["threads"] or count_usable_cpus(),
         progress=not is_quiet,
     )

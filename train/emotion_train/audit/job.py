@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from emotion_runtime.atomic import write_atomically
+from emotion_runtime.drawing.fonts import Font
 from emotion_runtime.prediction import format_count
 from emotion_train.audit.copies import CopyGroup, find_copy_groups, number_groups
 from emotion_train.audit.cross_validation import CrossValidation, plan_folds
@@ -124,6 +125,7 @@ class AuditJob:
         show: Prints the summary.
         votes: A votes file to compare the ranking with.
         with_test: Audit the test set too.
+        font: The font of the contact sheets; None for the shipped one.
         threads: Threads of the detector.
         progress: Show bars on a terminal.
     """
@@ -135,6 +137,7 @@ class AuditJob:
     show: Callable[[str], None]
     votes: Path | None = None
     with_test: bool = True
+    font: Path | None = None
     threads: int = 1
     progress: bool = True
 
@@ -238,6 +241,7 @@ class AuditJob:
 
     def _check_inputs(self) -> None:
         refuse_output_within(self.data, self.folder.path)
+        Font(self.font)  # raises an error for a file that is no font, before the trainings
         if self.votes is not None and not self.votes.exists():
             raise DataError(f"{self.votes}: no such votes file.")
 
@@ -311,7 +315,8 @@ class AuditJob:
         write_copy_table(self.folder.copies, result)
         shutil.rmtree(self.folder.sheets, ignore_errors=True)
         self.folder.sheets.mkdir()
-        draw_sheets(self.folder.sheets, result)
+        if (note := draw_sheets(self.folder.sheets, result, Font(self.font))) is not None:
+            self.say(note)
         write_page(self.folder.page, result, self.data.name)
         figures = {"temperature": temperature, **result.to_figures()}
         _write_json(self.folder.record, {"settings": settings, "figures": figures})

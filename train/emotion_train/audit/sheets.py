@@ -10,20 +10,22 @@ from emotion_runtime.results.contact_sheet import MAX_PICTURES, ContactSheet
 from emotion_train.audit.result import AuditResult
 
 
-def draw_sheets(folder: Path, result: AuditResult) -> list[Path]:
-    """Draw the label issues of each pair, the most suspicious first; return the files.
+def draw_sheets(folder: Path, result: AuditResult, font: Font) -> str | None:
+    """Draw the label issues of each pair, the most suspicious first.
 
     Args:
         folder: The folder, which exists.
         result: The audit.
+        font: Draws labels and file names.
+
+    Returns:
+        A sentence about characters that the font lacks, or None.
 
     Raises:
         OutputError: A sheet cannot be written.
     """
     pictures = result.pictures
     classes, faces = pictures.classes, pictures.faces
-    font = Font()
-    paths = []
     for number, (label, suggested, issues) in enumerate(result.list_pairs(), start=1):
         # Named by number, since the names of classes may be too long for one file name.
         path = folder / f"{number:02} {classes[label][:20]} as {classes[suggested][:20]}.png"
@@ -48,5 +50,4 @@ def draw_sheets(folder: Path, result: AuditResult) -> list[Path]:
             )
             sheet.add(prediction, (classes[label], classes[suggested]))
         sheet.save()
-        paths.append(path)
-    return paths
+    return font.describe_missing()
