@@ -171,13 +171,16 @@ def main(context: click.Context, /, **values: Any) -> None:
     from emotion_train.audit.job import AuditFolder
 
     folder = AuditFolder(values["output"])
+    earlier = folder.read_record()
     try:
         _audit(context, values, classes, folder)
     except (KeyboardInterrupt, Terminated) as error:
         reason, code = "interrupted", INTERRUPTED_EXIT_CODE
         if isinstance(error, Terminated):
             reason, code = "terminated", 128 + error.number
-        if folder.folds.is_dir():
+        if values["run"] is not None:
+            say(f"{reason}.")
+        elif values["resume"] or folder.read_record() != earlier:
             command = ["emotion-audit", str(values["data"]), "-o", str(folder.path), "--resume"]
             say(f"{reason}; continue with: {shlex.join(command)}")
         else:

@@ -105,6 +105,10 @@ class AuditFolder:
                 f"another folder with -o."
             )
 
+    def read_record(self) -> bytes | None:
+        """Return the content of the record, or None where there is none."""
+        return self.record.read_bytes() if self.record.is_file() else None
+
     def remove_audit(self) -> None:
         """Remove the files of an earlier audit; leave other files alone."""
         for file in (self.record, self.table, self.copies, self.page):
