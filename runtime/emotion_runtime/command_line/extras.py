@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 _DISTRIBUTION = "emotion-edge"
-_TRAIN_MODULES = ("torch", "sklearn", "matplotlib", "tqdm")
+_TRAIN_MODULES = ("torch", "sklearn", "matplotlib", "tqdm", "cleanlab")
 # Modules of the extras in pyproject.toml, and no others, in the order of the check.
 EXTRA_MODULES = {
     "train": _TRAIN_MODULES,
