@@ -18,15 +18,15 @@ TESTS := $(wildcard $(DATA)/test/happy $(DATA)/test/sad $(DATA)/test/surprise)
 SOURCES := $(shell find models runtime train export -name '*.py' -o -name '*.onnx' -o -name SHA256SUMS)
 
 .DEFAULT_GOAL := help
-.PHONY: help infer test quick lint types layers words light old pytest coverage format docs fuzz train bench page clean
+.PHONY: help infer test quick lint types layers words light old chips arm old-x86 pytest coverage format docs fuzz train bench page clean
 
 help: ## List the targets.
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
 infer: $(LIGHT)/.done ## Make the light install (without PyTorch) and classify samples/.
 	$(LIGHT)/$(BIN)/emotion-infer samples
 
-test: lint types layers light old pytest ## Make the full install and run lint, types, layers and all tests.
+test: lint types layers light old chips pytest ## Make the full install and run lint, types, layers and all tests.
 
 lint: $(FULL)/.done ## Check rules and format with ruff.
 	$(FULL)/$(BIN)/ruff check .
@@ -44,6 +44,18 @@ light: $(LIGHT)/.done ## Test the light install, without any development package
 old: $(OLD)/.done ## Test the light install with the oldest onnxruntime for this Python.
 	$(OLD)/$(BIN)/python -c "import onnxruntime; print('onnxruntime', onnxruntime.__version__)"
 	$(OLD)/$(BIN)/python -m unittest discover --start-directory tests/light --pattern 'check_*.py'
+
+# Downloads 130 MB once, into ~/.cache/emotion-edge/chips (or CHIPS_CACHE); see docs/devices.md.
+CHIPS := PYTHONPATH=tests $(LIGHT)/$(BIN)/python -m chips
+
+chips: $(LIGHT)/.done ## Compare emulated chips with this machine (a short part; skipped without qemu).
+	$(CHIPS) --quick --skip
+
+arm: $(LIGHT)/.done ## Run the light install on emulated Cortex-A53, Cortex-A72 and newer ARM cores.
+	$(CHIPS) arm
+
+old-x86: $(LIGHT)/.done ## Run the light install on emulated Nehalem (no AVX) and Haswell (AVX2).
+	$(CHIPS) old-x86
 
 # One worker for each CPU, each with one arithmetic thread, because more threads than CPUs slow each
 # other down. The tests of a file run in one worker and share its fixtures; slow files come first.
