@@ -1,8 +1,8 @@
 """Copy figures into the READMEs: ``python benchmarks/fill_readme.py [--check]``.
 
 The tables of ``benchmarks/README.md`` and ``docs/devices.md`` come from ``results/NAME.md``, those
-of ``README.md`` from ``results/*.json`` and from the released model files. None of these figures is written by hand; a
-test runs this script with ``--check``.
+of ``README.md`` from ``results/*.json`` and from the released model files. None of these figures is
+written by hand; a test runs this script with ``--check``.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ def format_machine(name: str) -> str:
     """Return the machine and the versions of a benchmark's result, as a sentence."""
     machine = read_result(name)["machine"]
     versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items())
+    cpus = f"{machine['cpus']} CPU{'s' if machine['cpus'] > 1 else ''}"
     return (
-        f"{machine['cpu']} ({', '.join(machine['instructions'])}), {machine['cpus']} "
-        f"CPU{'s' if machine['cpus'] > 1 else ''}, {machine['memory_gib']:.0f} GiB, Python {machine['python']}, {versions}."
+        f"{machine['cpu']} ({', '.join(machine['instructions'])}), {cpus}, "
+        f"{machine['memory_gib']:.0f} GiB, Python {machine['python']}, {versions}."
     )
 
 
