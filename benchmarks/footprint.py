@@ -60,7 +60,7 @@ print(found["VmRSS"], found["RssAnon"])
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process used.
+    """The memory and the time of a process.
 
     Attributes:
         peak: Its peak resident memory, MiB.
