@@ -79,8 +79,8 @@ format: $(FULL)/.done ## Format the code and apply fixes with ruff.
 	$(FULL)/$(BIN)/ruff format .
 
 docs: $(FULL)/.done ## Build the documentation site in build/docs, with warnings as errors.
-	$(FULL)/bin/python scripts/command_reference.py
-	$(FULL)/bin/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/docs
+	$(FULL)/$(BIN)/python scripts/command_reference.py
+	$(FULL)/$(BIN)/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/docs
 	@echo "open build/docs/index.html"
 
 fuzz: $(FULL)/.done ## Read mutated files of every kind: make fuzz MINUTES=30 (findings in fuzz-findings/).
@@ -100,6 +100,7 @@ bench: $(BENCH)/.done ## Run the benchmarks: make bench DATA=fer2013 [PEER=PYTHO
 	$(BENCH)/$(BIN)/python benchmarks/scaling.py
 	$(BENCH)/$(BIN)/python benchmarks/folder.py $(TESTS) $(if $(PEER),--peer $(PEER))
 	$(BENCH)/$(BIN)/python benchmarks/footprint.py
+	$(BENCH)/$(BIN)/python benchmarks/power.py
 	$(BENCH)/$(BIN)/python benchmarks/training.py
 	$(if $(TESTS),$(BENCH)/$(BIN)/python benchmarks/accuracy.py $(DATA),@echo "accuracy.py is skipped: $(DATA) has no test pictures")
 

@@ -33,7 +33,7 @@ FRAME_SECONDS = 1 / 30  # of a camera
 
 @dataclass(frozen=True)
 class Cost:
-    """What one item costs.
+    """The time of one item.
 
     Attributes:
         wall: Seconds from start to end.
