@@ -119,9 +119,7 @@ def test_boxes_and_suppression_are_those_of_the_runtime(modules: Path) -> None:
     rng = np.random.default_rng(1)
     requests, expected = [], []
     for width, height in ((320, 240), (97, 131), (8, 8)):
-        anchors = sum(
-            2 * -(-width // stride) * -(-height // stride) for stride in (8, 16, 32)
-        )
+        anchors = sum(2 * -(-width // stride) * -(-height // stride) for stride in (8, 16, 32))
         loc = rng.normal(0, 3, (anchors, 4)).astype(np.float32)
         loc[0] = (np.nan, 0, 0, 0)
         loc[1, 2] = 1000  # a box without an end
