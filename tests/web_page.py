@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import functools
+import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,10 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serve(folder: Path) -> Iterator[str]:
-    """Serve a folder and yield its address."""
+def serve(folder: Path, port: int = 0) -> Iterator[str]:
+    """Serve a folder and yield its address; at any free port by default."""
     handler = functools.partial(QuietHandler, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
@@ -53,3 +55,30 @@ def wait_until(page: Any, condition: str) -> None:
 def wait_for_rows(page: Any, count: int) -> None:
     """Wait until the list has `count` pictures, without the example of the start."""
     wait_until(page, f"document.querySelectorAll('#list > li:not(.example)').length === {count}")
+
+
+def serve_changed(page: Any, file: str, change: Callable[[str], str]) -> None:
+    """Serve the browser a changed file of the page."""
+
+    def fulfil(route: Any) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, body=change(response.text()))
+
+    page.context.route(f"**/{file}", fulfil)
+
+
+def open_with_change(browser: Any, address: str, file: str, change: Callable[[str], str]) -> Any:
+    """Open the page with one changed file, in a new context."""
+    opened = browser.new_context().new_page()
+    serve_changed(opened, file, change)
+    opened.goto(address)
+    return opened
+
+
+def saved_rows(page: Any) -> list[dict[str, str]]:
+    """Click on Save and return the rows of the file."""
+    with page.expect_download() as download:
+        page.click("#save")
+    data = Path(download.value.path()).read_bytes()
+    assert data.startswith(b"\xef\xbb\xbf")  # otherwise Excel shows "Ã¼" for "ü"
+    return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))

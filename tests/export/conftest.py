@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner
 
 import shortcuts
-from emotion_export.page.build import write_page
 from emotion_export.page.onnxruntime_web import ONNXRUNTIME_WEB
 from synthetic import CLASSES, DARK, write_data
 from web_page import RUNTIME_FILES, serve
@@ -97,26 +96,42 @@ def npm_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("npm is not installed (it downloads onnxruntime-web)")
-    folder = tmp_path_factory.mktemp("npm")
-    command = [npm, "pack", "--silent", f"onnxruntime-web@{ONNXRUNTIME_WEB}"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"npm cannot download onnxruntime-web: {done.stderr.strip()[:200]}")
-    (package,) = folder.glob("*.tgz")
+
+    def download(folder: Path) -> None:
+        folder.mkdir()
+        command = [npm, "pack", "--silent", f"onnxruntime-web@{ONNXRUNTIME_WEB}"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"npm cannot download onnxruntime-web: {done.stderr.strip()[:200]}")
+
+    (package,) = shortcuts.make_once(tmp_path_factory, "npm", download).glob("*.tgz")
     return package
 
 
 @pytest.fixture(scope="session")
-def npm_package(npm_archive: Path) -> Path:
-    """The files of the package that a page needs."""
-    with tarfile.open(npm_archive) as archive:
-        names = [f"package/dist/{name}" for name in RUNTIME_FILES]
-        archive.extractall(npm_archive.parent, [archive.getmember(name) for name in names])
-    return npm_archive.parent / "package"
+def npm_package(npm_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The files of the package that a page needs. They are compressed once, which takes seconds."""
+    from emotion_export.page import build
+
+    compress = build._compress
+
+    def extract(folder: Path) -> None:
+        with tarfile.open(npm_archive) as archive:
+            names = [f"package/dist/{name}" for name in RUNTIME_FILES]
+            archive.extractall(folder, [archive.getmember(name) for name in names])
+        program = next(folder.rglob("*.wasm"))
+        (folder / "compressed").write_bytes(compress(program.read_bytes()))
+
+    folder = shortcuts.make_once(tmp_path_factory, "npm_package", extract)
+    compressed = (folder / "compressed").read_bytes()
+    with mock.patch.object(build, "_compress", return_value=compressed):
+        yield folder / "package"
 
 
 @pytest.fixture(scope="session")
 def page_folder(npm_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from emotion_export.page.build import write_page
+
     folder = tmp_path_factory.mktemp("page") / "page"
     return write_page(None, folder, runtime=npm_package)
 

@@ -279,7 +279,7 @@ function renderFace({ name, faces: [face], isExample }, labels) {
   const time = `${face.milliseconds.network.toFixed(1)} ms for the network, ${face.milliseconds.read.toFixed(1)} ms to read the picture`;
   return make(
     "li",
-    { className: "face" },
+    { className: isExample ? "face example" : "face" },
     drawInput(face),
     make(
       "div",
