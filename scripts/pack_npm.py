@@ -26,7 +26,7 @@ from emotion_runtime.errors import OutputError
 
 _ROOT = Path(__file__).parents[1]
 _PAGE_SOURCES = _ROOT / "export" / "emotion_export" / "page"
-_REFERENCE_FILE = "reference.json"
+_REFERENCE_FILE = "reference.json.gz"
 _TYPES_FILE = "emotion-edge.d.ts"
 _README = """# emotion-edge
 
