@@ -41,7 +41,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name in NAMES:
         shutil.copyfile(SAMPLES / f"{name}.png", FOLDER / f"{name}.png")
-    draw_scene().save(FOLDER / "scene.jpg", quality=80, optimize=True)
+    draw_scene().save(FOLDER / "scene.webp", quality=80, method=6)
 
 
 def draw_scene() -> Image.Image:

@@ -1,6 +1,6 @@
 """Check the types of the library emotion-edge.js, and renew its declarations for TypeScript.
 
-    python scripts/javascript_types.py            # checks; fails where the declarations are out of date
+    python scripts/javascript_types.py            # fails where the declarations are out of date
     python scripts/javascript_types.py --write    # writes emotion-edge.d.ts
 
 npm downloads TypeScript.

@@ -3,8 +3,8 @@
     emotion-page edge-int8 -o page
     python scripts/pack_npm.py page -o .          # emotion-edge-VERSION.tgz
 
-The package is complete: its code, the model file of the page, the face detector and onnxruntime-web.
-It has no dependencies. The same page gives the same bytes.
+The package is complete: its code, the model file of the page, the face detector and
+onnxruntime-web. It has no dependencies. The same page gives the same bytes.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from emotion_runtime.errors import OutputError
 
 _ROOT = Path(__file__).parents[1]
 _PAGE_SOURCES = _ROOT / "export" / "emotion_export" / "page"
-_REFERENCE_FILE = "reference.json"
+_REFERENCE_FILE = "reference.json.gz"
 _TYPES_FILE = "emotion-edge.d.ts"
 _README = """# emotion-edge
 
-Facial expression recognition in the browser: finds faces in pictures, photographs and camera frames,
-and classifies their expressions. The pictures stay on the device. `EmotionEdge.open` runs the self-test
-of the model file, and fails in a browser that computes something else.
+Facial expression recognition in the browser: finds faces in pictures, photographs and camera
+frames, and classifies their expressions. The pictures stay on the device. `EmotionEdge.open` runs
+the self-test of the model file, and fails in a browser that computes something else.
 
 ```html
 <script type="module">
@@ -43,9 +43,10 @@ of the model file, and fails in a browser that computes something else.
 </script>
 ```
 
-The files must be served over http or https, as they are: the worker, the model file, the face detector
-and onnxruntime-web lie beside `emotion-edge.js`. onnxruntime-web is licensed under the MIT License,
-Copyright (c) Microsoft Corporation; the licence of the face detector is in `detector/README.md`.
+The files must be served over http or https, as they are: the worker, the model file, the face
+detector and onnxruntime-web lie beside `emotion-edge.js`. onnxruntime-web is licensed under the MIT
+License, Copyright (c) Microsoft Corporation; the licence of the face detector is in
+`detector/README.md`.
 """
 
 

@@ -124,7 +124,7 @@ def npm_package(npm_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
     folder = shortcuts.make_once(tmp_path_factory, "npm_package", extract)
     compressed = (folder / "compressed").read_bytes()
-    with mock.patch.object(build, "_compress", lambda _: compressed):
+    with mock.patch.object(build, "_compress", return_value=compressed):
         yield folder / "package"
 
 

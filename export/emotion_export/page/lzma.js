@@ -64,10 +64,10 @@ export class LzmaDecoder {
    */
   finish() {
     if (!this._output) throw new Error(DAMAGED);
-    const end = this._input.length;
+    const end = this._input.length - this._coder[2];
     this._append(new Uint8Array(MAX_SYMBOL_BYTES)); // so that reading past the end gives zeros
     this._decode(end);
-    if (this._length < this._output.length) throw new Error(DAMAGED);
+    if (this._length < this._output.length || this._coder[2] > end) throw new Error(DAMAGED);
     return this._output;
   }
 

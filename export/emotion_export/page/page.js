@@ -15,7 +15,7 @@ const SAMPLES = [
   ["sad_01.png", "sad"],
   ["surprise_03.png", "surprise"],
 ];
-const SCENE = "scene.jpg";
+const SCENE = "scene.webp";
 
 const byId = (id) => document.getElementById(id);
 const status = byId("status");

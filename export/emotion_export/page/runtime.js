@@ -33,6 +33,7 @@ export async function loadRuntime(folder, onProgress) {
     }),
     loadProgram(`${folder}ort-wasm-simd-threaded.wasm.lzma`, onProgress),
   ]);
+  ort.env.logLevel = "error"; // it warns that a browser does not name its CPU
   // On an ordinary static host the page is not cross-origin isolated, so WebAssembly has one thread.
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmBinary = program;

@@ -11,7 +11,7 @@ import { ALTERED, drawProbe, largestDifference, Picture, UnreadableError } from 
 import { loadRuntime } from "./runtime.js";
 import { Watch } from "./watch.js";
 
-const REFERENCE = new URL("./reference.json", import.meta.url).href;
+const REFERENCE = new URL("./reference.json.gz", import.meta.url).href;
 const PROBE_TOLERANCE = 1; // of 255, as in emotion_runtime/model/self_test.py
 
 /** @type {any} onnxruntime-web. */
