@@ -26,10 +26,7 @@ extensions = [
 ]
 root_doc = "index"
 exclude_patterns = ["sphinx_extensions"]
-suppress_warnings = [
-    "myst.header",  # some files of the repository skip a level of headings
-    "toc.empty_glob",  # a how-to page may be missing
-]
+suppress_warnings = ["myst.header"]  # some files of the repository skip a level of headings
 smartquotes_action = "D"  # dashes alone; quotes stay as written
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
