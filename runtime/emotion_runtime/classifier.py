@@ -31,11 +31,11 @@ from emotion_runtime.pictures.preprocessing import Picture, Pixels, is_small, re
 from emotion_runtime.pictures.sources import find_folder_pictures
 from emotion_runtime.prediction import OTHER, UNCERTAIN, Prediction
 from emotion_runtime.processes import (
-    BatchFunction,
     describe_crash,
     has_interpreter_lock,
     predict_in_batches,
 )
+from emotion_runtime.streaming import BatchFunction
 
 _SUM_TOLERANCE = 0.01  # of the sum of a row of probabilities; fp16 is off by some thousandths
 _SELF_TEST_BATCH_SIZE = 64
