@@ -241,7 +241,7 @@ class EmotionClassifier:
             workers: Number of threads, at least 1; None for the number of CPUs that this process
                 may use.
             processes: Number of worker processes that replace the threads; None for none. Each
-                takes a quarter of a second to start and about 100 MB of memory. A picture that
+                takes a quarter of a second to start and about 80 MB of memory. A picture that
                 ends its process gives a `Prediction` with an error. Pictures must be picklable.
 
         Raises:
