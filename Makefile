@@ -80,6 +80,7 @@ bench: $(BENCH)/.done ## Run the benchmarks: make bench DATA=fer2013 [PEER=PYTHO
 	-$(BENCH)/bin/python benchmarks/browser.py
 	$(BENCH)/bin/python benchmarks/scaling.py
 	$(BENCH)/bin/python benchmarks/folder.py $(TESTS) $(if $(PEER),--peer $(PEER))
+	$(if $(TESTS),$(BENCH)/bin/python benchmarks/workers.py $(DATA)/train)
 	$(BENCH)/bin/python benchmarks/footprint.py
 	$(BENCH)/bin/python benchmarks/training.py
 	$(if $(TESTS),$(BENCH)/bin/python benchmarks/accuracy.py $(DATA),@echo "accuracy.py is skipped: $(DATA) has no test pictures")
