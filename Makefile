@@ -99,6 +99,7 @@ bench: $(BENCH)/.done ## Run the benchmarks: make bench DATA=fer2013 [PEER=PYTHO
 	-$(BENCH)/$(BIN)/python benchmarks/browser.py
 	$(BENCH)/$(BIN)/python benchmarks/scaling.py
 	$(BENCH)/$(BIN)/python benchmarks/folder.py $(TESTS) $(if $(PEER),--peer $(PEER))
+	$(if $(TESTS),$(BENCH)/$(BIN)/python benchmarks/workers.py $(DATA)/train)
 	$(BENCH)/$(BIN)/python benchmarks/footprint.py
 	$(BENCH)/$(BIN)/python benchmarks/power.py
 	$(BENCH)/$(BIN)/python benchmarks/training.py

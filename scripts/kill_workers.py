@@ -20,6 +20,8 @@ import click
 
 from emotion_runtime.pictures.sources import find_pictures
 
+MIN_WORKER_SECONDS = 0.5  # of CPU time; it takes about half of this until a worker is ready
+
 
 def start(folders: list[str], workers: int, out: Path) -> subprocess.Popen[bytes]:
     """Start the command."""
@@ -28,15 +30,21 @@ def start(folders: list[str], workers: int, out: Path) -> subprocess.Popen[bytes
 
 
 def list_workers(parent: int) -> list[int]:
-    """Return the worker processes of a run; not the tracker of `multiprocessing`."""
+    """Return the worker processes of a run that have worked for a while.
+
+    Those that are still starting are left out: a run whose workers all die before they are ready
+    goes on with threads. So is the tracker of `multiprocessing`.
+    """
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     found = []
     for child in map(int, children):
         try:
             command = Path(f"/proc/{child}/cmdline").read_bytes()
+            fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if b"spawn_main" in command:
+        ticks = int(fields[11]) + int(fields[12])  # of user and system time, see proc(5)
+        if b"spawn_main" in command and ticks / os.sysconf("SC_CLK_TCK") > MIN_WORKER_SECONDS:
             found.append(child)
     return found
 
@@ -58,6 +66,8 @@ def main(folder: str, pictures: int, kills: int, workers: int, seed: int) -> Non
         if start(folders, workers, whole).wait():
             raise SystemExit("the undisturbed run failed")
         seconds = time.monotonic() - started
+        click.echo(f"undisturbed: {seconds:.1f} s")
+        started = time.monotonic()
         run, done = start(folders, workers, disturbed), 0
         while run.poll() is None and done < kills:
             time.sleep(chance.uniform(0, 2 * seconds / kills))
@@ -66,11 +76,12 @@ def main(folder: str, pictures: int, kills: int, workers: int, seed: int) -> Non
                 done += 1
         if run.wait():
             raise SystemExit("the disturbed run failed")
+        longer = time.monotonic() - started
         lines = whole.read_bytes().count(b"\n")
         same = whole.read_bytes() == disturbed.read_bytes()
         left = sorted(path.name for path in Path(scratch).iterdir())
     click.echo(
-        f"{lines:,} results in {seconds:.1f} s; {done} workers killed; the outputs are "
+        f"{lines:,} results; {done} workers killed, {longer:.1f} s; the outputs are "
         f"{'equal' if same else 'DIFFERENT'}; files left: {', '.join(left)}"
     )
     sys.exit(not same)

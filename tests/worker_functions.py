@@ -6,8 +6,9 @@ import os
 import signal
 import threading
 import time
+from typing import Any
 
-from emotion_runtime.processes import BatchFunction, WorkerPool
+from emotion_runtime.streaming import BatchFunction
 
 KILLER = -1  # ends the worker that gets it
 FAULT = -2  # raises an exception
@@ -48,13 +49,14 @@ class Double(BatchFunction[int, list[object]]):
 def start_early() -> None:
     """Make the next adaptive run start its workers after the first batch and wait for them."""
     from emotion_runtime import processes
+    from emotion_runtime.worker_pool import WorkerPool
 
     for name in ("_MIN_MEASURED_SECONDS", "_MIN_ELAPSED_SECONDS"):
         setattr(processes, name, 0.0)
     WorkerPool.is_ready = wait_until_ready  # type: ignore[method-assign]
 
 
-def wait_until_ready(pool: WorkerPool[object, object]) -> bool:
+def wait_until_ready(pool: Any) -> bool:
     while not any(worker.is_ready for worker in pool._workers):
         pool._receive(None)
     return True

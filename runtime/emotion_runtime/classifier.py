@@ -31,11 +31,11 @@ from emotion_runtime.pictures.preprocessing import Picture, Pixels, is_small, re
 from emotion_runtime.pictures.sources import find_folder_pictures
 from emotion_runtime.prediction import OTHER, UNCERTAIN, Prediction
 from emotion_runtime.processes import (
-    BatchFunction,
     describe_crash,
     has_interpreter_lock,
     predict_in_batches,
 )
+from emotion_runtime.streaming import BatchFunction
 
 _SUM_TOLERANCE = 0.01  # of the sum of a row of probabilities; fp16 is off by some thousandths
 _SELF_TEST_BATCH_SIZE = 64
@@ -241,7 +241,7 @@ class EmotionClassifier:
             workers: Number of threads, at least 1; None for the number of CPUs that this process
                 may use.
             processes: Number of worker processes that replace the threads; None for none. Each
-                takes a quarter of a second to start and about 100 MB of memory. A picture that
+                takes a quarter of a second to start and about 80 MB of memory. A picture that
                 ends its process gives a `Prediction` with an error. Pictures must be picklable.
 
         Raises:

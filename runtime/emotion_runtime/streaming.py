@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from emotion_runtime.counts import check_count
 from emotion_runtime.cpus import count_usable_cpus
@@ -112,6 +113,29 @@ def check_process(process: int) -> None:
     """Refuse to go on in a forked child: the workers exist only in its parent."""
     if os.getpid() != process:
         raise RuntimeError("a stream cannot continue in a forked child; begin a new one there")
+
+
+class BatchFunction(ABC, Generic[T, R]):
+    """Processes batches, here or, pickled, in worker processes."""
+
+    @abstractmethod
+    def __call__(self, batch: list[T], stop: threading.Event) -> R:
+        """Return the result of a batch, or give up early once the event is set."""
+
+    @abstractmethod
+    def describe_crash(self, item: T, reason: str) -> R:
+        """Return the result of an item that ends the process which works on it.
+
+        Args:
+            item: The item.
+            reason: What happened to the process, such as ``killed by SIGSEGV``.
+        """
+
+    def take_counts(self) -> Any:
+        """Return what was counted since the last call, to be sent to the parent."""
+
+    def add_counts(self, counts: Any) -> None:
+        """Add what `take_counts` returned in a worker."""
 
 
 class Batches(Iterator[list[T]]):

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,9 +20,11 @@ from click.testing import Result
 from PIL import Image
 
 import worker_functions
-from emotion_runtime import EmotionClassifier, FaceClassifier, WorkerError, memory, processes
+from emotion_runtime import EmotionClassifier, FaceClassifier, WorkerError, processes, worker_pool
 from emotion_runtime.memory import find_available_memory
-from emotion_runtime.processes import WorkerPool, map_adaptively, map_in_processes
+from emotion_runtime.processes import map_adaptively, map_in_processes
+from emotion_runtime.streaming import Batches
+from emotion_runtime.worker_pool import WorkerPool
 from synthetic import CLASSES, band_face, save_face
 from worker_functions import FAULT, KILLER, Double
 
@@ -62,7 +65,7 @@ def test_an_item_that_kills_its_worker_is_the_only_one_without_a_result() -> Non
     pool = WorkerPool(function, 2)
     with pool:
         pool.start()
-        results = flatten(pool.map(processes.Batches(iter(items), 8)))
+        results = flatten(pool.map(Batches(iter(items), 8)))
     expected: list[Any] = [2 * item for item in items]
     expected[20] = expected[150] = f"{KILLER}: killed by SIGKILL"
     assert results == expected
@@ -79,7 +82,7 @@ def test_workers_killed_at_any_time_change_no_result() -> None:
     with pool:
         pool.start()
         results = []
-        for number, result in enumerate(pool.map(processes.Batches(iter(range(400)), 4))):
+        for number, result in enumerate(pool.map(Batches(iter(range(400)), 4))):
             results += result
             if number % 25 == 5:
                 victim = pool._workers[number % len(pool._workers)]
@@ -134,19 +137,21 @@ def test_a_function_that_no_worker_can_load_is_an_error_or_left_to_threads(early
 
 
 def count_started(monkeypatch: pytest.MonkeyPatch, items: Iterator[int], **options: Any) -> int:
-    """Return how many workers an adaptive run wants to start; it starts none."""
+    """Return how many workers an adaptive run wants to start, a millisecond for an item."""
     started: list[int] = []
     monkeypatch.setattr(WorkerPool, "start", lambda pool: started.append(pool.count))
     notes: list[str] = []
     options = {"workers": 4, "batch_size": 8, "notes": notes, **options}
-    function = Double(seconds=0.004)
+    function = Double()
+    clock = SimpleNamespace(monotonic=lambda: 0.001 * function.counted)
+    monkeypatch.setattr(processes, "time", clock)
     results = flatten(map_adaptively(function, items, **options))
     assert results == [0] * len(results)
     return sum(started)
 
 
 def test_processes_are_started_where_much_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "find_available_memory", lambda: None)
+    monkeypatch.setattr(worker_pool, "find_available_memory", lambda: None)
     few, many = 100, 4_000
     monkeypatch.setattr(processes, "_MIN_ELAPSED_SECONDS", 60.0)
     assert count_started(monkeypatch, iter([0] * few)) == 0
@@ -156,6 +161,9 @@ def test_processes_are_started_where_much_is_left(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(processes, "_MIN_ELAPSED_SECONDS", 0.03)
     assert count_started(monkeypatch, iter([0] * 800), can_look_ahead=False) == 4
     assert count_started(monkeypatch, iter([0] * few), workers=1) == 0
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert count_started(monkeypatch, iter([0] * many)) == 0
+    monkeypatch.delattr(sys, "frozen")
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
     assert count_started(monkeypatch, iter([0] * many)) == 0, "free-threaded: threads scale"
 
@@ -164,9 +172,9 @@ def test_processes_are_started_where_much_is_left(monkeypatch: pytest.MonkeyPatc
 def test_memory_limits_the_number_of_processes(
     monkeypatch: pytest.MonkeyPatch, left: float, count: int
 ) -> None:
-    worker = max(processes.WORKER_MEMORY_BYTES, memory.measure_peak_memory())
-    monkeypatch.setattr(processes, "measure_peak_memory", lambda: worker)
-    monkeypatch.setattr(processes, "find_available_memory", lambda: int(left * worker))
+    worker = max(worker_pool.WORKER_MEMORY_BYTES, worker_pool.measure_peak_memory())
+    monkeypatch.setattr(worker_pool, "measure_peak_memory", lambda: worker)
+    monkeypatch.setattr(worker_pool, "find_available_memory", lambda: int(left * worker))
     notes: list[str] = []
     assert count_started(monkeypatch, iter([0] * 4_000), notes=notes) == count
     assert notes == ([] if count == 4 else notes[:1])

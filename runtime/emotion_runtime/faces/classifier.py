@@ -24,7 +24,8 @@ from emotion_runtime.pictures.arguments import (
 from emotion_runtime.pictures.preprocessing import Picture
 from emotion_runtime.pictures.sources import find_folder_pictures
 from emotion_runtime.prediction import SMALL_FACE, FacePrediction, Prediction
-from emotion_runtime.processes import BatchFunction, describe_crash, predict_in_batches
+from emotion_runtime.processes import describe_crash, predict_in_batches
+from emotion_runtime.streaming import BatchFunction
 
 PHOTOGRAPH_BATCH_SIZE = 8  # each photograph keeps a worker busy for some hundredths of a second
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emotion_runtime.prediction import Prediction
-from emotion_runtime.processes import BatchFunction
 from emotion_runtime.results.writers import WRITERS
+from emotion_runtime.streaming import BatchFunction
 
 if TYPE_CHECKING:
     from emotion_runtime.classifier import EmotionClassifier
