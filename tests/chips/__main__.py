@@ -25,8 +25,15 @@ from pathlib import Path
 import numpy as np
 
 from chips.comparison import ChipResults, compare
-from chips.emulation import CHIPS, FAMILIES, Chip, Emulator, UnavailableError, find_cache
-from chips.emulation import make_environment
+from chips.emulation import (
+    CHIPS,
+    FAMILIES,
+    Chip,
+    Emulator,
+    UnavailableError,
+    find_cache,
+    make_environment,
+)
 from chips.inputs import ROOT, list_models, make_faces, write_pictures
 from emotion_runtime.cpus import count_usable_cpus
 
@@ -147,7 +154,7 @@ class Run:
     def _compare(self, chip: Chip, python: Path) -> None:
         comparison = compare(self._native, self._compute(chip.name, python))
         outcome = self.outcomes[chip]
-        outcome.figures.append(comparison.describe())
+        outcome.figures += [comparison.versions, comparison.describe()]
         outcome.failures += comparison.failures
 
     def _check_light_install(self, chip: Chip, python: Path) -> None:
