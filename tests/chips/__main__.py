@@ -40,7 +40,7 @@ from emotion_runtime.cpus import count_usable_cpus
 WORKER = Path(__file__).with_name("worker.py")
 QUICK_LIGHT_CHECKS = "cortex-a72"  # the chip that runs them in the quick run
 QUICK_MODELS = ("edge-int8", "edge")  # whose faces are compared there, beside all self-tests
-_TIMEOUT_SECONDS = 1800  # of one process
+_TIMEOUT_SECONDS = 3600  # of one process
 
 
 class StepError(Exception):
