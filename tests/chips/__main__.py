@@ -25,15 +25,22 @@ from pathlib import Path
 import numpy as np
 
 from chips.comparison import ChipResults, compare
-from chips.emulation import CHIPS, FAMILIES, Chip, Emulator, UnavailableError, find_cache
-from chips.emulation import make_environment
+from chips.emulation import (
+    CHIPS,
+    FAMILIES,
+    Chip,
+    Emulator,
+    UnavailableError,
+    find_cache,
+    make_environment,
+)
 from chips.inputs import ROOT, list_models, make_faces, write_pictures
 from emotion_runtime.cpus import count_usable_cpus
 
 WORKER = Path(__file__).with_name("worker.py")
 QUICK_LIGHT_CHECKS = "cortex-a72"  # the chip that runs them in the quick run
 QUICK_MODELS = ("edge-int8", "edge")  # whose faces are compared there, beside all self-tests
-_TIMEOUT_SECONDS = 1800  # of one process
+_TIMEOUT_SECONDS = 3600  # of one process
 
 
 class StepError(Exception):
@@ -147,7 +154,7 @@ class Run:
     def _compare(self, chip: Chip, python: Path) -> None:
         comparison = compare(self._native, self._compute(chip.name, python))
         outcome = self.outcomes[chip]
-        outcome.figures.append(comparison.describe())
+        outcome.figures += [comparison.versions, comparison.describe()]
         outcome.failures += comparison.failures
 
     def _check_light_install(self, chip: Chip, python: Path) -> None:

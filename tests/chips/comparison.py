@@ -41,12 +41,14 @@ class Comparison:
         faces: Number of faces, of all models together, that got the same label.
         differences: Precision → largest difference of a probability.
         failures: One sentence for each difference that is not allowed.
+        versions: The versions on the chip, and those of this machine where they differ.
     """
 
     pictures: int = 0
     faces: int = 0
     differences: dict[str, float] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    versions: str = ""
 
     def describe(self) -> str:
         figures = ", ".join(f"{name} {value:.2g}" for name, value in self.differences.items())
@@ -59,6 +61,11 @@ class Comparison:
 def compare(native: ChipResults, chip: ChipResults) -> Comparison:
     """Compare all results of a chip with those of this machine."""
     comparison = Comparison()
+    comparison.versions = ", ".join(
+        f"{name} {version}"
+        + (f" (here {native.versions[name]})" if native.versions[name] != version else "")
+        for name, version in chip.versions.items()
+    )
     _compare_pictures(native, chip, comparison)
     for name, results in chip.models.items():
         _compare_model(name, native, chip, results, comparison)

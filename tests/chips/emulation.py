@@ -22,9 +22,8 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
-# The newest version that starts in qemu 7.2 (Debian 12) on ARM; 1.28 and later crash at import.
-ARM_ONNXRUNTIME = "1.23.2"
 _ARM_PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
+_ARM_PACKAGES = ("onnxruntime", "numpy", "Pillow")
 _ARM_PYTHON = ("python3-minimal", "libpython3-stdlib", "libstdc++6")
 OWN_PACKAGES = ("emotion_models", "emotion_runtime", "emotion_train", "emotion_export")
 _TIMEOUT_SECONDS = 600  # of one download
@@ -43,18 +42,37 @@ class Chip:
         architecture: ``aarch64`` or ``x86_64``.
         cpu: Its name for qemu.
         has: What it has that matters to onnxruntime.
+        part: Implementer and part of an ARM core, as in ``/proc/cpuinfo``.
+        features: Features of an ARM core, as in ``/proc/cpuinfo``.
     """
 
     name: str
     architecture: str
     cpu: str
     has: str
+    part: tuple[str, str] = ("", "")
+    features: str = ""
 
 
+_ARMV8 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
 CHIPS = (
-    Chip("cortex-a53", "aarch64", "cortex-a53", "NEON; Raspberry Pi 3, many phones"),
-    Chip("cortex-a72", "aarch64", "cortex-a72", "NEON; Raspberry Pi 4"),
-    Chip("arm-max", "aarch64", "max", "dot products, i8mm, bf16, SVE"),
+    Chip(
+        "cortex-a53",
+        "aarch64",
+        "cortex-a53",
+        "NEON; Raspberry Pi 3, many phones",
+        ("0x41", "0xd03"),
+        _ARMV8,
+    ),
+    Chip("cortex-a72", "aarch64", "cortex-a72", "NEON; Raspberry Pi 4", ("0x41", "0xd08"), _ARMV8),
+    Chip(
+        "arm-max",
+        "aarch64",
+        "max",
+        "dot products, i8mm, bf16, SVE2",
+        ("0x00", "0x051"),
+        f"{_ARMV8} atomics fphp asimdhp asimdrdm asimddp asimdfhm sve sve2 i8mm bf16",
+    ),
     Chip("nehalem", "x86_64", "Nehalem", "SSE4.2, without AVX and FMA; 2008"),
     Chip("haswell", "x86_64", "Haswell", "AVX2 and FMA, without AVX-512 and VNNI; 2013"),
 )
@@ -119,21 +137,21 @@ class Emulator:
         """
         is_arm = chip.architecture == "aarch64"
         base = _arm_python(self._arm_root()) if is_arm else Path(sys.executable).resolve()
-        version = base.name.removeprefix("python") if is_arm else _python_version()
+        python_version = base.name.removeprefix("python") if is_arm else _python_version()
         with tempfile.TemporaryDirectory(prefix=f"{chip.name}-") as folder:
             install = Path(folder).resolve()
             python = install / "bin" / "python"
             python.parent.mkdir()
             (install / "pyvenv.cfg").write_text(f"home = {base.parent}\n")
-            site = install / "lib" / f"python{version}" / "site-packages"
+            site = install / "lib" / f"python{python_version}" / "site-packages"
             site.mkdir(parents=True)
             own = _find_own_packages()
-            packages = self._arm_packages(version) if is_arm else _site_packages()
+            packages = self._arm_packages(python_version) if is_arm else _site_packages()
             for package in {path.name: path for path in (*packages.iterdir(), *own)}.values():
                 (site / package.name).symlink_to(package)
             command = [str(self._find_qemu(chip.architecture)), "-cpu", chip.cpu]
             if is_arm:
-                command += ["-L", str(self._arm_root())]
+                command += ["-L", str(_make_arm_root(install / "root", self._arm_root(), chip))]
             else:
                 command[-1] += ",check=off"  # no warning about what the emulator lacks
             _write_script(python, [*command, "-0", str(python), str(base)])  # -0: sys.executable
@@ -161,9 +179,9 @@ class Emulator:
         return self._cached("arm64-python", self._download_arm_python)
 
     def _arm_packages(self, python: str) -> Path:
-        pillow = version("Pillow")
-        name = f"arm64-packages-{python}-onnxruntime-{ARM_ONNXRUNTIME}-Pillow-{pillow}"
-        return self._cached(name, lambda to: self._download_arm_packages(to, python, pillow))
+        versions = {name: version(name) for name in _ARM_PACKAGES}
+        name = "-".join([f"arm64-packages-{python}", *(f"{k}-{v}" for k, v in versions.items())])
+        return self._cached(name, lambda to: self._download_arm_packages(to, python, versions))
 
     def _cached(self, name: str, make: Callable[[Path], None]) -> Path:
         """Return a folder of the cache; where it is missing, make it completely or not at all."""
@@ -202,15 +220,19 @@ class Emulator:
             for package in (to / "apt" / "cache" / "archives").glob("*.deb"):
                 _unpack(package, to)
 
-    def _download_arm_packages(self, to: Path, python: str, pillow: str) -> None:
-        self._report(f"downloading onnxruntime {ARM_ONNXRUNTIME}, numpy and Pillow for arm64")
+    def _download_arm_packages(self, to: Path, python: str, versions: dict[str, str]) -> None:
+        pinned = [f"{name}=={number}" for name, number in versions.items()]
+        self._report(f"downloading {', '.join(pinned)} for arm64 (38 MB)")
         arguments = ["--only-binary", ":all:", "--no-deps", "--dest", str(to / "wheels")]
         arguments += ["--implementation", "cp", "--python-version", python]
         for name in _ARM_PLATFORMS:
             arguments += ["--platform", name]
-        wanted = [f"onnxruntime=={ARM_ONNXRUNTIME}", f"Pillow=={pillow}", "numpy", "click"]
         command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download"]
-        _run([*command, *arguments, *wanted])
+        try:
+            _run([*command, *arguments, *pinned, "click"])
+        except UnavailableError:
+            # A version may have no file for the Python that apt offers.
+            _run([*command, *arguments, *versions, "click"])
         for wheel in (to / "wheels").iterdir():
             with zipfile.ZipFile(wheel) as archive:
                 archive.extractall(to)
@@ -280,6 +302,40 @@ def _find_own_packages() -> list[Path]:
     specs = map(importlib.util.find_spec, OWN_PACKAGES)
     folders = [Path(spec.origin).parent for spec in specs if spec and spec.origin]
     return [*folders, *_site_packages().glob("emotion_edge-*.dist-info")]
+
+
+def _make_arm_root(root: Path, system: Path, chip: Chip) -> Path:
+    """Make the root folder in which a process on an ARM core finds its files.
+
+    Without a ``/proc/cpuinfo`` of its own the process would read the host's, in which onnxruntime
+    finds no ARM core: from 1.28 on it crashes.
+
+    Args:
+        root: The folder to make.
+        system: The folder of the unpacked Debian packages.
+        chip: The core to describe.
+    """
+    root.mkdir()
+    for path in system.iterdir():
+        (root / path.name).symlink_to(path)
+    implementer, part = chip.part
+    fields = {
+        "BogoMIPS": "100.00",
+        "Features": chip.features,
+        "CPU implementer": implementer,
+        "CPU architecture": "8",
+        "CPU variant": "0x0",
+        "CPU part": part,
+        "CPU revision": "0",
+    }
+    lines = "".join(f"{name}\t: {value}\n" for name, value in fields.items())
+    # As many cores as /sys lists.
+    text = "".join(f"processor\t: {cpu}\n{lines}\n" for cpu in range(os.cpu_count() or 1))
+    model = root / "proc" / "device-tree" / "model"
+    model.parent.mkdir(parents=True)
+    model.write_text("QEMU user mode\0")
+    (root / "proc" / "cpuinfo").write_text(text)
+    return root
 
 
 def _arm_python(root: Path) -> Path:

@@ -15,7 +15,7 @@ from chips.emulation import CHIPS, Chip, Emulator, UnavailableError, find_cache
 def make_results() -> ChipResults:
     """Return the results of two pictures, one of them unreadable, and of one model."""
     return ChipResults(
-        versions={},
+        versions={"onnxruntime": "1.32.0"},
         unreadable={"bad.png": "bad.png: not a picture"},
         models={"edge": {"precision": "int8", "failures": [], "labels": ["happy", "sad"]}},
         arrays={
@@ -30,6 +30,10 @@ def test_equal_results_have_no_failures_and_are_counted() -> None:
     assert comparison.failures == []
     assert (comparison.pictures, comparison.faces) == (1, 2)
     assert comparison.differences == {"int8": 0.0}
+    assert comparison.versions == "onnxruntime 1.32.0"
+    other = make_results()
+    other.versions["onnxruntime"] = "1.23.2"
+    assert compare(make_results(), other).versions == "onnxruntime 1.23.2 (here 1.32.0)"
 
 
 def test_every_difference_is_a_failure() -> None:

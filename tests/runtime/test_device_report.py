@@ -53,7 +53,7 @@ def test_the_report_is_one_line_that_identifies_model_chip_and_versions(
     assert report["self_test"]["mean_difference"] == pytest.approx(test.mean_difference)
     assert report["self_test"]["label_flips"] == 0
     assert report["latency"]["batch_size"] == report["latency"]["threads"] == 1
-    assert 0 < report["latency"]["p50_ms"]
+    assert report["latency"]["p50_ms"] > 0
     assert report["cpu"]["machine"] == platform.machine()
     assert report["system"]["os"] == platform.system()
     assert report["versions"]["python"] == platform.python_version()
@@ -161,6 +161,8 @@ def test_arm_cores_have_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert described["emulated"] is False
     cpuinfo.write_text(ARM.replace("0xd08", "0xfff"))
     assert describe_cpu(cpuinfo, board)["name"] == "Cortex-A53 + 0x41/0xfff"
+    board.write_bytes(b"QEMU user mode\0")
+    assert describe_cpu(cpuinfo, board)["emulated"] is True
 
 
 def test_an_emulated_chip_does_not_have_the_name_of_the_host(

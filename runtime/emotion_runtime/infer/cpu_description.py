@@ -67,29 +67,30 @@ def describe_cpu(cpuinfo: Path = _CPUINFO, board: Path = _BOARD) -> dict[str, An
     Returns:
         ``machine``, such as ``aarch64``; ``name`` of the CPU, None where it is not known;
         ``device``, the name of the board, None where there is none; ``flags``, its instruction
-        sets for arithmetic; ``count`` of the CPUs; and ``emulated``, which is true where the kernel
-        describes another CPU than the one that this process runs on. The name is then None.
+        sets for arithmetic; ``count`` of the CPUs; and ``emulated``, which is true where the board
+        is QEMU's, or the kernel describes another CPU than the one that this process runs on. In
+        the second case the name is None.
     """
     machine = platform.machine()
-    fields = _read_fields(cpuinfo)
+    fields, device = _read_fields(cpuinfo), _read_board(board)
     features = _find_numpy_features()
-    emulated = _is_emulated(machine, fields, features)
+    is_other = _describes_another_cpu(machine, fields, features)
     flags = _find_arm_flags(machine)
     if flags is None:
         # Names with an underscore are numpy's own groups of instruction sets.
         flags = sorted(feature.lower() for feature in features if "_" not in feature)
         # numpy does not look for these; the kernel's list is right unless there is an emulator.
-        if not emulated and (listed := fields.get("flags")):
+        if not is_other and (listed := fields.get("flags")):
             flags += sorted(
                 flag for flag in listed[0].split() if flag.startswith(("amx", "avx_vnni"))
             )
     return {
         "machine": machine,
-        "name": None if emulated else _find_name(fields),
-        "device": _read_board(board),
+        "name": None if is_other else _find_name(fields),
+        "device": device,
         "flags": flags,
         "count": os.cpu_count(),
-        "emulated": emulated,
+        "emulated": is_other or "qemu" in (device or "").lower(),
     }
 
 
@@ -108,7 +109,8 @@ def _read_fields(path: Path) -> dict[str, list[str]]:
     return fields
 
 
-def _is_emulated(machine: str, fields: dict[str, list[str]], features: set[str]) -> bool:
+def _describes_another_cpu(machine: str, fields: dict[str, list[str]], features: set[str]) -> bool:
+    """Return whether the fields of ``/proc/cpuinfo`` contradict the CPU itself."""
     if machine == "aarch64":
         return "vendor_id" in fields  # a field of x86 alone
     if machine not in ("x86_64", "AMD64") or "NPY_DISABLE_CPU_FEATURES" in os.environ:
