@@ -7,6 +7,7 @@ qemu-user shows the file of the host.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import platform
 import sys
@@ -126,15 +127,14 @@ def _describes_another_cpu(machine: str, fields: dict[str, list[str]], features:
 
 def _find_numpy_features() -> set[str]:
     """Return the instruction sets that numpy finds on this CPU, by its names."""
-    try:
-        from numpy._core import _multiarray_umath as found
-    except ImportError:  # numpy 1
+    for name in ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath"):  # numpy 2, 1
         try:
-            from numpy.core import _multiarray_umath as found
+            found = importlib.import_module(name)
         except ImportError:
-            return set()
-    features: dict[str, bool] = getattr(found, "__cpu_features__", {})
-    return {name for name, is_there in features.items() if is_there}
+            continue
+        features: dict[str, bool] = getattr(found, "__cpu_features__", {})
+        return {feature for feature, is_there in features.items() if is_there}
+    return set()
 
 
 def _find_arm_flags(machine: str) -> list[str] | None:
