@@ -20,7 +20,7 @@ import click
 import emotion_models
 import emotion_runtime
 from emotion_export.page.build import DETECTOR_FILE, MODULE_FILES, RUNTIME_FILES
-from emotion_runtime.atomic import write_atomically
+from emotion_runtime.atomic import name_in_errors, write_atomically
 from emotion_runtime.command_line.commands import handle_errors
 from emotion_runtime.errors import OutputError
 
@@ -116,6 +116,8 @@ def main(page: Path, output: Path) -> None:
     """Write emotion-edge-VERSION.tgz."""
     package = pack(page)
     target = output / f"emotion-edge-{emotion_runtime.__version__}.tgz"
+    with name_in_errors(output):
+        output.mkdir(parents=True, exist_ok=True)
     with write_atomically(target) as path:
         path.write_bytes(package)
     print(target)

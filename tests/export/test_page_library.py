@@ -329,10 +329,10 @@ FAIL = """async (call) => {
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
-        ("EmotionEdge.open({ model: '/missing.onnx' })", "Error", "cannot be loaded (404)"),
+        ("EmotionEdge.open({ model: '/missing.onnx' })", "Error", "cannot be loaded .404"),
         ("EmotionEdge.open({ model: '/blank.html' })", "Error", "not ONNX"),
         ("EmotionEdge.open({ model: new Uint8Array(0) })", "Error", "no emotion-edge contract"),
-        ("EmotionEdge.open({ model, runtime: '/no/' })", "Error", "could not be started"),
+        ("EmotionEdge.open({ model, runtime: '/no/' })", "Error", "404|could not be started"),
         ("EmotionEdge.open({})", "TypeError", "address of the model file"),
         (
             "EmotionEdge.open({ model, detector: '/no' })"
@@ -350,11 +350,11 @@ FAIL = """async (call) => {
 def test_failures_are_one_sentence(page: Any, call: str, kind: str, message: str) -> None:
     name, text = page.evaluate(FAIL, call)
     assert name == kind
-    assert message in text
+    assert re.search(message, text)
 
 
 def test_work_can_be_cancelled(page: Any) -> None:
-    """What was aborted is rejected, and the others are finished; close rejects what is left."""
+    """An aborted request is rejected, others are finished; `close` rejects the rest."""
     outcomes = page.evaluate(
         """async () => {
           const own = await EmotionEdge.open({ model });
@@ -467,13 +467,33 @@ def test_watching_ends_with_the_signal_and_with_the_video(page: Any, end: str) -
 def test_video_is_watched_without_frame_callbacks(page: Any) -> None:
     """In browsers without requestVideoFrameCallback."""
     page.evaluate(
-        "self.callback = HTMLVideoElement.prototype.requestVideoFrameCallback; "
-        "delete HTMLVideoElement.prototype.requestVideoFrameCallback"
+        "() => { self.callback = HTMLVideoElement.prototype.requestVideoFrameCallback; "
+        "delete HTMLVideoElement.prototype.requestVideoFrameCallback; }"
     )
     try:
         assert len(watch(page, "break", 3)) == 3
     finally:
-        page.evaluate("HTMLVideoElement.prototype.requestVideoFrameCallback = self.callback")
+        page.evaluate(
+            "() => { HTMLVideoElement.prototype.requestVideoFrameCallback = self.callback; }"
+        )
+
+
+def test_module_from_another_origin_is_used(browser: Any, site: str) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    other = site.replace("127.0.0.1", "localhost")
+    allow = {"access-control-allow-origin": "*"}
+
+    def fulfil(route: Any) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, headers={**response.headers, **allow})
+
+    context.route(other + "**", fulfil)
+    page.goto(site + "blank.html")
+    page.evaluate(OPEN.replace('"/node_modules', f'"{other}node_modules'))
+    data = (ROOT / "samples" / "sad_01.png").read_bytes()
+    assert classify(page, [data])[0]["label"] == "sad"
+    context.close()
 
 
 def test_firefox_finds_the_faces_of_the_runtime(site: str) -> None:
