@@ -250,13 +250,15 @@ def main(options: ResultOptions, rounds: int) -> None:
                 violations = count_violations(browser, address)
             server.shutdown()
         browser.close()
+    # The browser reports tasks of 50 ms and more.
+    slowest = f"{longest:.0f} ms" if longest else "under 50 ms"
     lines += [
         "",
         f"| live camera, 640×480, 7 faces | longest task with {PICTURES} pictures | "
         + " | ".join(f"axe violations, {name}" for name in violations)
         + " |",
         "| ---: | ---: |" + " ---: |" * len(violations),
-        f"| {frames:.0f} frames a second | {longest:.0f} ms | "
+        f"| {frames:.0f} frames a second | {slowest} | "
         + " | ".join(str(count) for count in violations.values())
         + " |",
     ]
