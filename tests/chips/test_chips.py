@@ -1,4 +1,4 @@
-"""What `make chips` notices, and what it does where a chip cannot be emulated."""
+"""`make chips` notices differences, and skips what cannot be emulated."""
 
 from __future__ import annotations
 
