@@ -1,4 +1,4 @@
-"""`make chips` notices differences, and skips what cannot be emulated."""
+"""`make chips` notices every difference, and is skipped where a chip cannot be emulated."""
 
 from __future__ import annotations
 
