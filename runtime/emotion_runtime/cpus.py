@@ -8,6 +8,8 @@ from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
+# Those that OpenBLAS reads.
+_BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def count_usable_cpus() -> int:
@@ -25,6 +27,17 @@ def count_usable_cpus() -> int:
         cpus = min(cpus, int(wanted))
     quota = read_cpu_quota()
     return max(1, cpus if quota is None else min(cpus, math.ceil(quota)))
+
+
+def limit_blas_threads() -> None:
+    """Make numpy's OpenBLAS start no threads, unless the user has set their number.
+
+    OpenBLAS starts a thread for each further CPU as soon as numpy is imported, and each of them
+    spins for some 30 ms before it sleeps. A command that multiplies no matrices in numpy gains
+    nothing from them. To be called by a command, not by a library, and before numpy is imported.
+    """
+    if not any(name in os.environ for name in _BLAS_VARIABLES):
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 
 def read_cpu_quota(own: Path = _OWN_CGROUPS, root: Path = _CGROUPS) -> float | None:

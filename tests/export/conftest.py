@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 from click.testing import CliRunner
 
 import shortcuts
+from emotion_export.page.onnxruntime_web import ONNXRUNTIME_WEB
 from synthetic import CLASSES, DARK, write_data
+from web_page import RUNTIME_FILES, serve
 
 
 @pytest.fixture(scope="session")
@@ -81,3 +88,68 @@ def _train(data: Path, folder: Path, *options: str) -> None:
     with shortcuts.blank_figures():
         result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
+
+
+@pytest.fixture(scope="session")
+def npm_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The npm package onnxruntime-web, downloaded once."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("npm is not installed (it downloads onnxruntime-web)")
+
+    def download(folder: Path) -> None:
+        folder.mkdir()
+        command = [npm, "pack", "--silent", f"onnxruntime-web@{ONNXRUNTIME_WEB}"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"npm cannot download onnxruntime-web: {done.stderr.strip()[:200]}")
+
+    (package,) = shortcuts.make_once(tmp_path_factory, "npm", download).glob("*.tgz")
+    return package
+
+
+@pytest.fixture(scope="session")
+def npm_package(npm_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The files of the package that a page needs. They are compressed once, which takes seconds."""
+    from emotion_export.page import build
+
+    compress = build._compress
+
+    def extract(folder: Path) -> None:
+        with tarfile.open(npm_archive) as archive:
+            names = [f"package/dist/{name}" for name in RUNTIME_FILES]
+            archive.extractall(folder, [archive.getmember(name) for name in names])
+        program = next(folder.rglob("*.wasm"))
+        (folder / "compressed").write_bytes(compress(program.read_bytes()))
+
+    folder = shortcuts.make_once(tmp_path_factory, "npm_package", extract)
+    compressed = (folder / "compressed").read_bytes()
+    with mock.patch.object(build, "_compress", return_value=compressed):
+        yield folder / "package"
+
+
+@pytest.fixture(scope="session")
+def page_folder(npm_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from emotion_export.page.build import write_page
+
+    folder = tmp_path_factory.mktemp("page") / "page"
+    return write_page(None, folder, runtime=npm_package)
+
+
+@pytest.fixture(scope="session")
+def address(page_folder: Path) -> Iterator[str]:
+    with serve(page_folder) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        pytest.skip("Chromium is not installed (on Debian: apt-get install chromium)")
+    with sync_api.sync_playwright() as play:
+        launched = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield launched
+        launched.close()

@@ -1,3 +1,4 @@
+// @ts-check
 // Reads the metadata of a model file from the bytes of the ONNX file, because onnxruntime-web does
 // not give access to them. Keys and rules are those of emotion_runtime/model/contract.py and
 // emotion_runtime/labels.py. The file may be hostile: this reader needs no more memory than a small
@@ -8,6 +9,7 @@ export const MAX_MODEL_BYTES = 256 * 1024 ** 2;
 const PREFIX = "emotion_edge.";
 const VERSION = "1";
 const OTHER_VERSION = "2"; // of files with the output "other"
+/** @type {Record<string, string>} */
 const INPUT = { colour: "gray-itu-r-601-2", resize: "bilinear-antialias", aspect: "crop-central-square" };
 const DEFAULT_SIZE = 48;
 const MAX_SIZE = 1024;
@@ -25,12 +27,40 @@ const METADATA_PROPS = 14; // of ModelProto
 const [KEY, VALUE] = [1, 2]; // of StringStringEntryProto
 
 /**
+ * Inputs with their outputs at export.
+ *
+ * @typedef {object} Golden
+ * @property {number[]} shape Of the inputs.
+ * @property {Uint8Array} pixels The inputs.
+ * @property {number[][]} logits The outputs.
+ * @property {number} tolerance Largest difference of a logit.
+ * @property {number} [meanTolerance] Largest mean difference.
+ * @property {number[]} [other] The output "other".
+ * @property {Uint8Array} [probe] The reference picture, as the training read it.
+ */
+
+/**
+ * What a model file states about itself.
+ *
+ * @typedef {object} Contract
+ * @property {string[]} labels
+ * @property {number} size Side of the input in pixels.
+ * @property {string} network
+ * @property {string} precision
+ * @property {number} minConfidence
+ * @property {number} temperature
+ * @property {number} [otherThreshold] Missing in files without the output "other".
+ * @property {string[]} otherClasses
+ * @property {Golden} golden
+ */
+
+/** @typedef {Map<string, string>} Values Metadata by name. */
+
+/**
  * Read the contract of a model file.
  *
  * @param {Uint8Array} bytes The whole file.
- * @returns {{labels: string[], size: number, network: string, precision: string,
- *   minConfidence: number, temperature: number, otherThreshold: number | undefined, otherClasses: string[],
- *   golden: object}} otherThreshold is undefined in files without the output "other".
+ * @returns {Contract}
  * @throws {Error} The file has no contract, or a damaged one; the message is for the user.
  */
 export function readContract(bytes) {
@@ -64,7 +94,13 @@ export function readContract(bytes) {
   };
 }
 
-/** Read the threshold and the classes of the output "other". */
+/**
+ * Read the threshold and the classes of the output "other".
+ *
+ * @param {Values} values
+ * @param {string[]} labels
+ * @returns {{otherThreshold: number, otherClasses: string[]}}
+ */
 function readOtherOutput(values, labels) {
   const otherThreshold = readNumber(values, "other_threshold");
   const otherClasses = readJson(values, "other_classes");
@@ -74,16 +110,25 @@ function readOtherOutput(values, labels) {
   return { otherThreshold, otherClasses };
 }
 
+/** @param {string} name */
 function makeDamagedError(name) {
   return new Error(`The model file's contract is damaged: ${name} is missing or malformed.`);
 }
 
+/**
+ * @param {Values} values
+ * @param {string} name
+ */
 function readText(values, name) {
   const value = values.get(name);
   if (value === undefined) throw makeDamagedError(name);
   return value;
 }
 
+/**
+ * @param {Values} values
+ * @param {string} name
+ */
 function readJson(values, name) {
   let value;
   try {
@@ -95,7 +140,12 @@ function readJson(values, name) {
   return value;
 }
 
-/** Read a decimal number as written by Python's repr, without NaN and infinity. */
+/**
+ * Read a decimal number as written by Python's repr, without NaN and infinity.
+ *
+ * @param {Values} values
+ * @param {string} name
+ */
 function readNumber(values, name) {
   const written = readText(values, name).trim();
   if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(written)) throw makeDamagedError(name);
@@ -104,8 +154,10 @@ function readNumber(values, name) {
   return value;
 }
 
+/** @param {any} values */
 function readInputSize(values) {
   if (Array.isArray(values)) throw makeDamagedError("input");
+  /** @type {Record<string, any>} */
   const input = { size: DEFAULT_SIZE, ...INPUT, ...values };
   for (const [name, value] of Object.entries(input)) {
     if (name === "size") continue;
@@ -125,6 +177,10 @@ function readInputSize(values) {
   return input.size;
 }
 
+/**
+ * @param {any} labels
+ * @returns {string[]}
+ */
 function checkLabels(labels) {
   if (!Array.isArray(labels) || labels.length < 2) throw makeDamagedError("labels");
   const seen = new Set();
@@ -141,7 +197,11 @@ function checkLabels(labels) {
   return labels;
 }
 
-/** Return why no class may have this name; undefined if it may. */
+/**
+ * Return why no class may have this name; undefined if it may.
+ *
+ * @param {string} label
+ */
 function findLabelProblem(label) {
   if (/^\p{White_Space}*$/u.test(label)) return "the name is empty";
   if (/^\p{White_Space}|\p{White_Space}$/u.test(label)) return "it begins or ends with a space";
@@ -155,8 +215,15 @@ function findLabelProblem(label) {
 }
 
 // Upper case first, so that "ß" and "ss" are one name, as in Python's casefold.
+/** @param {string} label */
 const foldCase = (label) => label.normalize("NFC").toUpperCase().toLowerCase();
 
+/**
+ * @param {any} values
+ * @param {number} size
+ * @param {number} classes
+ * @returns {Golden}
+ */
 function readGolden(values, size, classes) {
   const { shape, pixels, logits, tolerance, mean_tolerance: meanTolerance, probe, other } = values;
   const inputs = Array.isArray(logits) ? logits.length : 0;
@@ -168,7 +235,7 @@ function readGolden(values, size, classes) {
     shape.length === expectedShape.length &&
     expectedShape.every((length, axis) => shape[axis] === length) &&
     logits.every(
-      (row) => Array.isArray(row) && row.length === classes && row.every(Number.isFinite),
+      (/** @type {any} */ row) => Array.isArray(row) && row.length === classes && row.every(Number.isFinite),
     ) &&
     Number.isFinite(tolerance) &&
     tolerance >= 0 &&
@@ -188,6 +255,10 @@ function readGolden(values, size, classes) {
   };
 }
 
+/**
+ * @param {any} encoded
+ * @param {number} length
+ */
 function decodeBase64(encoded, length) {
   // Check the length first, so that nothing too long is decoded.
   if (typeof encoded !== "string" || encoded.length !== 4 * Math.ceil(length / 3)) {
@@ -205,18 +276,27 @@ function decodeBase64(encoded, length) {
   return bytes;
 }
 
+/** @param {any} value */
 function shorten(value) {
   if (typeof value === "object" && value !== null) return "that is a list or an object";
   const string = String(value);
   return string.length > 60 ? `${string.slice(0, 60)}…` : string;
 }
 
-/** Return the metadata_props of a ModelProto that have our prefix, by name without the prefix. */
+/**
+ * Return the metadata_props of a ModelProto that have our prefix, by name without the prefix.
+ *
+ * @param {Uint8Array} bytes
+ * @returns {Values}
+ */
 function readMetadata(bytes) {
   const found = new Map();
   for (const { field, value } of readFields(bytes)) {
     if (field !== METADATA_PROPS) continue;
-    let [key, content] = [new Uint8Array(), new Uint8Array()];
+    /** @type {Uint8Array} */
+    let key = new Uint8Array();
+    /** @type {Uint8Array} */
+    let content = new Uint8Array();
     for (const part of readFields(value)) {
       if (part.field === KEY) key = part.value;
       if (part.field === VALUE) content = part.value;
@@ -228,6 +308,7 @@ function readMetadata(bytes) {
   return found;
 }
 
+/** @param {Uint8Array} bytes */
 function decodeUtf8(bytes) {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -236,7 +317,12 @@ function decodeUtf8(bytes) {
   }
 }
 
-/** Yield the length-delimited fields of a protobuf message, and skip the others. */
+/**
+ * Yield the length-delimited fields of a protobuf message, and skip the others.
+ *
+ * @param {Uint8Array} bytes
+ * @returns {Generator<{field: number, value: Uint8Array}, void, void>}
+ */
 function* readFields(bytes) {
   const makeTruncatedError = () => new Error("The model file is damaged or cut off.");
   let position = 0;

@@ -1,52 +1,77 @@
-// The user interface: pictures in, a list of results out. The network runs in worker.js.
+// The user interface. emotion-edge.js does the work, results.js shows it, live.js shows the camera.
 
+import { EmotionEdge } from "./emotion-edge.js";
+import { LiveCamera } from "./live.js";
 import { ALTERED } from "./pixels.js";
+import { make, Results } from "./results.js";
+
+// Averages of many faces, drawn by scripts/draw_page_pictures.py; offered where the model has the
+// label. The first is classified at the start.
+const SAMPLES = [
+  ["happy_01.png", "happy"],
+  ["sad_03.png", "sad"],
+  ["surprise_02.png", "surprise"],
+  ["happy_08.png", "happy"],
+  ["sad_01.png", "sad"],
+  ["surprise_03.png", "surprise"],
+];
+const SCENE = "scene.webp";
 
 const byId = (id) => document.getElementById(id);
-const [status, list, save, clear] = ["status", "list", "save", "clear"].map(byId);
-const [file, drop, camera, video, stop] = ["file", "drop", "camera", "video", "stop"].map(byId);
-const rows = []; // {name, result} or {name, error}, in the order of the list
-let labels = [];
-let hasOther = false; // whether the model has the output "other"
+const status = byId("status");
+let edge;
+let detectorIsKept = false;
 
-// ---- the worker: a promise for each request
+allowOwnScripts();
+const results = new Results(keepDetector);
+const camera = new LiveCamera({
+  onHint: showHint,
+  onPicture: (blob, name) => results.add([{ blob, name }]),
+  onFaces: keepDetector,
+});
 
-const waiting = new Map();
-let lastId = 0;
-let worker;
-
-function request(message, transfer = []) {
-  return new Promise((resolve, reject) => {
-    waiting.set(++lastId, { resolve, reject });
-    worker.postMessage({ id: lastId, ...message }, transfer);
+/** Allow the page's own worker, and no other script, where the browser enforces trusted types. */
+function allowOwnScripts() {
+  const own = new URL("./", import.meta.url).href;
+  window.trustedTypes?.createPolicy("default", {
+    createScriptURL: (url) => (new URL(url, location.href).href.startsWith(own) ? url : null),
   });
 }
 
-function startWorker() {
-  if (typeof WebAssembly === "undefined") {
-    return showStatus("This browser has no WebAssembly, which the network needs. Try another browser.", "bad");
-  }
-  if (typeof OffscreenCanvas === "undefined") {
-    return showStatus("This browser has no OffscreenCanvas, which the page needs to read pictures. Update the browser.", "bad");
-  }
-  worker = new Worker("worker.js", { type: "module" });
-  worker.onmessage = ({ data: { id, result, error } }) => {
-    const { resolve, reject } = waiting.get(id);
-    waiting.delete(id);
-    if (error === undefined) resolve(result);
-    else reject(new Error(error));
-  };
-  worker.onerror = (event) => {
-    event.preventDefault();
-    showStatus("The network could not be started. Is the folder complete, and is the page opened over http?", "bad");
-    for (const { reject } of waiting.values()) reject(new Error("The network stopped; reload the page."));
-    waiting.clear();
-  };
-  request({ model: new URL(document.body.dataset.model, location.href).href }).then(showModel, (error) => {
+async function openModel() {
+  const loaded = new Map(); // file → bytes
+  try {
+    edge = await EmotionEdge.open({
+      model: new URL(document.body.dataset.model, location.href),
+      onProgress: (progress) => showProgress(loaded, progress),
+    });
+  } catch (error) {
     if (error.message === ALTERED) offerCanvasPermission();
-    showStatus(error.message, "bad");
-  });
+    byId("loading").hidden = true;
+    return showStatus(error.message, "bad");
+  }
+  showModel();
+  results.open(edge);
+  camera.open(edge);
+  showSamples();
+  document.body.dataset.ready = "true";
 }
+
+/** Show the bytes that are loaded: first of model and runtime, later of the face detector. */
+function showProgress(loaded, { file, loaded: bytes, total }) {
+  if (edge) {
+    const of = total ? ` of ${formatMegabytes(total)}` : "";
+    const text = `Loading the face detector: ${formatMegabytes(bytes)}${of} MB`;
+    return showHint(bytes === total ? "" : text, "faint");
+  }
+  loaded.set(file, bytes);
+  const all = Number(document.body.dataset.bytes);
+  const sum = Math.min(all, [...loaded.values()].reduce((a, b) => a + b, 0));
+  Object.assign(byId("loading"), { hidden: false, max: all, value: sum });
+  showStatus(`Loading the model: ${formatMegabytes(sum)} of ${formatMegabytes(all)} MB`, "");
+}
+
+const formatMegabytes = (bytes) => (bytes / 1e6).toFixed(1);
 
 /** Read a canvas of the page itself, so that the browser offers to allow canvas data for the site. */
 function offerCanvasPermission() {
@@ -55,22 +80,24 @@ function offerCanvasPermission() {
 }
 
 /** Show the model and the results of its checks, and enable the controls. */
-function showModel({ contract, network, pixels }) {
-  labels = contract.labels;
-  hasOther = contract.otherThreshold !== undefined;
-  const names = hasOther ? [...labels, `other (${contract.otherClasses.join(", ")})`] : labels;
+function showModel() {
+  const { model, labels, selfTest } = edge;
+  const { network, pixels } = selfTest;
+  const names = [...labels];
+  if (model.otherThreshold !== undefined) names.push(`other (${model.otherClasses.join(", ")})`);
   byId("about").textContent =
-    `${contract.network}, ${contract.precision}, ${names.join(" · ")}, ${contract.size}×${contract.size} gray`;
+    `Model: ${model.name}, a network ${model.network} in ${model.precision}; labels ` +
+    `${names.join(" · ")}; input ${model.size}×${model.size} gray pixels.`;
   const kinds = pixels.map(({ kind }) => kind).join(", ");
   const largest = Math.max(...pixels.map(({ difference }) => difference));
-  showStatus(
-    `Self-test passed in this browser: ${network.inputs} golden inputs get the same labels as at ` +
-      `export, with logits within ${network.difference.toPrecision(2)}. Reference pictures ` +
-      `(${kinds}) are read as in training, within ${largest} of 255.`,
-    "good",
-  );
-  for (const control of [file, camera]) control.disabled = false;
-  document.body.dataset.ready = "true";
+  byId("checked").textContent =
+    `${network.inputs} golden inputs get the same labels as at export, with logits within ` +
+    `${network.difference.toPrecision(2)}. Reference pictures (${kinds}) are read as in training, ` +
+    `within ${largest} of 255.`;
+  byId("loading").hidden = true;
+  byId("checks").hidden = false;
+  byId("file").disabled = false;
+  showStatus("Self-test passed in this browser", "good");
 }
 
 function showStatus(text, kind) {
@@ -78,173 +105,147 @@ function showStatus(text, kind) {
   status.className = kind;
 }
 
-// ---- classification
+function showHint(text, kind = "") {
+  Object.assign(byId("hint"), { textContent: text, className: kind });
+}
 
-async function classify(name, message, transfer) {
-  const row = { name };
-  rows.push(row);
-  const item = list.appendChild(document.createElement("li"));
-  item.textContent = `${name} …`;
+// ---- pictures to try
+
+function showSamples() {
+  const samples = SAMPLES.filter(([, label]) => edge.labels.includes(label));
+  if (samples.length === 0) return;
+  const items = samples.map(([file, label]) => makeSample(file, `an average of ${label} faces`));
+  items.push(makeSample(SCENE, "a picture with several faces"));
+  document.querySelector("#samples ul").replaceChildren(...items);
+  byId("samples").hidden = false;
+  if (results.isEmpty) addSample(samples[0][0], `an average of ${samples[0][1]} faces`, true);
+}
+
+function makeSample(file, text) {
+  const image = make("img", { src: `pictures/${file}`, alt: text });
+  const button = make("button", { type: "button", title: text }, image);
+  button.onclick = () => addSample(file, file, false);
+  return make("li", {}, button);
+}
+
+async function addSample(file, name, isExample) {
   try {
-    row.result = await request(message, transfer);
-  } catch (error) {
-    row.error = error.message;
+    const response = await fetch(new URL(`pictures/${file}`, import.meta.url));
+    if (!response.ok) throw new Error(`The picture cannot be loaded (${response.status}).`);
+    const blob = await response.blob();
+    if (!isExample || results.isEmpty) results.add([{ name, blob, isExample }]);
+  } catch {
+    showHint("The sample cannot be loaded; is the server still running?");
   }
-  if (!rows.includes(row)) return; // the list was cleared meanwhile
-  item.replaceChildren(...(row.error ? renderError(row) : renderResult(row)));
-  for (const button of [save, clear]) button.disabled = false;
 }
 
-const classifyFiles = (files) => {
-  for (const one of files) classify(one.name, { blob: one });
+// ---- files: chosen, dropped anywhere, pasted
+
+const addFiles = (files) => results.add(Array.from(files, (blob) => ({ name: blob.name, blob })));
+
+byId("file").onchange = ({ target }) => {
+  addFiles(target.files);
+  target.value = ""; // so that the same file can be chosen again
 };
 
-function renderResult({ name, result }) {
-  const canvas = document.createElement("canvas");
-  const side = Math.sqrt(result.pixels.length);
-  canvas.width = canvas.height = side;
-  canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", "the input of the network");
-  const data = new ImageData(side, side);
-  result.pixels.forEach((value, i) => data.data.set([value, value, value, 255], 4 * i));
-  canvas.getContext("2d").putImageData(data, 0, 0);
-  const head = document.createElement("p");
-  head.append(makeStrong(result.label), ` ${formatPercent(result.confidence)} `, makeSmall(name));
-  const bars = document.createElement("dl");
-  const probabilities = labels.map((label) => [label, result.probabilities[label]]);
-  if (hasOther) probabilities.push(["other", result.other]);
-  for (const [label, probability] of probabilities) {
-    const term = document.createElement("dt");
-    const value = document.createElement("dd");
-    const meter = document.createElement("meter");
-    term.textContent = label;
-    meter.value = probability;
-    meter.setAttribute("aria-label", `${label} ${formatPercent(probability)}`);
-    value.append(meter, ` ${formatPercent(probability)}`);
-    bars.append(term, value);
-  }
-  const { read, network } = result.milliseconds;
-  const time = makeSmall(`${network.toFixed(1)} ms for the network, ${read.toFixed(1)} ms to read the picture`);
-  const words = document.createElement("div");
-  words.append(head, bars, time);
-  if (looksLikePhotograph(result.size)) {
-    words.append(makeSmall("This looks like a whole photograph. Crop it to the face for a correct result."));
-  }
-  return [canvas, words];
-}
-
-function renderError({ name, error }) {
-  const words = document.createElement("p");
-  words.className = "bad";
-  words.append(`${name}: ${error}`);
-  return [words];
-}
-
-const looksLikePhotograph = ([width, height]) =>
-  Math.min(width, height) >= 128 && Math.max(width, height) > 1.25 * Math.min(width, height);
-const formatPercent = (share) => `${(100 * share).toFixed(1)}%`;
-const makeStrong = (text) => Object.assign(document.createElement("strong"), { textContent: text });
-const makeSmall = (text) => Object.assign(document.createElement("small"), { textContent: text });
-
-// ---- export as CSV
-
-/** Return the list as CSV for spreadsheets, with a byte-order mark. */
-function formatCsv() {
-  const lines = [["path", "label", "confidence", ...labels, ...(hasOther ? ["other"] : []), "error"]];
-  for (const { name, result, error } of rows) {
-    const probabilities = labels.map((label) => result?.probabilities[label].toFixed(6) ?? "");
-    if (hasOther) probabilities.push(result?.other.toFixed(6) ?? "");
-    const problem = result ? "" : (error ?? "Not finished when the list was saved.");
-    lines.push([name, result?.label ?? "", result?.confidence.toFixed(6) ?? "", ...probabilities, problem]);
-  }
-  return "\ufeff" + lines.map((line) => line.map(formatCsvCell).join(",") + "\n").join("");
-}
-
-/** Quote a cell. One that a spreadsheet would run as a formula gets an apostrophe. */
-function formatCsvCell(value) {
-  const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
-
-save.onclick = () => {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([formatCsv()], { type: "text/csv" }));
-  link.download = "expressions.csv";
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser may show a dialog first
+let depth = 0; // of nested elements under the pointer, each with its own dragenter and dragleave
+const showTarget = (change) => {
+  depth = Math.max(0, depth + change);
+  byId("target").hidden = depth === 0;
 };
-
-clear.onclick = () => {
-  rows.length = 0;
-  list.replaceChildren();
-  for (const button of [save, clear]) button.disabled = true;
-};
-
-// ---- files and the camera
-
-file.onchange = () => {
-  classifyFiles(file.files);
-  file.value = ""; // so that the same file can be chosen again
-};
-drop.ondragover = (event) => {
+window.addEventListener("dragenter", () => showTarget(1));
+window.addEventListener("dragleave", () => showTarget(-1));
+window.addEventListener("dragover", (event) => event.preventDefault());
+window.addEventListener("drop", (event) => {
   event.preventDefault();
-  drop.classList.add("over");
-};
-drop.ondragleave = () => drop.classList.remove("over");
-drop.ondrop = (event) => {
-  event.preventDefault();
-  drop.classList.remove("over");
-  if (document.body.dataset.ready) classifyFiles(event.dataTransfer.files);
-};
+  showTarget(-Infinity);
+  takeTransfer(event.dataTransfer);
+});
+window.addEventListener("paste", (event) => takeTransfer(event.clipboardData));
 
-let stream;
-let isOpening = false; // a second click must not open a second stream, which would never be stopped
-camera.onclick = async () => {
-  if (isOpening) return;
-  try {
-    if (!stream) {
-      isOpening = true;
-      await openCamera();
-    } else {
-      const side = Math.min(video.videoWidth, video.videoHeight);
-      const [x, y] = [(video.videoWidth - side) / 2, (video.videoHeight - side) / 2];
-      const bitmap = await createImageBitmap(video, x, y, side, side);
-      await classify(`camera ${new Date().toLocaleTimeString()}`, { bitmap }, [bitmap]);
+/** Add what was dropped or pasted: files, the files of folders, or a link. */
+async function takeTransfer(transfer) {
+  if (!edge) return;
+  // Read before the first await: afterwards the browser has emptied it.
+  const entries = Array.from(transfer.items, (item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  const files = Array.from(transfer.files);
+  const link = transfer.getData("text/uri-list") || transfer.getData("text/plain");
+  showHint("");
+  if (entries.some(({ isDirectory }) => isDirectory)) {
+    const found = [];
+    for (const entry of entries) await readEntry(entry, found);
+    if (found.length === 0) return showHint("The folder has no files.");
+    results.add(found);
+  } else if (files.length > 0) {
+    addFiles(files);
+  } else if (link) {
+    await addLink(link.split("\n")[0].trim());
+  }
+}
+
+/** Add the files of a dropped folder and its folders to `found`. */
+async function readEntry(entry, found) {
+  if (entry.isFile) {
+    const name = entry.fullPath.replace(/^\//, "");
+    try {
+      found.push({ name, blob: await new Promise((...settle) => entry.file(...settle)) });
+    } catch {
+      found.push({ name, error: "The file cannot be opened." });
     }
-  } catch (error) {
-    stopCamera(`The camera cannot be used: ${describeCameraError(error)}.`);
-  } finally {
-    isOpening = false;
+    return;
   }
-};
-stop.onclick = () => stopCamera("");
-
-async function openCamera() {
-  if (!navigator.mediaDevices) throw new Error("the page was not opened over https");
-  stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
-  for (const track of stream.getTracks()) {
-    track.onended = () => stopCamera("The camera was unplugged or taken away.");
+  const reader = entry.createReader();
+  for (;;) {
+    const some = await new Promise((...settle) => reader.readEntries(...settle)); // 100 at a time
+    if (some.length === 0) return;
+    for (const one of some) await readEntry(one, found);
   }
-  video.srcObject = stream;
-  await video.play();
-  video.hidden = stop.hidden = false;
-  camera.textContent = "Take a picture";
-  byId("hint").textContent = "Fill the square with the face.";
 }
 
-function stopCamera(hint) {
-  stream?.getTracks().forEach((track) => track.stop());
-  stream = video.srcObject = null;
-  video.hidden = stop.hidden = true;
-  camera.textContent = "Use the camera";
-  byId("hint").textContent = hint;
+/** Add the picture of a link, where it can be loaded from this server or is in the link itself. */
+async function addLink(link) {
+  let url;
+  try {
+    url = new URL(link);
+  } catch {
+    return showHint("That is neither a picture nor a link.");
+  }
+  const isOwn = url.origin === location.origin;
+  const name = url.protocol === "data:" ? "dropped picture" : url.pathname.split("/").pop() || url.host;
+  if (!isOwn && url.protocol !== "data:") {
+    return showHint(
+      `${url.host || link} is another server, from which this page loads nothing; save the picture ` +
+        "and choose the file, or copy the picture itself and paste it here.",
+    );
+  }
+  try {
+    const response = await fetch(url);
+    if (!response.ok) throw new Error();
+    results.add([{ name: decodeURIComponent(name), blob: await response.blob() }]);
+  } catch {
+    showHint(`${name} cannot be loaded.`);
+  }
 }
 
-function describeCameraError(error) {
-  if (error.name === "NotAllowedError") return "it was not allowed";
-  if (error.name === "NotFoundError") return "there is none";
-  if (error.name === "NotReadableError") return "another program uses it";
-  return error.message;
+// ---- offline
+
+/** Keep the page for use without a connection. Browsers allow it over https and on localhost. */
+async function keepPage() {
+  const workers = navigator.serviceWorker;
+  if (!workers || !edge) return;
+  try {
+    await workers.register("service-worker.js");
+    await workers.ready;
+    byId("offline").textContent = "This page also works without a connection now.";
+  } catch {
+    // Private windows refuse; the page works, but not offline.
+  }
 }
 
-startWorker();
+function keepDetector() {
+  if (detectorIsKept) return;
+  detectorIsKept = true;
+  navigator.serviceWorker?.ready.then(({ active }) => active.postMessage("later"));
+}
+
+if (!("stopped" in document.body.dataset)) openModel().then(keepPage);

@@ -1,105 +1,80 @@
-// Runs the network in a worker thread: opens the model, runs the self-test, classifies pictures.
+// @ts-check
+// The computation, in a worker thread: opens the model, runs the self-test, reads and classifies
+// pictures. emotion-edge.js sends the requests.
 
-import * as ort from "./ort/ort.wasm.min.mjs";
-import { MAX_MODEL_BYTES, readContract } from "./contract.js";
-import { ALTERED, decode, drawProbe, fit, fromBitmap, largestDifference, UNREADABLE } from "./pixels.js";
+import { MAX_MODEL_BYTES } from "./contract.js";
+import { Detector } from "./detector.js";
+import { fetchFile } from "./files.js";
+import { computeDecodingScale, findFaces } from "./finder.js";
+import { Network } from "./network.js";
+import { ALTERED, drawProbe, largestDifference, Picture, UnreadableError } from "./pixels.js";
+import { loadRuntime } from "./runtime.js";
+import { Watch } from "./watch.js";
 
-const REFERENCE = new URL("./reference.json", import.meta.url).href;
+const REFERENCE = new URL("./reference.json.gz", import.meta.url).href;
 const PROBE_TOLERANCE = 1; // of 255, as in emotion_runtime/model/self_test.py
-// On an ordinary static host the page is not cross-origin isolated, so WebAssembly has one thread.
-ort.env.wasm.numThreads = 1;
-ort.env.wasm.wasmPaths = new URL("./ort/", import.meta.url).href;
 
-let contract, session;
+/** @type {any} onnxruntime-web. */
+let ort;
+/** @type {Network} */
+let network;
+/** @type {string | ArrayBuffer | Uint8Array} */
+let detectorSource;
+/** @type {Detector | undefined} Opened when it is first needed. */
+let detector;
+/** @type {Map<number, Watch>} Videos that are followed, by number. */
+const watches = new Map();
+let lastWatch = 0;
 
-async function openModel(url) {
-  const bytes = await fetchFile(url, "model file", MAX_MODEL_BYTES);
-  contract = readContract(bytes);
-  try {
-    session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
-  } catch (error) {
-    throw new Error(
-      `The model file is damaged, or needs features that this browser does not have (${getFirstLine(error)}).`,
-    );
-  }
-  const pixels = await checkPixels();
-  return { contract: { ...contract, golden: undefined }, pixels, network: await checkNetwork() };
-}
+/** @param {{file: string, loaded: number, total: number | null}} progress */
+const reportProgress = (progress) => self.postMessage({ progress });
 
-/** Fetch a file of this page, up to a limit of bytes. */
-async function fetchFile(url, name, limit) {
-  let response;
-  try {
-    response = await fetch(url);
-  } catch {
-    throw new Error(`The ${name} cannot be loaded; is the server still running?`);
-  }
-  if (!response.ok) throw new Error(`The ${name} cannot be loaded (${response.status}).`);
-  const chunks = [];
-  let length = 0;
-  const reader = response.body.getReader();
-  for (;;) {
-    const { done, value } = await reader.read().catch(() => {
-      throw new Error(`The connection was lost while the ${name} was loaded; reload the page.`);
-    });
-    if (done) break;
-    length += value.length;
-    if (length > limit) {
-      reader.cancel().catch(() => {});
-      throw new Error(`The ${name} is larger than ${limit / 1024 ** 2} MB, the limit of this page.`);
-    }
-    chunks.push(value);
-  }
-  const bytes = new Uint8Array(length);
-  let offset = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, offset);
-    offset += chunk.length;
+/**
+ * Return the bytes of a file, given by its address or its content.
+ *
+ * @param {string | ArrayBuffer | Uint8Array} source
+ * @param {string} name Its name in messages.
+ */
+async function readSource(source, name) {
+  if (typeof source === "string") return fetchFile(source, name, MAX_MODEL_BYTES, reportProgress);
+  const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : source;
+  if (bytes.length > MAX_MODEL_BYTES) {
+    throw new Error(`The ${name} is larger than ${MAX_MODEL_BYTES / 1024 ** 2} MB, which is the limit.`);
   }
   return bytes;
 }
 
+/** @param {{model: string | ArrayBuffer, detector: string | ArrayBuffer, runtime: string}} sources */
+async function open(sources) {
+  let bytes, reference;
+  [bytes, reference, ort] = await Promise.all([
+    readSource(sources.model, "model file"),
+    fetchFile(REFERENCE, "reference pictures", MAX_MODEL_BYTES),
+    loadRuntime(sources.runtime, reportProgress),
+  ]);
+  detectorSource = sources.detector;
+  network = await Network.open(ort, bytes);
+  const { golden, ...contract } = network.contract;
+  const digest = await computeDigest(bytes);
+  const pixels = await checkPixels(reference, golden.probe);
+  return { model: { digest, ...contract }, selfTest: { network: await network.check(), pixels } };
+}
+
+/** @returns {Promise<Detector>} */
+async function getDetector() {
+  detector ??= await Detector.open(ort, await readSource(detectorSource, "face detector"));
+  return detector;
+}
+
 /**
- * Run the golden inputs, and compare the outputs with those at export.
+ * Return the hexadecimal SHA-256; null in a page over plain http, where browsers compute none.
  *
- * @returns {Promise<{inputs: number, difference: number}>} Number of inputs, and the largest
- *   difference of a logit.
- * @throws {Error} The outputs differ by more than the tolerance.
+ * @param {Uint8Array} bytes
  */
-async function checkNetwork() {
-  const { shape, pixels, logits, tolerance, meanTolerance = Infinity } = contract.golden;
-  const [inputs, classes] = [shape[0], contract.labels.length];
-  const outputs = await run(pixels, shape);
-  let difference = 0;
-  let total = 0;
-  let flips = 0;
-  logits.forEach((expected, row) => {
-    const actual = Array.from(outputs.logits.subarray(row * classes, (row + 1) * classes));
-    difference = Math.max(difference, largestDifference(expected, actual));
-    expected.forEach((logit, column) => (total += Math.abs(logit - actual[column])));
-    flips += actual.indexOf(Math.max(...actual)) !== expected.indexOf(Math.max(...expected));
-  });
-  const mean = total / (inputs * classes);
-  if (flips > 0 || !(difference <= tolerance && mean <= meanTolerance)) {
-    throw new Error(
-      `This browser does not compute the results of the export: ${flips} of ${inputs} labels ` +
-        `differ, logits by up to ${difference.toPrecision(2)} (allowed ${tolerance}), with a mean ` +
-        `of ${mean.toPrecision(2)}. Do not trust its results.`,
-    );
-  }
-  if (outputs.other) {
-    const otherDifference = largestDifference(contract.golden.other, outputs.other);
-    // As in emotion_runtime/model/outputs.py: follows from the tolerance of the logits.
-    const allowed = Math.max(tolerance / (2 * contract.temperature), 1e-6);
-    if (!(otherDifference <= allowed)) {
-      throw new Error(
-        `This browser does not compute the results of the export: the output "other" differs by ` +
-          `up to ${otherDifference.toPrecision(2)} (allowed ${allowed.toPrecision(2)}). Do not ` +
-          "trust its results.",
-      );
-    }
-  }
-  return { inputs, difference };
+async function computeDigest(bytes) {
+  if (!crypto.subtle) return null;
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", /** @type {BufferSource} */ (bytes)));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /**
@@ -108,36 +83,63 @@ async function checkNetwork() {
  * Each kind of file and a frame of the camera are compared at full resolution, and the reference
  * picture of the model file at the size of the network.
  *
+ * @param {Uint8Array} reference The file of the reference pictures.
+ * @param {Uint8Array | undefined} probe Pixels of the reference picture; earlier files have none.
  * @returns {Promise<{kind: string, difference: number}[]>} Largest difference of a gray pixel, of
  *   255, for each kind.
  * @throws {Error} A picture has other pixels than in training.
  */
-async function checkPixels() {
-  const bytes = await fetchFile(REFERENCE, "reference pictures", MAX_MODEL_BYTES);
-  const { side, pictures } = JSON.parse(new TextDecoder().decode(bytes));
+async function checkPixels(reference, probe) {
+  const { side, pictures } = JSON.parse(new TextDecoder().decode(reference));
+  /** @type {{kind: string, difference: number}[]} */
   const checks = [];
-  const check = (kind, picture, size, expected, tolerance, message) => {
-    const difference = largestDifference(fit(picture, size), expected);
-    if (!(difference <= tolerance)) throw new Error(message ?? describeDifference(kind, difference, tolerance));
+  /**
+   * @param {string} kind
+   * @param {Picture} picture
+   * @param {number} size
+   * @param {Uint8Array} expected
+   * @param {number} tolerance
+   * @param {string} [message]
+   */
+  const check = async (kind, picture, size, expected, tolerance, message) => {
+    const difference = largestDifference(await picture.readFace(size), expected);
+    if (!(difference <= tolerance)) {
+      throw new Error(message ?? describeDifference(kind, difference, tolerance));
+    }
     checks.push({ kind, difference });
   };
+  /** @type {{blob: Blob, expected: Uint8Array, tolerance: number} | undefined} */
   let lossless; // the first picture; only a browser that alters pixels can change it
   for (const { kind, tolerance, data, pixels } of pictures) {
-    const picture = await decode(new Blob([decodeBase64(data)])).catch((error) => {
-      throw error.message === UNREADABLE ? new Error(`This browser cannot read ${kind}.`) : error;
-    });
     const expected = decodeBase64(pixels);
-    check(kind, picture, side, expected, tolerance, lossless ? undefined : ALTERED);
-    lossless ??= { picture, expected, tolerance };
+    const blob = new Blob([decodeBase64(data)]);
+    await usePicture({ blob }, (picture) =>
+      check(kind, picture, side, expected, tolerance, lossless ? undefined : ALTERED),
+    ).catch((error) => {
+      throw error instanceof UnreadableError ? new Error(`This browser cannot read ${kind}.`) : error;
+    });
+    lossless ??= { blob, expected, tolerance };
   }
+  if (lossless === undefined) throw new Error("The reference pictures are damaged.");
+  const { blob, expected, tolerance } = lossless;
   const { rgba, width, height } = drawProbe();
-  const frame = fromBitmap(await createImageBitmap(new ImageData(rgba, width, height)));
-  check("a frame of a camera", frame, side, lossless.expected, lossless.tolerance, ALTERED);
-  const { probe } = contract.golden; // earlier files have no reference picture
-  if (probe) check("a resized picture", lossless.picture, contract.size, probe, PROBE_TOLERANCE);
+  const bitmap = await createImageBitmap(new ImageData(rgba, width, height));
+  await usePicture({ bitmap }, (frame) =>
+    check("a frame of a camera", frame, side, expected, tolerance, ALTERED),
+  );
+  if (probe) {
+    await usePicture({ blob }, (picture) =>
+      check("a resized picture", picture, network.contract.size, probe, PROBE_TOLERANCE),
+    );
+  }
   return checks;
 }
 
+/**
+ * @param {string} kind
+ * @param {number} difference
+ * @param {number} tolerance
+ */
 function describeDifference(kind, difference, tolerance) {
   return (
     `This browser reads ${kind} differently than the training did: pixels differ by up to ` +
@@ -145,71 +147,97 @@ function describeDifference(kind, difference, tolerance) {
   );
 }
 
+/** @param {string} text */
 const decodeBase64 = (text) => Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
 
-async function classify({ blob, bitmap }) {
-  const started = performance.now();
-  const picture = blob ? await decode(blob) : fromBitmap(bitmap);
-  const pixels = fit(picture, contract.size);
-  const read = performance.now();
-  const outputs = await run(pixels, [1, 1, contract.size, contract.size]);
-  const done = performance.now();
-  const probabilities = Array.from(outputs.probabilities);
-  let confidence = Math.max(...probabilities);
-  const bestLabel = contract.labels[probabilities.indexOf(confidence)];
-  // In float32, like the outputs: there 0.9 is a little less than in the contract.
-  let label = confidence >= Math.fround(contract.minConfidence) ? bestLabel : "uncertain";
-  const other = outputs.other?.[0];
-  const threshold = contract.otherThreshold; // at 1 no face is "other"
-  if (other !== undefined && threshold < 1 && other >= Math.fround(threshold)) {
-    [label, confidence] = ["other", other];
-  }
-  return {
-    label,
-    confidence,
-    other,
-    probabilities: Object.fromEntries(contract.labels.map((name, i) => [name, probabilities[i]])),
-    pixels,
-    size: [picture.width, picture.height],
-    milliseconds: { read: read - started, network: done - read },
-  };
-}
-
-/** Run the network on uint8 pixels, and return its outputs, all finite. */
-async function run(pixels, shape) {
-  let outputs;
+/**
+ * @param {{blob?: Blob, bitmap?: ImageBitmap}} source
+ * @param {(picture: Picture) => any} use
+ */
+async function usePicture({ blob, bitmap }, use) {
+  const picture = blob
+    ? await Picture.open(blob)
+    : Picture.fromBitmap(/** @type {ImageBitmap} */ (bitmap));
   try {
-    outputs = await session.run({ pixels: new ort.Tensor("uint8", pixels, shape) });
-  } catch (error) {
-    throw new Error(`The network cannot be run here (${getFirstLine(error)}).`);
+    return await use(picture);
+  } finally {
+    picture.close();
   }
-  const columns = { logits: contract.labels.length, probabilities: contract.labels.length };
-  if (contract.otherThreshold !== undefined) columns.other = 1;
-  const found = {};
-  for (const [name, width] of Object.entries(columns)) {
-    const data = outputs[name]?.data;
-    if (!(data instanceof Float32Array) || data.length !== shape[0] * width) {
-      throw new Error(`The network's output ${name} is missing or has a wrong size.`);
-    }
-    if (!data.every(Number.isFinite)) {
-      throw new Error(`The network's output ${name} is not finite; the model file is damaged.`);
-    }
-    found[name] = data;
-  }
-  return found;
 }
 
-// WebAssembly throws numbers, and onnxruntime long texts.
-const getFirstLine = (error) => String(error?.message ?? error).split("\n")[0].slice(0, 200);
+/** @param {{blob?: Blob, bitmap?: ImageBitmap}} source */
+async function classify(source) {
+  const started = performance.now();
+  return usePicture(source, async (picture) => {
+    const pixels = await picture.readFace(network.contract.size);
+    const read = performance.now();
+    const [values] = await network.compute([pixels]);
+    const done = performance.now();
+    return {
+      ...network.interpret(values),
+      pixels,
+      width: picture.width,
+      height: picture.height,
+      milliseconds: { read: read - started, network: done - read },
+    };
+  });
+}
+
+/** @param {{blob?: Blob, bitmap?: ImageBitmap, threshold: number, minFace?: number}} request */
+async function faces({ threshold, minFace, ...source }) {
+  const opened = await getDetector();
+  return usePicture(source, async (picture) => {
+    const { width, height } = picture;
+    const image = await picture.readRgb(computeDecodingScale(picture, minFace));
+    const detect = opened.detect.bind(opened);
+    const options = { threshold, minFace };
+    const found = await findFaces(image, picture, network.contract.size, detect, options);
+    const values = await network.compute(found.faces.map((face) => face.pixels));
+    const predictions = found.faces.map(({ box, confidence, pixels, small }, index) => ({
+      ...network.interpret(values[index]),
+      box: [box.x, box.y, box.width, box.height],
+      detection_confidence: confidence,
+      warning: small ? "small face" : null,
+      pixels,
+    }));
+    return { ...found, faces: predictions, width, height };
+  });
+}
+
+/** @param {{detectEvery: number, threshold: number}} options */
+async function startWatch(options) {
+  watches.set(++lastWatch, new Watch(network, await getDetector(), options));
+  return lastWatch;
+}
+
+/** @param {{watch: number, bitmap: ImageBitmap, time: number}} request */
+async function watchFrame({ watch, bitmap, time }) {
+  try {
+    return await watches.get(watch)?.process(bitmap, time);
+  } finally {
+    bitmap.close();
+  }
+}
+
+/** @param {{watch: number}} request */
+const stopWatch = ({ watch }) => watches.delete(watch);
+
+/** @type {Record<string, (values: any) => any>} */
+const methods = { open, classify, faces, startWatch, watchFrame, stopWatch };
+/** @type {Set<number>} */
+const cancelled = new Set();
 
 // One message after another, because a session refuses two calls at the same time.
 let last = Promise.resolve();
-self.onmessage = ({ data: { id, model, ...picture } }) => {
+self.onmessage = ({ data: { id, method, ...values } }) => {
+  if (method === "cancel") return cancelled.add(id);
   last = last.then(async () => {
+    if (cancelled.delete(id)) return values.bitmap?.close();
     try {
-      self.postMessage({ id, result: model ? await openModel(model) : await classify(picture) });
+      self.postMessage({ id, result: await methods[method](values) });
     } catch (error) {
-      self.postMessage({ id, error: String(error?.message ?? error) });
+      self.postMessage({ id, error: error instanceof Error ? error.message : String(error) });
     }
+    cancelled.delete(id);
   });
 };
