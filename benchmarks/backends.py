@@ -3,7 +3,8 @@
 PyTorch (eager, compiled, TorchScript), onnxruntime, OpenVINO, OpenCV and ncnn, on one thread, with
 batches of 1 and 64. First, the probabilities of each engine on the average faces in `samples/` are
 compared with PyTorch's: an engine with wrong outputs is reported as wrong and is not timed. Engines
-that are not installed are listed and left out; ``pip install '.[bench]'`` installs them.
+that are not installed are listed and left out; ``pip install '.[all]' --group bench`` installs
+them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Copy figures into the READMEs: ``python benchmarks/fill_readme.py [--check]``.
 
-The tables of ``benchmarks/README.md`` come from ``results/NAME.md``, those of ``README.md`` from
-``results/*.json`` and from the released model files. None of these figures is written by hand; a
-test runs this script with ``--check``.
+The tables of ``benchmarks/README.md`` and ``docs/devices.md`` come from ``results/NAME.md``, those
+of ``README.md`` from ``results/*.json`` and from the released model files. None of these figures is
+written by hand; a test runs this script with ``--check``.
 """
 
 from __future__ import annotations
@@ -36,16 +36,24 @@ def read_result(name: str) -> dict[str, Any]:
     return values
 
 
+def format_machine(name: str) -> str:
+    """Return the machine and the versions of a benchmark's result, as a sentence."""
+    machine = read_result(name)["machine"]
+    versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items())
+    cpus = f"{machine['cpus']} CPU{'s' if machine['cpus'] > 1 else ''}"
+    return (
+        f"{machine['cpu']} ({', '.join(machine['instructions'])}), {cpus}, "
+        f"{machine['memory_gib']:.0f} GiB, Python {machine['python']}, {versions}."
+    )
+
+
 def format_benchmark(name: str) -> str:
     """Return the table and the picture of a benchmark, or the machine, Markdown."""
     if name == "machine":
-        machine = read_result("latency")["machine"]
-        versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items())
-        return (
-            f"{machine['cpu']} ({', '.join(machine['instructions'])}), {machine['cpus']} "
-            f"CPUs, {machine['memory_gib']:.0f} GiB, Python {machine['python']}, {versions}."
-        )
+        return format_machine("latency")
     text = (RESULTS / f"{name}.md").read_text(encoding="utf-8").strip()
+    if read_result(name)["machine"]["cpu"] != read_result("latency")["machine"]["cpu"]:
+        text += f"\n\nMeasured on another machine: {format_machine(name)}"
     picture = RESULTS / f"{name}.png"
     return f"{text}\n\n![{name}](results/{name}.png)" if picture.exists() else text
 
@@ -59,27 +67,40 @@ def _format_models() -> str:
     """Return the table of the released models, the default first."""
     latency = read_result("latency")
     lines = [
-        "| released model | test accuracy | where annotators agree | damaged pictures | "
-        "one face, one thread | file |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| released model | labels | test accuracy | where annotators agree | right label | "
+        "neutral is `other` | damaged pictures | one face, one thread | file |",
+        "| --- | --- |" + " ---: |" * 7,
     ]
     accuracy = read_result("accuracy")["higher_is_better"]
     released = sorted(emotion_models.names(), key=lambda n: n != emotion_models.DEFAULT_MODEL)
     for name in released:
-        metrics = EmotionClassifier(name).contract.metrics
-        test, agreed = metrics["test"], metrics["test"].get("annotators_agree")
-        agreement = "–" if agreed is None else f"{agreed['accuracy']:.1%}"
+        contract = EmotionClassifier(name).contract
+        metrics, labels = contract.metrics, contract.labels
+        more = f" and {len(labels) - 3} more" if len(labels) > 3 else ""
+        test = metrics["test"]
+        agreed, right, neutral = _format_agreement(test)
         time = latency["lower_is_better"][f"{name}, µs"]
         faster = latency["higher_is_better"][f"{name}, times as fast as baseline"]
         size = emotion_models.model_path(name).stat().st_size / 1e6
         default = ", the default" if name == emotion_models.DEFAULT_MODEL else ""
         lines.append(
             f"| [`{name}`](models/emotion_models/cards/{name}.md){default} | "
-            f"{test['accuracy']:.1%} | {agreement} | "
+            f"{', '.join(labels[:3])}{more} | "
+            f"{test['accuracy']:.1%} | {agreed} | {right} | {neutral} | "
             f"{accuracy[f'{name}, accuracy on damaged pictures']:.1%} | "
             f"{format_amount(time)} µs ({faster:.1f} ×) | {size:.2f} MB |"
         )
     return "\n".join(lines)
+
+
+def _format_agreement(test: dict[str, Any]) -> tuple[str, str, str]:
+    """Return figures by the annotators' votes, and the share of neutral faces that get `other`."""
+    other = test.get("other")
+    if other is None:
+        agreed = test.get("annotators_agree")
+        return ("–" if agreed is None else f"{agreed['accuracy']:.1%}", "–", "–")
+    unnamed = 1 - other["other_classes"]["neutral"]["named"]
+    return (f"{other['accuracy']:.1%}", f"{other['named_correctly']:.1%}", f"{unnamed:.1%}")
 
 
 def _format_speed() -> str:
@@ -148,14 +169,22 @@ def _format_speed() -> str:
     return "\n".join(lines)
 
 
+def format_budgets(name: str) -> str:
+    """Return the tables of what a device needs, Markdown: those of `footprint.py`."""
+    assert name == "budgets", name
+    text = (RESULTS / "footprint.md").read_text(encoding="utf-8").strip()
+    return f"{text}\n\nMeasured on: {format_machine('footprint')}"
+
+
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--check", is_flag=True, help="Change nothing; exit with 1 if a file is out of date.")
 def main(check: bool) -> None:
-    """Update both files, or check that they are up to date."""
+    """Update the files, or check that they are up to date."""
     stale = []
     for path, block in (
         (ROOT / "README.md", format_summary),
         (ROOT / "benchmarks" / "README.md", format_benchmark),
+        (ROOT / "docs" / "devices.md", format_budgets),
     ):
         before = path.read_text(encoding="utf-8")
         after = fill(before, block)

@@ -218,7 +218,10 @@ def _save_picture(path: Path, draw: Callable[[Any], None]) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        print("no picture: matplotlib is not installed (pip install '.[bench]')", file=sys.stderr)
+        print(
+            "no picture: matplotlib is not installed (pip install '.[all]' --group bench)",
+            file=sys.stderr,
+        )
         return
     figure = Figure(figsize=(7, 4), layout="constrained")
     draw(figure)

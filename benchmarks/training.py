@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 from emotion_train.data.faces import Faces
 from emotion_train.networks import build_network
 from emotion_train.training.augmentation import AUGMENTATIONS, augment
-from emotion_train.training.batches import AugmentedBatches, EpochBatches
+from emotion_train.training.batches import AugmentedBatches, EpochBatches, TrainingBatch
 from emotion_train.training.targets import make_label_targets
 from harness import format_table, medians, ratios, take_turns
 from results import ResultOptions, benchmark_command, draw_bars, report_result
@@ -90,7 +90,7 @@ def main(options: ResultOptions, network: str, batch_size: int, rounds: int) -> 
 
         return step
 
-    def augmented_batches() -> Iterator[tuple[Tensor, Tensor, int]]:
+    def augmented_batches() -> Iterator[TrainingBatch]:
         batches = EpochBatches(faces, CLASS_COUNT, batch_size, seed=0)
         targets = make_label_targets(faces, CLASS_COUNT)
         augmented = AugmentedBatches(faces, targets, "strong", batches, torch.device("cpu"))

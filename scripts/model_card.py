@@ -10,6 +10,7 @@ kept from the card. The HTML of the cards is written too.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ from emotion_train.report.tables import (
 from render_cards import write_html
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
+
+# For the front matter, which model hubs read.
+_TAGS = ("facial-expression-recognition", "emotion-recognition", "onnx", "onnxruntime", "edge")
 
 _COMMAND = re.compile(r"^```sh\n(.*?)\nemotion-export ", re.DOTALL | re.MULTILINE)
 
@@ -117,6 +121,9 @@ def render_card(name: str, model: Path, contract: Contract, command: str) -> str
         test=test,
         held_out=network.get("hold-out") or network.get("validation") or metrics["held-out"],
         by_votes=test.get("other", {}).get("truth") == BY_VOTES,
+        tags=[*_TAGS, contract.precision],
+        datasets=_list_datasets(training),
+        index=_make_index(contract.labels, test),
         metrics_tables="\n".join(format_metrics_tables(test)),
         confidence_table="\n".join(format_confidence_table(rows)) if rows else "",
         knows_other=contract.other_threshold is not None,
@@ -149,6 +156,41 @@ def _training_classes(contract: Contract) -> list[str]:
     named: list[str] = contract.training["recipe"]["classes"]
     known = {*contract.labels, *contract.other_classes}
     return named if set(named) == known else [*contract.labels, *contract.other_classes]
+
+
+def _list_datasets(training: dict[str, Any]) -> list[str]:
+    """Return the names of the data sets of a training."""
+    recipes = [parent["recipe"] for parent in training.get("averaged_from") or [training]]
+    with_votes = any(recipe.get("vote_weight") for recipe in recipes)
+    return ["fer2013", "ferplus"] if with_votes else ["fer2013"]
+
+
+def _make_index(labels: Sequence[str], test: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the test figures for the front matter, for each kind of true label."""
+    names = (
+        ("accuracy", "accuracy", "accuracy"),
+        ("f1", "macro_f1", "macro F1"),
+        ("balanced_accuracy", "balanced_accuracy", "balanced accuracy"),
+        ("expected_calibration_error", "calibration_error", "expected calibration error"),
+    )
+    classes = ", ".join(labels)
+    metrics = [
+        {"type": kind, "name": name, "value": test[key]}
+        for kind, key, name in names
+        if test.get(key) is not None
+    ]
+    index = [{"dataset": f"FER2013 ({classes})", "metrics": metrics}]
+    by_votes = test.get("other", {}).get("truth") == BY_VOTES
+    agreed = test["other"] if by_votes else test.get("annotators_agree")
+    if agreed and agreed["accuracy"] is not None:
+        name = f"accuracy on {agreed['pictures']:,} pictures, against the majority of FER+ votes"
+        index.append(
+            {
+                "dataset": f"FER2013 ({classes}), where FER+ annotators agree",
+                "metrics": [{"type": "accuracy", "name": name, "value": agreed["accuracy"]}],
+            }
+        )
+    return index
 
 
 def _describe_labelled_others(test: dict[str, Any]) -> list[str]:

@@ -4,8 +4,9 @@ r"""Release a trained run: verified ONNX files with their parity reports, cards 
         [--labels happy,sad,surprise --votes votes.csv --other-coverage 0.95]
 
 NAME is released in fp32, and NAME-int8 beside it if int8 passes its gates. The checkpoint is
-released too. With --labels the files keep these labels of the network and have the output `other`;
---votes has FER+ votes on what the faces show. `model_card.py` writes the cards.
+released too; RUN_DIR may be a released checkpoint itself, to release more files from it. With
+--labels the files keep these labels of the network and have the output `other`; --votes has FER+
+votes on what the faces show. `model_card.py` writes the cards.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from emotion_train.run_folder import RunFolder
 from model_card import write_card
 
 PACKAGE = Path(emotion_models.__file__).parent
+CHECKPOINTS = PACKAGE / "checkpoints"
 
 
 @click.command(help=__doc__.splitlines()[0])
@@ -50,6 +52,7 @@ PACKAGE = Path(emotion_models.__file__).parent
     show_default=True,
     help="The share of held-out faces of the labels that must get a label.",
 )
+@click.option("--only-int8", is_flag=True, help="Release NAME-int8 and no fp32 file.")
 def main(
     run: Path,
     name: str,
@@ -58,16 +61,18 @@ def main(
     labels: str,
     votes: Path | None,
     other_coverage: float,
+    only_int8: bool,
 ) -> None:
     """Write everything that belongs to the release `name`."""
-    checkpoint = PACKAGE / "checkpoints" / f"{name}.pt"
-    checkpoint.parent.mkdir(exist_ok=True)
-    if run.resolve() != checkpoint.resolve():
+    checkpoint = run
+    if run.resolve().parent != CHECKPOINTS.resolve():
+        checkpoint = CHECKPOINTS / f"{name}.pt"
         shutil.copyfile(RunFolder(run).best_checkpoint, checkpoint)
     kept = tuple(filter(None, labels.split(",")))
     plan = Plan(report=False, labels=kept, other_coverage=other_coverage)
-    names = [name]
-    release_file(name, plan, checkpoint, data, votes)
+    names = [] if only_int8 else [name]
+    if not only_int8:
+        release_file(name, plan, checkpoint, data, votes)
     try:
         release_file(f"{name}-int8", replace(plan, precision="int8"), checkpoint, data, votes)
         names.append(f"{name}-int8")

@@ -8,22 +8,27 @@ released beside the Markdown. A test compares the two.
 
 from __future__ import annotations
 
+import re
+
 import click
 from markdown_it import MarkdownIt
 
 import emotion_models
 from emotion_runtime.atomic import write_atomically
 
+# The YAML at the top of a card, which model hubs read.
+FRONT_MATTER = re.compile(r"\A---\n(.*?)^---\n+", re.DOTALL | re.MULTILINE)
+
 
 def render_html(markdown: str) -> str:
-    """Return a card as HTML, with its text escaped and without links.
+    """Return a card as HTML, with its text escaped, without links and without front matter.
 
     The target of a link is relative to the card, not to the page, so only its text is kept.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     for rule in ("link_open", "link_close"):
         parser.add_render_rule(rule, lambda *_: "")
-    html: str = parser.render(markdown)
+    html: str = parser.render(FRONT_MATTER.sub("", markdown))
     return html
 
 

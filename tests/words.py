@@ -27,10 +27,11 @@ FOLDERS = (
     "scripts",
     "benchmarks",
     "docs",
+    "examples",
     "samples",
     "tests",
 )
-SUFFIXES = {".py", ".md", ".html", ".js", ".mjs", ".css", ".jinja", ".j2", ".toml"}
+SUFFIXES = {".py", ".md", ".html", ".js", ".mjs", ".cpp", ".css", ".jinja", ".j2", ".toml"}
 
 # The list of words itself, its test, and the numbers.
 EXCLUDED = ("tests/words.py", "tests/test_words.py", "tests/words_left.json")
@@ -88,7 +89,7 @@ def read_texts() -> Iterator[tuple[str, str]]:
         paths += [path for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES]
     for path in sorted(paths):
         name = path.relative_to(ROOT).as_posix()
-        if name not in EXCLUDED and path.is_file():
+        if name not in EXCLUDED and "node_modules" not in path.parts and path.is_file():
             yield name, path.read_text(encoding="utf-8")
 
 

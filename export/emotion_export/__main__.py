@@ -22,6 +22,9 @@ def run_verify() -> None:
 def run_page() -> None:
     """Run ``emotion-page``."""
     _prepare()
+    from emotion_runtime.cpus import limit_blas_threads
+
+    limit_blas_threads()
     from emotion_export.page_cli import main
 
     main(prog_name="emotion-page")

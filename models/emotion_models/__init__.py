@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-DEFAULT_MODEL = "edge-int8"
+__all__ = [
+    "DEFAULT_MODEL",
+    "card_html_path",
+    "card_path",
+    "checkpoint_names",
+    "checkpoint_path",
+    "checksums",
+    "detector_path",
+    "model_path",
+    "names",
+]
+
+DEFAULT_MODEL = "edge-int8"  # what is used where no model is named
 
 _HERE = Path(__file__).parent
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from emotion_runtime.errors import PictureError as PictureError
     from emotion_runtime.errors import SourceError as SourceError
     from emotion_runtime.errors import VideoError as VideoError
+    from emotion_runtime.errors import WorkerError as WorkerError
     from emotion_runtime.faces.classifier import FaceClassifier as FaceClassifier
     from emotion_runtime.faces.detection import Box as Box
     from emotion_runtime.faces.detection import Detection as Detection
@@ -57,6 +58,7 @@ _MODULE_BY_NAME = {
     "SelfTest": "model.self_test",
     "SourceError": "errors",
     "VideoError": "errors",
+    "WorkerError": "errors",
     "read_face": "pictures.preprocessing",
 }
 
@@ -80,6 +82,7 @@ __all__ = [
     "SelfTest",
     "SourceError",
     "VideoError",
+    "WorkerError",
     "__version__",
     "read_face",
 ]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
+# Those that OpenBLAS reads.
+_BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def count_usable_cpus() -> int:
@@ -27,6 +29,17 @@ def count_usable_cpus() -> int:
     return max(1, cpus if quota is None else min(cpus, math.ceil(quota)))
 
 
+def limit_blas_threads() -> None:
+    """Make numpy's OpenBLAS start no threads, unless the user has set their number.
+
+    OpenBLAS starts a thread for each further CPU as soon as numpy is imported, and each of them
+    spins for some 30 ms before it sleeps. A command that multiplies no matrices in numpy gains
+    nothing from them. To be called by a command, not by a library, and before numpy is imported.
+    """
+    if not any(name in os.environ for name in _BLAS_VARIABLES):
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+
 def read_cpu_quota(own: Path = _OWN_CGROUPS, root: Path = _CGROUPS) -> float | None:
     """Return the CPU quota of this process's control groups, versions 1 and 2.
 
@@ -39,27 +52,37 @@ def read_cpu_quota(own: Path = _OWN_CGROUPS, root: Path = _CGROUPS) -> float | N
     Returns:
         A number of CPUs, such as 0.5; None where no quota is set.
     """
+    found = []
+    for group in list_control_groups("cpu", own, root):
+        found += [_read_quota_v2(group), _read_quota_v1(group)]
+    return min((quota for quota in found if quota is not None), default=None)
+
+
+def list_control_groups(controller: str, own: Path, root: Path) -> list[Path]:
+    """Return the folders of this process's control groups and of the groups around them.
+
+    Args:
+        controller: Name of a controller of version 1, such as ``cpu``; of version 2, which has one
+            hierarchy, every group is included.
+        own: The file that lists the groups of this process.
+        root: Where the control groups are mounted.
+    """
     try:
         lines = own.read_text(errors="replace").splitlines()
     except OSError:
         lines = []  # not Linux, or no /proc
-    found = [_read_quota_v2(root)]  # in a container this is its own group, whatever path is listed
+    groups = [root]  # in a container this is its own group, whatever path is listed
     for line in lines:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
+        mounts: tuple[Path, ...] = ()
         if not controllers:
-            found += [
-                _read_quota_v2(group)
-                for mount in (root, root / "unified")
-                for group in _list_enclosing_groups(mount, path)
-            ]
-        elif "cpu" in controllers.split(","):
-            found += [
-                _read_quota_v1(group)
-                for mount in (root / controllers, root / "cpu")
-                for group in _list_enclosing_groups(mount, path)
-            ]
-    return min((quota for quota in found if quota is not None), default=None)
+            mounts = (root, root / "unified")
+        elif controller in controllers.split(","):
+            mounts = (root / controllers, root / controller)
+        for mount in mounts:
+            groups += _list_enclosing_groups(mount, path)
+    return list(dict.fromkeys(groups))
 
 
 def _list_enclosing_groups(mount: Path, path: str) -> list[Path]:

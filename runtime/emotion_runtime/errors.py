@@ -6,7 +6,8 @@ EmotionEdgeError
 ├── SourceError        a path to classify is missing, or has no picture
 ├── DetectorError      a face detector or its package is missing
 ├── VideoError         a video or camera cannot be read
-└── OutputError        a result cannot be written
+├── OutputError        a result cannot be written
+└── WorkerError        worker processes cannot be started
 """
 
 from __future__ import annotations
@@ -55,3 +56,7 @@ class VideoError(EmotionEdgeError):
 
 class OutputError(EmotionEdgeError):
     """A result cannot be written."""
+
+
+class WorkerError(EmotionEdgeError):
+    """Worker processes cannot be started."""

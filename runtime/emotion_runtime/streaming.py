@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from emotion_runtime.counts import check_count
 from emotion_runtime.cpus import count_usable_cpus
@@ -52,72 +53,132 @@ def map_batches(
         ValueError: `batch_size` or `workers` is less than 1.
         TypeError: One of them is not an integer.
     """
-    batches = _Batches(iter(items), check_count("batch_size", batch_size))
+    batches = Batches(iter(items), check_count("batch_size", batch_size))
     # Checked here, before the first result is taken.
     count = count_usable_cpus() if workers is None else check_count("workers", workers)
-    return _map_batches(function, batches, count)
+    return _flatten(map_in_threads(function, batches, count), batches)
 
 
-def _map_batches(function: MapBatch[T, R], batches: _Batches[T], workers: int) -> Iterator[R]:
-    # The first batch is one item: for a single item no thread is started.
+def _flatten(results: Iterator[list[R]], batches: Batches[T]) -> Iterator[R]:
+    for result in results:
+        yield from result
+    batches.raise_failure()
+
+
+def map_in_threads(
+    function: Callable[[list[T], threading.Event], R], batches: Iterator[list[T]], workers: int
+) -> Iterator[R]:
+    """Yield the result of each batch, in order and in constant memory.
+
+    Args:
+        function: Called by each worker with a batch.
+        batches: Consumed lazily, a few batches ahead of the results.
+        workers: Number of threads; with one, everything runs in the calling thread.
+    """
+    # For a single batch no thread is started.
     stop = threading.Event()
     for batch in batches if workers == 1 else islice(batches, 1):
-        yield from function(batch, stop)
+        yield function(batch, stop)
     if (second := next(batches, None)) is not None:
-        yield from _map_in_threads(function, chain([second], batches), workers, stop)
-    if batches.failure is not None:
-        raise batches.failure
+        yield from _map_in_pool(function, chain([second], batches), workers, stop)
 
 
-def _map_in_threads(
-    function: MapBatch[T, R], batches: Iterable[list[T]], workers: int, stop: threading.Event
+def _map_in_pool(
+    function: Callable[[list[T], threading.Event], R],
+    batches: Iterable[list[T]],
+    workers: int,
+    stop: threading.Event,
 ) -> Iterator[R]:
     with IMPORT_LOCK:
         from concurrent.futures import ThreadPoolExecutor
 
     process = os.getpid()
-    pending: deque[Future[list[R]]] = deque()
+    pending: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="emotion")
     try:
         for batch in batches:
             pending.append(pool.submit(function, batch, stop))
             while pending and (len(pending) > 2 * workers or pending[0].done()):
-                yield from pending.popleft().result()
-                _check_process(process)
+                yield pending.popleft().result()
+                check_process(process)
         while pending:
-            yield from pending.popleft().result()
-            _check_process(process)
+            yield pending.popleft().result()
+            check_process(process)
     finally:  # also when the caller stops early, or on Ctrl-C
         stop.set()
         pool.shutdown(cancel_futures=True)
 
 
-def _check_process(process: int) -> None:
-    """Refuse to go on in a forked child: the threads exist only in its parent."""
+def check_process(process: int) -> None:
+    """Refuse to go on in a forked child: the workers exist only in its parent."""
     if os.getpid() != process:
         raise RuntimeError("a stream cannot continue in a forked child; begin a new one there")
 
 
-class _Batches(Iterator[list[T]]):
+class BatchFunction(ABC, Generic[T, R]):
+    """Processes batches, here or, pickled, in worker processes."""
+
+    @abstractmethod
+    def __call__(self, batch: list[T], stop: threading.Event) -> R:
+        """Return the result of a batch, or give up early once the event is set."""
+
+    @abstractmethod
+    def describe_crash(self, item: T, reason: str) -> R:
+        """Return the result of an item that ends the process which works on it.
+
+        Args:
+            item: The item.
+            reason: What happened to the process, such as ``killed by SIGSEGV``.
+        """
+
+    def take_counts(self) -> Any:
+        """Return what was counted since the last call, to be sent to the parent."""
+
+    def add_counts(self, counts: Any) -> None:
+        """Add what `take_counts` returned in a worker."""
+
+
+class Batches(Iterator[list[T]]):
     """Splits a stream into batches of 1, 2, 4, … items up to `max_size`.
 
+    The batches end where the stream raises an exception, which `raise_failure` raises again.
+
+    Args:
+        items: The stream.
+        max_size: Largest number of items in a batch.
+
     Attributes:
-        failure: The exception that the stream raised instead of its next item; the batches end
-            before it.
+        max_size: As given.
     """
 
     def __init__(self, items: Iterator[T], max_size: int) -> None:
-        self.failure: Exception | None = None
-        self._items, self._max_size, self._size = items, max_size, 1
+        self.max_size = max_size
+        self._failure: Exception | None = None
+        self._items, self._size = items, 1
+        self._ahead: deque[T] = deque()
 
     def __next__(self) -> list[T]:
-        batch: list[T] = []
-        if self.failure is None:
-            try:
-                batch.extend(islice(self._items, self._size))
-            except Exception as error:  # noqa: BLE001  raised again after the results
-                self.failure = error
-        if not batch:
+        self.look_ahead(self._size)
+        count = min(self._size, len(self._ahead))
+        if not count:
             raise StopIteration
-        self._size = min(2 * self._size, self._max_size)
-        return batch
+        self._size = min(2 * self._size, self.max_size)
+        return [self._ahead.popleft() for _ in range(count)]
+
+    def look_ahead(self, count: int) -> int:
+        """Read ahead until `count` items are known, and return how many are.
+
+        These may be fewer, at the end of the stream, or more.
+        """
+        missing = count - len(self._ahead)
+        if missing > 0 and self._failure is None:
+            try:
+                self._ahead.extend(islice(self._items, missing))
+            except Exception as error:  # noqa: BLE001  raised again after the results
+                self._failure = error
+        return len(self._ahead)
+
+    def raise_failure(self) -> None:
+        """Raise the exception of the stream again, once all results before it have been used."""
+        if self._failure is not None:
+            raise self._failure

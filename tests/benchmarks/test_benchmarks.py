@@ -16,6 +16,8 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import accuracy  # noqa: E402
+import footprint  # noqa: E402
+import power  # noqa: E402
 from corruptions import CORRUPTIONS, STRENGTHS  # noqa: E402
 from harness import format_amount, ratios, take_turns  # noqa: E402
 from photographs import count_matches, draw_panorama, match  # noqa: E402
@@ -141,3 +143,45 @@ def test_the_panorama_of_photographs_has_their_faces(tmp_path: Path) -> None:
     )
     assert Image.open(tmp_path / "p.bmp").size == (600 + 225, 450)
     assert boxes == [[20, 40, 60, 80], [650, 100, 25, 30]]
+
+
+def test_costs_are_compared_within_a_round() -> None:
+    costs = {
+        "default": [power.Cost(1.0, 1.0), power.Cost(10.0, 10.0), power.Cost(100.0, 100.0)],
+        "threads": [power.Cost(0.5, 2.0), power.Cost(5.0, 20.0), power.Cost(50.0, 200.0)],
+    }
+    table = power.format_costs(costs, unit=1e3, heading="ms")
+    assert table.splitlines()[-1] == "| threads | 5,000 | 20,000 | 0.50 | 2.00 |"
+
+
+def test_the_cpu_time_of_children_counts() -> None:
+    def start() -> None:
+        subprocess.run([sys.executable, "-c", "sum(range(10**6))"], check=True)
+
+    (cost,) = power.measure_costs({"child": start}, rounds=1)["child"]
+    assert cost.cpu > 0.005
+
+
+def test_the_start_does_not_count_as_time_of_the_pictures() -> None:
+    usage = {10: footprint.Usage(60, 0.5, 1), 2010: footprint.Usage(70, 1.5, 1)}
+    assert footprint.compute_cpu_per_thousand(usage) == 0.5
+    assert footprint.compute_cpu_per_thousand({10: usage[10]}) is None
+
+
+def test_one_picture_is_measured() -> None:
+    usage = footprint.run_and_measure([sys.executable, "-c", "data = b'x' * (30 * 2**20)"])
+    assert 30 < usage.peak < 500
+    assert usage.cpu > 0
+    with pytest.raises(SystemExit, match="failed"):
+        footprint.run_and_measure([sys.executable, "-c", "raise SystemExit(1)"])
+
+
+def test_an_editable_install_is_not_measured_as_the_light_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Editable:
+        files = ("emotion_edge.pth",)
+
+    monkeypatch.setattr(footprint.metadata, "distribution", lambda name: Editable())
+    with pytest.raises(SystemExit, match="editable"):
+        footprint.measure_parts("emotion-edge")

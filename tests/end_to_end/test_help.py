@@ -17,6 +17,7 @@ COMMANDS = {
     "emotion-infer": "emotion_runtime.infer.cli",
     "emotion-eval": "emotion_runtime.evaluate.cli",
     "emotion-train": "emotion_train.cli",
+    "emotion-audit": "emotion_train.audit.cli",
     "emotion-export": "emotion_export.cli",
     "emotion-verify": "emotion_export.verify_cli",
     "emotion-page": "emotion_export.page_cli",

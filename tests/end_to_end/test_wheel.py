@@ -39,6 +39,8 @@ def test_the_wheel_contains_packages_models_and_commands(tmp_path: Path) -> None
         *("emotion-export", "emotion-verify", "emotion-page"),
     ):
         assert command in commands
+    assert "[pyinstaller40]" in commands
+    assert "emotion_runtime/pyinstaller_hooks/hook-emotion_models.py" in names
     for name in emotion_models.checkpoint_names():
         assert f"emotion_models/checkpoints/{name}.pt" in names
     pictures = [name for name in names if name.endswith(".png")]

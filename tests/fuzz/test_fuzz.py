@@ -23,6 +23,7 @@ COUNTS = {
     "run-json": 150,
     "data-csv": 40,
     "votes-csv": 150,
+    "audit-csv": 150,
     "partial": 100,
     "videos": 200,
 }

@@ -1,4 +1,4 @@
-"""Fuzz targets: checkpoints, run.json, data files and votes."""
+"""Fuzz targets: checkpoints, run.json, data files, votes and audits."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import torch
 
 from emotion_runtime import EmotionEdgeError
 from emotion_train.checkpoints.checkpoint import FORMAT, VERSION, load_checkpoint
+from emotion_train.data.exclusion import AuditTable
 from emotion_train.data.readers import read_source
 from emotion_train.data.votes import Votes
 from emotion_train.networks import build_network
@@ -283,6 +284,32 @@ def _read_votes(data: bytes, folder: Path) -> None:
         check_sentence(error, folder)
 
 
+def _audit_seeds() -> list[bytes]:
+    header = "path,label,split,suggested_label,score,label_issue,further_issues,probability_happy"
+    rows = [
+        f"train/{name}/{number}.png,{name},train,sad,0.{number}25,{mark},no face; copy,0.5"
+        for name in CLASSES
+        for number, mark in enumerate(("yes", "no", ""))
+    ]
+    return [
+        "\n".join([header, *rows]).encode(),
+        f"{header}\n'=a.png,happy,train,sad,nan,yes,,\n".encode(),
+        f"{header}\na.png,happy,train,sad,{'9' * 5000},yes,,\n".encode(),
+        b"\xff\xfe",
+    ]
+
+
+def _read_audit(data: bytes, folder: Path) -> None:
+    path = folder / "audit.csv"
+    path.write_bytes(data)
+    try:
+        table = AuditTable(path)
+        for rule in ("issues", "0.5", "30%"):
+            table.choose(rule)
+    except EmotionEdgeError as error:
+        check_sentence(error, folder)
+
+
 CHECKPOINTS = Target("checkpoints", _checkpoint_seeds, _mutate_checkpoint, _read_checkpoint)
 RUN_JSON = Target("run-json", _run_json_seeds, _mutate_run_json, _read_run_json)
 DATA = Target("data-csv", _data_seeds, _mutate_data, _read_data)
@@ -291,4 +318,10 @@ VOTES = Target(
     _votes_seeds,
     lambda random, corpus: mutate_bytes(random, random.choice(corpus), corpus, _DATA_TOKENS),
     _read_votes,
+)
+AUDIT = Target(
+    "audit-csv",
+    _audit_seeds,
+    lambda random, corpus: mutate_bytes(random, random.choice(corpus), corpus, _DATA_TOKENS),
+    _read_audit,
 )

@@ -36,6 +36,7 @@ TARGETS = {
     "run-json": ("training_target", "RUN_JSON"),
     "data-csv": ("training_target", "DATA"),
     "votes-csv": ("training_target", "VOTES"),
+    "audit-csv": ("training_target", "AUDIT"),
     "partial": ("results_target", "PARTIAL"),
     "videos": ("results_target", "VIDEOS"),
 }

@@ -77,7 +77,7 @@ class TestRelease:
         assert report["faces"]["count"] >= 1000
 
     def test_its_card_is_what_the_template_renders(self, name: str) -> None:
-        pytest.importorskip("jinja2", reason="jinja2 is not installed: pip install '.[dev]'")
+        pytest.importorskip("jinja2", reason="jinja2 is not installed: pip install '.[export]'")
         pytest.importorskip("markdown_it", reason="markdown-it-py is not installed")
         import model_card
 

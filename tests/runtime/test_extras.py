@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from emotion_runtime.command_line.extras import make_install_command
+from emotion_runtime.command_line.extras import EXTRA_MODULES, make_install_command
+
+ROOT = Path(__file__).parents[2]
 
 
 def run_without(package: str, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -40,6 +43,31 @@ def test_the_error_on_a_missing_extra_has_its_install_command(
     assert f"[{extra}]" in done.stderr
     assert package in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_commands_need_only_what_their_extra_installs() -> None:
+    """torchvision was needed long after the extra had dropped it, so that no command started."""
+    tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras: dict[str, list[str]] = project["optional-dependencies"]
+    modules = {"scikit-learn": "sklearn", "opencv-python-headless": "cv2"}
+
+    def list_modules(extra: str) -> set[str]:
+        names: set[str] = set()
+        for requirement in extras[extra]:
+            name, _, part = re.split(r"[>=;]", requirement)[0].strip(" ]").partition("[")
+            if name == "emotion-edge":
+                names |= list_modules(part)
+            else:
+                names.add(modules.get(name, name))
+        return names
+
+    # ray[data] contains pyarrow.
+    assert {*EXTRA_MODULES["ray"]} == list_modules("ray") | {"pyarrow"}
+    # The command has checked for the modules of [train] when it checks for TensorBoard.
+    assert {*EXTRA_MODULES["tensorboard"]} == list_modules("tensorboard") - list_modules("train")
+    for extra in ("train", "export", "faces"):
+        assert {*EXTRA_MODULES[extra]} == list_modules(extra)
 
 
 class Installed:

@@ -29,7 +29,7 @@ def read_terminal_lines(
     monkeypatch.setattr("sys.stderr", stream)
     monkeypatch.setattr(progress, "_INTERVAL_SECONDS", interval)
     passed = report_progress(
-        items, "pictures", io.StringIO(), total=total, done=lambda: 4, get_key=lambda item: item
+        items, "pictures", io.StringIO(), total=total, done=lambda: 4, count=len
     )
     assert list(passed) == list(items)
     return [line.strip() for line in stream.getvalue().split("\r") if line.strip()]
@@ -59,7 +59,7 @@ def test_total_and_time_left_are_shown(tmp_path: Path, monkeypatch: pytest.Monke
         save_face(tmp_path / f"{number}.png", 0)
     total = PictureTotal([str(tmp_path)])
     wait_for_total(total)
-    lines = read_terminal_lines(monkeypatch, 0.0, "aabc", total)  # two faces of one picture
+    lines = read_terminal_lines(monkeypatch, 0.0, ["a", "bc"], total)  # batches of pictures
     assert lines[-1].startswith("7 of 8 pictures, ")
     assert lines[-1].endswith(" s left")
 

@@ -23,7 +23,7 @@ def epoch(faces: Faces, name: str = "strong", number: int = 0) -> list[torch.Ten
     batches = EpochBatches(faces, 3, 16, 5)
     batches.set_epoch(number)
     augmented = AugmentedBatches(faces, make_label_targets(faces, 3), name, batches, CPU)
-    return [pixels for pixels, _, _ in augmented]
+    return [batch.pixels for batch in augmented]
 
 
 def test_an_epoch_is_balanced_and_contains_every_original(faces: Faces) -> None:

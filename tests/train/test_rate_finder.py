@@ -103,7 +103,9 @@ def test_a_loss_that_falls_only_by_noise_gives_no_rate(
     trainer = Trainer(dataset, recipe, TrainingProcess())
     rng = np.random.default_rng(0)
 
-    def take_step(network: object, pixels: object, targets: object, total: int) -> torch.Tensor:
+    def take_step(
+        network: object, pixels: object, targets: object, total: int, weights: object
+    ) -> torch.Tensor:
         return torch.tensor(total * rng.normal(1.1, 0.05))
 
     monkeypatch.setattr(trainer, "take_step", take_step)

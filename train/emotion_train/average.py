@@ -481,7 +481,7 @@ def _recompute_statistics(
         balance=compute_balance(dataset.train, classes, balance),
     )
     augmented = AugmentedBatches(dataset.train, targets, augmentation, batches, torch.device("cpu"))
-    update_bn((pixels for pixels, _, _ in augmented), network)
+    update_bn((batch.pixels for batch in augmented), network)
     return replace(mean, weights=dict(network.eval().state_dict()), training={})
 
 

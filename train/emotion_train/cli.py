@@ -14,6 +14,7 @@ from emotion_runtime.command_line.commands import (
     Command,
     handle_errors,
     quiet_option,
+    raise_usage_errors,
     require_extra,
     say,
     show,
@@ -27,6 +28,7 @@ from emotion_train.command_line.choices import (
     check_requirements,
     choose_balance,
     choose_duplicates,
+    choose_exclusion,
     choose_teacher_weight,
     format_resume_command,
     is_given,
@@ -67,6 +69,8 @@ def main(context: click.Context, /, **values: Any) -> None:
     started_at = time.monotonic()
     check_conflicts(values)
     classes = parse_classes(values["classes"], values["each_class"])
+    with raise_usage_errors():
+        values.update(choose_exclusion(values["exclude"]))
     values["balance"] = choose_balance(context, values, classes)
     values["teacher_weight"] = choose_teacher_weight(context, values)
     check_requirements(values)
@@ -87,7 +91,8 @@ def main(context: click.Context, /, **values: Any) -> None:
 def _list_inputs(values: dict[str, Any]) -> list[Path | str]:
     """Return the paths that a run reads."""
     inputs = [values["data"], *values["start_from"], *values["teacher"]]
-    return inputs + [values[name] for name in ("votes", "validation") if values[name] is not None]
+    files = ("votes", "validation", "audit")
+    return inputs + [values[name] for name in files if values[name] is not None]
 
 
 def _make_command(
@@ -102,7 +107,13 @@ def _make_command(
     if values["drop_duplicates"] and not values["quiet"]:
         say("--drop-duplicates: copies of held-out and test pictures leave train by default now")
     fields = {name: values[name] for name in RECIPE_FIELDS if values[name] is not None}
-    recipe = Recipe(classes=classes, faces=values["faces"], duplicates=duplicates, **fields)
+    recipe = Recipe(
+        classes=classes,
+        faces=values["faces"],
+        duplicates=duplicates,
+        exclude=values["exclude"],
+        **fields,
+    )
     folder = values["output"]
     if folder is None:
         suffix = "-learning-rate" if values["find_learning_rate"] else ""
@@ -114,6 +125,7 @@ def _make_command(
         folder=folder,
         settings={
             "votes": values["votes"],
+            "exclude": values["audit"],
             "teachers": values["teacher"],
             "start_from": values["start_from"],
             "validation": values["validation"],

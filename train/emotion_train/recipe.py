@@ -22,6 +22,7 @@ DROP_DUPLICATES = "drop"  # drop copies of held-out and test pictures, keep othe
 KEEP_DUPLICATES = "keep"
 DROP_HELD_OUT = "drop held-out"  # of older versions: keep copies within train
 DUPLICATES = (DROP_DUPLICATES, KEEP_DUPLICATES, DROP_HELD_OUT)
+EXCLUDE_ISSUES = "issues"
 FREEZE_NOTHING = "none"
 FREEZE_FEATURES = "features"
 
@@ -55,6 +56,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "averaging": (0, 1),
     "vote_weight": (0, 1),
     "teacher_weight": (0, 1),
+    "exclude_weight": (0, 1),
     "seed": (0, MAX_SEED),
     "patience": (0, MAX_COUNT),
     "validation_per_class": (0, MAX_COUNT),
@@ -87,6 +89,10 @@ class Recipe:
         vote_weight: Weight of the annotators' votes in each target, 0 to 1. Above 0, pictures that
             most annotators could not use are left out.
         teacher_weight: Weight of the teacher in the resulting target, 0 to 1.
+        exclude: Which training pictures of an ``audit.csv`` are excluded: ``issues`` for those that
+            it marks as label issues, a score such as ``0.2`` for those below, a share such as
+            ``3%`` for those with the lowest scores; empty without an audit.
+        exclude_weight: Weight of these pictures in the loss, 0 to 1; 0 leaves them out.
         seed: Seeds the splits, the initial weights, the order and the augmentation.
         validation_per_class: Pictures of each class held out for validation; None to choose by
             the data, 0 where they come with a validation set.
@@ -119,6 +125,8 @@ class Recipe:
     class_weights: str = NO_WEIGHTS
     vote_weight: float = 0.0
     teacher_weight: float = 0.0
+    exclude: str = ""
+    exclude_weight: float = 0.0
     seed: int = 0
     patience: int = 0
     validation_per_class: int | None = None
@@ -166,6 +174,8 @@ def _check_value(name: str, value: Any, default: Any) -> None:
         is_valid = is_freeze(value)
     if is_valid and name == "class_weights":
         is_valid = is_class_weights(value)
+    if is_valid and name == "exclude":
+        is_valid = value == "" or is_exclusion(value)
     if is_valid and name in _CHOICES:
         is_valid = value in _CHOICES[name]
     if is_valid and name in _RANGES:
@@ -194,6 +204,17 @@ def is_freeze(value: str) -> bool:
     return value in (FREEZE_NOTHING, FREEZE_FEATURES) or (
         value.isascii() and value.isdigit() and len(value) <= 3 and int(value) > 0
     )
+
+
+def is_exclusion(value: str) -> bool:
+    """Return whether a text is ``issues``, a score between 0 and 1, or a share such as ``3%``."""
+    if value == EXCLUDE_ISSUES:
+        return True
+    limit = 100 if value.endswith("%") else 1
+    try:
+        return 0 < float(value.removesuffix("%")) < limit
+    except ValueError:
+        return False
 
 
 def is_class_weights(value: str) -> bool:

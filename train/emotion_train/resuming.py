@@ -86,6 +86,7 @@ def _require_same_files(
     """
     files = [
         ("--votes", (then.votes,), (now.votes,)),
+        ("--exclude", (then.exclude,), (now.exclude,)),
         ("--teacher", then.teachers, now.teachers),
     ]
     if not has_checkpoint:

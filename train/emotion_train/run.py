@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from emotion_runtime.command_line.extras import find_missing_module, format_missing_message
-from emotion_runtime.cpus import count_usable_cpus
 from emotion_train.checkpoints.checkpoint import Checkpoint
 from emotion_train.checkpoints.transfer import average_weights, load_initial
 from emotion_train.class_weights import check_class_weights
 from emotion_train.data.balance import ClassBalance, compute_balance
 from emotion_train.data.checks import list_warnings
 from emotion_train.data.dataset import Dataset, load_recipe_dataset
+from emotion_train.data.exclusion import exclude_pictures, find_audit_table
 from emotion_train.data.faces import Faces
 from emotion_train.data.held_out_draw import has_same_held_out
 from emotion_train.data.layout import refuse_output_within
@@ -41,6 +41,7 @@ from emotion_train.resuming import merge_records, require_same_run, restore_trai
 from emotion_train.run_folder import RunFolder
 from emotion_train.run_record import RunOptions, RunRecord, describe_input
 from emotion_train.training.cpu_features import is_emulated
+from emotion_train.training.cpu_threads import limit_threads
 from emotion_train.training.distributed import TrainingProcess, sum_over_processes
 from emotion_train.training.event_files import open_event_files
 from emotion_train.training.freezing import FrozenLayers
@@ -67,6 +68,8 @@ class _Data:
     dataset: Dataset
     votes: Votes | None
     targets: Targets | None
+    weights: NDArray[np.float32] | None
+    excluded: int
     balance: ClassBalance
     warnings: tuple[str, ...]
 
@@ -94,6 +97,7 @@ class Run:
         say: Prints a message.
         show: Prints a result: the tables of the data, the final figures.
         votes: A votes file, for the report and, with a `vote_weight` in the recipe, the targets.
+        exclude: The ``audit.csv`` that `exclude` in the recipe refers to.
         teachers: Checkpoints, run folders, model files or names of released models; the mean of
             their predictions is part of the targets.
         start_from: Checkpoints, run folders or names of released networks; the mean of their
@@ -113,6 +117,7 @@ class Run:
     say: Callable[[str], None]
     show: Callable[[str], None]
     votes: Path | None = None
+    exclude: Path | None = None
     teachers: tuple[str, ...] = ()
     start_from: tuple[Path, ...] = ()
     validation: Path | None = None
@@ -237,7 +242,7 @@ class Run:
         self._require_inputs(recipe)
         data, recipe = self._load_data(recipe)
         dataset = data.dataset
-        self._limit_threads()
+        limit_threads(self.threads, self.process.device)
         soft_labels = make_held_out_soft_labels(dataset, recipe, data.votes, self._tell)
         teacher, warnings = self._load_teacher(recipe, dataset)
         initial = None
@@ -254,6 +259,7 @@ class Run:
             initial=initial,
             teacher=teacher,
             soft_labels=soft_labels,
+            weights=data.weights,
         )
         # With a time limit, read now, so that the plan includes their predictions in the report.
         others = None if self.budget is None else self._read_others(dataset, recipe)
@@ -273,6 +279,12 @@ class Run:
         """Raise an error for missing inputs and impossible settings, before the data are read."""
         if self.votes is not None and not os.path.lexists(self.votes):
             raise DataError(f"{self.votes}: no such votes file.")
+        if recipe.exclude and self.exclude is None:
+            raise RunError("the recipe leaves out pictures by an audit; name it with --exclude.")
+        if self.exclude is not None and not find_audit_table(self.exclude).is_file():
+            raise DataError(
+                f"{find_audit_table(self.exclude)}: no such file; emotion-audit writes it."
+            )
         if recipe.teacher_weight:
             for source in self.teachers:
                 require_teacher_network(source)
@@ -300,12 +312,19 @@ class Run:
         votes = None if self.votes is None else Votes(self.votes, dataset.classes)
         if votes is not None:
             dataset = leave_out_unusable(dataset, votes, recipe, self._tell)
+        weights, excluded = None, 0
+        if recipe.exclude and self.exclude is not None:
+            after = exclude_pictures(
+                dataset, self.exclude, recipe.exclude, recipe.exclude_weight, self._tell
+            )
+            dataset, weights, excluded = after.dataset, after.weights, after.excluded
         targets = make_vote_targets(dataset, recipe, votes)
         balance = compute_balance(dataset.train, len(dataset.classes), recipe.balance, targets)
         warnings = list_warnings(dataset, dataset.holdout_share)
         if self.process.is_first:
             self._describe_data(dataset, balance, warnings)
-        return _Data(dataset, votes, targets, balance, tuple(warnings)), recipe
+        data = _Data(dataset, votes, targets, weights, excluded, balance, tuple(warnings))
+        return data, recipe
 
     def _plan(
         self,
@@ -388,6 +407,7 @@ class Run:
             sources={
                 "votes_sha256": None if options.votes is None else options.votes.sha256,
                 "teachers_sha256": [one.sha256 for one in options.teachers],
+                **self._describe_exclusion(data, options),
             },
             by_votes=bool(trainer.soft_labels),
             warnings=record.warnings,
@@ -397,6 +417,12 @@ class Run:
             self.say(f"warning: {text}")
         self.show(f"{report.summarise(figures)}; report in {RunFolder(self.folder).report}")
         return figures
+
+    def _describe_exclusion(self, data: _Data, options: RunOptions) -> dict[str, Any]:
+        """Return what a checkpoint records about the pictures excluded by an audit."""
+        if options.exclude is None:
+            return {}
+        return {"excluded": {"pictures": data.excluded, "audit_sha256": options.exclude.sha256}}
 
     def _load_initial(
         self, dataset: Dataset, recipe: Recipe
@@ -457,6 +483,11 @@ class Run:
             coverage=self.coverage,
             with_test=self.with_test,
             votes=None if self.votes is None else describe_input(str(self.votes)),
+            exclude=(
+                None
+                if self.exclude is None
+                else describe_input(str(find_audit_table(self.exclude)))
+            ),
             teachers=tuple(describe_input(name) for name in self.teachers),
             start_from=tuple(describe_input(str(path), start=True) for path in self.start_from),
             validation=None if self.validation is None else str(self.validation.absolute()),
@@ -505,13 +536,6 @@ class Run:
                 f"warning: this CPU has no {name} arithmetic: --precision {name} is emulated, "
                 f"which is slower than fp32"
             )
-
-    def _limit_threads(self) -> None:
-        """Use one thread per CPU: more cost a third of the speed."""
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
-        elif "OMP_NUM_THREADS" not in os.environ and self.process.device.type == "cpu":
-            torch.set_num_threads(count_usable_cpus())
 
     def _describe_data(self, dataset: Dataset, balance: ClassBalance, warnings: list[str]) -> None:
         for line in dataset.notes:

@@ -41,6 +41,7 @@ class RunOptions:
         coverage: Minimum fraction of the held-out faces at or above the confidence threshold.
         with_test: Measure on the test set at the end.
         votes: The votes file.
+        exclude: The ``audit.csv`` by which training pictures are excluded.
         teachers: The networks of the teacher.
         start_from: The checkpoints with the initial weights.
         validation: The absolute path of the folder of the validation set, if one was given.
@@ -50,6 +51,7 @@ class RunOptions:
     coverage: float = 1.0
     with_test: bool = True
     votes: InputFile | None = None
+    exclude: InputFile | None = None
     teachers: tuple[InputFile, ...] = ()
     start_from: tuple[InputFile, ...] = ()
     validation: str | None = None
@@ -69,13 +71,14 @@ class RunOptions:
         validation = values.get("validation")
         if validation is not None and not isinstance(validation, str):
             raise TypeError("the validation set is no path")
-        minutes = values.get("max_minutes")
+        minutes, exclude = values.get("max_minutes"), values.get("exclude")
         if minutes is not None and not float(minutes) > 0:
             raise ValueError("options that no run can have")
         return cls(
             coverage=float(coverage),
             with_test=with_test,
             votes=None if votes is None else _parse_input(votes),
+            exclude=None if exclude is None else _parse_input(exclude),
             teachers=tuple(map(_parse_input, values["teachers"])),
             start_from=tuple(map(_parse_input, values["start_from"])),
             validation=validation,

@@ -63,7 +63,8 @@ workers_option = click.option(
     "-j",
     "--workers",
     type=click.IntRange(min=1),
-    help="Batches read and classified at the same time.  [default: the CPUs this process may use]",
+    help="Threads that read and classify; in a long run, worker processes. 1 uses neither."
+    "  [default: the CPUs this process may use]",
 )
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 verbose_option = click.option(

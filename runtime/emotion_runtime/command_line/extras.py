@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 _DISTRIBUTION = "emotion-edge"
-_TRAIN_MODULES = ("torch", "torchvision", "sklearn", "matplotlib", "tqdm")
-# Modules of each extra, in the order of the check.
+_TRAIN_MODULES = ("torch", "sklearn", "matplotlib", "tqdm", "cleanlab")
+# Modules of the extras in pyproject.toml, and no others, in the order of the check.
 EXTRA_MODULES = {
     "train": _TRAIN_MODULES,
-    "export": (*_TRAIN_MODULES, "onnx", "onnxscript", "onnxsim"),
+    "export": (*_TRAIN_MODULES, "onnx", "onnxscript", "onnxsim", "jinja2"),
     "faces": ("cv2",),
     "ray": ("ray", "pyarrow"),
     "tensorboard": ("tensorboard",),

@@ -11,6 +11,9 @@ def run() -> None:
     from emotion_runtime.command_line.streams import open_standard_streams
 
     open_standard_streams()
+    from emotion_runtime.cpus import limit_blas_threads
+
+    limit_blas_threads()
     from emotion_runtime.evaluate.cli import main
 
     main(prog_name="emotion-eval")

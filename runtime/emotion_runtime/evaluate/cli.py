@@ -212,7 +212,7 @@ def main(
     def show_progress(stream: Iterator[Prediction]) -> Iterator[Prediction]:
         return report_progress(stream, "pictures", sys.stderr, total=total, quiet=quiet)
 
-    evaluation = Evaluator(
+    evaluator = Evaluator(
         classifier=classifier,
         source=source,
         workers=workers,
@@ -220,7 +220,8 @@ def main(
         wrap_predictions=show_progress,
         selected_paths=test_paths,
         root=str(folder),
-    ).evaluate()
+    )
+    evaluation = evaluator.evaluate()
     _write_figures(evaluation, classifier.model_path.name, output, format_name)
     pictures.save()
     if confusion_matrix is not None:
@@ -230,7 +231,9 @@ def main(
     for error in _format_errors(evaluation):
         say(error)
     if not quiet:
-        for note in (*_format_notes(evaluation), *filter(None, [text_font.describe_missing()])):
+        font_note = text_font.describe_missing()
+        notes = (*_format_notes(evaluation), *filter(None, [font_note]), *evaluator.worker_notes)
+        for note in notes:
             say(note)
         if wrong is None and contact_sheet is None and evaluation.metrics.accuracy < 1:
             model_arguments = () if model is None else ("-m", model)

@@ -17,8 +17,12 @@ from emotion_runtime.errors import SourceError
 from emotion_runtime.evaluate.folders import ClassFolders
 from emotion_runtime.evaluate.metrics import Metrics, measure_probabilities
 from emotion_runtime.evaluate.open_set import OpenSet, count_confusion
+from emotion_runtime.pictures.decoder_messages import silence_messages
 from emotion_runtime.pictures.sources import find_pictures
 from emotion_runtime.prediction import OTHER, UNCERTAIN, Prediction
+from emotion_runtime.processes import flatten, map_adaptively
+
+_BATCH_SIZE = 32
 
 OnPrediction = Callable[[Prediction, str], None]
 
@@ -101,11 +105,13 @@ class Evaluator:
     Attributes:
         classifier: The model.
         source: The class folders.
-        workers: Number of threads; None for the number of CPUs that this process may use.
+        workers: Number of threads, or in a long run of worker processes; None for the number of
+            CPUs that this process may use.
         on_prediction: Called with each prediction and the name of its folder.
         wrap_predictions: Wraps the iterator of predictions, for example to show progress.
         selected_paths: Paths of the pictures to evaluate, relative to `root`; None for all.
         root: The parent of the class folders.
+        worker_notes: Sentences about worker processes that were not started, or that ended.
     """
 
     classifier: EmotionClassifier
@@ -115,6 +121,7 @@ class Evaluator:
     wrap_predictions: Callable[[Iterator[Prediction]], Iterator[Prediction]] = lambda stream: stream
     selected_paths: frozenset[str] | None = None
     root: str = "."
+    worker_notes: list[str] = field(default_factory=list, init=False)
     _passed_over: int = field(default=0, init=False)
     _outside_split: int = field(default=0, init=False)
     _selected: int = field(default=0, init=False)
@@ -182,9 +189,15 @@ class Evaluator:
         """Yield the folder name and the prediction of each picture."""
         names: deque[str] = deque()
         pictures = self._pictures(names)
-        for prediction in self.wrap_predictions(
-            self.classifier.predict_many(pictures, workers=self.workers)
-        ):
+        batches = map_adaptively(
+            self.classifier.make_batch_function(),
+            pictures,
+            batch_size=_BATCH_SIZE,
+            workers=self.workers,
+            initialise=silence_messages,
+            notes=self.worker_notes,
+        )
+        for prediction in self.wrap_predictions(flatten(batches)):
             yield names.popleft(), prediction
 
     def _pictures(self, names: deque[str]) -> Iterator[str]:

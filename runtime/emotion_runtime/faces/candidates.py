@@ -13,10 +13,14 @@ MAX_VIEW_CANDIDATES = 5000  # candidates of one view that are compared with each
 
 
 class CandidateSelector:
-    """Selects faces among candidates, and counts the candidates that it left out."""
+    """Selects faces among candidates, and counts the candidates that it left out.
+
+    Attributes:
+        counts: The number of views with too many candidates, as ``crowded``.
+    """
 
     def __init__(self) -> None:
-        self._counts = Tally()
+        self.counts = Tally()
 
     def select(
         self, boxes: NDArray[np.float32], confidences: NDArray[np.float32]
@@ -32,7 +36,7 @@ class CandidateSelector:
         if not usable.all():
             boxes, confidences = boxes[usable], confidences[usable]
         if len(boxes) > MAX_VIEW_CANDIDATES:
-            self._counts.add("crowded")
+            self.counts.add("crowded")
             most_confident = np.argsort(-confidences, kind="stable")[:MAX_VIEW_CANDIDATES]
             boxes, confidences = boxes[most_confident], confidences[most_confident]
         kept = suppress_boxes(boxes.astype(np.float64), confidences)
@@ -45,7 +49,7 @@ class CandidateSelector:
 
     def notes(self) -> list[str]:
         """Return what was left out so far, as sentences."""
-        crowded = self._counts.total()["crowded"]
+        crowded = self.counts.total()["crowded"]
         if not crowded:
             return []
         views = format_count(crowded, "view")

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,7 +24,8 @@ from emotion_runtime.pictures.arguments import (
 from emotion_runtime.pictures.preprocessing import Picture
 from emotion_runtime.pictures.sources import find_folder_pictures
 from emotion_runtime.prediction import SMALL_FACE, FacePrediction, Prediction
-from emotion_runtime.streaming import map_batches
+from emotion_runtime.processes import describe_crash, predict_in_batches
+from emotion_runtime.streaming import BatchFunction
 
 PHOTOGRAPH_BATCH_SIZE = 8  # each photograph keeps a worker busy for some hundredths of a second
 
@@ -139,6 +140,7 @@ class FaceClassifier:
         *,
         batch_size: int = PHOTOGRAPH_BATCH_SIZE,
         workers: int | None = None,
+        processes: int | None = None,
     ) -> Iterator[FacePrediction]:
         """Classify the faces of a stream of photographs, in order.
 
@@ -152,14 +154,23 @@ class FaceClassifier:
                 at least 1.
             workers: Number of threads, at least 1; None for the number of CPUs that this process
                 may use.
+            processes: Number of worker processes that replace the threads, as in
+                `EmotionClassifier.predict_many`; None for none.
 
         Raises:
             ModelFileError: The network cannot be run; raised during the iteration.
-            ValueError: `batch_size` or `workers` is less than 1.
+            WorkerError: The processes cannot be started; raised during the iteration.
+            ValueError: A number is less than 1, or both `workers` and `processes` are given.
             TypeError: One of them is not an integer, or `pictures` is a single picture.
         """
         check_pictures(pictures)
-        return map_batches(self._predict_batch, pictures, batch_size=batch_size, workers=workers)
+        return predict_in_batches(
+            self.make_batch_function(),
+            pictures,
+            batch_size=batch_size,
+            workers=workers,
+            processes=processes,
+        )
 
     def predict_folder(
         self,
@@ -167,17 +178,35 @@ class FaceClassifier:
         *,
         batch_size: int = PHOTOGRAPH_BATCH_SIZE,
         workers: int | None = None,
+        processes: int | None = None,
     ) -> Iterator[FacePrediction]:
         """Classify the faces of the photographs of a folder and its sub-folders, in sorted order.
+
+        Args:
+            folder: The folder.
+            batch_size: As in `predict_many`.
+            workers: As in `predict_many`.
+            processes: As in `predict_many`.
 
         Raises:
             SourceError: The folder is missing, contains no picture, or cannot be listed.
         """
         pictures = find_folder_pictures(folder)
-        return self.predict_many(pictures, batch_size=batch_size, workers=workers)
+        return self.predict_many(
+            pictures, batch_size=batch_size, workers=workers, processes=processes
+        )
 
-    def _predict_batch(self, batch: list[Picture], stop: threading.Event) -> list[FacePrediction]:
-        """Find the faces of each photograph, and run the network on all of them together."""
+    def make_batch_function(self) -> BatchFunction[Picture, list[FacePrediction]]:
+        """Return a function that classifies a batch of photographs, here or in another process."""
+        return _PhotographPredictor(self)
+
+    def predict_batch(self, batch: list[Picture], stop: threading.Event) -> list[FacePrediction]:
+        """Find the faces of each photograph, and run the network on all of them together.
+
+        Args:
+            batch: The photographs.
+            stop: Once it is set, nothing more is computed, and the result is empty.
+        """
         found: list[list[Face] | PictureError | TypeError] = []
         for picture in batch:
             if stop.is_set():
@@ -208,6 +237,30 @@ class FaceClassifier:
         predictions = self.classifier.interpret_all(self.compute(faces), paths)
         for prediction, face in zip(predictions, faces, strict=True):
             yield add_face(prediction, face, keep_crop=self._keep_crops)
+
+
+class _PhotographPredictor(BatchFunction[Picture, list[FacePrediction]]):
+    """Classifies the faces of photographs."""
+
+    def __init__(self, classifier: FaceClassifier) -> None:
+        self._classifier = classifier
+
+    def __call__(self, batch: list[Picture], stop: threading.Event) -> list[FacePrediction]:
+        """Return the predictions of all photographs."""
+        return self._classifier.predict_batch(batch, stop)
+
+    def describe_crash(self, item: Picture, reason: str) -> list[FacePrediction]:
+        """Return the prediction with the error of a photograph that ends its process."""
+        path = get_path(item)
+        return [FacePrediction.from_error(path, describe_crash(path, reason))]
+
+    def take_counts(self) -> Any:
+        """Return what the finder counted since the last call."""
+        return self._classifier.finder.take_counts()
+
+    def add_counts(self, counts: Any) -> None:
+        """Add the counts of a worker to those of this process."""
+        self._classifier.finder.add_counts(counts)
 
 
 def add_face(prediction: Prediction, face: Face, *, keep_crop: bool = False) -> FacePrediction:

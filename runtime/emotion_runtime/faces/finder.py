@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -51,6 +52,9 @@ _SIZE_TOLERANCE = 0.05  # relative difference of sizes up to which a picture is 
 _REDUCING_GAP = 1.01  # of Pillow's resize: averages whole pixels first, which is fast
 _MIN_BOX_FACTOR = 1.5  # reduction from which on the average of whole pixels is enough
 _MIN_TURNED_CONFIDENCE = 0.8  # confidence threshold of faces in a turned picture
+
+# What the finder and its detector counted, by name.
+Counts: TypeAlias = tuple[dict[Hashable, int], dict[Hashable, int]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,6 +253,24 @@ class FaceFinder:
             notes.append(f"{boxes} of the detector left out: outside of the {noun}")
         detector_notes = getattr(self._detector, "notes", None)
         return notes + (detector_notes() if callable(detector_notes) else [])
+
+    def take_counts(self) -> Counts:
+        """Return what `notes` reports, and count from zero again.
+
+        For worker processes, whose parent passes it to `add_counts`. Not while another thread uses
+        the finder.
+        """
+        detector = getattr(self._detector, "counts", None)
+        return self._counts.take(), detector.take() if isinstance(detector, Tally) else {}
+
+    def add_counts(self, counts: Counts) -> None:
+        """Add what `take_counts` returned in a worker process."""
+        own, further = counts
+        for name, number in own.items():
+            self._counts.add(name, number)
+        detector = getattr(self._detector, "counts", None)
+        for name, number in further.items():
+            detector.add(name, number)  # type: ignore[union-attr]
 
     def _count_picture(self, full_size: tuple[int, int], *, is_turned: bool) -> None:
         """Count a picture that was found turned, or whose small faces were not searched for."""

@@ -27,3 +27,9 @@ class Tally:
         for counts in list(self._counts.values()):
             total.update(dict(counts))
         return total
+
+    def take(self) -> dict[Hashable, int]:
+        """Return the sums, and count from zero again; while no other thread counts."""
+        total = dict(self.total())
+        self._counts.clear()
+        return total

@@ -61,6 +61,7 @@ class YuNet:
         self.largest_view = min(fixed) if fixed else None
         self._session, self._threshold = session, threshold
         self._candidates = CandidateSelector()
+        self.counts = self._candidates.counts
 
     def detect(self, pixels: NDArray[np.uint8]) -> list[Detection]:
         """Find the faces of RGB pixels, uint8 (height, width, 3), by descending confidence.

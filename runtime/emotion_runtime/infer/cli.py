@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from emotion_runtime.command_line.commands import (
     CONTEXT_SETTINGS,
@@ -34,9 +35,12 @@ if TYPE_CHECKING:
     from emotion_runtime.classifier import EmotionClassifier
     from emotion_runtime.drawing.fonts import Font
     from emotion_runtime.infer.job import Sink
+    from emotion_runtime.model.self_test import SelfTest
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _MAX_SUGGESTED_PATHS = 8  # of a command that is suggested
+# What may be given with --report.
+_REPORT_OPTIONS = ("model", "self_test", "report", "threads", "provider", "quiet", "verbose")
 _EXAMPLES = (
     ("emotion-infer face.png faces/", "the expression on each face, as a table"),
     ("emotion-infer faces/ -f csv -o results.csv", "a file for a spreadsheet"),
@@ -44,7 +48,7 @@ _EXAMPLES = (
 )
 _GROUPS = {
     "Input": ("null", "strict"),
-    "Model": ("model", "min_confidence", "other_threshold", "self_test", "describe"),
+    "Model": ("model", "min_confidence", "other_threshold", "self_test", "report", "describe"),
     "Faces in photographs and videos": (
         *("faces", "camera", "largest", "min_face", "detection_threshold", "no_turn", "detector"),
         *("detect_every", "annotate", "crops"),
@@ -131,6 +135,12 @@ _GROUPS = {
     is_flag=True,
     help="Check that this machine computes the results stored in the model file.",
 )
+@click.option(
+    "--report",
+    is_flag=True,
+    help="With --self-test: print its result, the CPU, versions, latency and peak memory as one "
+    "line of JSON, to send to the maintainers. Nothing is sent by itself.",
+)
 @click.option("--describe", is_flag=True, help="Print the metadata of the model file, as JSON.")
 @click.option("--version", is_flag=True, help="Print the version of the tool and of the model.")
 @quiet_option
@@ -155,6 +165,7 @@ def main(
     strict: bool,
     null: bool,
     self_test: bool,
+    report: bool,
     describe: bool,
     version: bool,
     quiet: bool,
@@ -175,6 +186,8 @@ def main(
     if version:
         _print_version(model)
         return
+    if report:
+        _check_report(self_test)
     if not paths and not (self_test or describe or face_options.camera is not None):
         raise click.UsageError("name a picture, a folder, or - for paths on standard input.")
     if resume and (output is None or format_name != "jsonl"):
@@ -206,6 +219,9 @@ def main(
         say(f"model {classifier.model_path}, labels {', '.join(classifier.labels)}")
     if describe:
         _print_description(classifier)
+    if report:
+        _print_report(classifier, threads, provider)
+        return
     if self_test:
         _print_self_test(classifier)
     if not paths and face_options.camera is None:
@@ -251,6 +267,8 @@ def main(
             output=output,
             batch_size=batch_size,
             workers=workers,
+            # Each process would hold its own copy of the model in the memory of a device.
+            can_start_processes=provider == "CPUExecutionProvider",
             resume=resume,
             strict=strict,
             null=null,
@@ -277,6 +295,23 @@ def main(
         _suggest_next(paths, model, face_options, sort_into, output)
     if not succeeded:
         sys.exit(1)
+
+
+def _check_report(self_test: bool) -> None:
+    """Refuse ``--report`` without ``--self-test``, and with what does not concern the report."""
+    if not self_test:
+        raise click.UsageError("--report needs --self-test.")
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        given = source not in (None, ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+        # For click PATHs are also given where there is none.
+        given = given and context.params.get(parameter.name or "") != ()
+        if given and parameter.name not in _REPORT_OPTIONS:
+            name = "PATH" if isinstance(parameter, click.Argument) else parameter.opts[-1]
+            raise click.UsageError(
+                f"--report prints one line about this device, and nothing else; leave out {name}."
+            )
 
 
 def _check_contact_sheet(path: Path) -> None:
@@ -357,11 +392,25 @@ def _print_description(classifier: EmotionClassifier) -> None:
     show_json(to_json(classifier.contract.describe(), indent=2))
 
 
+def _print_report(classifier: EmotionClassifier, threads: int, provider: str) -> None:
+    from emotion_runtime.infer.device_report import make_report
+    from emotion_runtime.results.json_text import to_json
+
+    test = classifier.self_test()
+    show_json(to_json(make_report(classifier, test, threads=threads, provider=provider)))
+    if not test.passed:
+        _fail_self_test(classifier, test)
+
+
+def _fail_self_test(classifier: EmotionClassifier, test: SelfTest) -> NoReturn:
+    reasons = "; ".join(test.failures())
+    fail(f"{classifier.model_path}: self-test failed on this machine: {reasons}.")
+
+
 def _print_self_test(classifier: EmotionClassifier) -> None:
     test = classifier.self_test()
     if not test.passed:
-        reasons = "; ".join(test.failures())
-        fail(f"{classifier.model_path}: self-test failed on this machine: {reasons}.")
+        _fail_self_test(classifier, test)
     figures = (
         f"{test.inputs} golden inputs, largest logit difference {test.max_difference:.2g} "
         f"(allowed {test.tolerance:.2g}), every label the same"

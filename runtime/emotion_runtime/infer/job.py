@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from emotion_runtime import __version__
 from emotion_runtime.atomic import name_in_errors
 from emotion_runtime.errors import EmotionEdgeError, OutputError, PictureError, SourceError
+from emotion_runtime.infer.blocks import Block, BlockFunction
 from emotion_runtime.infer.photograph_hint import PhotographHint
+from emotion_runtime.pictures.decoder_messages import silence_messages
 from emotion_runtime.pictures.sources import expand_paths, find_pictures
 from emotion_runtime.prediction import (
     NO_FACE,
@@ -27,6 +29,7 @@ from emotion_runtime.prediction import (
     Prediction,
     format_count,
 )
+from emotion_runtime.processes import map_adaptively
 from emotion_runtime.results.output import abandon_stdout, open_output
 from emotion_runtime.results.output_guard import OutputGuard
 from emotion_runtime.results.progress import PictureTotal, report_progress
@@ -62,7 +65,9 @@ class Job:
         format_name: A name in `emotion_runtime.results.writers.WRITERS`.
         output: The file to write; None for standard output.
         batch_size: Number of pictures classified at a time.
-        workers: Number of threads; None for the number of CPUs that this process may use.
+        workers: Number of threads, or in a long run of worker processes; None for the number of
+            CPUs that this process may use.
+        can_start_processes: Whether a long run may start worker processes.
         resume: Continue an interrupted `output` of JSON lines.
         strict: End the run at the first picture that cannot be read.
         null: Paths on standard input end with a null byte.
@@ -81,6 +86,7 @@ class Job:
     output: Path | None = None
     batch_size: int = 32
     workers: int | None = None
+    can_start_processes: bool = True
     resume: bool = False
     strict: bool = False
     null: bool = False
@@ -99,6 +105,7 @@ class Job:
         self._sink_failures = 0
         self._is_complete = False
         self._resumed_pictures = 0
+        self._worker_notes: list[str] = []
 
     def run(self) -> bool:
         """Write a result for each picture, and return whether everything succeeded.
@@ -137,8 +144,20 @@ class Job:
         """
         if self.hint is not None:
             pictures = self.hint.inspect(pictures)
-        predictions = self.classifier.predict_many(
-            pictures, batch_size=self.batch_size, workers=self.workers
+        blocks = map_adaptively(
+            BlockFunction(
+                self.classifier,
+                self.format_name,
+                keep_predictions=bool(self.sinks),
+                strict=self.strict,
+            ),
+            pictures,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            can_look_ahead="-" not in self.paths,
+            can_start=self.can_start_processes,
+            initialise=silence_messages,
+            notes=self._worker_notes,
         )
         with WRITERS[self.format_name](
             stream,
@@ -146,11 +165,14 @@ class Job:
             self.classifier.prediction_type,
             with_other=self.classifier.other_threshold is not None,
         ) as writer:
-            for prediction in self._show_progress(predictions, stream):
-                if self.strict and prediction.error is not None:
-                    raise PictureError(prediction.error)
-                writer.write(prediction)
-                self._receive(prediction)
+            for block in self._show_progress(blocks, stream):
+                writer.write_text(block.text)
+                self._counts.update(block.counts)
+                for prediction in block.predictions:
+                    writer.write(prediction)
+                    self._receive(prediction)
+                if block.error is not None:
+                    raise PictureError(block.error)
 
     def _receive(self, prediction: Prediction) -> None:
         """Count a result, of this run or of the interrupted one, and pass it to the sinks."""
@@ -169,17 +191,15 @@ class Job:
             if self._sink_failures <= _MAX_SINK_MESSAGES:
                 self.say(f"error: {error}")
 
-    def _show_progress(
-        self, predictions: Iterator[Prediction], stream: TextIO
-    ) -> Iterator[Prediction]:
-        """Yield the predictions, and show the progress of the run on a terminal."""
+    def _show_progress(self, blocks: Iterator[Block], stream: TextIO) -> Iterator[Block]:
+        """Yield the results, and show the progress of the run on a terminal."""
         return report_progress(
-            predictions,
+            blocks,
             "pictures",
             stream,
             total=PictureTotal(self.paths),
             done=lambda: self._resumed_pictures,
-            get_key=lambda prediction: prediction.path,
+            count=lambda block: block.pictures,
             quiet=self.quiet,
         )
 
@@ -203,7 +223,8 @@ class Job:
         if self._is_complete:
             self.say(f"{self.output}: complete already, nothing was classified")
         self.say(self._format_summary())
-        for note in [*(self.hint.notes() if self.hint is not None else ()), *self.notes()]:
+        hints = () if self.hint is None else self.hint.notes()
+        for note in (*hints, *self.notes(), *self._worker_notes):
             self.say(note)
 
     def _format_summary(self) -> str:

@@ -1,4 +1,4 @@
-"""Silence the messages that libtiff writes to standard error, in commands only.
+"""Silence the messages of decoders about damaged pictures, in commands only.
 
 libtiff prints warnings and errors itself. Its handlers belong to the whole process, so that a
 program which imports this library keeps them and only a command removes them. A damaged picture
@@ -15,6 +15,19 @@ def silence_decoders() -> None:
     """Silence decoders in this process from now on."""
     global _silence_requested
     _silence_requested = True
+
+
+def silence_messages() -> None:
+    """Silence decoders, and what Pillow logs and warns about, in this process from now on.
+
+    A picture that cannot be read is a result with an error, which has the reason.
+    """
+    import logging
+    import warnings
+
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    silence_decoders()
 
 
 def silence_libtiff_if_requested() -> None:

@@ -50,10 +50,13 @@ class ContactSheet:
         path: The picture to write; its suffix decides its format.
         font: Draws labels and file names; None for the shipped font.
         seed: Seed of the random sample.
+        title: The title; None for the number of pictures of each label.
     """
 
-    def __init__(self, path: Path, *, font: Font | None = None, seed: int = 0) -> None:
-        self._path = path
+    def __init__(
+        self, path: Path, *, font: Font | None = None, seed: int = 0, title: str | None = None
+    ) -> None:
+        self._path, self._title = path, title
         self._font = Font() if font is None else font
         self._random = random.Random(seed)
         self._sample: list[tuple[int, Prediction, Mistake]] = []
@@ -121,6 +124,8 @@ class ContactSheet:
         ]
 
     def _make_title(self, shown: int) -> str:
+        if self._title is not None:
+            return self._title
         total = self._counts.total()
         parts = ", ".join(f"{name} {count:,}" for name, count in self._counts.most_common())
         drawn = f" ({shown} drawn by chance)" if shown < total else ""

@@ -10,6 +10,9 @@ from emotion_runtime.terminal import is_control
 
 NOT_FINITE = "a result is not a finite number (NaN or infinity): the model is damaged."
 
+# With these arguments `json.dumps` would create an encoder for each line.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
     r"""Return `value` as JSON, with control characters as escapes such as ``\u009b``.
@@ -21,7 +24,10 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
         OutputError: A number is not finite, which JSON cannot express.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+        if indent is None:
+            text = _ENCODER.encode(value)
+        else:
+            text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
     except ValueError as error:
         raise OutputError(NOT_FINITE) from error
     if text.isprintable():

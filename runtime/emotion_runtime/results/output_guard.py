@@ -64,11 +64,16 @@ class OutputGuard:
         raise OutputError(f"{output}: is {what}, an input of this run; name another file.")
 
     def check_all(self, sources: Iterable[str]) -> Iterator[str]:
-        """Yield the inputs, and check each of them before.
+        """Return an iterator over the inputs that checks each of them before.
 
         Raises:
             OutputError: An input is one of the outputs.
         """
+        if not self._files:  # no existing file will be replaced
+            return iter(sources)
+        return self._check_each(sources)
+
+    def _check_each(self, sources: Iterable[str]) -> Iterator[str]:
         for source in sources:
             self.check(source)
             yield source

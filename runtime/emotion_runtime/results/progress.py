@@ -77,7 +77,7 @@ def report_progress(
     *,
     total: int | Callable[[], int] = 0,
     done: Callable[[], int] = lambda: 0,
-    get_key: Callable[[T], object] | None = None,
+    count: Callable[[T], int] = lambda _: 1,
     quiet: bool = False,
 ) -> Iterator[T]:
     """Yield the items, and show their number on standard error where that is a terminal.
@@ -89,8 +89,7 @@ def report_progress(
             progress is shown.
         total: Number of items, or a function that returns it; 0 where it is not known (yet).
         done: Returns the number of items of an earlier run; they count, but not for the speed.
-        get_key: Returns the key of an item; consecutive items of one key count once, such as the
-            faces of a picture.
+        count: Returns what an item counts, such as the pictures of a batch.
         quiet: Show nothing.
     """
     scrolls = results is sys.stdout and sys.stdout.isatty()
@@ -98,12 +97,10 @@ def report_progress(
         yield from items
         return
     started = shown = time.monotonic()
-    number, last = 0, object()  # equal to no key
+    number = 0
     for item in items:
         yield item
-        key = None if get_key is None else get_key(item)
-        if get_key is None or key != last:
-            number, last = number + 1, key
+        number += count(item)
         now = time.monotonic()
         if now - shown >= _INTERVAL_SECONDS:
             shown = now

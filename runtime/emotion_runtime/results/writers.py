@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 class Writer(ABC):
     """Writes predictions to a text stream; a ``with`` block completes the output at its end.
 
+    The text of a prediction does not depend on the others, so that worker processes can make it by
+    `format`, and their parent writes it by `write_text`.
+
     Args:
         stream: The stream to write to.
         labels: The labels of the model.
@@ -62,8 +65,16 @@ class Writer(ABC):
             self.end()
 
     @abstractmethod
+    def format(self, prediction: Prediction) -> str:
+        """Return the text of one prediction."""
+
     def write(self, prediction: Prediction) -> None:
         """Write one prediction."""
+        self.write_text(self.format(prediction))
+
+    def write_text(self, text: str) -> None:
+        """Write the texts of several predictions, joined."""
+        self.stream.write(text)
 
     def begin(self) -> None:  # noqa: B027  most formats have no beginning or end
         """Write the beginning of the output, before the first prediction."""
@@ -75,8 +86,8 @@ class Writer(ABC):
 class JsonLinesWriter(Writer):
     """One JSON object a line."""
 
-    def write(self, prediction: Prediction) -> None:
-        self.stream.write(_make_json_line(prediction, with_other=self.with_other) + "\n")
+    def format(self, prediction: Prediction) -> str:
+        return _make_json_line(prediction, with_other=self.with_other) + "\n"
 
 
 class JsonWriter(Writer):
@@ -87,12 +98,13 @@ class JsonWriter(Writer):
     def begin(self) -> None:
         self.stream.write("[")
 
-    def write(self, prediction: Prediction) -> None:
-        self.stream.write(
-            ("\n" if self._first else ",\n")
-            + _make_json_line(prediction, with_other=self.with_other)
-        )
-        self._first = False
+    def format(self, prediction: Prediction) -> str:
+        return ",\n" + _make_json_line(prediction, with_other=self.with_other)
+
+    def write_text(self, text: str) -> None:
+        if text:
+            self.stream.write(text.removeprefix(",") if self._first else text)
+            self._first = False
 
     def end(self) -> None:
         self.stream.write("\n]\n")
@@ -104,16 +116,26 @@ class CsvWriter(Writer):
     Where the model has the output `other`, its column follows those of the classes.
     """
 
+    def __init__(
+        self,
+        stream: TextIO,
+        labels: Sequence[str],
+        kind: type[Prediction] = Prediction,
+        *,
+        with_other: bool = False,
+    ) -> None:
+        super().__init__(stream, labels, kind, with_other=with_other)
+        self._rows = CsvRows(stream)
+
     def begin(self) -> None:
-        self._rows = CsvRows(self.stream)
         other = [OTHER] if self.with_other else []
         self._rows.write(
             ["path", "label", "confidence", *self.labels, *other, "error", *self.kind.COLUMNS]
         )
 
-    def write(self, prediction: Prediction) -> None:
+    def format(self, prediction: Prediction) -> str:
         probabilities = prediction.probabilities or {}
-        self._rows.write(
+        return self._rows.format(
             [
                 prediction.path,
                 prediction.label,
@@ -129,7 +151,15 @@ class CsvWriter(Writer):
 class TableWriter(Writer):
     """Aligned columns to read on a terminal; the path is last, so that it may have any length."""
 
-    def begin(self) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        labels: Sequence[str],
+        kind: type[Prediction] = Prediction,
+        *,
+        with_other: bool = False,
+    ) -> None:
+        super().__init__(stream, labels, kind, with_other=with_other)
         self._names = [escape_controls(label) for label in self.labels]
         self._names += [OTHER] if self.with_other else []
         outcomes = (*self._names, UNCERTAIN, UNREADABLE, NO_FACE)
@@ -138,11 +168,15 @@ class TableWriter(Writer):
         self._further_widths = [
             max(_MIN_WIDTH, _MIN_WIDTHS.get(name, 0)) for name in self.kind.COLUMNS
         ]
-        self._write_line(
-            "label", "confidence", self._names, map(_shorten_name, self.kind.COLUMNS), "path"
+
+    def begin(self) -> None:
+        self.stream.write(
+            self._format_line(
+                "label", "confidence", self._names, map(_shorten_name, self.kind.COLUMNS), "path"
+            )
         )
 
-    def write(self, prediction: Prediction) -> None:
+    def format(self, prediction: Prediction) -> str:
         confidence, probabilities = "", [""] * len(self._names)
         if prediction.probabilities is not None:
             confidence = f"{prediction.confidence:.1%}"
@@ -151,21 +185,21 @@ class TableWriter(Writer):
                 probabilities.append("" if prediction.other is None else f"{prediction.other:.1%}")
         further = map(_format_cell, prediction.columns().values())
         last = prediction.error or prediction.path or ""
-        self._write_line(prediction.outcome, confidence, probabilities, further, last)
+        return self._format_line(prediction.outcome, confidence, probabilities, further, last)
 
-    def _write_line(
+    def _format_line(
         self,
         label: str,
         confidence: str,
         probabilities: Sequence[str],
         further: Iterable[str],
         last: str,
-    ) -> None:
+    ) -> str:
         cells = [pad_right(escape_controls(label), self._label_width), f"{confidence:>10}"]
         cells += map(pad_left, probabilities, self._probability_widths)
         cells += map(pad_left, further, self._further_widths)
         # A line break in a name would break the table; the other formats keep it.
-        self.stream.write("  ".join([*cells, escape_controls(last)]) + "\n")
+        return "  ".join([*cells, escape_controls(last)]) + "\n"
 
 
 WRITERS: dict[str, type[Writer]] = {

@@ -73,6 +73,8 @@ def check_requirements(values: Mapping[str, Any]) -> None:
     for field, option in (("vote_weight", "votes"), ("teacher_weight", "teacher")):
         if values[field] and not values[option]:
             raise click.UsageError(f"--{field.replace('_', '-')} needs --{option}.")
+    if values["exclude_weight"] and not values["exclude"]:
+        raise click.UsageError("--exclude-weight needs --exclude.")
     if values["freeze"] != FREEZE_NOTHING and not values["start_from"]:
         raise click.UsageError("--freeze needs --start-from: fresh weights are not worth keeping.")
 
@@ -147,6 +149,23 @@ def choose_balance(
         except ValueError as error:
             raise click.UsageError(f"--class-weights: {error}.") from error
     return NO_BALANCE
+
+
+def choose_exclusion(text: str | None) -> dict[str, Any]:
+    """Return the fields ``audit``, the file, and ``exclude``, the rule, of --exclude.
+
+    Raises:
+        ValueError: The number is out of range. The message is a sentence without a full stop.
+    """
+    if text is None:
+        return {"audit": None, "exclude": ""}
+    from emotion_train.data.exclusion import parse_exclusion
+
+    try:
+        path, rule = parse_exclusion(text)
+    except ValueError as error:
+        raise ValueError(f"--exclude: {error}") from error
+    return {"audit": path, "exclude": rule}
 
 
 def choose_teacher_weight(context: click.Context, values: Mapping[str, Any]) -> float:

@@ -57,7 +57,7 @@ EXAMPLES = (
 GROUPS = {
     "Data": (
         *("classes", "each_class", "faces", "validation", "validation_per_class", "holdout"),
-        *("keep_duplicates", "no_test", "votes"),
+        *("keep_duplicates", "exclude", "no_test", "votes"),
     ),
     "Model": ("network", "size", "start_from", "freeze", "teacher", "coverage"),
     "Output": ("output", "resume", "overwrite", "tensorboard"),
@@ -65,7 +65,7 @@ GROUPS = {
         *("epochs", "max_minutes", "patience", "batch_size", "learning_rate"),
         *("find_learning_rate", "optimizer", "schedule", "warmup", "weight_decay"),
         *("label_smoothing", "averaging", "augmentation", "balance", "no_balance"),
-        *("class_weights", "vote_weight", "teacher_weight", "seed"),
+        *("class_weights", "vote_weight", "teacher_weight", "exclude_weight", "seed"),
     ),
     "Speed": ("device", "precision", "threads"),
 }
@@ -169,6 +169,11 @@ _RECIPE_OPTIONS: dict[str, tuple[str, Any, str]] = {
         _FRACTION,
         "Weight of --teacher in each target.  [default: 0.5 with a teacher]",
     ),
+    "exclude_weight": (
+        "--exclude-weight",
+        NumberRange(0.0, 1.0, max_open=True),
+        "Weight in the loss of the pictures that --exclude names; 0 leaves them out.",
+    ),
     "seed": (
         "--seed",
         click.IntRange(0, MAX_SEED),
@@ -266,6 +271,13 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "pictures are left out of train, and other copies in train count once.",
     ),
     click.option("--drop-duplicates", is_flag=True, hidden=True),
+    click.option(
+        "--exclude",
+        metavar="AUDIT.csv[:SCORE]",
+        help="Train without the pictures that emotion-audit marks as label issues; with :0.2, "
+        "without those of a lower score, with :3%, without the 3 % of the lowest scores. Held-out "
+        "and test pictures stay.",
+    ),
     click.option(
         "--max-minutes",
         type=NumberRange(0, min_open=True),

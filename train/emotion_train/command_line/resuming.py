@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from emotion_train.command_line.choices import is_given
+from emotion_train.data.exclusion import find_audit_table
 from emotion_train.recipe import KEEP_DUPLICATES, Recipe
 from emotion_train.run_folder import RunFolder
 from emotion_train.run_record import (
@@ -128,9 +129,11 @@ def resume_settings(
             "the run to resume was started without --no-test; leave it out to continue."
         )
     votes = None if stored.votes is None else Path(stored.votes.name)
+    exclude = None if stored.exclude is None else Path(stored.exclude.name)
     validation = None if stored.validation is None else Path(stored.validation)
     return {
         "votes": settings["votes"] or votes,
+        "exclude": settings["exclude"] or exclude,
         "teachers": settings["teachers"] or tuple(one.name for one in stored.teachers),
         "start_from": settings["start_from"] or tuple(Path(one.name) for one in stored.start_from),
         "validation": settings["validation"] or validation,
@@ -146,8 +149,10 @@ def _refuse_other_files(settings: dict[str, Any], stored: RunOptions) -> None:
         click.UsageError: As above.
     """
     votes = [] if settings["votes"] is None else [settings["votes"]]
+    exclude = [] if settings["exclude"] is None else [find_audit_table(settings["exclude"])]
     files: list[tuple[str, Sequence[Any], Sequence[InputFile]]] = [
         ("--votes", votes, [stored.votes] if stored.votes else []),
+        ("--exclude", exclude, [stored.exclude] if stored.exclude else []),
         ("--teacher", settings["teachers"], stored.teachers),
         ("--start-from", settings["start_from"], stored.start_from),
     ]

@@ -27,14 +27,18 @@ def read_header(path: Path) -> list[str]:
     return []
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def read_rows(path: Path, errors: str = "strict") -> Iterator[tuple[int, list[str]]]:
     """Yield the line number and the cells of each row that is not empty; the header is first.
+
+    Args:
+        path: The file.
+        errors: What to do with bytes that are not UTF-8, as in `open`.
 
     Raises:
         DataError: The file cannot be read as CSV.
     """
     csv.field_size_limit(sys.maxsize)
-    with _convert_errors(path), _open_text(path) as lines:
+    with _convert_errors(path), _open_text(path, errors) as lines:
         first = lines.readline()
         lines.seek(0)
         delimiter = max(_DELIMITERS, key=first.count)
@@ -53,10 +57,10 @@ def _convert_errors(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: cannot be read as CSV ({error}).") from error
 
 
-def _open_text(path: Path) -> TextIO:
+def _open_text(path: Path, errors: str) -> TextIO:
     """Open plain text or gzip, which is recognised by its first two bytes, not by its name."""
     with path.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
     if is_gzip:
-        return cast(TextIO, gzip.open(path, "rt", encoding="utf-8-sig", newline=""))
-    return path.open(encoding="utf-8-sig", newline="")
+        return cast(TextIO, gzip.open(path, "rt", encoding="utf-8-sig", errors=errors, newline=""))
+    return path.open(encoding="utf-8-sig", errors=errors, newline="")

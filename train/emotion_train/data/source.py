@@ -42,6 +42,7 @@ MISSING = "missing"
 REPEATED = "repeated"
 DUPLICATE = "duplicate"
 VOTED_OUT = "voted out"
+EXCLUDED = "excluded"
 
 _SAMPLED_PICTURES = 16  # whose size is checked, to detect whole photographs
 

@@ -8,6 +8,7 @@ from emotion_runtime.command_line.text_width import measure_width, pad_right
 from emotion_train.data.dataset import Dataset
 from emotion_train.data.source import (
     DUPLICATE,
+    EXCLUDED,
     MISSING,
     NO_FACE,
     NOT_A_PICTURE,
@@ -16,7 +17,7 @@ from emotion_train.data.source import (
     VOTED_OUT,
 )
 
-_REASONS = (NOT_A_PICTURE, MISSING, REPEATED, UNREADABLE, NO_FACE, VOTED_OUT, DUPLICATE)
+_REASONS = (NOT_A_PICTURE, MISSING, REPEATED, UNREADABLE, NO_FACE, VOTED_OUT, EXCLUDED, DUPLICATE)
 
 
 def format_data_table(dataset: Dataset) -> str:

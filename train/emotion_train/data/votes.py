@@ -199,6 +199,20 @@ class Votes:
             labels.append(winners.index(True) if any(winners) else -1)
         return np.array(labels, np.int64)
 
+    def find_none_of_classes(self, faces: Faces) -> NDArray[np.bool_]:
+        """Return for which faces a strict majority of all votes is for none of the classes.
+
+        Returns:
+            bool, shape (n,); False for faces that are not in the file.
+
+        Raises:
+            DataError: None of the faces is in the file.
+        """
+        is_none = [
+            row is not None and 2 * sum(row.others) > row.total for row in self._find_rows(faces)
+        ]
+        return np.array(is_none, np.bool_)
+
     def compute_targets(self, faces: Faces) -> NDArray[np.float32]:
         """Return the distribution of the votes over the classes, for each face.
 

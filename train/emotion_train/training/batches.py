@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,6 +37,22 @@ class Batch:
     indices: NDArray[np.int64]
     copies: NDArray[np.bool_]
     total: int
+
+
+class TrainingBatch(NamedTuple):
+    """The share of one process in a batch, on the device of the training.
+
+    Attributes:
+        pixels: uint8, shape (n, 1, size, size), augmented.
+        targets: float32, shape (n, classes).
+        total: Faces in the whole batch, over all processes.
+        weights: float32, shape (n,), the weight of each face in the loss; None for 1.
+    """
+
+    pixels: Tensor
+    targets: Tensor
+    total: int
+    weights: Tensor | None = None
 
 
 class EpochBatches:
@@ -103,6 +120,7 @@ class AugmentedBatches:
         augmentation: A name in `emotion_train.training.augmentation.AUGMENTATIONS`.
         batches: The faces of each batch.
         device: The device of the training.
+        weights: float32, shape (n,), the weight of each face in the loss; None for 1.
     """
 
     def __init__(
@@ -112,17 +130,19 @@ class AugmentedBatches:
         augmentation: str,
         batches: EpochBatches,
         device: torch.device,
+        weights: NDArray[np.float32] | None = None,
     ) -> None:
         self._pixels = torch.from_numpy(faces.pixels).unsqueeze(1)
         self._targets = torch.from_numpy(targets)
         self._strength = AUGMENTATIONS[augmentation]
         self._batches, self._device = batches, device
+        self._weights = None if weights is None else torch.from_numpy(weights)
 
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Yield pixels uint8 (n, 1, size, size), targets (n, classes), faces of the whole batch."""
+    def __iter__(self) -> Iterator[TrainingBatch]:
+        """Yield the share of this process in each batch."""
         for batch in self._batches:
             indices = torch.from_numpy(batch.indices)
             pixels = self._pixels[indices].to(self._device)
@@ -132,4 +152,6 @@ class AugmentedBatches:
             elif batch.copies.any():  # only the copies, which must differ from their originals
                 copies = torch.from_numpy(batch.copies).to(self._device)
                 pixels[copies] = augment(pixels[copies], COPY_STRENGTH, generator)
-            yield pixels, self._targets[indices].to(self._device), batch.total
+            weights = None if self._weights is None else self._weights[indices].to(self._device)
+            targets = self._targets[indices].to(self._device)
+            yield TrainingBatch(pixels, targets, batch.total, weights)

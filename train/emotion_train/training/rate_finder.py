@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from emotion_train.errors import RunError
+from emotion_train.training.batches import TrainingBatch
 from emotion_train.training.trainer import Trainer
 
 RATES = {"adamw": (1e-5, 1.0), "sgd": (1e-4, 10.0)}  # lowest and highest, by optimiser
@@ -99,11 +100,11 @@ def find_learning_rate(trainer: Trainer, *, progress: bool = False) -> RangeTest
         leave=False,
         disable=None if progress else True,
     )
-    for rate, (pixels, targets, total) in bar:
+    for rate, batch in bar:
         for group in trainer.optimizer.param_groups:
             group["lr"] = float(rate)
-        summed = trainer.take_step(trainer.network, pixels, targets, total)
-        losses.append(float(summed) / total)
+        summed = trainer.take_step(trainer.network, *batch)
+        losses.append(float(summed) / batch.total)
         recent = float(np.mean(losses[-window:]))
         if not math.isfinite(recent) or recent > DIVERGENCE_FACTOR * first:
             has_diverged = True
@@ -139,7 +140,7 @@ def _has_fallen(found: RangeTest) -> bool:
     return bool(fall > MIN_FALL_IN_ERRORS * found.noise)
 
 
-def _repeat_batches(trainer: Trainer) -> Iterator[tuple[torch.Tensor, torch.Tensor, int]]:
+def _repeat_batches(trainer: Trainer) -> Iterator[TrainingBatch]:
     """Yield the batches of one epoch after another."""
     epoch = 0
     while True:

@@ -76,6 +76,7 @@ class Trainer:
         initial: Checkpoint | None = None,
         teacher: Teacher | None = None,
         soft_labels: Mapping[str, SoftLabels] | None = None,
+        weights: NDArray[np.float32] | None = None,
     ) -> None:
         """Prepare a run.
 
@@ -88,16 +89,17 @@ class Trainer:
             teacher: The teacher, if there is one.
             soft_labels: The votes for ``validation`` and ``holdout``, to choose the epoch by them;
                 None to choose it by labels.
+            weights: The weight of each training face in the loss, float32 (n,); None for 1.
         """
         self.dataset, self.recipe, self.process = dataset, recipe, process
         self.teacher, self.soft_labels = teacher, soft_labels or {}
-        self.digest = _hash_data(dataset, targets, teacher, process)
+        self.digest = _hash_data(dataset, targets, teacher, process, weights)
         if targets is None:
             targets = make_label_targets(dataset.train, len(dataset.classes))
         self.balance = compute_balance(dataset.train, len(dataset.classes), recipe.balance, targets)
-        weights = compute_class_weights(recipe.class_weights, dataset.classes, targets)
+        class_weights = compute_class_weights(recipe.class_weights, dataset.classes, targets)
         self.class_weights = (
-            None if weights is None else torch.from_numpy(weights).to(process.device)
+            None if class_weights is None else torch.from_numpy(class_weights).to(process.device)
         )
         self.batches = EpochBatches(
             dataset.train,
@@ -109,7 +111,7 @@ class Trainer:
             balance=self.balance,
         )
         self.augmented = AugmentedBatches(
-            dataset.train, targets, recipe.augmentation, self.batches, process.device
+            dataset.train, targets, recipe.augmentation, self.batches, process.device, weights
         )
         torch.manual_seed(recipe.seed)
         network = build_network(recipe.network, len(dataset.classes), recipe.size)
@@ -273,16 +275,26 @@ class Trainer:
             disable=None if progress else True,
         )
         started = time.perf_counter()
-        for number, (pixels, targets, total) in enumerate(bar):
-            summed += self.take_step(network, pixels, targets, total)
-            seen += total
+        for number, batch in enumerate(bar):
+            summed += self.take_step(network, *batch)
+            seen += batch.total
             if number % 20 == 19 and not bar.disable:
                 rate = seen / (time.perf_counter() - started)
                 bar.set_postfix_str(f"loss {summed.item() / seen:.3f}, {rate:,.0f} images/s")
         return sum_over_processes(summed.item(), self.process) / self.batches.faces_per_epoch
 
-    def take_step(self, network: nn.Module, pixels: Tensor, targets: Tensor, total: int) -> Tensor:
-        """Take one optimiser step; return the summed loss of this process's share of the batch."""
+    def take_step(
+        self,
+        network: nn.Module,
+        pixels: Tensor,
+        targets: Tensor,
+        total: int,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        """Take one optimiser step; return the summed loss of this process's share of the batch.
+
+        The arguments after the network are those of a `TrainingBatch`.
+        """
         device = self.process.device
         pixels = pixels.to(memory_format=torch.channels_last)
         enabled = self.precision is not torch.float32
@@ -295,8 +307,10 @@ class Trainer:
             targets,
             weight=self.class_weights,
             label_smoothing=self.recipe.label_smoothing,
-            reduction="sum",
+            reduction="sum" if weights is None else "none",
         )
+        if weights is not None:
+            loss = (loss * weights).sum()
         # Divided by the size of the whole batch, because the shares may differ by one face.
         self.optimizer.zero_grad(set_to_none=True)
         scaled: Tensor = self.scaler.scale(loss * (self.process.world_size / total))
@@ -436,10 +450,16 @@ class Trainer:
 
 
 def _hash_data(
-    dataset: Dataset, targets: Targets | None, teacher: Teacher | None, process: TrainingProcess
+    dataset: Dataset,
+    targets: Targets | None,
+    teacher: Teacher | None,
+    process: TrainingProcess,
+    weights: NDArray[np.float32] | None,
 ) -> str:
-    """Return a digest of the data, the targets and the predictions of the teacher."""
+    """Return a digest of the data, the targets, the weights and the predictions of the teacher."""
     digest = dataset.digest()
+    if weights is not None:
+        digest = hashlib.sha256(digest.encode() + weights.tobytes()).hexdigest()
     if targets is not None:
         digest = hashlib.sha256(digest.encode() + targets.tobytes()).hexdigest()
     if teacher is not None:

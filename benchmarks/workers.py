@@ -1,0 +1,175 @@
+"""Measure worker processes: ``python benchmarks/workers.py FOLDER [--model NAME]``.
+
+Runs `emotion-infer` on one core and on all of them, over at least 15,000 small pictures (FOLDER is
+named repeatedly if it has fewer). From the CPU time of the parent, which no worker can share, it
+projects the speed of 8 and 32 cores. Then it measures the memory of all processes together at two
+numbers of pictures.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+import emotion_models
+from emotion_runtime import EmotionClassifier
+from emotion_runtime.cpus import count_usable_cpus
+from emotion_runtime.infer.blocks import BlockFunction
+from emotion_runtime.pictures.sources import find_pictures
+from emotion_runtime.processes import map_in_processes
+from harness import format_amount, medians, ratios, take_turns
+from results import ResultOptions, benchmark_command, draw_bars, report_result
+
+MIN_PICTURES = 15_000
+MEMORY_PICTURES = (1_000, 100_000)
+PROJECTED_CORES = (8, 32)
+_SAMPLE_SECONDS = 0.05  # between two looks at the memory
+
+# A run whose pictures are all classified by worker processes, whatever their number.
+_MEMORY_SCRIPT = """
+import itertools, sys
+from emotion_runtime import EmotionClassifier
+from emotion_runtime.pictures.sources import find_pictures
+
+if __name__ == "__main__":
+    model, folder, count, processes = sys.argv[1:]
+    pictures = (path for _ in itertools.count() for path in find_pictures([folder]))
+    stream = EmotionClassifier(model).predict_many(
+        itertools.islice(pictures, int(count)), processes=int(processes)
+    )
+    print(sum(1 for _ in stream))
+"""
+
+
+def make_run(folders: list[str], model: str, workers: int, out: Path) -> Callable[[], object]:
+    """Return a function that runs the command with a number of workers."""
+    command = [sys.executable, "-m", "emotion_runtime", "-m", model, "-q", "-j", str(workers)]
+    command += ["-f", "jsonl", "-o", str(out), *folders]
+    return lambda: subprocess.run(command, check=True)
+
+
+def measure_serial_part(model: str, folders: list[str], processes: int) -> tuple[float, float]:
+    """Return the CPU seconds of the parent, and those of its workers."""
+    classifier = EmotionClassifier(model)
+    function = BlockFunction(classifier, "jsonl", keep_predictions=False, strict=False)
+    before, own = _measure_children(), time.process_time()
+    with open(os.devnull, "w", encoding="utf-8") as out:
+        for block in map_in_processes(
+            function, find_pictures(folders), batch_size=32, processes=processes
+        ):
+            out.write(block.text)
+    return time.process_time() - own, _measure_children() - before
+
+
+def _measure_children() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def project_speed(serial_share: float, cores: int) -> float:
+    """Return how many times as fast as one core `cores` are, by Amdahl's law.
+
+    It is a lower bound: here the serial part does not wait for the parallel one, nor that for it.
+    """
+    return 1 / (serial_share + (1 - serial_share) / cores)
+
+
+def measure_memory(model: str, folder: str, pictures: int, processes: int) -> float:
+    """Return the most memory that all processes of a run have together, in MiB.
+
+    Pages that processes share count once (the proportional set size of Linux).
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        script = Path(scratch) / "run.py"
+        script.write_text(_MEMORY_SCRIPT)
+        arguments = [sys.executable, str(script), model, folder, str(pictures), str(processes)]
+        run = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, start_new_session=True)
+        peak, ended = 0.0, threading.Event()
+        while not ended.wait(_SAMPLE_SECONDS):
+            peak = max(peak, _measure_group(run.pid))
+            if run.poll() is not None:
+                ended.set()
+    if run.returncode:
+        raise SystemExit("the run whose memory is measured failed")
+    return peak
+
+
+def _measure_group(group: int) -> float:
+    """Return the proportional set size of a process group, in MiB."""
+    total = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getpgid(int(folder.name)) == group:
+                for line in (folder / "smaps_rollup").read_text().splitlines():
+                    if line.startswith("Pss:"):
+                        total += int(line.split()[1])
+        except OSError:
+            continue  # it has just ended
+    return total / 1024
+
+
+@benchmark_command(__doc__, rounds=5)
+@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+@click.option("--model", default=emotion_models.DEFAULT_MODEL, show_default=True)
+@click.option("--pictures", type=click.IntRange(min=1), default=MIN_PICTURES, show_default=True)
+@click.option("--memory/--no-memory", default=True, help="Measure the memory too (on Linux).")
+def main(
+    options: ResultOptions, folder: str, model: str, pictures: int, memory: bool, rounds: int
+) -> None:
+    """Print the speed of all cores, the serial part, and the memory."""
+    count, cpus = sum(1 for _ in find_pictures([folder])), count_usable_cpus()
+    folders = [folder] * -(-pictures // count)
+    total = count * len(folders)
+    with tempfile.TemporaryDirectory() as scratch:
+        numbers = sorted({1, cpus})
+        outputs = {number: Path(scratch) / f"{number}.jsonl" for number in numbers}
+        names = {number: f"{number} core{'s' if number > 1 else ''}" for number in numbers}
+        seconds = take_turns(
+            {names[n]: make_run(folders, model, n, outputs[n]) for n in numbers}, rounds=rounds
+        )
+        if len({path.read_bytes() for path in outputs.values()}) != 1:
+            raise SystemExit("the outputs of one core and of all cores differ")
+    times = medians(seconds, unit=1e6, count=total)
+    parent, children = measure_serial_part(model, folders, cpus)
+    serial = parent / (parent + children)
+    speed = ratios(seconds, names[1], names[cpus])[1]
+    text = f"{total:,} pictures, {model}:\n\n"
+    text += "| | µs a picture |\n| --- | ---: |\n"
+    text += "\n".join(f"| {name}, whole run | {format_amount(us)} |" for name, us in times.items())
+    text += f"\n| CPU time of the parent | {format_amount(1e6 * parent / total)} |"
+    text += f"\n| CPU time of the workers | {format_amount(1e6 * children / total)} |"
+    text += f"\n\n{cpus} cores are {speed:.2f} times as fast as one. "
+    text += f"The serial part is {serial:.1%} of the work"
+    higher = {f"{cpus} cores against one": speed}
+    for cores in PROJECTED_CORES:
+        text += f"; {cores} cores would be {project_speed(serial, cores):.1f} times as fast as one"
+    text += ".\n"
+    lower = {f"{name}, µs a picture": us for name, us in times.items()} | {"serial part": serial}
+    if memory and Path("/proc/self/smaps_rollup").exists():
+        few, many = (measure_memory(model, folder, number, cpus) for number in MEMORY_PICTURES)
+        lower["memory at 100,000 pictures against 1,000"] = many / few
+        text += (
+            f"\nAll processes together use {few:.0f} MiB for {MEMORY_PICTURES[0]:,} pictures and "
+            f"{many:.0f} MiB for {MEMORY_PICTURES[1]:,}: {many / few:.2f} times as much.\n"
+        )
+    report_result(
+        options,
+        "workers",
+        text,
+        lower=lower,
+        higher=higher,
+        details={"pictures": total, "model": model},
+        draw=lambda figure: draw_bars(figure, times, "µs a picture"),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""What `make chips` notices, and what it does where a chip cannot be emulated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chips import __main__ as command
+from chips.comparison import ChipResults, compare
+from chips.emulation import CHIPS, Chip, Emulator, UnavailableError, find_cache
+
+
+def make_results() -> ChipResults:
+    """Return the results of two pictures, one of them unreadable, and of one model."""
+    return ChipResults(
+        versions={"onnxruntime": "1.32.0"},
+        unreadable={"bad.png": "bad.png: not a picture"},
+        models={"edge": {"precision": "int8", "failures": [], "labels": ["happy", "sad"]}},
+        arrays={
+            "picture:a.jpg": np.full((48, 48), 7, np.uint8),
+            "probabilities:edge": np.array([[0.9, 0.1], [0.2, 0.8]], np.float32),
+        },
+    )
+
+
+def test_equal_results_have_no_failures_and_are_counted() -> None:
+    comparison = compare(make_results(), make_results())
+    assert comparison.failures == []
+    assert (comparison.pictures, comparison.faces) == (1, 2)
+    assert comparison.differences == {"int8": 0.0}
+    assert comparison.versions == "onnxruntime 1.32.0"
+    other = make_results()
+    other.versions["onnxruntime"] = "1.23.2"
+    assert compare(make_results(), other).versions == "onnxruntime 1.23.2 (here 1.32.0)"
+
+
+def test_every_difference_is_a_failure() -> None:
+    chip = make_results()
+    chip.arrays["picture:a.jpg"][3, 4] = 8
+    chip.models["edge"]["labels"][1] = "happy"
+    chip.models["edge"]["failures"].append("the operators have changed")
+    chip.arrays["probabilities:edge"][0, 0] = 0.93
+    chip.unreadable["c.png"] = "c.png: damaged"
+    comparison = compare(make_results(), chip)
+    assert (comparison.pictures, comparison.faces) == (0, 1)
+    text = "\n".join(comparison.failures)
+    assert len(comparison.failures) == 5
+    for part in (
+        "picture:a.jpg differs by up to 1 of 255",
+        "edge: 1 of 2 faces get another label",
+        "edge: self-test: the operators have changed",
+        "edge: a probability differs by 0.03 (allowed 0.02)",
+        "c.png: damaged",
+    ):
+        assert part in text
+
+
+def test_nan_and_a_larger_difference_of_a_float_file_are_failures() -> None:
+    native, chip = make_results(), make_results()
+    chip.arrays["probabilities:edge"][0, 0] = np.nan
+    assert "differs by nan" in compare(native, chip).failures[0]
+    native, chip = make_results(), make_results()
+    chip.models["edge"]["precision"] = "fp32"
+    assert not compare(native, chip).failures
+    chip.arrays["probabilities:edge"][0, 0] += np.float32(0.001)
+    assert "allowed 0.0001" in compare(native, chip).failures[0]
+
+
+def refuse(self: Emulator, chips: tuple[Chip, ...]) -> None:
+    raise UnavailableError("apt-get failed (no network)")
+
+
+def test_without_packages_the_short_run_is_skipped_and_the_others_fail(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Emulator, "prepare", refuse)
+    monkeypatch.setenv("CHIPS_CACHE", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["chips", "--quick", "--skip"])
+    assert command.main() == 0
+    output = capsys.readouterr().out
+    for chip in CHIPS:
+        assert chip.name in output
+    assert output.count("skipped: ") == 2
+    assert "apt-get failed (no network)" in output
+    monkeypatch.setattr("sys.argv", ["chips", "arm"])
+    assert command.main() == 1
+    assert "cannot be emulated here: apt-get failed" in capsys.readouterr().err
+
+
+def test_an_unknown_chip_is_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["chips", "z80"])
+    with pytest.raises(SystemExit) as error:
+        command.main()
+    assert error.value.code == 2
+    assert "no such chip: z80; there are arm, old-x86, cortex-a53" in capsys.readouterr().err
+
+
+def test_a_download_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    emulator = Emulator(tmp_path / "cache", print)
+
+    def make(folder: Path) -> None:
+        (folder / "half").touch()
+        raise UnavailableError("interrupted")
+
+    with pytest.raises(UnavailableError):
+        emulator._cached("qemu", make)
+    assert list((tmp_path / "cache").iterdir()) == []
+    made = emulator._cached("qemu", lambda folder: (folder / "all").touch())
+    assert emulator._cached("qemu", make) == made
+    assert [path.name for path in made.iterdir()] == ["all"]
+
+
+def test_the_cache_follows_the_xdg_specification(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("CHIPS_CACHE", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert find_cache() == tmp_path / ".cache" / "emotion-edge" / "chips"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
+    assert find_cache() == tmp_path / "x" / "emotion-edge" / "chips"
+    monkeypatch.setenv("CHIPS_CACHE", str(tmp_path / "y"))
+    assert find_cache() == tmp_path / "y"

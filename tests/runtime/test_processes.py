@@ -1,0 +1,446 @@
+"""Worker processes: order, faults, limits, and that none of them is left."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import Result
+from PIL import Image
+
+import worker_functions
+from emotion_runtime import EmotionClassifier, FaceClassifier, WorkerError, processes, worker_pool
+from emotion_runtime.memory import find_available_memory
+from emotion_runtime.processes import map_adaptively, map_in_processes
+from emotion_runtime.streaming import Batches
+from emotion_runtime.worker_pool import WorkerPool
+from synthetic import CLASSES, band_face, save_face
+from worker_functions import FAULT, KILLER, Double
+
+Infer = Callable[..., Result]
+posix = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+
+
+@pytest.fixture(autouse=True)
+def no_worker_is_left() -> Iterator[None]:
+    yield
+    assert multiprocessing.active_children() == []
+
+
+@pytest.fixture
+def early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start workers after the first batch, and use them from then on."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(processes, "_MIN_MEASURED_SECONDS", 0.0)
+    monkeypatch.setattr(processes, "_MIN_ELAPSED_SECONDS", 0.0)
+    monkeypatch.setattr(WorkerPool, "is_ready", worker_functions.wait_until_ready)
+
+
+def flatten(results: Iterator[list[Any]]) -> list[Any]:
+    return [one for result in results for one in result]
+
+
+def run(function: Double, items: list[int], **options: Any) -> list[Any]:
+    options = {"batch_size": 8, "processes": 2, **options}
+    return flatten(map_in_processes(function, items, **options))
+
+
+@posix
+def test_an_item_that_kills_its_worker_is_the_only_one_without_a_result() -> None:
+    items = list(range(200))
+    items[20] = items[150] = KILLER
+    function = Double()
+    pool = WorkerPool(function, 2)
+    with pool:
+        pool.start()
+        results = flatten(pool.map(Batches(iter(items), 8)))
+    expected: list[Any] = [2 * item for item in items]
+    expected[20] = expected[150] = f"{KILLER}: killed by SIGKILL"
+    assert results == expected
+    assert function.counted >= 198, "the counts of workers are added"
+    assert pool.notes() == [
+        "6 worker processes were replaced (killed by SIGKILL); their pictures were classified "
+        "again, one by one"
+    ]
+
+
+@posix
+def test_workers_killed_at_any_time_change_no_result() -> None:
+    pool = WorkerPool(Double(seconds=0.003), 2)
+    with pool:
+        pool.start()
+        results = []
+        for number, result in enumerate(pool.map(Batches(iter(range(400)), 4))):
+            results += result
+            if number % 25 == 5:
+                victim = pool._workers[number % len(pool._workers)]
+                assert victim.process.pid is not None
+                os.kill(victim.process.pid, signal.SIGKILL)
+    assert results == list(range(0, 800, 2))
+
+
+def test_an_exception_comes_after_the_results_before_it() -> None:
+    def numbers() -> Iterator[int]:
+        yield from range(50)
+        raise OSError("the disk is gone")
+
+    results: list[Any] = []
+    stream = map_in_processes(Double(), numbers(), batch_size=4, processes=1)
+    with pytest.raises(OSError, match="disk is gone"):
+        results.extend(stream)
+    assert flatten(iter(results)) == list(range(0, 100, 2))
+    results = []
+    stream = map_in_processes(Double(), [0, 1, FAULT, 3], batch_size=1, processes=1)
+    with pytest.raises(LookupError, match="a fault"):
+        results.extend(stream)
+    assert results == [[0], [2]]
+
+
+def test_a_stream_that_is_abandoned_ends_its_workers() -> None:
+    stream = map_in_processes(Double(), iter(int, 1), batch_size=8, processes=2)
+    assert next(stream) == [0]
+    stream.close()
+    assert multiprocessing.active_children() == []
+
+
+def test_no_process_is_started_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WorkerPool, "start", None)
+    assert run(Double(), []) == []
+
+
+def test_what_cannot_be_pickled_is_refused() -> None:
+    with pytest.raises(TypeError, match="give paths, bytes, images or arrays"):
+        run(Double(), [lambda: 1])  # type: ignore[list-item]
+
+
+def test_a_function_that_no_worker_can_load_is_an_error_or_left_to_threads(early: None) -> None:
+    with pytest.raises(WorkerError, match=r"stays at home.*if __name__ == '__main__'"):
+        run(Double(refuse=True), [1])
+    notes: list[str] = []
+    results = map_adaptively(Double(refuse=True), range(100), batch_size=8, workers=2, notes=notes)
+    assert flatten(results) == list(range(0, 200, 2))
+    (note,) = notes
+    assert note.startswith("worker processes end before they are ready")
+    assert note.endswith("threads did the work")
+
+
+def count_started(monkeypatch: pytest.MonkeyPatch, items: Iterator[int], **options: Any) -> int:
+    """Return how many workers an adaptive run wants to start, a millisecond for an item."""
+    started: list[int] = []
+    monkeypatch.setattr(WorkerPool, "start", lambda pool: started.append(pool.count))
+    notes: list[str] = []
+    options = {"workers": 4, "batch_size": 8, "notes": notes, **options}
+    function = Double()
+    clock = SimpleNamespace(monotonic=lambda: 0.001 * function.counted)
+    monkeypatch.setattr(processes, "time", clock)
+    results = flatten(map_adaptively(function, items, **options))
+    assert results == [0] * len(results)
+    return sum(started)
+
+
+def test_processes_are_started_where_much_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_pool, "find_available_memory", lambda: None)
+    few, many = 100, 4_000
+    monkeypatch.setattr(processes, "_MIN_ELAPSED_SECONDS", 60.0)
+    assert count_started(monkeypatch, iter([0] * few)) == 0
+    assert count_started(monkeypatch, iter([0] * many)) == 4
+    assert count_started(monkeypatch, iter([0] * many), can_look_ahead=False) == 0
+    assert count_started(monkeypatch, iter([0] * many), can_start=False) == 0
+    monkeypatch.setattr(processes, "_MIN_ELAPSED_SECONDS", 0.03)
+    assert count_started(monkeypatch, iter([0] * 800), can_look_ahead=False) == 4
+    assert count_started(monkeypatch, iter([0] * few), workers=1) == 0
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert count_started(monkeypatch, iter([0] * many)) == 0
+    monkeypatch.delattr(sys, "frozen")
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    assert count_started(monkeypatch, iter([0] * many)) == 0, "free-threaded: threads scale"
+
+
+@pytest.mark.parametrize(("left", "count"), [(10, 4), (2.5, 2), (1.5, 0), (0, 0)])
+def test_memory_limits_the_number_of_processes(
+    monkeypatch: pytest.MonkeyPatch, left: float, count: int
+) -> None:
+    worker = max(worker_pool.WORKER_MEMORY_BYTES, worker_pool.measure_peak_memory())
+    monkeypatch.setattr(worker_pool, "measure_peak_memory", lambda: worker)
+    monkeypatch.setattr(worker_pool, "find_available_memory", lambda: int(left * worker))
+    notes: list[str] = []
+    assert count_started(monkeypatch, iter([0] * 4_000), notes=notes) == count
+    assert notes == ([] if count == 4 else notes[:1])
+    assert all(f"memory is left for {int(left)} of 4 worker processes" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "expected"),
+    [
+        ("0::/\n", {}, 4_096_000),  # of the machine
+        ("0::/\n", {"memory.max": "3000\n", "memory.current": "1000\n"}, 2000),
+        ("0::/\n", {"memory.max": "max\n", "memory.current": "1000\n"}, 4_096_000),
+        (
+            "0::/a\n",
+            {
+                "a/memory.max": "3000",
+                "a/memory.current": "2900",
+                "a/memory.stat": "anon 7\ninactive_file 500\nactive_file 90\n",
+            },
+            600,
+        ),
+        ("0::/\n", {"memory.max": "1000", "memory.current": "1200"}, 0),
+        (
+            "4:memory:/m\n",
+            {
+                "memory/m/memory.limit_in_bytes": "3000",
+                "memory/m/memory.usage_in_bytes": "2000",
+                "memory/m/memory.stat": "inactive_file 1\ntotal_inactive_file 50",
+                "memory/memory.limit_in_bytes": "9223372036854771712",
+                "memory/memory.usage_in_bytes": "2000",
+            },
+            1050,
+        ),
+    ],
+)
+def test_the_memory_limit_of_control_groups_is_read(
+    tmp_path: Path, own: str, files: dict[str, str], expected: int
+) -> None:
+    (tmp_path / "own").write_text(own)
+    (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    4000 kB\n")
+    for name, text in files.items():
+        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / name).write_text(text)
+    paths = tmp_path / "own", tmp_path / "root", tmp_path / "meminfo"
+    assert find_available_memory(*paths) == expected
+    (tmp_path / "meminfo").unlink()
+    assert find_available_memory(*paths) == (None if expected == 4_096_000 else expected)
+
+
+def test_predictions_are_those_of_threads(model_file: Path, tmp_path: Path) -> None:
+    classifier = EmotionClassifier(model_file, min_confidence=0.6)
+    pictures: list[Any] = [band_face(number % 3, number) for number in range(40)]
+    pictures[5], pictures[9] = b"no picture", tmp_path / "none.png"
+    expected = list(classifier.predict_many(pictures, workers=1))
+    assert list(classifier.predict_many(pictures, processes=2, batch_size=4)) == expected
+    with pytest.raises(ValueError, match="not both"):
+        classifier.predict_many(pictures, processes=2, workers=2)
+    for wrong, error in ((0, ValueError), (1.5, TypeError)):
+        with pytest.raises(error):
+            classifier.predict_many(pictures, processes=wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="not both"):
+        FaceClassifier(classifier).predict_folder(tmp_path, processes=2, workers=2)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(40):
+        save_face(tmp_path / "in" / CLASSES[number % 3] / f"{number:02}.png", number % 3)
+    (tmp_path / "in" / CLASSES[0] / "damaged.jpg").write_bytes(b"\xff\xd8\xff")
+    return tmp_path / "in"
+
+
+@pytest.mark.parametrize("format_name", ["csv", "json", "jsonl", "table"])
+def test_the_output_of_workers_is_that_of_one_thread(
+    folder: Path, infer: Infer, early: None, model_file: Path, format_name: str
+) -> None:
+    arguments = ("-m", model_file, "-b", 4, "-f", format_name, folder)
+    one, many = infer("-j", 1, *arguments), infer("-j", 2, *arguments)
+    assert many.stdout == one.stdout
+    assert (many.exit_code, many.stderr) == (1, one.stderr)
+
+
+def test_other_outputs_of_workers_are_those_of_one_thread(
+    folder: Path, infer: Infer, evaluate: Infer, early: None, model_file: Path, tmp_path: Path
+) -> None:
+    outputs = []
+    for workers in (1, 2):
+        out = tmp_path / f"out{workers}"
+        out.mkdir()
+        done = infer(
+            *("-m", model_file, "-b", 4, "-j", workers, "-f", "jsonl", "-o", out / "a.jsonl"),
+            *("--resume", "--sort-into", out / "sorted", "--strict", folder),
+        )
+        assert "damaged.jpg" in done.stderr
+        (folder / CLASSES[0] / "damaged.jpg").rename(tmp_path / "aside.jpg")
+        figures = evaluate(folder, "-m", model_file, "-j", workers, "-f", "json")
+        (tmp_path / "aside.jpg").rename(folder / CLASSES[0] / "damaged.jpg")
+        files = sorted(path for path in out.rglob("*") if path.is_file())
+        outputs.append(
+            ([(path.relative_to(out), path.read_bytes()) for path in files], figures.stdout)
+        )
+    assert outputs[0] == outputs[1]
+    assert len(outputs[0][0]) > 10
+    assert json.loads(outputs[0][1])["accuracy"] == 1.0
+
+
+def test_notes_about_faces_are_those_of_one_thread(
+    infer: Infer, early: None, model_file: Path, tmp_path: Path
+) -> None:
+    Image.new("L", (1300, 820)).save(tmp_path / "large.png")  # small faces are not searched for
+    paths = [tmp_path / "large.png"] * 6
+    arguments = ("--faces", "--no-turn", "-m", model_file, "-b", 1, "-f", "jsonl")
+    one, many = infer(*arguments, "-j", 1, *paths), infer(*arguments, "-j", 2, *paths)
+    assert (many.stdout, many.stderr) == (one.stdout, one.stderr)
+    assert "not searched for in 6 large pictures" in many.stderr
+
+
+CRASHING_DECODER = """
+import multiprocessing, os, signal
+def decode_jpeg_header(data):
+    if b"crash" in data and multiprocessing.parent_process() is not None:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    raise ValueError
+"""
+
+
+@posix
+def test_a_picture_that_crashes_the_decoder_is_a_result_with_an_error(
+    folder: Path, infer: Infer, early: None, model_file: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "simplejpeg.py").write_text(CRASHING_DECODER)
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    crashing = folder / CLASSES[2] / "0.jpg"
+    crashing.write_bytes(b"\xff\xd8\xff crash")
+    done = infer("-m", model_file, "-b", 4, "-j", 2, "-f", "jsonl", folder)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(lines) == 42
+    errors = {line["path"]: line["error"] for line in lines if line["error"]}
+    assert errors[str(crashing)] == (
+        f"{crashing}: cannot be read (it ended a worker process: killed by SIGSEGV)."
+    )
+    assert len(errors) == 2
+    assert "3 worker processes were replaced (killed by SIGSEGV)" in done.stderr
+    assert done.exit_code == 1
+
+
+PREPARED = """
+import sys
+import worker_functions
+worker_functions.start_early()
+if __name__ == "__main__":
+    from emotion_runtime.__main__ import run
+    run()
+"""
+
+
+def start(tmp_path: Path, *arguments: object, **options: Any) -> subprocess.Popen[bytes]:
+    """Start a long run whose workers start early, with Ctrl-C as in a terminal."""
+    (tmp_path / "prepared.py").write_text(PREPARED)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, str(tmp_path / "prepared.py"), "-j", "2", "-q", "-f", "jsonl"]
+            + [str(argument) for argument in arguments],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "2"},
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            **options,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    limit = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def list_members(group: int) -> list[int]:
+    """Return the processes of a process group that have not ended."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = status.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == group and fields[0] != "Z":
+                found.append(int(status.parent.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_workers_end_with_the_run(
+    tmp_path: Path, folder: Path, model_file: Path, number: signal.Signals
+) -> None:
+    out = tmp_path / "out.jsonl"
+    arguments = ("-m", model_file, "-o", out, "--resume", *[folder] * 3000)
+    with start(tmp_path, *arguments) as process:
+        assert process.stderr is not None
+        partial = tmp_path / "out.jsonl.partial"
+        wait_until(lambda: partial.exists() and partial.stat().st_size > 20_000)
+        assert len(list_members(process.pid)) >= 3
+        if number == signal.SIGINT:  # a terminal sends it to the whole group
+            os.killpg(process.pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        assert process.wait(timeout=60) == {2: 130, 15: 143}.get(number, -number)
+        message = process.stderr.read().decode()
+        wait_until(lambda: not list_members(process.pid))
+    expected = {2: "error: interrupted.\n", 15: "error: terminated.\n"}.get(number, "")
+    assert message == expected or (number == signal.SIGINT and message == expected * 2)
+    lines = partial.read_bytes().split(b"\n")
+    assert all(json.loads(line)["path"] for line in lines[:-1])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "in", "out.jsonl.partial", "out.jsonl.settings.json", "prepared.py",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_closed_pipe_and_a_full_disk_end_the_workers(
+    tmp_path: Path, folder: Path, model_file: Path
+) -> None:
+    arguments = ("-m", model_file, *[folder] * 3000)
+    with start(tmp_path, *arguments, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith(b'{"path"')
+        process.stdout.close()
+        assert (process.wait(timeout=60), process.stderr.read()) == (0, b"")
+        assert list_members(process.pid) == []
+    full = tmp_path / "full"
+    try:
+        os.mknod(full, 0o020666, os.makedev(1, 7))
+    except OSError:
+        pytest.skip("only root can make devices")
+    with start(tmp_path, *arguments, "-o", full) as process:
+        assert process.stderr is not None
+        assert process.wait(timeout=60) == 1
+        message = process.stderr.read().decode()
+        assert message == f"error: {full}: cannot be written (No space left on device).\n"
+        assert list_members(process.pid) == []
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_gets_one_sentence(tmp_path: Path, model_file: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        "from emotion_runtime import EmotionClassifier\n"
+        f"classifier = EmotionClassifier({str(model_file)!r})\n"
+        "print(len(list(classifier.predict_many([b'', b''], processes=1))))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=120,
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("emotion_runtime.errors.WorkerError: worker processes end before")
+    assert "in a block \"if __name__ == '__main__':\"" in last

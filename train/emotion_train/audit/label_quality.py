@@ -1,0 +1,96 @@
+"""Label quality by confident learning, with the library cleanlab.
+
+Northcutt et al., "Confident Learning: Estimating Uncertainty in Dataset Labels", 2021. The
+probabilities of a picture must come from a network that has not learned from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotion_train.errors import RunError
+
+
+@dataclass(frozen=True, eq=False)
+class LabelQuality:
+    """The quality of the labels of n pictures.
+
+    Attributes:
+        scores: float64 (n,), 0 to 1: the probability of the given label; low means suspicious.
+        suggested: int64 (n,), the most probable class.
+        is_issue: bool (n,), the labels that are probably wrong.
+        joint: float64 (classes, classes), the estimated share of pictures by given and by true
+            label; the sum is 1.
+    """
+
+    scores: NDArray[np.float64]
+    suggested: NDArray[np.int64]
+    is_issue: NDArray[np.bool_]
+    joint: NDArray[np.float64]
+
+    def estimate_wrong_shares(self) -> NDArray[np.float64]:
+        """Return the estimated share of wrong labels of each class, float64 (classes,).
+
+        It is NaN for a class without pictures.
+        """
+        given = self.joint.sum(axis=1)
+        right = np.diag(self.joint)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            shares: NDArray[np.float64] = np.where(given > 0, 1 - right / given, np.nan)
+        return shares
+
+    def estimate_wrong_share(self) -> float:
+        """Return the estimated share of wrong labels of all classes together."""
+        return float(1 - np.trace(self.joint))
+
+
+def measure_label_quality(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64]
+) -> LabelQuality:
+    """Return the quality of labels.
+
+    The scores are cleanlab's *self-confidence*; the number of wrong labels of each pair of classes
+    is estimated from the confident joint, and that many pictures of the pair, the most suspicious
+    ones, are issues (*prune by noise rate*).
+
+    Args:
+        labels: int64 (n,).
+        probabilities: float64 (n, classes), out of sample, with rows that sum to 1.
+
+    Raises:
+        RunError: cleanlab cannot estimate anything from these labels.
+    """
+    from cleanlab.count import estimate_joint
+    from cleanlab.filter import find_label_issues
+    from cleanlab.rank import get_label_quality_scores
+
+    try:
+        with _silence():
+            scores = get_label_quality_scores(labels, probabilities, method="self_confidence")
+            is_issue = find_label_issues(
+                labels, probabilities, filter_by="prune_by_noise_rate", n_jobs=1
+            )
+            joint = estimate_joint(labels, probabilities)
+    except (ValueError, IndexError, ZeroDivisionError) as error:
+        raise RunError(f"cleanlab cannot judge these labels ({error}).") from error
+    return LabelQuality(
+        scores=np.asarray(scores, np.float64),
+        suggested=probabilities.argmax(axis=1).astype(np.int64),
+        is_issue=np.asarray(is_issue, np.bool_),
+        joint=np.asarray(joint, np.float64),
+    )
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Suppress the warnings that cleanlab prints."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
