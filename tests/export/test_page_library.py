@@ -126,7 +126,8 @@ def find_faces(page: Any, pictures: list[bytes], **options: float) -> list[dict[
           const results = [];
           for (const text of texts) {
             const found = await edge.faces(toBlob(text), options);
-            results.push({ ...found, faces: found.map(toPlain) });
+            const { width, height, smallestFace, turn } = found;
+            results.push({ width, height, smallestFace, turn, faces: found.map(toPlain) });
           }
           return results;
         }""",
