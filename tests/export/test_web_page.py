@@ -30,7 +30,7 @@ from synthetic import CLASSES, band_model, dark_face, save_face
 from web_page import RUNTIME_FILES, WAIT, open_with_change, saved_rows, serve, wait_for_rows
 
 MakePage = Callable[..., Result]
-SAMPLES = sorted((Path(__file__).parents[2] / "samples").glob("*.png"))
+SAMPLES = sorted((Path(__file__).parents[2] / "samples").glob("[hs]*.png"))
 
 
 @pytest.fixture
