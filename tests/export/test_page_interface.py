@@ -475,7 +475,8 @@ def test_interface_in_firefox(address: str) -> None:
             },
         )
         faces, errors = shown
-        assert faces == [one.label for one in FaceClassifier().predict(SCENE)]
+        labels = [one.label for one in FaceClassifier().predict(SCENE)]
+        assert faces == [label for label in labels if label != "other"]
         for text in errors:
             name, sentence = text.split(": ", 1)
             assert sentence.startswith(UNREADABLE[name][1])
