@@ -65,11 +65,15 @@ def coverage_curve(probabilities: np.ndarray, truth: np.ndarray) -> list[tuple[f
     ]
 
 
-def _group_by_labels() -> dict[tuple[str, ...], dict[str, EmotionClassifier]]:
+def _group_by_labels(data: Path) -> dict[tuple[str, ...], dict[str, EmotionClassifier]]:
     """Return the released models by their labels: each is measured on the pictures of these."""
     groups: dict[tuple[str, ...], dict[str, EmotionClassifier]] = {}
     for name in emotion_models.names():
         model = EmotionClassifier(name)
+        missing = [label for label in model.labels if not (data / "test" / label).is_dir()]
+        if missing:
+            print(f"{name} is not measured: no test/{', test/'.join(missing)}", file=sys.stderr)
+            continue
         groups.setdefault(model.labels, {})[name] = model
     return groups
 
@@ -138,7 +142,10 @@ def main(options: ResultOptions, data: Path, every: int) -> None:
     """Print the tables."""
     if not (data / "test").is_dir():
         sys.exit(f"{data}: has no folder 'test'")
-    results = [_measure_models(models, data, every) for models in _group_by_labels().values()]
+    groups = _group_by_labels(data)
+    if not groups:
+        sys.exit(f"{data}/test: lacks a class of every released model")
+    results = [_measure_models(models, data, every) for models in groups.values()]
     curves, on_damaged = ({k: v for r in results for k, v in r[i].items()} for i in (2, 3))
 
     def draw(figure: Any) -> None:

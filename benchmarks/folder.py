@@ -57,7 +57,10 @@ def infer(classifier: EmotionClassifier, folders: tuple[str, ...], *, fast: bool
     """Do the same as ``emotion-infer -f jsonl FOLDER > file`` after its start."""
     jpeg.simplejpeg = SIMPLEJPEG if fast else None
     with contextlib.redirect_stdout(io.StringIO()):
-        Job(classifier, folders, lambda _: None, format_name="jsonl", quiet=True).run()
+        job = Job(classifier, folders, lambda _: None, format_name="jsonl", quiet=True)
+        # Worker processes would use simplejpeg wherever it is installed.
+        job.can_start_processes = fast or SIMPLEJPEG is None
+        job.run()
 
 
 def run_plain_loop(session: Any, paths: list[str]) -> None:

@@ -8,11 +8,11 @@ the models, of the wheel, and of the light install, part by part: how much of ea
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -58,6 +58,19 @@ print(found["VmRSS"], found["RssAnon"])
 """
 
 
+# Runs a command and prints its status and usage. A process of its own, because the peak memory that
+# Linux reports for a child is at least that of the process that started it.
+_MEASURE = """
+import json, os, sys, time
+started = time.perf_counter()
+quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=quiet)
+_, status, usage = os.wait4(pid, 0)
+cpu, wall = usage.ru_utime + usage.ru_stime, time.perf_counter() - started
+print(json.dumps([status, usage.ru_maxrss, cpu, wall]))
+"""
+
+
 @dataclass(frozen=True)
 class Usage:
     """The memory and the time of a process.
@@ -82,14 +95,13 @@ def run_and_measure(command: list[str]) -> Usage:
     # As on a device: the number of threads of OpenBLAS is the command's own choice.
     unset = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "PYTHONDONTWRITEBYTECODE")
     environment = {name: value for name, value in os.environ.items() if name not in unset}
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - started
+    words = [sys.executable, "-I", "-S", "-c", _MEASURE, *command]
+    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    status, peak, cpu, wall = json.loads(done.stdout)
     if status:
         raise SystemExit(f"{command[0]} failed")
     unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
-    return Usage(usage.ru_maxrss * unit / 2**20, usage.ru_utime + usage.ru_stime, wall)
+    return Usage(peak * unit / 2**20, cpu, wall)
 
 
 def measure_one_picture(model: str) -> Usage:

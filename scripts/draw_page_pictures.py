@@ -18,7 +18,7 @@ from PIL import Image, ImageFilter, ImageOps
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "samples"
 FOLDER = ROOT / "export" / "emotion_export" / "page" / "pictures"
-NAMES = ("happy_01", "sad_03", "surprise_02", "happy_08", "sad_01", "surprise_03")
+NAMES = ("happy_01", "sad_03", "surprise_02", "neutral_01", "sad_08", "surprise_04")
 
 SIZE = (960, 540)
 WALL = ((226, 222, 214), (186, 190, 192))  # upper left and lower right
@@ -26,12 +26,12 @@ PAPER, FRAME_SHARE = (252, 251, 248), 0.08  # the white border of a print, in si
 # Sample, side of the print in pixels, its centre, and its rotation in degrees.
 PRINTS = (
     ("happy_08", 176, (392, 122), 3),
-    ("surprise_03", 168, (604, 118), -4),
-    ("sad_01", 214, (168, 176), -3),
+    ("surprise_04", 168, (604, 118), -4),
+    ("sad_08", 214, (168, 176), -3),
     ("happy_01", 250, (474, 372), -1),
     ("surprise_08", 210, (802, 210), 4),
     ("sad_03", 170, (206, 420), 4),
-    ("happy_03", 164, (764, 430), -3),
+    ("neutral_01", 164, (764, 430), -3),
 )
 
 

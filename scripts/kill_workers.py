@@ -20,7 +20,7 @@ import click
 
 from emotion_runtime.pictures.sources import find_pictures
 
-MIN_WORKER_SECONDS = 0.5  # of CPU time; it takes about half of this until a worker is ready
+MIN_WORKER_SECONDS = 0.4  # of CPU time; it takes about half of this until a worker is ready
 
 
 def start(folders: list[str], workers: int, out: Path) -> subprocess.Popen[bytes]:

@@ -2,7 +2,7 @@
 
     python scripts/make_samples.py DATA VOTES [FOLDER]
 
-DATA is FER2013 as for emotion-train, VOTES its FER+ votes. A sample shows what at least 70 % of the
+DATA is FER2013 as for emotion-train, VOTES its FER+ votes. A sample shows what at least 80 % of the
 annotators saw, whatever the label in the data. An average shows an expression and no person, so
 that it may be published although the data may not.
 """
@@ -21,9 +21,9 @@ from emotion_train.data.votes import Votes
 from emotion_train.report.average_faces import make_average_faces
 
 # The labels of the released models, and expressions that these models should call `other`.
-SAMPLES_PER_CLASS = {"happy": 10, "sad": 10, "surprise": 10, "neutral": 4, "angry": 3, "fear": 3}
+SAMPLES_PER_CLASS = {"happy": 10, "sad": 10, "surprise": 10, "neutral": 5, "angry": 3, "fear": 2}
 CLASSES = (*SAMPLES_PER_CLASS, "disgust")
-MIN_VOTE_SHARE = 0.7  # of the class; averages of less certain faces lose their expression
+MIN_VOTE_SHARE = 0.8  # of the class; averages of less certain faces lose their expression
 SAMPLES_FOLDER = Path(__file__).parents[1] / "samples"
 
 

@@ -49,7 +49,7 @@ class StepError(Exception):
 
 @dataclass
 class Outcome:
-    """What is known about a chip.
+    """The results of one chip so far.
 
     Attributes:
         steps: Number of steps that have not ended.

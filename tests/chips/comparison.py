@@ -17,7 +17,7 @@ MAX_DIFFERENCE = {"fp32": 1e-4, "fp16": 5e-3, "int8": 0.02}
 
 @dataclass(frozen=True)
 class ChipResults:
-    """What `worker` wrote on one chip."""
+    """The results that `worker` wrote on one chip."""
 
     versions: dict[str, str]
     unreadable: dict[str, str]

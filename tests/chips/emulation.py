@@ -165,7 +165,7 @@ class Emulator:
             yield python
 
     def _find_qemu(self, architecture: str) -> Path:
-        names = (f"qemu-{architecture}-static", f"qemu-{architecture}")
+        names = _list_qemu_names(architecture)
         for name in names:
             if found := shutil.which(name):
                 return Path(found)
@@ -210,8 +210,9 @@ class Emulator:
                 _unpack(package, unpacked)
             for architecture in ("aarch64", "x86_64"):
                 # In newer versions one name is a link to the other.
-                for path in (unpacked / "usr" / "bin").glob(f"qemu-{architecture}*"):
-                    shutil.copy(path, to / path.name)
+                for name in _list_qemu_names(architecture):
+                    if (path := unpacked / "usr" / "bin" / name).is_file():
+                        shutil.copy(path, to / name)
 
     def _download_arm_python(self, to: Path) -> None:
         with self._apt(to, "arm64") as run_apt:
@@ -277,6 +278,10 @@ def dpkg_architecture() -> str:
     """Return Debian's name of this machine's architecture, such as ``amd64``."""
     command = ["dpkg", "--print-architecture"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _list_qemu_names(architecture: str) -> tuple[str, str]:
+    return f"qemu-{architecture}-static", f"qemu-{architecture}"
 
 
 def make_environment() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What every chip reads and classifies: pictures in all formats, and average faces."""
+"""Make the inputs of every chip: pictures in all formats, and average faces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `make chips` notices, and what it does where a chip cannot be emulated."""
+"""`make chips` notices every difference, and is skipped where a chip cannot be emulated."""
 
 from __future__ import annotations
 

@@ -119,5 +119,5 @@ def test_the_script_prints_a_table(
     monkeypatch.setattr(perturb_model, "draw_changes", lambda *given: list(draw(*given))[:3])
     done = CliRunner().invoke(perturb_model.main, [str(small_files["fp32"])])
     assert done.exit_code == 0, done.output
-    assert "change a label of 30 faces" in done.output
+    assert "change a label of 40 faces" in done.output
     assert "| an output channel zeroed | 3 |" in done.output

@@ -221,7 +221,7 @@ def test_figures_are_those_of_the_training(tmp_path: Path) -> None:
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path)
         pixels.append(read_face(path))
         labels.append(label)
-    logits = predict_logits(checkpoint.build(), np.stack(pixels))
+    logits = predict_logits(checkpoint.build(), np.stack(pixels))[:, :3]  # the labels of the file
     trained = measure(logits, np.array(labels), checkpoint.temperature).to_dict(CLASSES)
     result = CliRunner().invoke(main, [str(tmp_path), "-m", "edge", "-f", "json"])
     found = figures(result)

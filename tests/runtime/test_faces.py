@@ -232,14 +232,14 @@ def test_each_face_has_a_line_and_no_face_is_not_an_error(folder: Path) -> None:
         ("c.jpg", None),
     ]
     assert list(rows[0]) == [
-        *("path", "label", "confidence", "probabilities", "error"),
+        *("path", "label", "confidence", "probabilities", "other", "error"),
         *("box", "detection_confidence", "warning"),
     ]
     assert len(rows[0]["box"]) == 4
     assert rows[2]["box"] is rows[2]["error"] is None
     assert "not a picture" in rows[3]["error"]
     assert result.exit_code == 1  # c.jpg
-    assert "2 faces: happy 1, sad 0, surprise 1; 1 picture without a face" in result.stderr
+    assert "2 faces: happy 1, sad 0, surprise 1, other 0; 1 picture without a face" in result.stderr
     (folder / "c.jpg").unlink()
     assert run(folder, "--faces").exit_code == 0
 

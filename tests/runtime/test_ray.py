@@ -167,7 +167,9 @@ def test_uris_and_parquet(folder: Path, tmp_path: Path) -> None:
     predict_to([f"file://{folder}"], f"file://{tmp_path}/out", partition_size=20)
     table = pq.read_table(tmp_path / "out").to_pylist()
     assert len(table) == 31
-    assert list(table[0]) == ["path", "label", "confidence", "happy", "sad", "surprise", "error"]
+    assert list(table[0]) == [
+        *("path", "label", "confidence", "happy", "sad", "surprise", "other", "error")
+    ]
     for row in table:
         assert row["path"].startswith("file:///")
         name = Path(row["path"]).name

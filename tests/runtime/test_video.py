@@ -63,7 +63,7 @@ def test_clip_is_classified_over_time(clip: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert list(rows[0]) == [
-        *("path", "label", "confidence", "probabilities", "error"),
+        *("path", "label", "confidence", "probabilities", "other", "error"),
         *("box", "detection_confidence", "warning", "time", "frame", "face"),
     ]
     faces: dict[int, list[dict[str, object]]] = {}

@@ -27,7 +27,7 @@ WRONG = {
     "train/happy/w1.png": "surprise",
     "train/sad/w0.png": "happy",
 }
-TRAININGS = ("--folds", "2", "--epochs", "4")
+TRAININGS = ("--folds", "2", "--epochs", "6")
 
 
 class Detector:
@@ -39,7 +39,7 @@ class Detector:
 
 def audit(*arguments: object) -> Result:
     target = "emotion_train.audit.picture_quality.open_detector"
-    with mock.patch(target, lambda **_: Detector()):
+    with mock.patch(target, return_value=Detector()):
         return CliRunner().invoke(main, [str(one) for one in arguments], prog_name="emotion-audit")
 
 
@@ -142,7 +142,7 @@ class TestAudit:
         def stop(trainer: Trainer, folder: object, row: Row) -> None:
             finish(trainer, folder, row)  # type: ignore[arg-type]
             epochs.append(row["epoch"])
-            if len(epochs) == 6:  # in the second fold
+            if len(epochs) == 8:  # in the second fold
                 raise KeyboardInterrupt
 
         monkeypatch.setattr(Trainer, "_finish_epoch", stop)
@@ -155,7 +155,7 @@ class TestAudit:
         resumed = audit(data, "-o", tmp_path / "a", "--resume")
         assert resumed.exit_code == 0, resumed.output
         assert "fold 1 of 2: read from the earlier run" in resumed.output
-        assert "fold 2 of 2: continued after epoch 2 of 4" in resumed.output
+        assert "fold 2 of 2: continued after epoch 2 of 6" in resumed.output
         for name in ("audit.csv", "copies.csv", "index.html"):
             assert (tmp_path / "a" / name).read_bytes() == (audited / name).read_bytes()
 
@@ -339,8 +339,10 @@ class TestRefusals:
         assert "audit.json: damaged, the audit cannot be resumed." in result.output
 
     def test_a_damaged_checkpoint_of_a_run(self, tmp_path: Path) -> None:
-        (tmp_path / "best.pt").write_bytes(b"no")
-        result = audit(tmp_path, "-o", tmp_path / "a", "--from", tmp_path)
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "best.pt").write_bytes(b"no")
+        data = write_data(tmp_path / "d", (2, 2, 2), 0)
+        result = audit(data, "-o", tmp_path / "a", "--from", tmp_path / "run")
         assert result.exit_code == 1
         assert "best.pt" in result.output
         assert result.output.count("\n") == 1

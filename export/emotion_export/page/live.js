@@ -127,7 +127,8 @@ export class LiveCamera {
     }
     const counts = new Map();
     for (const { label } of faces) counts.set(label, (counts.get(label) ?? 0) + 1);
-    const words = [...counts].sort().map(([label, count]) => `${label} ${count}`);
+    const order = [...this._edge.labels, "other", "uncertain"];
+    const words = order.filter((label) => counts.has(label)).map((label) => `${label} ${counts.get(label)}`);
     return `${faces.length} faces: ${words.join(", ")}`;
   }
 

@@ -11,9 +11,9 @@ const SAMPLES = [
   ["happy_01.png", "happy"],
   ["sad_03.png", "sad"],
   ["surprise_02.png", "surprise"],
-  ["happy_08.png", "happy"],
-  ["sad_01.png", "sad"],
-  ["surprise_03.png", "surprise"],
+  ["neutral_01.png", "neutral"],
+  ["sad_08.png", "sad"],
+  ["surprise_04.png", "surprise"],
 ];
 const SCENE = "scene.webp";
 
@@ -112,8 +112,9 @@ function showHint(text, kind = "") {
 // ---- pictures to try
 
 function showSamples() {
-  const samples = SAMPLES.filter(([, label]) => edge.labels.includes(label));
-  if (samples.length === 0) return;
+  const known = [...edge.labels, ...edge.model.otherClasses];
+  const samples = SAMPLES.filter(([, label]) => known.includes(label));
+  if (!edge.labels.includes(samples[0]?.[1])) return;
   const items = samples.map(([file, label]) => makeSample(file, `an average of ${label} faces`));
   items.push(makeSample(SCENE, "a picture with several faces"));
   document.querySelector("#samples ul").replaceChildren(...items);

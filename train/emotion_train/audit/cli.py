@@ -42,7 +42,7 @@ _OF_THE_AUDIT = ("classes", "each_class", "faces", "folds", "network", "epochs",
 _EXAMPLES = (
     ("emotion-audit DATA", "rate the labels, to runs/audit"),
     ("emotion-audit DATA --from runs/edge", "at once, the pictures that a run held out"),
-    ("emotion-train DATA --exclude runs/audit/audit.csv", "train without the label issues"),
+    ("emotion-audit DATA --resume", "after an interruption"),
 )
 _GROUPS = {
     "Data": ("classes", "each_class", "faces", "no_test", "votes"),

@@ -86,7 +86,12 @@ class Checkpoint:
         values = {"format": FORMAT, "version": VERSION, **parts, "labels": list(self.labels)}
         # To an open file, because torch's own writer hides the reason when the disk is full.
         with write_atomically(path) as temporary, temporary.open("wb") as file:
-            torch.save(values, file)
+            try:
+                torch.save(values, file)
+            except RuntimeError as error:  # of closing the archive, after a failed write
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from error
+                raise
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
