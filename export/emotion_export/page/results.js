@@ -196,7 +196,7 @@ export class Results {
   _setFilter(filter) {
     this._filter = filter;
     for (const entry of this._entries) if (entry.item) entry.item.hidden = this._isHidden(entry);
-    this._show();
+    this._showFilters();
   }
 
   /** Show new results, progress and counts: at once, but not too often. */
