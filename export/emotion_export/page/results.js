@@ -102,7 +102,7 @@ export class Results {
     this._filter = undefined;
     this._list.replaceChildren();
     this._startBatch();
-    this._show();
+    this._showNow();
     byId("results").hidden = true;
   }
 
