@@ -36,20 +36,23 @@ def serve(folder: Path, port: int = 0) -> Iterator[str]:
 
 WAIT = """async () => {
   const status = document.getElementById("status");
-  while (!status.className) await new Promise((resolve) => setTimeout(resolve, 20));
+  for (let i = 0; i < 3000 && !status.className; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
   return [status.className, status.textContent, document.getElementById("file").disabled];
 }"""
 
 
 def wait_until(page: Any, condition: str) -> None:
-    """Wait until an expression of JavaScript is true.
+    """Wait until an expression of JavaScript is true; AssertionError after a minute.
 
     Playwright's own wait_for_function needs a page without a Content-Security-Policy.
     """
-    page.evaluate(
-        "async () => { while (!(" + condition + ")) "
-        "await new Promise((resolve) => setTimeout(resolve, 20)); }"
+    is_true = page.evaluate(
+        "async () => { for (let i = 0; i < 3000; i++) { if (" + condition + ") return true; "
+        "await new Promise((resolve) => setTimeout(resolve, 20)); } return false; }"
     )
+    assert is_true, condition
 
 
 def wait_for_rows(page: Any, count: int) -> None:

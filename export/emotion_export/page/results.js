@@ -3,7 +3,6 @@
 import { looksLikePhotograph } from "./emotion-edge.js";
 import { formatCsv } from "./table.js";
 
-const AT_ONCE = 2; // one is read while the network computes the other
 const UNSURE = "unsure"; // shown for the label "uncertain"
 const NO_FACE = "no face";
 const UNREADABLE = "unreadable";
@@ -60,7 +59,7 @@ export class Results {
     this._entries = []; // {name, blob, item, faces, error, isExample, outcomes}, the oldest first
     this._waiting = [];
     this._finished = []; // not in the list yet
-    this._running = 0;
+    this._isRunning = false;
     this._filter = undefined;
     this._stop = new AbortController();
     this._list = byId("list");
@@ -82,7 +81,7 @@ export class Results {
   add(pictures) {
     if (pictures.length === 0) return;
     if (!pictures[0].isExample) this._removeExample();
-    if (this._waiting.length + this._running + this._finished.length === 0) this._startBatch();
+    if (!this._isRunning && this._waiting.length + this._finished.length === 0) this._startBatch();
     for (const picture of pictures) {
       this._entries.push(picture);
       this._waiting.push(picture);
@@ -103,7 +102,7 @@ export class Results {
     this._filter = undefined;
     this._list.replaceChildren();
     this._startBatch();
-    this._show();
+    this._showNow();
     byId("results").hidden = true;
   }
 
@@ -137,19 +136,21 @@ export class Results {
   }
 
   _run() {
-    while (this._edge && this._running < AT_ONCE && this._waiting.length > 0) {
+    // One after the other, so that the list has the order of the files; the worker does so too.
+    if (this._edge && !this._isRunning && this._waiting.length > 0) {
       this._process(this._waiting.shift(), this._stop.signal);
     }
   }
 
   async _process(entry, signal) {
-    this._running++;
+    this._isRunning = true;
     try {
-      if (entry.error === undefined) await this._classify(entry, signal);
+      await (entry.error === undefined && this._classify(entry, signal));
     } catch (error) {
+      entry.release?.();
       if (!signal.aborted) entry.error = error.message;
     }
-    this._running--;
+    this._isRunning = false;
     if (!signal.aborted) {
       this._done++;
       if (this._entries.includes(entry)) this._finished.push(entry);
@@ -195,7 +196,7 @@ export class Results {
   _setFilter(filter) {
     this._filter = filter;
     for (const entry of this._entries) if (entry.item) entry.item.hidden = this._isHidden(entry);
-    this._show();
+    this._showFilters();
   }
 
   /** Show new results, progress and counts: at once, but not too often. */
