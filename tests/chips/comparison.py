@@ -100,8 +100,12 @@ def _compare_model(
     if flips:
         comparison.failures.append(f"{name}: {flips} of {len(expected)} faces get another label")
     comparison.faces += len(expected) - flips
-    probabilities = f"probabilities:{name}"
-    difference = float(np.abs(native.arrays[probabilities] - chip.arrays[probabilities]).max())
+    differences = [
+        np.abs(native.arrays[key] - chip.arrays[key]).max()
+        for key in (f"probabilities:{name}", f"other:{name}")
+        if key in native.arrays
+    ]
+    difference = float(np.max(differences))  # unlike max(), NaN if one is
     precision = results["precision"]
     comparison.differences[precision] = max(difference, comparison.differences.get(precision, 0.0))
     if not difference <= MAX_DIFFERENCE[precision]:  # true for NaN too

@@ -66,6 +66,10 @@ def test_nan_and_a_larger_difference_of_a_float_file_are_failures() -> None:
     assert not compare(native, chip).failures
     chip.arrays["probabilities:edge"][0, 0] += np.float32(0.001)
     assert "allowed 0.0001" in compare(native, chip).failures[0]
+    native, chip = make_results(), make_results()
+    native.arrays["other:edge"] = np.zeros(2, np.float32)
+    chip.arrays["other:edge"] = np.array([0, np.nan], np.float32)
+    assert "differs by nan" in compare(native, chip).failures[0]
 
 
 def refuse(self: Emulator, chips: tuple[Chip, ...]) -> None:

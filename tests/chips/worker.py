@@ -48,6 +48,9 @@ def main(job_file: str) -> None:
         arrays[f"probabilities:{name}"] = np.concatenate(
             [output.probabilities for output in outputs]
         )
+        others = [output.other for output in outputs if output.other is not None]
+        if others:
+            arrays[f"other:{name}"] = np.concatenate(others)
         results["models"][name] = {
             "precision": classifier.contract.precision,
             "failures": test.failures(),
