@@ -29,8 +29,10 @@ def read_face(path: str, size: int) -> np.ndarray:
     if gray.size != (size, size):
         side = min(gray.size)
         left, top = (gray.width - side) // 2, (gray.height - side) // 2
-        box = (left, top, left + side, top + side)
-        gray = gray.resize((size, size), Image.Resampling.BILINEAR, box=box)  # antialiased
+        method = Image.Resampling.BILINEAR  # antialiased
+        # In two calls, since the order of the passes depends on the version of Pillow.
+        gray = gray.resize((size, gray.height), method, box=(left, 0, left + side, gray.height))
+        gray = gray.resize((size, size), method, box=(0, top, size, top + side))
     return np.asarray(gray)[np.newaxis, np.newaxis]
 
 

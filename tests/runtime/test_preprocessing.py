@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from emotion_runtime import PictureError, read_face
@@ -43,6 +44,30 @@ def test_aspect_is_kept_by_cropping_the_central_square() -> None:
     wide = np.full((48, 144), 255, np.uint8)
     wide[:, 48:96] = 10  # only the middle must be visible
     assert read_face(wide).max() == 10
+
+
+def resize_rows(pixels: NDArray[np.uint8], begin: int, side: int, size: int) -> NDArray[np.uint8]:
+    """Resize `side` columns from `begin` on to `size`, with Pillow's triangle filter."""
+    scale = side / size
+    support = max(scale, 1.0)
+    columns = np.arange(pixels.shape[1]) + 0.5
+    weights = np.empty((size, pixels.shape[1]))
+    for place in range(size):
+        row = np.maximum(0, 1 - np.abs(columns - begin - (place + 0.5) * scale) / support)
+        weights[place] = row / row.sum()
+    fixed_point = np.floor(weights * 2**22 + 0.5).astype(np.int64)
+    sums = pixels.astype(np.int64) @ fixed_point.T + 2**21
+    return np.clip(sums >> 22, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("width", "height"), [(60, 700), (700, 60), (30, 41), (96, 1200)])
+def test_pixels_do_not_depend_on_the_version_of_pillow(width: int, height: int) -> None:
+    pixels = np.random.default_rng(width).integers(0, 256, (height, width), dtype=np.uint8)
+    side = min(width, height)
+    # Columns first: Pillow 13 begins with the rows where a picture is tall.
+    narrow = resize_rows(pixels, (width - side) // 2, side, 48)
+    expected = resize_rows(narrow.T, (height - side) // 2, side, 48).T
+    np.testing.assert_array_equal(read_face(pixels), expected)
 
 
 def test_exif_orientation_is_applied() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import stat
 import threading
@@ -496,6 +497,14 @@ def _crop_and_resize(gray: Image.Image, size: int) -> Pixels:
     if (width, height) != (size, size):
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
-        box = (left, top, left + side, top + side)
-        gray = gray.resize((size, size), Image.Resampling.BILINEAR, box=box)
+        # In two calls: Pillow 13 resizes a tall picture vertically first, other versions and the
+        # other readers of a model file horizontally, which rounds pixels differently.
+        method = Image.Resampling.BILINEAR
+        reach = math.ceil(max(1.0, side / size)) + 1  # rows beside the square that the filter reads
+        upper, lower = max(0, top - reach), min(height, top + side + reach)
+        if upper > 0 or lower < height:
+            gray = gray.crop((0, upper, width, lower))
+        gray = gray.resize((size, gray.height), method, box=(left, 0, left + side, gray.height))
+        top -= upper
+        gray = gray.resize((size, size), method, box=(0, top, size, top + side))
     return np.array(gray, dtype=np.uint8)
