@@ -13,6 +13,7 @@ from emotion_train.average import _find_shared_recipe
 from emotion_train.checkpoints.checkpoint import Checkpoint
 from emotion_train.data.checks import list_warnings
 from emotion_train.data.dataset import Dataset, load_dataset
+from emotion_train.data.held_out_draw import BY_NAME
 from emotion_train.recipe import (
     DROP_DUPLICATES,
     DROP_HELD_OUT,
@@ -159,11 +160,12 @@ def test_an_average_of_old_and_new_runs_holds_out_the_pictures_of_all() -> None:
     old = {key: value for key, value in recipe.items() if key != "duplicates"}
     old["drop_duplicates"] = True
     checkpoints = [
-        Checkpoint("edge", CLASSES, {}, training={"recipe": one}) for one in (recipe, old)
+        Checkpoint("edge", CLASSES, {}, training={"recipe": one, "held_out_draw": BY_NAME})
+        for one in (recipe, old)
     ]
     runs = [Path("a"), Path("b")]
-    assert _find_shared_recipe(runs, checkpoints)[0]["duplicates"] == KEEP_DUPLICATES
-    assert _find_shared_recipe(runs, checkpoints[1:] * 2)[0]["duplicates"] == DROP_HELD_OUT
+    assert _find_shared_recipe(runs, checkpoints)["duplicates"] == KEEP_DUPLICATES
+    assert _find_shared_recipe(runs, checkpoints[1:] * 2)["duplicates"] == DROP_HELD_OUT
 
 
 def test_the_old_option_is_accepted_with_a_note(train: Train, data: Path, tmp_path: Path) -> None:

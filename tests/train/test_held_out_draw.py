@@ -6,14 +6,13 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from emotion_export.errors import ParityDataError
 from emotion_export.int8.labelled_faces import read_labelled_faces
 from emotion_train.checkpoints.checkpoint import Checkpoint
 from emotion_train.data.dataset import load_dataset
-from emotion_train.data.held_out_draw import BY_NAME, BY_PLACE
-from emotion_train.errors import DataError
+from emotion_train.data.held_out_draw import BY_NAME
 from emotion_train.recipe import Recipe
 from synthetic import CLASSES, save_face, write_data
 
@@ -47,33 +46,18 @@ def test_one_more_picture_changes_the_split_of_at_most_one_other(tmp_path: Path)
     assert len(before - after) <= 1
 
 
-def test_the_splits_of_older_checkpoints_are_reproduced(data_folder: Path) -> None:
-    dataset = load_dataset(data_folder, validation_per_class=5, holdout=0.1, draw=BY_PLACE)
-    members = np.arange(70, 130)  # sad, after 70 happy faces
-    drawn = np.random.default_rng([0, 1]).permutation(members) - 70
-    expected = {f"train/sad/{n:03}.png" for n in drawn[:5]}
-    assert {name for name in dataset.validation.names if "/sad/" in name} == expected
-    with pytest.raises(DataError, match="does not know"):
-        load_dataset(data_folder, draw="by the moon")
-
-
-def test_int8_uses_the_draw_of_the_checkpoint(data_folder: Path) -> None:
-    recipe = Recipe(network="edge", classes=CLASSES, validation_per_class=5, holdout=0.1)
-    old = Checkpoint("edge", CLASSES, {}, training={"recipe": recipe.to_dict()})
-    new = replace(old, training={**old.training, "held_out_draw": BY_NAME})
-    for checkpoint, draw in ((old, BY_PLACE), (new, BY_NAME)):
-        faces = read_labelled_faces(data_folder, checkpoint)
-        dataset = load_dataset(data_folder, validation_per_class=5, holdout=0.1, draw=draw)
-        expected = (*dataset.validation.names, *dataset.holdout.names)
-        assert faces.held_out.names == expected
-
-
-def test_data_that_an_older_version_could_not_read_are_refused_for_its_checkpoints(
-    tmp_path: Path,
+@pytest.mark.parametrize("draw", [None, "place in the list of classes"])
+def test_faces_of_a_checkpoint_with_an_unknown_draw_are_refused(
+    data_folder: Path, draw: str | None
 ) -> None:
-    data = write_data(tmp_path, (8, 8, 8), 0)
-    save_face(data / "train" / "sad" / "more" / "a.png", 1, 99)
-    with pytest.raises(DataError, match="has 1 picture in sub-folders, which the emotion-edge"):
-        load_dataset(data, validation_per_class=2, draw=BY_PLACE)
-    with pytest.raises(DataError, match="has no folder 'train', which"):
-        load_dataset(data / "train", validation_per_class=2, draw=BY_PLACE)
+    """Another draw would count faces as held out that the network has learned."""
+    recipe = Recipe(network="edge", classes=CLASSES, validation_per_class=5, holdout=0.1)
+    known = Checkpoint(
+        "edge", CLASSES, {}, training={"recipe": recipe.to_dict(), "held_out_draw": BY_NAME}
+    )
+    dataset = load_dataset(data_folder, validation_per_class=5, holdout=0.1)
+    expected = (*dataset.validation.names, *dataset.holdout.names)
+    assert read_labelled_faces(data_folder, known).held_out.names == expected
+    unknown = replace(known, training={"recipe": recipe.to_dict(), "held_out_draw": draw})
+    with pytest.raises(ParityDataError, match="does not record how its faces were split"):
+        read_labelled_faces(data_folder, unknown)

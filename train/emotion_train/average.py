@@ -185,7 +185,7 @@ class Averaging:
         from emotion_train.run_record import find_validation_folder
 
         checkpoints = [load_checkpoint(run) for run in runs]
-        shared, draw = _find_shared_recipe(runs, checkpoints)
+        shared = _find_shared_recipe(runs, checkpoints)
         mean = average_weights(checkpoints)
         if not _have_common_start(checkpoints):
             self.say(
@@ -198,7 +198,7 @@ class Averaging:
             raise RunError(f"{runs[0]}: a damaged checkpoint: {error}.") from error
         validation = find_validation_folder(runs[0])
         recipe = replace(recipe, classes=mean.labels, size=mean.size)
-        dataset = load_recipe_dataset(self.data, recipe, validation=validation, draw=draw)
+        dataset = load_recipe_dataset(self.data, recipe, validation=validation)
         warnings = list_warnings(dataset, dataset.holdout_share)
         for text in (*dataset.passed_over, *warnings):
             self.say(f"warning: {text}")
@@ -207,7 +207,7 @@ class Averaging:
         votes = self._load_votes(dataset)
         warnings += self._check_votes(recipe, votes)
         self._compare(runs, checkpoints, averaged, dataset)
-        training = _describe_training(checkpoints, shared, draw, dataset)
+        training = _describe_training(checkpoints, shared, dataset)
         self._write(replace(averaged, training=training), validation)
         return self._write_report(runs, dataset, recipe, votes, warnings)
 
@@ -314,10 +314,11 @@ class Averaging:
 
 
 def _describe_training(
-    checkpoints: Sequence[Checkpoint], shared: dict[str, Any], draw: str, dataset: Dataset
+    checkpoints: Sequence[Checkpoint], shared: dict[str, Any], dataset: Dataset
 ) -> dict[str, Any]:
     """Return the part ``training`` of the checkpoint."""
     from emotion_train.checkpoints.transfer import describe_lineage
+    from emotion_train.data.held_out_draw import BY_NAME
 
     return {
         "recipe": shared,
@@ -325,7 +326,7 @@ def _describe_training(
         "epochs": 0,
         "epoch": 0,
         "data_digest": dataset.digest(),
-        "held_out_draw": draw,
+        "held_out_draw": BY_NAME,
         "faces": dataset.train.count_by_class(len(dataset.classes)).tolist(),
         "held_out": {name: list(drawn) for name, drawn in dataset.drawn.items()},
         "world_size": 1,
@@ -334,27 +335,17 @@ def _describe_training(
     }
 
 
-def _find_shared_recipe(
-    runs: Sequence[Path], checkpoints: Sequence[Checkpoint]
-) -> tuple[dict[str, Any], str]:
-    """Return the common part of the recipes, and the draw of the held-out faces.
+def _find_shared_recipe(runs: Sequence[Path], checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
+    """Return the common part of the recipes.
 
     Augmentation and class balance are those of the first run.
 
     Raises:
         RunError: The runs hold out different faces, or a checkpoint does not record which.
     """
-    from emotion_train.data.held_out_draw import BY_PLACE
     from emotion_train.errors import RunError
     from emotion_train.recipe import KEEP_DUPLICATES
 
-    draws = [str(one.training.get("held_out_draw", BY_PLACE)) for one in checkpoints]
-    for run, draw in zip(runs, draws, strict=True):
-        if draw != draws[0]:
-            raise RunError(
-                f"{run}: its held-out faces were drawn by {draw}, those of {runs[0]} by "
-                f"{draws[0]}: one would know faces that the other holds out."
-            )
     shared = [_read_recipe(run, one) for run, one in zip(runs, checkpoints, strict=True)]
     for run, recipe in zip(runs, shared, strict=True):
         for name in (*_SHARED_FIELDS, "faces"):
@@ -365,14 +356,13 @@ def _find_shared_recipe(
                 )
     _check_recipe(runs[0], shared[0])
     duplicates = {recipe["duplicates"] for recipe in shared}
-    recipe = {
+    return {
         **shared[0],
         "classes": list(checkpoints[0].labels),
         "duplicates": duplicates.pop() if len(duplicates) == 1 else KEEP_DUPLICATES,
         # Votes are used if all runs were trained on them.
         "vote_weight": min(recipe["vote_weight"] for recipe in shared),
     }
-    return recipe, draws[0]
 
 
 def _read_recipe(run: Path, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -381,12 +371,17 @@ def _read_recipe(run: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     Raises:
         RunError: The checkpoint lacks some of them.
     """
+    from emotion_train.data.held_out_draw import names_held_out
     from emotion_train.errors import RunError
     from emotion_train.recipe import FULL, read_duplicates
 
     recipe = checkpoint.training.get("recipe")
     names = (*_SHARED_FIELDS, "augmentation")
-    if not isinstance(recipe, dict) or any(name not in recipe for name in names):
+    if (
+        not isinstance(recipe, dict)
+        or any(name not in recipe for name in names)
+        or not names_held_out(checkpoint.training)
+    ):
         raise RunError(f"{run}: does not record which faces were held out of its training.")
     return {
         **{name: recipe[name] for name in names},

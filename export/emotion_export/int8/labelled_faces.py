@@ -13,7 +13,7 @@ from emotion_runtime.pictures.preprocessing import Pixels
 from emotion_train.checkpoints.checkpoint import Checkpoint
 from emotion_train.data.dataset import Dataset, load_recipe_dataset
 from emotion_train.data.faces import Faces
-from emotion_train.data.held_out_draw import BY_PLACE
+from emotion_train.data.held_out_draw import names_held_out
 from emotion_train.recipe import Recipe
 
 CALIBRATION_FACES_PER_CLASS = 170
@@ -53,18 +53,20 @@ def read_labelled_faces(
         ParityDataError: A class has too few faces, or the checkpoint does not record its splits.
         DataError: The data cannot be read.
     """
+    unknown = ParityDataError(
+        "the checkpoint does not record how its faces were split, so the held-out faces are not "
+        "known, and neither int8 nor a threshold can be evaluated on them; train again."
+    )
     try:
         recipe = Recipe.from_dict(checkpoint.training["recipe"])
     except (KeyError, ValueError) as error:
-        raise ParityDataError(
-            "the checkpoint does not record how its faces were split, so the held-out faces are "
-            "not known and int8 cannot be evaluated on them."
-        ) from error
+        raise unknown from error
+    if not names_held_out(checkpoint.training):
+        raise unknown
     dataset = load_recipe_dataset(
         data,
         replace(recipe, classes=checkpoint.labels, size=checkpoint.size),
         validation=validation,
-        draw=checkpoint.training.get("held_out_draw", BY_PLACE),
     )
     train = dataset.train
     chosen = []

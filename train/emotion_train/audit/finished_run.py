@@ -15,7 +15,7 @@ from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.data.dataset import Dataset, load_recipe_dataset
 from emotion_train.data.duplicates import find_copies
 from emotion_train.data.faces import Faces
-from emotion_train.data.held_out_draw import BY_NAME, has_same_held_out
+from emotion_train.data.held_out_draw import has_same_held_out, names_held_out
 from emotion_train.errors import CheckpointError, RunError
 from emotion_train.recipe import KEEP_DUPLICATES, Recipe
 from emotion_train.run_record import find_validation_folder
@@ -58,12 +58,13 @@ def predict_with_run(
     """
     checkpoint = load_checkpoint(run)
     recipe = _read_recipe(run, checkpoint)
+    if not names_held_out(checkpoint.training):
+        raise RunError(f"{run}: does not record which pictures were held out of its training.")
     dataset = load_recipe_dataset(
         data,
         # With every picture, so that copies are found; those to leave out are known below.
         replace(recipe, duplicates=KEEP_DUPLICATES),
         validation=find_validation_folder(run),
-        draw=checkpoint.training.get("held_out_draw", BY_NAME),
         progress=progress,
     )
     if not has_same_held_out(checkpoint.training, checkpoint.metrics, dataset.drawn, recipe):

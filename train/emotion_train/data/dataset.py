@@ -19,13 +19,10 @@ from emotion_runtime.prediction import format_count
 from emotion_train.data.duplicates import Audit, find_copies
 from emotion_train.data.faces import Faces
 from emotion_train.data.held_out_draw import (
-    BY_NAME,
-    BY_PLACE,
     TEST_SHARE,
     add_copies,
     draw_test,
     order_by_name,
-    order_by_place,
 )
 from emotion_train.data.readers import read_source
 from emotion_train.data.source import DUPLICATE, Inventory, Source
@@ -111,7 +108,6 @@ def load_dataset(
     progress: bool = False,
     faces: bool = False,
     validation: Path | None = None,
-    draw: str = BY_NAME,
 ) -> Dataset:
     """Read the data and split them.
 
@@ -134,25 +130,17 @@ def load_dataset(
         progress: Show a bar on a terminal.
         faces: The pictures are photographs: find and crop the largest face of each.
         validation: A folder of class folders to use as the validation set.
-        draw: `BY_NAME`, or `BY_PLACE` to repeat the splits of an older checkpoint.
 
     Raises:
         DataError: The data are missing, malformed or too few.
     """
     if classes is not None and len(set(classes)) != len(classes):
         raise DataError(f"the classes {', '.join(classes)} name one twice.")
-    if draw not in (BY_NAME, BY_PLACE):
-        raise DataError(
-            f"{data}: the checkpoint's held-out pictures were drawn in a way that this version of "
-            f"emotion-edge does not know."
-        )
     source = read_source(
         data, classes, size=size, progress=progress, faces=faces, validation=validation
     )
     _check_classes(data, source, validation_per_class)
-    if draw == BY_PLACE:
-        _require_old_layout(data, source)
-    own_validation = source.splits.get("validation") if draw == BY_NAME else None
+    own_validation = source.splits.get("validation")
     notes = list(source.notes)
     pool, test, note = _split_off_test(data, source, own_validation)
     notes += note
@@ -160,7 +148,7 @@ def load_dataset(
     notes += note
     share, note = _choose_holdout(pool, per_class * len(source.classes), holdout, own_validation)
     notes += note
-    members = _draw_held_out(data, pool, source.classes, per_class, share, seed=seed, draw=draw)
+    members = _draw_held_out(data, pool, source.classes, per_class, share, seed=seed)
     splits = _split_pool(pool, members, together=source.is_flat)
     if own_validation is not None:
         splits["validation"] = own_validation
@@ -196,7 +184,6 @@ def load_recipe_dataset(
     recipe: Recipe,
     *,
     validation: Path | None = None,
-    draw: str = BY_NAME,
     progress: bool = False,
 ) -> Dataset:
     """Read the data and split them according to a recipe.
@@ -205,7 +192,6 @@ def load_recipe_dataset(
         data: As in `read_source`.
         recipe: Gives the classes, the size, and what to hold out and leave out.
         validation: As in `load_dataset`.
-        draw: As in `load_dataset`.
         progress: As in `load_dataset`.
 
     Raises:
@@ -222,7 +208,6 @@ def load_recipe_dataset(
         progress=progress,
         faces=recipe.faces,
         validation=validation,
-        draw=draw,
     )
 
 
@@ -270,7 +255,6 @@ def _draw_held_out(
     share: float,
     *,
     seed: int,
-    draw: str,
 ) -> dict[str, NDArray[np.int64]]:
     """Return indices of the faces for ``validation`` and ``holdout``.
 
@@ -286,11 +270,7 @@ def _draw_held_out(
                 f"more than {per_class} must be there, since so many are held out for validation"
                 f"{' (--validation N holds out fewer)' if per_class > 1 else ''}."
             )
-        order = (
-            order_by_name(pool, members, seed)
-            if draw == BY_NAME
-            else order_by_place(members, seed, label)
-        )
+        order = order_by_name(pool, members, seed)
         end = per_class + round(share * (len(members) - per_class))
         drawn["validation"].append(np.sort(order[:per_class]))
         drawn["holdout"].append(np.sort(order[per_class:end]))
@@ -399,22 +379,3 @@ def _require_every_class(
     if len(empty):
         advice = f" in {split}; add others" if split else "; lower --validation or --holdout"
         raise DataError(f"{data}: every picture of {classes[empty[0]]} would be held out{advice}.")
-
-
-def _require_old_layout(data: Path, source: Source) -> None:
-    """Raise an error for data that older versions would have split in another way.
-
-    Raises:
-        DataError: The data have no splits, or pictures in sub-folders of their classes.
-    """
-    nested = 0
-    if data.is_dir():
-        nested = sum(name.count("/") > 2 for name in source.splits["train"].names)
-    if source.is_flat or nested:
-        what = (
-            f"{format_count(nested, 'picture')} in sub-folders" if nested else "no folder 'train'"
-        )
-        raise DataError(
-            f"{data}: has {what}, which the emotion-edge that this checkpoint was trained with did "
-            f"not read; name its own data, or train again."
-        )

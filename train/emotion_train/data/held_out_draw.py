@@ -1,8 +1,7 @@
 """The draw of held-out pictures: by a digest of seed and file name.
 
 The rank of a picture within its class depends on the seed and its own name alone. Runs on other
-lists of classes hold out the same pictures, and an added picture changes few of them. Older
-checkpoints used a draw by position, which can be repeated.
+lists of classes hold out the same pictures, and an added picture changes few of them.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from emotion_train.data.faces import Faces
 from emotion_train.recipe import Recipe
 
 BY_NAME = "sha256 of seed and name"
-BY_PLACE = "place in the list of classes"  # of older checkpoints
 
 TEST_SHARE = 0.15  # of each class, in data without splits
 
@@ -30,9 +28,13 @@ def order_by_name(faces: Faces, members: NDArray[np.int64], seed: int) -> NDArra
     return _sort_by_digest(faces, members, f"{seed}/")
 
 
-def order_by_place(members: NDArray[np.int64], seed: int, label: int) -> NDArray[np.int64]:
-    """Return the order that older versions used, which depends on the label."""
-    return np.random.default_rng([seed, label]).permutation(members)
+def names_held_out(training: Mapping[str, Any]) -> bool:
+    """Return whether a checkpoint's ``training`` names a draw that this version can repeat.
+
+    Without it another draw would be guessed, and pictures that the network has learned would be
+    counted as held out.
+    """
+    return training.get("held_out_draw") == BY_NAME
 
 
 def draw_test(faces: Faces, classes: int) -> NDArray[np.bool_]:
@@ -82,7 +84,7 @@ def has_same_held_out(
     theirs = training.get("recipe")
     theirs = theirs if isinstance(theirs, dict) else {}
     choices = ("seed", "holdout", "validation_per_class")
-    if training.get("held_out_draw") != BY_NAME or any(
+    if not names_held_out(training) or any(
         theirs.get(name) != getattr(recipe, name) for name in choices
     ):
         return False
