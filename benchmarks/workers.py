@@ -1,9 +1,10 @@
 """Measure worker processes: ``python benchmarks/workers.py FOLDER [--model NAME]``.
 
 Runs `emotion-infer` on one core and on all of them, over at least 15,000 small pictures (FOLDER is
-named repeatedly if it has fewer). From the CPU time of the parent, which no worker can share, it
-projects the speed of 8 and 32 cores. Then it measures the memory of all processes together at two
-numbers of pictures.
+named repeatedly if it has fewer). As many separate runs at once, each over all pictures, show what
+the cores themselves gain, since two threads of one physical core share its arithmetic. From the CPU
+time of the parent, which no worker can share, the speed of 8 and 32 cores is projected. Then the
+memory of all processes together is measured at two numbers of pictures.
 """
 
 from __future__ import annotations
@@ -51,9 +52,28 @@ if __name__ == "__main__":
 
 def make_run(folders: list[str], model: str, workers: int, out: Path) -> Callable[[], object]:
     """Return a function that runs the command with a number of workers."""
-    command = [sys.executable, "-m", "emotion_runtime", "-m", model, "-q", "-j", str(workers)]
-    command += ["-f", "jsonl", "-o", str(out), *folders]
+    command = _make_command(folders, model, workers, out)
     return lambda: subprocess.run(command, check=True)
+
+
+def make_separate_runs(
+    folders: list[str], model: str, count: int, out: Path
+) -> Callable[[], object]:
+    """Return a function that starts `count` runs of one core each and waits for all of them."""
+    outputs = [out / f"separate-{place}.jsonl" for place in range(count)]
+
+    def run() -> None:
+        started = [subprocess.Popen(_make_command(folders, model, 1, path)) for path in outputs]
+        codes = [one.wait() for one in started]
+        if any(codes):
+            raise SystemExit("a separate run failed")
+
+    return run
+
+
+def _make_command(folders: list[str], model: str, workers: int, out: Path) -> list[str]:
+    command = [sys.executable, "-m", "emotion_runtime", "-m", model, "-q", "-j", str(workers)]
+    return [*command, "-f", "jsonl", "-o", str(out), *folders]
 
 
 def measure_serial_part(model: str, folders: list[str], processes: int) -> tuple[float, float]:
@@ -132,9 +152,13 @@ def main(
         numbers = sorted({1, cpus})
         outputs = {number: Path(scratch) / f"{number}.jsonl" for number in numbers}
         names = {number: f"{number} core{'s' if number > 1 else ''}" for number in numbers}
-        seconds = take_turns(
-            {names[n]: make_run(folders, model, n, outputs[n]) for n in numbers}, rounds=rounds
-        )
+        runs = {names[n]: make_run(folders, model, n, outputs[n]) for n in numbers}
+        separate = f"{cpus} separate runs at once"
+        if cpus > 1:
+            runs[separate] = make_separate_runs(folders, model, cpus, Path(scratch))
+        seconds = take_turns(runs, rounds=rounds)
+        if cpus > 1:
+            seconds[separate] = [one / cpus for one in seconds[separate]]  # each did all pictures
         if len({path.read_bytes() for path in outputs.values()}) != 1:
             raise SystemExit("the outputs of one core and of all cores differ")
     times = medians(seconds, unit=1e6, count=total)
@@ -146,7 +170,10 @@ def main(
     text += "\n".join(f"| {name}, whole run | {format_amount(us)} |" for name, us in times.items())
     text += f"\n| CPU time of the parent | {format_amount(1e6 * parent / total)} |"
     text += f"\n| CPU time of the workers | {format_amount(1e6 * children / total)} |"
-    text += f"\n\n{cpus} cores are {speed:.2f} times as fast as one. "
+    text += f"\n\n{cpus} cores are {speed:.2f} times as fast as one"
+    if cpus > 1:
+        text += f", separate runs {ratios(seconds, names[1], separate)[1]:.2f} times"
+    text += ". "
     text += f"The serial part is {serial:.1%} of the work"
     higher = {f"{cpus} cores against one": speed}
     for cores in PROJECTED_CORES:
