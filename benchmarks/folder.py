@@ -105,11 +105,11 @@ def time_stages(classifier: EmotionClassifier, folders: tuple[str, ...], rounds:
     files = [Path(path).read_bytes() for path in paths]
     faces = np.stack([read_face(file) for file in files])
     batches = [faces[start : start + BATCH_SIZE] for start in range(0, len(faces), BATCH_SIZE)]
-    probabilities = np.concatenate([classifier.infer(batch)[1] for batch in batches])
+    outputs = classifier.compute(faces)
 
     def write() -> None:
-        for path, row in zip(paths, probabilities, strict=True):
-            json.dumps(classifier.interpret(row, path).to_dict())
+        for prediction in classifier.interpret_all(outputs, paths):
+            json.dumps(prediction.to_dict())
 
     cases: dict[str, Callable[[], object]] = {
         "scan the folder": lambda: list(find_pictures(folders)),
