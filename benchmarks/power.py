@@ -29,6 +29,8 @@ from results import ResultOptions, benchmark_command, draw_bars, report_result
 
 SAMPLES = sorted((Path(__file__).parent.parent / "samples").glob("*.png"))
 FRAME_SECONDS = 1 / 30  # of a camera
+_PAUSE_SECONDS = 0.05
+_IDLE_SHARE = 0.05  # of one core, up to which a process is idle
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,18 @@ def _read_cpu_seconds() -> float:
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
+def _wait_until_idle() -> None:
+    """Wait until no thread of this process works.
+
+    Threads of an earlier case spin for a while after its end, and would count in the next one.
+    """
+    while True:
+        before = time.process_time()
+        time.sleep(_PAUSE_SECONDS)
+        if time.process_time() - before < _IDLE_SHARE * _PAUSE_SECONDS:
+            return
+
+
 def measure_costs(
     cases: Mapping[str, Callable[[], object]], *, rounds: int, count: int = 1
 ) -> dict[str, list[Cost]]:
@@ -65,6 +79,7 @@ def measure_costs(
     costs: dict[str, list[Cost]] = {name: [] for name in cases}
     for number in range(-1, rounds):
         for name, case in cases.items():
+            _wait_until_idle()
             wall, cpu = time.perf_counter(), _read_cpu_seconds()
             case()
             wall, cpu = time.perf_counter() - wall, _read_cpu_seconds() - cpu
