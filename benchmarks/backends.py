@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,21 @@ BATCH_SIZES = (1, 64)
 # Of a probability: int8 differs by some hundredths, a wrong graph by much more.
 MAX_DIFFERENCE = 0.1
 
-# Maps pixels uint8 (n, 1, 48, 48) to probabilities (n, classes).
+# Maps pixels uint8 (n, 1, 48, 48) to probabilities: of all classes of the network (n, classes), or
+# of the labels of the file and `other` (n, labels + 1).
 Engine = Callable[[np.ndarray], np.ndarray]
+
+
+def combine_outputs(probabilities: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the probabilities of the labels with `other` as a last column."""
+    return np.concatenate([probabilities, other.reshape(-1, 1)], axis=1)
+
+
+def keep_labels(known: np.ndarray, classes: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """Return what the model file computes, from the probabilities of all classes of a network."""
+    kept = known[:, [classes.index(label) for label in labels]]
+    total = kept.sum(axis=1, keepdims=True)
+    return combine_outputs(kept / total, 1 - total)
 
 
 def in_pytorch(checkpoint: Checkpoint, compiled: str | None = None) -> Engine:
@@ -59,7 +72,7 @@ def in_pytorch(checkpoint: Checkpoint, compiled: str | None = None) -> Engine:
 def in_onnxruntime(model: Path) -> Engine:
     """Return onnxruntime with the file, opened as the toolkit opens it."""
     classifier = EmotionClassifier(model, threads=1)
-    return lambda pixels: classifier.infer(pixels)[1]
+    return lambda pixels: classifier.compute(pixels).with_other()
 
 
 def in_openvino(model: Path) -> Engine:
@@ -77,7 +90,8 @@ def in_openvino(model: Path) -> Engine:
             read = core.read_model(model)
             read.reshape(pixels.shape)
             compiled[len(pixels)] = core.compile_model(read, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
-        return np.array(compiled[len(pixels)](pixels)["probabilities"])
+        outputs = compiled[len(pixels)](pixels)
+        return combine_outputs(outputs["probabilities"], outputs["other"])
 
     return run
 
@@ -91,7 +105,7 @@ def in_opencv(model: Path) -> Engine:
 
     def run(pixels: np.ndarray) -> np.ndarray:
         network.setInput(pixels, "pixels")
-        return network.forward("probabilities")
+        return combine_outputs(*network.forward(["probabilities", "other"]))
 
     return run
 
@@ -122,21 +136,22 @@ def in_ncnn(checkpoint: Checkpoint, folder: Path) -> Engine:
     return run
 
 
-def list_engines(name: str, folder: Path) -> dict[str, Callable[[], Engine]]:
-    """Return a builder of each engine for the released network `name`."""
-    checkpoint = load_checkpoint(emotion_models.checkpoint_path(name))
+def list_engines(
+    name: str, checkpoint: Checkpoint, folder: Path
+) -> dict[str, tuple[Callable[[], Engine], bool]]:
+    """Return a builder of each engine for a released network, and whether it has all classes."""
     fp32, int8 = emotion_models.model_path(name), emotion_models.model_path(f"{name}-int8")
     return {
-        "PyTorch": partial(in_pytorch, checkpoint),
-        "PyTorch, torch.compile": partial(in_pytorch, checkpoint, "compile"),
-        "PyTorch, TorchScript": partial(in_pytorch, checkpoint, "TorchScript"),
-        "onnxruntime": partial(in_onnxruntime, fp32),
-        "onnxruntime, int8": partial(in_onnxruntime, int8),
-        "OpenVINO": partial(in_openvino, fp32),
-        "OpenVINO, int8": partial(in_openvino, int8),
-        "OpenCV": partial(in_opencv, fp32),
-        "OpenCV, int8": partial(in_opencv, int8),
-        "ncnn": partial(in_ncnn, checkpoint, folder),
+        "PyTorch": (partial(in_pytorch, checkpoint), True),
+        "PyTorch, torch.compile": (partial(in_pytorch, checkpoint, "compile"), True),
+        "PyTorch, TorchScript": (partial(in_pytorch, checkpoint, "TorchScript"), True),
+        "onnxruntime": (partial(in_onnxruntime, fp32), False),
+        "onnxruntime, int8": (partial(in_onnxruntime, int8), False),
+        "OpenVINO": (partial(in_openvino, fp32), False),
+        "OpenVINO, int8": (partial(in_openvino, int8), False),
+        "OpenCV": (partial(in_opencv, fp32), False),
+        "OpenCV, int8": (partial(in_opencv, int8), False),
+        "ncnn": (partial(in_ncnn, checkpoint, folder), True),
     }
 
 
@@ -153,11 +168,15 @@ def build_engines(
     differences: dict[str, float] = {}
     left_out: dict[str, str] = {}
     expected: np.ndarray | None = None
-    for engine, build in list_engines(name, folder).items():
+    checkpoint = load_checkpoint(emotion_models.checkpoint_path(name))
+    labels = EmotionClassifier(name).labels
+    for engine, (build, has_all_classes) in list_engines(name, checkpoint, folder).items():
         try:
             with _silence_output():
                 run = build()
                 probabilities = run(samples)
+                if has_all_classes:
+                    probabilities = keep_labels(probabilities, checkpoint.labels, labels)
         except ImportError as error:
             left_out[engine] = f"not installed ({error.name})"
             continue
