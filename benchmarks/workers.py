@@ -1,7 +1,7 @@
 """Measure worker processes: ``python benchmarks/workers.py FOLDER [--model NAME]``.
 
-Runs `emotion-infer` on one core and on all of them, over at least 15,000 small pictures (FOLDER is
-named repeatedly if it has fewer). As many separate runs at once, each over all pictures, show what
+Runs `emotion-infer` on one core and on all of them, over at least 15,000 and 100,000 small pictures
+(FOLDER is named repeatedly). As many separate runs at once, each over all pictures, show what
 the cores themselves gain, since two threads of one physical core share its arithmetic. From the CPU
 time of the parent, which no worker can share, the speed of 8 and 32 cores is projected. Then the
 memory of all processes together is measured at two numbers of pictures.
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -26,10 +26,11 @@ from emotion_runtime.cpus import count_usable_cpus
 from emotion_runtime.infer.blocks import BlockFunction
 from emotion_runtime.pictures.sources import find_pictures
 from emotion_runtime.processes import map_in_processes
-from harness import format_amount, medians, ratios, take_turns
+from harness import Seconds, format_amount, medians, ratios, take_turns
 from results import ResultOptions, benchmark_command, draw_bars, report_result
 
-MIN_PICTURES = 15_000
+ONE_CORE, SEPARATE = "1 core", "separate runs at once"
+LEAST_PICTURES = (15_000, 100_000)
 MEMORY_PICTURES = (1_000, 100_000)
 PROJECTED_CORES = (8, 32)
 _SAMPLE_SECONDS = 0.05  # between two looks at the memory
@@ -136,50 +137,75 @@ def _measure_group(group: int) -> float:
     return total / 1024
 
 
+def time_sizes(
+    folder: str, model: str, cpus: int, multiples: Sequence[int], rounds: int
+) -> dict[int, Seconds]:
+    """Time one core, all cores and separate runs, with the folder named so many times.
+
+    Returns:
+        Multiple → name of the run → seconds, one value a round.
+
+    Raises:
+        SystemExit: The outputs of one core and of all cores differ, or a run failed.
+    """
+    times: dict[int, Seconds] = {}
+    for multiple in multiples:
+        folders = [folder] * multiple
+        with tempfile.TemporaryDirectory() as scratch:
+            one, every = Path(scratch) / "one.jsonl", Path(scratch) / "all.jsonl"
+            runs = {ONE_CORE: make_run(folders, model, 1, one)}
+            if cpus > 1:
+                runs[name_cores(cpus)] = make_run(folders, model, cpus, every)
+                runs[SEPARATE] = make_separate_runs(folders, model, cpus, Path(scratch))
+            seconds = take_turns(runs, rounds=rounds)
+            if cpus > 1 and one.read_bytes() != every.read_bytes():
+                raise SystemExit("the outputs of one core and of all cores differ")
+        if cpus > 1:
+            seconds[SEPARATE] = [each / cpus for each in seconds[SEPARATE]]  # each did all pictures
+        times[multiple] = seconds
+    return times
+
+
+def name_cores(count: int) -> str:
+    """Return the name of a run on so many cores."""
+    return ONE_CORE if count == 1 else f"{count} cores"
+
+
 @benchmark_command(__doc__, rounds=5)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
 @click.option("--model", default=emotion_models.DEFAULT_MODEL, show_default=True)
-@click.option("--pictures", type=click.IntRange(min=1), default=MIN_PICTURES, show_default=True)
 @click.option("--memory/--no-memory", default=True, help="Measure the memory too (on Linux).")
-def main(
-    options: ResultOptions, folder: str, model: str, pictures: int, memory: bool, rounds: int
-) -> None:
+def main(options: ResultOptions, folder: str, model: str, memory: bool, rounds: int) -> None:
     """Print the speed of all cores, the serial part, and the memory."""
     count, cpus = sum(1 for _ in find_pictures([folder])), count_usable_cpus()
-    folders = [folder] * -(-pictures // count)
-    total = count * len(folders)
-    with tempfile.TemporaryDirectory() as scratch:
-        numbers = sorted({1, cpus})
-        outputs = {number: Path(scratch) / f"{number}.jsonl" for number in numbers}
-        names = {number: f"{number} core{'s' if number > 1 else ''}" for number in numbers}
-        runs = {names[n]: make_run(folders, model, n, outputs[n]) for n in numbers}
-        separate = f"{cpus} separate runs at once"
-        if cpus > 1:
-            runs[separate] = make_separate_runs(folders, model, cpus, Path(scratch))
-        seconds = take_turns(runs, rounds=rounds)
-        if cpus > 1:
-            seconds[separate] = [one / cpus for one in seconds[separate]]  # each did all pictures
-        if len({path.read_bytes() for path in outputs.values()}) != 1:
-            raise SystemExit("the outputs of one core and of all cores differ")
-    times = medians(seconds, unit=1e6, count=total)
-    parent, children = measure_serial_part(model, folders, cpus)
-    serial = parent / (parent + children)
-    speed = ratios(seconds, names[1], names[cpus])[1]
-    text = f"{total:,} pictures, {model}:\n\n"
-    text += "| | µs a picture |\n| --- | ---: |\n"
-    text += "\n".join(f"| {name}, whole run | {format_amount(us)} |" for name, us in times.items())
-    text += f"\n| CPU time of the parent | {format_amount(1e6 * parent / total)} |"
-    text += f"\n| CPU time of the workers | {format_amount(1e6 * children / total)} |"
-    text += f"\n\n{cpus} cores are {speed:.2f} times as fast as one"
-    if cpus > 1:
-        text += f", separate runs {ratios(seconds, names[1], separate)[1]:.2f} times"
-    text += ". "
-    text += f"The serial part is {serial:.1%} of the work"
-    higher = {f"{cpus} cores against one": speed}
+    multiples = sorted({-(-least // count) for least in LEAST_PICTURES})
+    times = time_sizes(folder, model, cpus, multiples, rounds)
+    names = list(times[multiples[0]])
+    text = f"{model}, µs a picture, with the start of the processes:\n\n"
+    text += f"| pictures | {' | '.join(names)} | {' | '.join(f'{n}, ×' for n in names[1:])} |\n"
+    text += "| ---: |" + " ---: |" * (2 * len(names) - 1) + "\n"
+    lower, higher, bars = {}, {}, {}
+    for multiple, seconds in times.items():
+        total = count * multiple
+        medians_us = medians(seconds, unit=1e6, count=total)
+        speeds = {name: ratios(seconds, ONE_CORE, name)[1] for name in names[1:]}
+        cells = [*map(format_amount, medians_us.values()), *(f"{s:.2f}" for s in speeds.values())]
+        text += f"| {total:,} | {' | '.join(cells)} |\n"
+        for name, us in medians_us.items():
+            lower[f"{total:,} pictures, {name}, µs a picture"] = us
+            bars[f"{total:,}: {name}"] = us
+        for name, speed in speeds.items():
+            higher[f"{total:,} pictures, {name} against one core"] = speed
+    parent, children = measure_serial_part(model, [folder] * multiples[0], cpus)
+    serial = lower["serial part"] = parent / (parent + children)
+    total = count * multiples[0]
+    text += (
+        f"\nOf a picture, the parent computes for {format_amount(1e6 * parent / total)} µs and a "
+        f"worker for {format_amount(1e6 * children / total)} µs. The serial part is {serial:.1%}"
+    )
     for cores in PROJECTED_CORES:
         text += f"; {cores} cores would be {project_speed(serial, cores):.1f} times as fast as one"
     text += ".\n"
-    lower = {f"{name}, µs a picture": us for name, us in times.items()} | {"serial part": serial}
     if memory and Path("/proc/self/smaps_rollup").exists():
         few, many = (measure_memory(model, folder, number, cpus) for number in MEMORY_PICTURES)
         lower["memory at 100,000 pictures against 1,000"] = many / few
@@ -193,8 +219,8 @@ def main(
         text,
         lower=lower,
         higher=higher,
-        details={"pictures": total, "model": model},
-        draw=lambda figure: draw_bars(figure, times, "µs a picture"),
+        details={"model": model},
+        draw=lambda figure: draw_bars(figure, bars, "µs a picture"),
     )
 
 

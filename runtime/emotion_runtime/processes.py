@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Starting the workers takes about a quarter of a second of each core. It pays off if the threads
-# would need this long for the pictures that are known to be left …
-_MIN_REMAINING_SECONDS = 0.6
+# Starting the workers takes about a quarter of a second of each core, and threads reach two thirds
+# of their speed or more. Workers pay off if the threads would need this long for the pictures that
+# are known to be left …
+_MIN_REMAINING_SECONDS = 1.2
 _MAX_LOOK_AHEAD = 16_384  # items
 # … or, where that is not known, if the run has lasted this long and goes on.
-_MIN_ELAPSED_SECONDS = 0.6
-_MIN_MEASURED_SECONDS = 0.02  # of a run, before its speed is judged
+_MIN_ELAPSED_SECONDS = 1.0
+_MIN_MEASURED_SECONDS = 0.06  # of a run, before its speed is judged: the first batches are slow
 
 
 def map_adaptively(

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 END = b""  # sent to a worker in place of a task
 
 
-def run_worker(connection: Connection[Any, Any], pickled: bytes, parent: int) -> None:
+def run_worker(connection: Connection[Any, Any], parent: int) -> None:
     """Work on what the parent sends, until it sends `END` or ends.
+
+    First it sends a pickle of what to call first, or None, and of the function.
 
     Args:
         connection: The pipe to the parent.
-        pickled: What to call first, or None, and the function.
         parent: Id of the parent, with which the kernel kills this process; 0 for not.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -39,7 +40,7 @@ def run_worker(connection: Connection[Any, Any], pickled: bytes, parent: int) ->
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     tasks = _receive_tasks(connection)
     try:
-        initialise, function = pickle.loads(pickled)
+        initialise, function = pickle.loads(tasks())
         if initialise is not None:
             initialise()
         function.take_counts()  # those of the parent, which were pickled too

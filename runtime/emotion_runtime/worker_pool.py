@@ -142,8 +142,18 @@ class WorkerPool(Generic[T, R]):
             ) from error
         while len(self._workers) < self.count:
             self._start_worker()
+        for worker in self._workers:
+            self._send_function(worker)
 
-    def _start_worker(self) -> None:
+    def _send_function(self, worker: _Worker[T, R]) -> None:
+        """Send a new worker what to run, for which it must have started Python.
+
+        In a step of its own, so that all of them start Python at the same time.
+        """
+        with contextlib.suppress(OSError):  # if it died, `_receive` finds out
+            worker.connection.send_bytes(self._pickled)
+
+    def _start_worker(self) -> _Worker[T, R]:
         if process.current_process().daemon:
             raise WorkerError("a daemonic process cannot start worker processes")
         context = get_context("spawn")
@@ -152,7 +162,7 @@ class WorkerPool(Generic[T, R]):
         parent = os.getpid() if threading.current_thread() is threading.main_thread() else 0
         worker = context.Process(
             target=run_worker,
-            args=(worker_end, self._pickled, parent),
+            args=(worker_end, parent),
             name="emotion worker",
             daemon=True,
         )
@@ -169,6 +179,7 @@ class WorkerPool(Generic[T, R]):
         finally:
             worker_end.close()
         self._workers.append(_Worker(worker, parent_end))
+        return self._workers[-1]
 
     def is_ready(self) -> bool:
         """Return whether a worker can take work; does not wait.
@@ -316,7 +327,7 @@ class WorkerPool(Generic[T, R]):
             if any(worker.is_ready for worker in self._workers):
                 return  # those that are left do the work
             raise WorkerError(f"worker processes end before they are ready ({reason})")
-        self._start_worker()
+        self._send_function(self._start_worker())
 
     def _suspect(self, worker: _Worker[T, R], reason: str) -> None:
         """Make the chunk on which a worker died be tried again, item by item."""
