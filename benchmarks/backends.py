@@ -102,10 +102,12 @@ def in_opencv(model: Path) -> Engine:
 
     cv2.setNumThreads(1)
     network = cv2.dnn.readNetFromONNX(str(model))
+    names = network.getUnconnectedOutLayersNames()  # OpenCV 5 gives all outputs or one
 
     def run(pixels: np.ndarray) -> np.ndarray:
         network.setInput(pixels, "pixels")
-        return combine_outputs(*network.forward(["probabilities", "other"]))
+        outputs = dict(zip(names, network.forward(names), strict=True))
+        return combine_outputs(outputs["probabilities"], outputs["other"])
 
     return run
 
