@@ -166,7 +166,20 @@ def _format_speed() -> str:
     ]
     lines = ["| what | figure | reproduce with |", "| --- | --- | --- |"]
     lines += [f"| {what} | {figure} | `python benchmarks/{how}` |" for what, figure, how in rows]
-    return "\n".join(lines)
+    return "\n".join(lines) + f"\n\n{_name_cpus([how.split('.')[0] for *_, how in rows])}"
+
+
+def _name_cpus(names: list[str]) -> str:
+    """Return a sentence with the CPU of each benchmark."""
+    measured: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        machine = read_result(name)["machine"]
+        cpu = f"{machine['cpus']} CPUs of {machine['cpu']} ({', '.join(machine['instructions'])})"
+        measured.setdefault(cpu, []).append(name)
+    if len(measured) == 1:
+        return f"*Measured on {next(iter(measured))}.*"
+    parts = (f"{', '.join(some)}: {cpu}" for cpu, some in measured.items())
+    return f"*Measured on different machines: {'; '.join(parts)}.*"
 
 
 def format_budgets(name: str) -> str:
