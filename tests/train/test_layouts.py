@@ -385,7 +385,7 @@ def test_photographs_give_the_same_crops_as_emotion_infer(tmp_path: Path, train:
     Image.fromarray(noise).resize((480, 360)).save(tmp_path / "d" / "train" / "sad" / "none.png")
     dataset = load_dataset(tmp_path / "d", faces=True)
     assert "no face was found in 1 picture: left out" in dataset.notes
-    assert "2 pictures show several faces: the largest of each is used" in dataset.notes
+    assert "several faces in 2 pictures: the largest of each is used" in dataset.notes
     classifier = FaceClassifier(largest=True, keep_crops=True)
     for name, pixels in zip(dataset.train.names, dataset.train.pixels, strict=True):
         (found,) = classifier.predict(tmp_path / "d" / name)
