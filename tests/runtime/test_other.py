@@ -356,7 +356,7 @@ def test_an_evaluation_measures_other(
 def test_a_face_with_the_label_other_is_not_covered(
     evaluate: Run, other_model: Path, folder: Path
 ) -> None:
-    save_face(folder / "happy" / "dark.png", 3, 77)
+    save_face(folder / "surprise" / "dark.png", 3, 77)
     found = json.loads(evaluate(folder, "-m", other_model, "-f", "json").stdout)
     assert found["coverage"] == found["right_label"] == round(6 / 7, 6)
     assert found["accuracy"] == 1
