@@ -290,6 +290,16 @@ def test_a_video_smooths_other_as_it_smooths_the_labels(classifier: EmotionClass
 # ---- emotion-eval
 
 
+def test_every_figure_is_documented(evaluate: Run, other_model: Path, folder: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "results.md"
+    section = page.read_text(encoding="utf-8").partition("## Figures of `emotion-eval`")[2]
+    section = section.partition("\n## ")[0]
+    found = json.loads(evaluate(folder, "-m", other_model, "-f", "json").stdout)
+    names = {name for name in found if name != "other"}
+    names |= {f"other.{name}" for name in found["other"]}
+    assert [name for name in sorted(names) if f"`{name}`" not in section] == []
+
+
 def test_auroc_is_that_of_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     known, others = rng.beta(2, 4, 300).round(2), rng.beta(4, 2, 200).round(2)  # with ties

@@ -71,7 +71,7 @@ def test_a_validation_folder_outside_of_the_data(tmp_path: Path, train: Train) -
     arguments = ("--epochs", "1", "--network", "edge", "--augmentation", "none", "--val", other)
     result = train(data, "-o", tmp_path / "run", *arguments)
     assert result.exit_code == 0, result.output
-    assert "validation: the 6 pictures of the data's own validation set" in result.stderr
+    assert "validation: 6 pictures of the data's own validation set" in result.stderr
     assert load_checkpoint(tmp_path / "run").metrics["validation"]["pictures"] == 6
     again = train(data, "-o", tmp_path / "run", "--resume")
     assert again.exit_code == 0, again.output
