@@ -10,6 +10,8 @@ import click
 import emotion_models
 from emotion_export.errors import ExportError
 from emotion_export.parity_report import WEIGHTS_KEY
+from emotion_runtime.errors import SourceError
+from emotion_runtime.evaluate.split_list import read_test_paths
 from emotion_runtime.model.contract import Contract
 from emotion_train.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from emotion_train.checkpoints.transfer import hash_weights
@@ -125,6 +127,27 @@ def find_test_folder(source: Path) -> Path | None:
     data = find_training_data(source, lambda _: None)
     folder = None if data is None else data / "test"
     return folder if folder is not None and folder.is_dir() else None
+
+
+def list_evaluation_arguments(source: Path) -> tuple[str, ...] | None:
+    """Return the arguments of emotion-eval for a run's test set; None if it has none.
+
+    Args:
+        source: A run folder, or a checkpoint in it.
+    """
+    test = find_test_folder(source)
+    if test is not None:
+        return (str(test),)
+    data = find_training_data(source, lambda _: None)
+    splits = RunFolder(source if source.is_dir() else source.parent).splits
+    try:
+        if data is None or not data.is_dir() or not read_test_paths(splits):
+            return None
+    except SourceError:
+        return None  # no test set, or no list of it
+    if data.is_relative_to(Path.cwd()):
+        data = data.relative_to(Path.cwd())
+    return (str(data), "--splits", str(splits))
 
 
 def _list_runs() -> list[Path]:

@@ -205,7 +205,7 @@ def main(
     if not kept and (other_coverage is not None or votes is not None):
         raise click.UsageError("--other-coverage and --votes need --labels.")
     require_extra("export")
-    from emotion_export.checkpoint_search import find_newest_run, find_test_folder
+    from emotion_export.checkpoint_search import find_newest_run, list_evaluation_arguments
     from emotion_export.export import Plan, check_target, export_checkpoint
     from emotion_export.int8.precision import AllowedLoss
     from emotion_export.label_subset.subset import keep_labels
@@ -260,11 +260,11 @@ def main(
             say(str(comparison))
     show(f"{done.path}: {describe_comparisons(done.comparisons, faces)}")
     if not quiet:
-        test = find_test_folder(source)
-        if test is None:
+        arguments = list_evaluation_arguments(source)
+        if arguments is None:
             suggest_next("", "emotion-verify", model, "--checkpoint", source)
         else:
-            suggest_next("", "emotion-eval", test, "-m", model)
+            suggest_next("", "emotion-eval", *arguments, "-m", model)
 
 
 def _parse_labels(labels: str | None, label: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from emotion_export.checkpoint_search import find_training_data
 from emotion_export.parity.comparison import Comparison, ParityError
 from emotion_export.parity.faces import ParityFaces, get_average_faces, read_parity_faces
 from emotion_runtime.command_line.commands import fail, say
+from emotion_runtime.prediction import format_count
 from emotion_train.checkpoints.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ def read_faces_for_check(
         faces = get_average_faces(checkpoint)
     else:
         faces = read_parity_faces(data, wanted, size=checkpoint.size)
-    log(f"comparing with PyTorch on {len(faces.pixels):,} faces ({faces.source})")
+    log(f"comparing with PyTorch on {format_count(len(faces.pixels), 'face')} ({faces.source})")
     if faces.unreadable:
-        log(f"skipped: {faces.unreadable:,} pictures could not be read")
+        log(f"skipped: {format_count(faces.unreadable, 'picture')} could not be read")
     if faces.real and len(faces.pixels) < min(wanted, _MIN_FACES):
         log(
             f"warning: fewer than {_MIN_FACES:,} faces; the parity check may miss "

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from emotion_runtime.errors import shorten_repr
+from emotion_runtime.terminal import is_control
 
 # Columns of the results, and the words in place of a label where a picture gets none.
 RESERVED_LABELS = frozenset(
@@ -35,6 +36,7 @@ RESERVED_LABELS = frozenset(
         "face",
     ]
 )
+_WITHOUT_JOINERS = {0x200C: None, 0x200D: None}  # for emoji and Indic scripts; invisible alone
 MAX_LABEL_BYTES = 200  # in UTF-8; most file systems allow 255 for a folder's name
 
 _MAX_SHOWN_CHARACTERS = 100  # characters of a name in a message
@@ -48,8 +50,9 @@ def check_labels(labels: Sequence[str]) -> None:
 
     Raises:
         ValueError: A name is reserved, empty, repeated or too long, is ``.`` or ``..``, or
-            contains a slash, a backslash, a control character or a lone surrogate. The message is
-            one sentence without a full stop, to follow the name of a file.
+            contains a slash, a backslash, a control character, an invisible character or a lone
+            surrogate. The message is one sentence without a full stop, to follow the name of a
+            file.
     """
     seen: dict[str, str] = {}
     for label in labels:
@@ -59,7 +62,7 @@ def check_labels(labels: Sequence[str]) -> None:
         if problem:
             raise ValueError(f"no class may be named {_shorten_label(label)}: {problem}")
         # Some file systems ignore case, and "é" has two encodings that look the same.
-        plain = unicodedata.normalize("NFC", label).casefold()
+        plain = unicodedata.normalize("NFC", label.translate(_WITHOUT_JOINERS)).casefold()
         if plain in seen:
             one, other = _shorten_label(seen[plain]), _shorten_label(label)
             raise ValueError(f"the classes {one} and {other} cannot be told apart")
@@ -75,7 +78,7 @@ def _find_problem(label: str) -> str | None:
         return "the name is empty"
     if label != label.strip():
         return "it begins or ends with a space"
-    if label.casefold() in RESERVED_LABELS:
+    if label.translate(_WITHOUT_JOINERS).casefold() in RESERVED_LABELS:
         return "the name is reserved for a column or an outcome of the results"
     if label in (".", ".."):
         return "it names a folder of the file system"
@@ -83,6 +86,10 @@ def _find_problem(label: str) -> str | None:
         return "it contains a path separator"
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in label):
         return "it contains a control character or half a character"
+    if any(is_control(character) for character in label):
+        return "it contains an invisible character, which can reverse or hide text"
+    if not label.translate(_WITHOUT_JOINERS):
+        return "the name is empty"
     if len(label.encode()) > MAX_LABEL_BYTES:
         return f"it is longer than {MAX_LABEL_BYTES} bytes"
     return None

@@ -101,6 +101,21 @@ def test_the_threshold_has_the_stated_coverage(kept: tuple[Path, Result]) -> Non
     assert "40 of other classes: " in result.stderr
     every = EmotionClassifier(path).contract.metrics["held-out"]["every_class"]
     assert every["pictures"] == 80
+    assert "on faces that the threshold was not chosen on (five-fold): " in result.stderr
+
+
+def test_a_threshold_chosen_on_few_faces_is_reported(four_class_run: Path) -> None:
+    checkpoint = load_checkpoint(four_class_run)
+    subset, told = keep_labels(checkpoint.labels, LABELS), list[str]()
+    for count in (40, 100):
+        labels = np.arange(4 * count // 2) % 4
+        pixels = np.stack([band_face(int(label), 50 + n) for n, label in enumerate(labels)])
+        held_out = Faces(pixels, labels, tuple(map(str, labels)))
+        labelled = LabelledFaces(pixels, held_out, None)
+        choose_thresholds(checkpoint.build(), checkpoint, subset, labelled, log=told.append)
+    (warning,) = [text for text in told if "chosen on only" in text]
+    assert "only 40 held-out faces of the labels and 40 of other classes" in warning
+    assert warning.endswith("keep a label (95 % interval)")
 
 
 def test_the_confidence_threshold_is_chosen_again_for_its_coverage(four_class_run: Path) -> None:

@@ -119,7 +119,7 @@ def test_a_file_with_the_output_other_is_read(other_metadata: dict[str, str]) ->
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("other_threshold", ["", "nan", "-0.1", "1.5"]),
+        ("other_threshold", ["", "nan", "-0.1", "1.5", "0_1", "1e400", "0.5 "]),
         ("other_classes", ["[]", "{}", '["happy"]', '["path"]', "[3]", '["a/b"]']),
     ],
 )
@@ -173,6 +173,12 @@ def test_labels_must_follow_the_rules_of_the_runtime(metadata: dict[str, str]) -
         ["happy", "sad", "a\x1b[31m"],
         ["happy", "sad", "a\x85b"],
         ["happy", "sad", "\ud800"],
+        ["happy", "sad", "a\u202eb"],
+        ["happy", "sad", "a\u200bb"],
+        ["happy", "sad", "a\u2028b"],
+        ["happy", "sad", "\u200d"],
+        ["happy", "sad", "sad\u200d"],
+        ["happy", "sad", "क्\u200dष"],
         ["happy", "sad", "ü" * 101],
         ["happy", "sad", 3],
     ]
@@ -194,7 +200,7 @@ def test_labels_must_follow_the_rules_of_the_runtime(metadata: dict[str, str]) -
         ("input", ["[]", '{"size": 48, "depth": 3}', '{"size": 0}', '{"size": 1025}']),
         ("input", ['{"size": 48.5}', '{"size": "48"}', '{"size": 1e99}', '{"resize": [[1]]}']),
         ("temperature", ["", "nan", "inf", "0", "-1", "1e999", "0x10", "one"]),
-        ("min_confidence", ["", "nan", "-0.1", "1.5", "1_0"]),
+        ("min_confidence", ["", "nan", "-0.1", "1.5", "1_0", " 0.5", "+0.5", ".5", "1.", "０.５"]),
         ("golden", ["{}", "[]", '{"shape": [6, 1, 48, 48]}', "[" * 5000, b"\xff\xfe"]),
         ("contract_version", ["0", "3", "1.0", "9" * 10_000]),
     ],

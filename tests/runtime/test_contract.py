@@ -42,6 +42,13 @@ def test_a_contract_is_the_same_after_writing_and_reading() -> None:
     np.testing.assert_array_equal(read.golden.logits, contract.golden.logits)
 
 
+@pytest.mark.parametrize(("text", "value"), [("-0.0", 0.0), ("1e-400", 0.0), ("5E-1", 0.5)])
+def test_numbers_are_written_as_in_json(text: str, value: float) -> None:
+    metadata = make_contract().to_metadata() | {"emotion_edge.min_confidence": text}
+    read = Contract.from_metadata(metadata, "x.onnx").min_confidence
+    assert repr(read) == repr(value)
+
+
 def test_a_digest_and_a_mean_tolerance_survive_the_metadata() -> None:
     contract = make_contract()
     golden = replace(contract.golden, mean_tolerance=0.002)
@@ -50,6 +57,20 @@ def test_a_digest_and_a_mean_tolerance_survive_the_metadata() -> None:
     assert (read.golden.mean_tolerance, read.graph_sha256) == (0.002, "0f" * 32)
     older = Contract.from_metadata(make_contract().to_metadata(), "x.onnx")
     assert (older.golden.mean_tolerance, older.graph_sha256) == (None, "")
+
+
+def test_an_early_file_passes_its_self_test(tmp_path: Path) -> None:
+    """Files of version 1 had no digest, mean tolerance and probe, and NaN for missing figures."""
+    metadata: dict[str, str | None] = {"metrics": '{"test": {"accuracy": NaN}}'}
+    classifier = EmotionClassifier(band_model(tmp_path / "m.onnx", metadata=metadata))
+    contract = classifier.contract
+    assert (contract.version, contract.graph_sha256) == (1, "")
+    assert contract.golden.probe is None
+    assert contract.golden.mean_tolerance is None
+    assert contract.metrics == {"test": {"accuracy": None}}
+    test = classifier.self_test()
+    assert test.passed
+    assert (test.graph_changed, test.pixel_difference, test.other_difference) == (None, None, None)
 
 
 def golden(**changes: object) -> str:
@@ -99,6 +120,12 @@ def golden(**changes: object) -> str:
         ("labels", '["happy", "sad", "C:\\\\x"]', "path separator"),
         ("labels", '["happy", "sad", "a\\u0000"]', "control character"),
         ("labels", '["happy", "sad", "\\u001b[2J"]', "control character"),
+        ("labels", '["happy", "sad", "a\\u202eb"]', "invisible character"),
+        ("labels", '["happy", "sad", "sad\\u200d"]', "cannot be told apart"),
+        ("labels", '["happy", "sad", "\\u200d"]', "the name is empty"),
+        ("min_confidence", "0_1", "emotion_edge.min_confidence"),
+        ("min_confidence", " 0.5", "emotion_edge.min_confidence"),
+        ("min_confidence", "０.５", "emotion_edge.min_confidence"),
         ("labels", '["happy", "sad", ".."]', "folder of the file system"),
         ("labels", '["happy", "sad", ""]', "empty"),
         ("labels", '["happy", "sad", "sad"]', "cannot be told apart"),

@@ -25,9 +25,10 @@ from emotion_runtime import EmotionClassifier, read_face
 from emotion_runtime.evaluate.cli import main
 from emotion_runtime.evaluate.confusion_matrix import draw_confusion_matrix
 from emotion_runtime.evaluate.metrics import compute_wilson_interval, measure_probabilities
+from emotion_runtime.evaluate.training_pictures import describe_training_pictures
 from emotion_runtime.prediction import Prediction
 from emotion_runtime.results.contact_sheet import ContactSheet
-from synthetic import CLASSES, save_face
+from synthetic import CLASSES, band_model, save_face
 
 Evaluate = Callable[..., Result]
 
@@ -118,6 +119,34 @@ def test_folders_that_are_not_labels_are_counted_separately(
     assert figures(result)["pictures"] == 12
     assert figures(result)["other_folders"] == {"neutral": {"pictures": 1, "labelled": 1}}
     assert "neutral: no label of the model; 1 of 1 picture got one" in evaluate(folder).stdout
+
+
+def test_a_folder_that_may_hold_the_training_pictures_is_reported(
+    folder: Path, tmp_path: Path
+) -> None:
+    def run(faces: list[int], *more: str) -> str:
+        training = {"recipe": {"classes": ["fear", *CLASSES]}, "faces": [999, *faces]}
+        metadata: dict[str, str | None] = {"training": json.dumps(training)}
+        model = band_model(tmp_path / "m.onnx", metadata=metadata)
+        return CliRunner().invoke(main, [str(folder), "-m", str(model), *more]).stderr
+
+    assert "trained on 10 pictures of these labels, which may be among the 12 in" in run([4, 4, 2])
+    assert "trained on" not in run([4, 4, 5])
+    splits = tmp_path / "splits.csv"
+    splits.write_text("path,label,split\nsad/3.png,sad,test\n")
+    assert "trained on" not in run([1, 1, 1], "--splits", str(splits))
+
+
+def test_what_a_file_records_of_its_training_may_be_anything() -> None:
+    counts = {"happy": 4, "sad": 4}
+    for training in (
+        {},
+        {"recipe": 1, "faces": [1]},
+        {"recipe": {"classes": ["happy", "sad"]}, "faces": [1]},
+        {"recipe": {"classes": ["happy", ["sad"]]}, "faces": [1, 1]},
+        {"recipe": {"classes": ["happy", "sad"]}, "faces": [1, "1"]},
+    ):
+        assert describe_training_pictures(training, counts, "faces") is None
 
 
 def test_unreadable_pictures_are_reported(evaluate: Evaluate, folder: Path) -> None:

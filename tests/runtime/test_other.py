@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -289,6 +290,16 @@ def test_a_video_smooths_other_as_it_smooths_the_labels(classifier: EmotionClass
 # ---- emotion-eval
 
 
+def test_every_figure_is_documented(evaluate: Run, other_model: Path, folder: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "results.md"
+    section = page.read_text(encoding="utf-8").partition("## Figures of `emotion-eval`")[2]
+    section = section.partition("\n## ")[0]
+    found = json.loads(evaluate(folder, "-m", other_model, "-f", "json").stdout)
+    names = {name for name in found if name != "other"}
+    names |= {f"other.{name}" for name in found["other"]}
+    assert [name for name in sorted(names) if f"`{name}`" not in section] == []
+
+
 def test_auroc_is_that_of_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     known, others = rng.beta(2, 4, 300).round(2), rng.beta(4, 2, 200).round(2)  # with ties
@@ -339,28 +350,63 @@ def test_an_evaluation_measures_other(
     for picture in (curves, matrix):
         assert min(Image.open(picture).size) > 300
     text = evaluate(folder, "-m", other_model).stdout
-    assert "named correctly    100.00%" in text
+    assert "pictures           6 of the labels, 4 of other classes" in text
+    assert "the most probable label without regard to other" in text
+    assert "right label        100.00% of the 6 pictures of the labels" in text
+    assert "no label           75.00% of the 4 pictures of other classes" in text
+    assert "right in all       90.00% of 10 pictures" in text
+    assert (found["right_label"], found["others_without_label"]) == (1, 0.75)
+    assert (found["all_pictures"], found["accuracy_with_other"]) == (10, 0.9)
     assert "(6 pictures of the labels, 4 others)" in text
+    assert "Most probable label of the 6 pictures:" in text
+    assert "10 pictures at an other threshold of 0.50:" in text
     assert "other                      0        1         0        3" in text
 
 
 def test_a_face_with_the_label_other_is_not_covered(
     evaluate: Run, other_model: Path, folder: Path
 ) -> None:
-    save_face(folder / "sad" / "dark.png", 3, 77)
+    save_face(folder / "surprise" / "dark.png", 3, 77)
     found = json.loads(evaluate(folder, "-m", other_model, "-f", "json").stdout)
-    assert found["coverage"] == round(6 / 7, 6)
+    assert found["coverage"] == found["right_label"] == round(6 / 7, 6)
+    assert found["accuracy"] == 1
+    # Nothing but a missing label is wrong: there is a picture to look at all the same.
+    for name in (DARK, "fear"):
+        shutil.rmtree(folder / name)
+    result = evaluate(folder, "-m", other_model)
+    assert "--contact-sheet wrong.png" in result.stderr
+    assert "right label        85.71% of the 7 pictures of the labels" in result.stdout
+    assert "right in all" not in result.stdout
     everything = evaluate(folder, "-m", other_model, "-f", "json", "--other-threshold", 1)
     assert json.loads(everything.stdout)["coverage"] == 1
 
 
-def test_pictures_of_a_folder_uncertain_are_not_other(
+def test_the_confidence_threshold_counts_for_labels_and_not_for_the_accuracy(
     evaluate: Run, other_model: Path, folder: Path
+) -> None:
+    arguments = (folder, "-m", other_model, "--min-confidence", 1)
+    found = json.loads(evaluate(*arguments, "-f", "json").stdout)
+    assert (found["accuracy"], found["right_label"]) == (1, 0)
+    assert found["others_without_label"] == 1  # the picture of fear is uncertain
+    assert found["accuracy_with_other"] == 0.4
+    text = evaluate(*arguments).stdout
+    assert "without regard to other and the confidence threshold" in text
+    assert "at an other threshold of 0.50, at any confidence:" in text
+
+
+def test_pictures_of_a_folder_uncertain_are_left_out(
+    evaluate: Run, other_model: Path, model_file: Path, folder: Path
 ) -> None:
     save_face(folder / "uncertain" / "0.png", 0, 5)
     result = evaluate(folder, "-m", other_model, "-f", "json")
-    assert json.loads(result.stdout)["other"]["other_pictures"] == 4
-    assert "1 picture of the folder uncertain: what they show is not known" in result.stderr
+    found = json.loads(result.stdout)
+    assert found["other"]["other_pictures"] == 4
+    assert found["all_pictures"] == 10
+    for model in (other_model, model_file):
+        result = evaluate(folder, "-m", model)
+        assert "1 picture of the folder uncertain: what they show is not known" in result.stderr
+        assert "uncertain: 1 picture left out, which may show any class" in result.stdout
+        assert "of the labels, 4 of other classes" in result.stdout
 
 
 def test_curves_need_the_output_and_other_folders(

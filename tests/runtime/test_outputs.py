@@ -88,6 +88,8 @@ def test_the_next_command_after_sorting_is_shown(
         f"next: emotion-eval '{target}' -m {model_file}"
     )
     assert infer(*arguments, "-q").stderr == ""
+    result = infer(*arguments[:-1], tmp_path / "strict", "--min-confidence", "0.9")
+    assert result.stderr.splitlines()[-1].endswith(f" -m {model_file} --min-confidence 0.9")
 
 
 def test_a_contact_sheet_is_drawn(

@@ -13,6 +13,7 @@ from emotion_train.average import _find_shared_recipe
 from emotion_train.checkpoints.checkpoint import Checkpoint
 from emotion_train.data.checks import list_warnings
 from emotion_train.data.dataset import Dataset, load_dataset
+from emotion_train.data.duplicates import Audit
 from emotion_train.data.held_out_draw import BY_NAME
 from emotion_train.recipe import (
     DROP_DUPLICATES,
@@ -63,15 +64,23 @@ def test_copies_of_test_leave_train_and_others_count_once(data: Path) -> None:
     assert {"train/sad/007.png", "train/surprise/y.png"} <= names(dataset)
     assert dataset.audit.dropped == dataset.audit.repeated == 2
     assert str(dataset.audit) == (
-        "audit: 4 groups of identical pictures, 1 of them under two labels; 2 test pictures are "
-        "in the training folder too, 0 held-out pictures in train; 2 copies of held-out or test "
-        "pictures left out of train; 2 further copies within train"
+        "audit: 4 groups of identical pictures, 1 of them under two labels; 2 test pictures "
+        "with a copy in the training folder, 0 held-out pictures with a copy in train; 2 copies of "
+        "held-out or test pictures left out of train; 2 further copies within train"
     )
     (warning,) = list_warnings(dataset)
     assert warning == (
-        "1 pictures are in more than one class, such as train/sad/007.png and train/surprise/y.png"
+        "in more than one class: 1 picture, such as train/sad/007.png and train/surprise/y.png"
     )
     assert dataset.inventory.left_out["happy", "duplicate"] == 2
+
+
+def test_counts_of_one_are_singular() -> None:
+    audit = Audit(1, 0, test_in_train=1, held_out_in_train=2)
+    assert str(audit) == (
+        "audit: 1 group of identical pictures, 0 of them under two labels; 1 test picture with a "
+        "copy in the training folder, 2 held-out pictures with a copy in train"
+    )
 
 
 def test_keeping_copies_warns_that_figures_are_too_good(data: Path) -> None:
@@ -126,7 +135,7 @@ def test_a_class_that_would_be_too_small_keeps_its_copies(tmp_path: Path) -> Non
     assert dataset.audit.kept == {"sad": 17}
     told = list_warnings(dataset)
     assert told[0].startswith("17 training pictures of sad are copies of held-out pictures or of")
-    assert "stay in train, since fewer than 5 others would be left" in told[0]
+    assert "kept in train, since fewer than 5 others would be left" in told[0]
     assert told[1] == "17 of 23 test pictures are in train too: figures on them are too good"
 
 

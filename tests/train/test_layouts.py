@@ -71,7 +71,7 @@ def test_a_validation_folder_outside_of_the_data(tmp_path: Path, train: Train) -
     arguments = ("--epochs", "1", "--network", "edge", "--augmentation", "none", "--val", other)
     result = train(data, "-o", tmp_path / "run", *arguments)
     assert result.exit_code == 0, result.output
-    assert "validation: the 6 pictures of the data's own validation set" in result.stderr
+    assert "validation: 6 pictures of the data's own validation set" in result.stderr
     assert load_checkpoint(tmp_path / "run").metrics["validation"]["pictures"] == 6
     again = train(data, "-o", tmp_path / "run", "--resume")
     assert again.exit_code == 0, again.output
@@ -385,7 +385,7 @@ def test_photographs_give_the_same_crops_as_emotion_infer(tmp_path: Path, train:
     Image.fromarray(noise).resize((480, 360)).save(tmp_path / "d" / "train" / "sad" / "none.png")
     dataset = load_dataset(tmp_path / "d", faces=True)
     assert "no face was found in 1 picture: left out" in dataset.notes
-    assert "2 pictures show several faces: the largest of each is used" in dataset.notes
+    assert "several faces in 2 pictures: the largest of each is used" in dataset.notes
     classifier = FaceClassifier(largest=True, keep_crops=True)
     for name, pixels in zip(dataset.train.names, dataset.train.pixels, strict=True):
         (found,) = classifier.predict(tmp_path / "d" / name)

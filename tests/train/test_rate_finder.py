@@ -63,6 +63,16 @@ def test_it_suggests_a_rate_and_shows_the_next_command(
     assert "holds a learning-rate search already" in again.stderr
 
 
+def test_choices_that_it_does_not_use_are_not_printed(
+    train: Train, data_folder: Path, tmp_path: Path
+) -> None:
+    options = ("--network", "edge", "--augmentation", "none", "--find-learning-rate")
+    result = train(data_folder, "-o", tmp_path / "search", *options)
+    assert result.exit_code == 0, result.output
+    (chosen,) = [line for line in result.stderr.splitlines() if line.startswith("chosen for")]
+    assert chosen.endswith("training pictures: --batch-size 16")
+
+
 def test_it_is_deterministic_and_suggests_a_rate_that_works(data_folder: Path) -> None:
     dataset = load_dataset(data_folder, validation_per_class=46)
     recipe = Recipe("edge", dataset.classes, batch_size=8, augmentation="none", averaging=0.0)

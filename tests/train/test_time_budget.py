@@ -210,7 +210,7 @@ def test_a_resumed_run_is_not_planned_anew(data: Path, tmp_path: Path, train: Tr
     assert begun.exit_code == 0, begun.output
     result = train(data, "-o", tmp_path / "run", "--resume", "--max-minutes", 5)
     assert result.exit_code == 2
-    assert "the run to resume has 1 epochs" in result.stderr
+    assert "the run to resume has 1 epoch," in result.stderr
 
 
 def test_what_is_chosen_is_told_and_recorded(data: Path, tmp_path: Path, train: Train) -> None:

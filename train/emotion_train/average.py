@@ -32,6 +32,7 @@ from emotion_runtime.command_line.commands import (
     version_option,
 )
 from emotion_runtime.command_line.signals import raise_on_signals
+from emotion_runtime.prediction import format_count
 from emotion_train.command_line.choices import refuse_inputs_within
 from emotion_train.recipe import FORMER_COVERAGE_NAME
 from emotion_train.run_folder import RunFolder
@@ -272,7 +273,7 @@ class Averaging:
             faces=recipe.faces,
         )
         if unreadable:
-            self.say(f"skipped: {len(unreadable):,} pictures of other classes")
+            self.say(f"skipped: {format_count(len(unreadable), 'picture')} of other classes")
         report = RunReport(
             dataset=dataset,
             recipe=recipe,

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from emotion_runtime.command_line.extras import find_missing_module, format_missing_message
+from emotion_runtime.prediction import format_count
 from emotion_train.checkpoints.checkpoint import Checkpoint
 from emotion_train.checkpoints.transfer import average_weights, load_initial
 from emotion_train.class_weights import check_class_weights
@@ -201,7 +202,12 @@ class Run:
             DataError: The data are missing, malformed or too few.
             RunError: The loss falls at no learning rate.
         """
-        prepared = self._prepare(replace(recipe, averaging=0.0), choose, with_initial=True)
+        prepared = self._prepare(
+            replace(recipe, averaging=0.0),
+            choose,
+            with_initial=True,
+            unused=("epochs", "learning_rate"),
+        )
         result = find_learning_rate(prepared.trainer, progress=self.progress)
         marks = {
             "suggested": result.suggestion,
@@ -229,7 +235,12 @@ class Run:
             self.say(text)
 
     def _prepare(
-        self, recipe: Recipe, choose: Collection[str], *, with_initial: bool
+        self,
+        recipe: Recipe,
+        choose: Collection[str],
+        *,
+        with_initial: bool,
+        unused: Collection[str] = (),
     ) -> _PreparedRun:
         """Read the data and build the trainer.
 
@@ -237,6 +248,7 @@ class Run:
             recipe: The recipe.
             choose: Fields of the recipe to choose by data and time limit.
             with_initial: Load the initial weights; a resumed run has them in its checkpoint.
+            unused: Fields that are chosen, but not printed, because the caller does not use them.
         """
         refuse_output_within(self.data, self.folder)
         self._require_inputs(recipe)
@@ -263,7 +275,8 @@ class Run:
         )
         # With a time limit, read now, so that the plan includes their predictions in the report.
         others = None if self.budget is None else self._read_others(dataset, recipe)
-        recipe, plan, report_seconds = self._plan(recipe, choose, data, build, others or {})
+        shown = [name for name in choose if name not in unused]
+        recipe, plan, report_seconds = self._plan(recipe, choose, shown, data, build, others or {})
         trainer = build(recipe)
         self._describe_trainer(trainer)
         return _PreparedRun(
@@ -330,11 +343,12 @@ class Run:
         self,
         recipe: Recipe,
         choose: Collection[str],
+        shown: Collection[str],
         data: _Data,
         build: Callable[[Recipe], Trainer],
         others: Mapping[str, NDArray[np.uint8]],
     ) -> tuple[Recipe, tuple[str, ...], float]:
-        """Choose the fields of the recipe that the user left open.
+        """Choose the fields of the recipe that the user left open, and print those in `shown`.
 
         Returns:
             The recipe, sentences about the choices without a full stop, and the seconds for the
@@ -361,8 +375,8 @@ class Run:
                 f"{epoch_seconds:.2g} seconds"
             )
         planned = plan_recipe(recipe, workload, choose, epochs)
-        if choose:
-            plan.append(describe_plan(planned, workload, choose))
+        if shown:
+            plan.append(describe_plan(planned, workload, shown))
         for text in plan:
             self._tell(text)
         return planned, tuple(plan), report_seconds
@@ -381,7 +395,8 @@ class Run:
         )
         if unreadable:
             self.say(
-                f"skipped: {len(unreadable):,} pictures of other classes, such as {unreadable[0]}"
+                f"skipped: {format_count(len(unreadable), 'picture')} of other classes, such as "
+                f"{unreadable[0]}"
             )
         return others
 
@@ -552,7 +567,7 @@ class Run:
         self.show(format_class_table(dataset, balance))
         self.show(str(dataset.audit))
         if dataset.skipped:
-            self.show(f"skipped: {len(dataset.skipped):,} pictures could not be used")
+            self.show(f"skipped: {format_count(len(dataset.skipped), 'picture')} could not be used")
 
     def _describe_trainer(self, trainer: Trainer) -> None:
         self._tell(

@@ -11,6 +11,7 @@ from typing import Any
 from emotion_runtime.atomic import write_atomically
 from emotion_runtime.digest import compute_sha256
 from emotion_runtime.errors import shorten_repr
+from emotion_runtime.prediction import format_count
 from emotion_train.data.held_out_draw import BY_NAME
 from emotion_train.errors import RunError
 from emotion_train.recipe import FORMER_COVERAGE_NAME, FORMER_FIELDS, MAX_COUNT, Recipe
@@ -114,8 +115,8 @@ class Extension:
 
     def __str__(self) -> str:
         return (
-            f"{self.epochs} epochs instead of {self.planned} since epoch {self.after}, with the "
-            f"learning-rate schedule recomputed for {self.epochs}"
+            f"{format_count(self.epochs, 'epoch')} instead of {self.planned} since epoch "
+            f"{self.after}, with the learning-rate schedule recomputed for {self.epochs}"
         )
 
 

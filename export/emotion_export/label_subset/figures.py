@@ -216,6 +216,13 @@ def describe_other(metrics: dict[str, Any]) -> list[str]:
     left_out = ""
     if figures["left_out"]:
         left_out = f"; {figures['left_out']:,} held-out faces without one are left out"
+    fold = figures.get("out_of_fold") or {}
+    out_of_fold = []
+    if fold.get("coverage") is not None and fold.get("others_unnamed") is not None:
+        out_of_fold = [
+            f"  on faces that the threshold was not chosen on (five-fold): {fold['coverage']:.1%} "
+            f"get a label, {fold['others_unnamed']:.1%} get other"
+        ]
     return [
         f"held-out faces, by the {figures['truth']}{left_out}:",
         f"  {figures['pictures']:,} of the labels: {figures['accuracy']:.2%} accuracy without "
@@ -223,6 +230,7 @@ def describe_other(metrics: dict[str, Any]) -> list[str]:
         f"{figures['threshold']:.2f}, {figures['named_correctly']:.1%} the right one",
         f"  {figures['other_pictures']:,} of other classes: {figures['others_unnamed']:.1%} get "
         f"other; still labelled: {named}",
+        *out_of_fold,
         f"  AUROC of other {figures['auroc']:.4f}; {every['accuracy']:.2%} accuracy of "
         f"{len(every['classes'])} classes on {every['pictures']:,} faces",
     ]

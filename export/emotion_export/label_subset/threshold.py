@@ -24,8 +24,10 @@ from emotion_export.label_subset.figures import (
     use_majority_votes,
 )
 from emotion_export.label_subset.subset import LabelSubset
+from emotion_runtime.evaluate.metrics import compute_wilson_interval
 from emotion_runtime.evaluate.open_set import OpenSet, compute_share
 from emotion_runtime.model.outputs import Outputs, is_other
+from emotion_runtime.prediction import format_count
 from emotion_train.checkpoints.checkpoint import Checkpoint
 from emotion_train.data.faces import Faces
 from emotion_train.data.votes import Votes
@@ -34,6 +36,7 @@ from emotion_train.report.confidence import choose_threshold as choose_confidenc
 
 _FOLD_COUNT = 5
 _STEPS_PER_UNIT = 100  # a threshold is a multiple of 0.01
+_FEW_FACES = 100  # with fewer, the coverage on new faces is uncertain by 5 points or more
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +112,8 @@ def choose_thresholds(
             f"warning: only the threshold 1 lets {coverage:.1%} of the held-out faces of the "
             f"labels keep a label: no face is labelled other"
         )
+    if (few := _describe_few_faces(open_set, threshold)) is not None:
+        log(f"warning: {few}")
     known = truth < len(subset.kept)
     return Thresholds(
         other=threshold,
@@ -193,6 +198,24 @@ def measure_out_of_fold(open_set: OpenSet, coverage: float) -> dict[str, Any]:
         "coverage": compute_share(covered, len(known)),
         "others_unnamed": compute_share(rejected, len(others)),
     }
+
+
+def _describe_few_faces(open_set: OpenSet, threshold: float) -> str | None:
+    """Return a warning if a threshold was chosen on few faces; None for enough.
+
+    Args:
+        open_set: `other` on the held-out faces.
+        threshold: The threshold chosen on them.
+    """
+    point = open_set.at(threshold)
+    if min(point.known, point.others) >= _FEW_FACES:
+        return None
+    low, high = compute_wilson_interval(point.named, point.known)
+    return (
+        f"the threshold of other was chosen on only {format_count(point.known, 'held-out face')} "
+        f"of the labels and {point.others:,} of other classes; of new faces of the labels, "
+        f"{low:.0%} to {high:.0%} keep a label (95 % interval)"
+    )
 
 
 def _require_both(true: TrueClasses, subset: LabelSubset) -> None:

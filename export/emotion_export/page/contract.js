@@ -141,14 +141,14 @@ function readJson(values, name) {
 }
 
 /**
- * Read a decimal number as written by Python's repr, without NaN and infinity.
+ * Read a finite number as JSON writes it.
  *
  * @param {Values} values
  * @param {string} name
  */
 function readNumber(values, name) {
-  const written = readText(values, name).trim();
-  if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(written)) throw makeDamagedError(name);
+  const written = readText(values, name);
+  if (!/^-?(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?$/i.test(written)) throw makeDamagedError(name);
   const value = Number(written);
   if (!Number.isFinite(value)) throw makeDamagedError(name);
   return value;
@@ -209,14 +209,21 @@ function findLabelProblem(label) {
   if (label === "." || label === "..") return "it names a folder of the file system";
   if (/[/\\]/.test(label)) return "it contains a path separator";
   if (/[\p{Cc}\p{Cs}]/u.test(label)) return "it contains a control character or half a character";
+  const visible = removeJoiners(label);
+  if (/[\p{Cf}\p{Zl}\p{Zp}]/u.test(visible)) return "it contains an invisible character";
+  if (visible === "") return "the name is empty";
   if (new TextEncoder().encode(label).length > MAX_LABEL_BYTES) {
     return `it is longer than ${MAX_LABEL_BYTES} bytes`;
   }
 }
 
+// For emoji and Indic scripts; invisible alone.
+/** @param {string} label */
+const removeJoiners = (label) => label.replace(/[\u200c\u200d]/g, "");
+
 // Upper case first, so that "ß" and "ss" are one name, as in Python's casefold.
 /** @param {string} label */
-const foldCase = (label) => label.normalize("NFC").toUpperCase().toLowerCase();
+const foldCase = (label) => removeJoiners(label).normalize("NFC").toUpperCase().toLowerCase();
 
 /**
  * @param {any} values

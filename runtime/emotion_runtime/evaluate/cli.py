@@ -232,10 +232,17 @@ def main(
         say(error)
     if not quiet:
         font_note = text_font.describe_missing()
-        notes = (*_format_notes(evaluation), *filter(None, [font_note]), *evaluator.worker_notes)
+        training_note = None
+        if splits is None:
+            training_note = _warn_of_training_pictures(evaluation, classifier, folder)
+        notes = (
+            *_format_notes(evaluation),
+            *filter(None, [training_note, font_note]),
+            *evaluator.worker_notes,
+        )
         for note in notes:
             say(note)
-        if wrong is None and contact_sheet is None and evaluation.metrics.accuracy < 1:
+        if wrong is None and contact_sheet is None and evaluation.has_wrong_labels:
             model_arguments = () if model is None else ("-m", model)
             split_arguments = () if splits is None else ("--splits", splits)
             arguments = (folder, *split_arguments, *model_arguments)
@@ -277,6 +284,18 @@ def _write_figures(
             stream.write(format_evaluation(evaluation))
 
 
+def _warn_of_training_pictures(
+    evaluation: Evaluation, classifier: EmotionClassifier, folder: Path
+) -> str | None:
+    from emotion_runtime.evaluate.training_pictures import describe_training_pictures
+
+    counts = dict(
+        zip(evaluation.labels, map(int, evaluation.metrics.support.tolist()), strict=True)
+    )
+    text = describe_training_pictures(classifier.contract.training, counts, str(folder))
+    return None if text is None else f"warning: {text}"
+
+
 def _draw_confusion(
     evaluation: Evaluation, classifier: EmotionClassifier, path: Path, font: Font
 ) -> None:
@@ -284,11 +303,14 @@ def _draw_confusion(
     from emotion_runtime.evaluate.confusion_matrix import draw_confusion_matrix
 
     metrics = evaluation.metrics
-    count = format_count(int(metrics.confusion.sum()), "picture")
-    title = f"{classifier.model_path.stem}: accuracy {metrics.accuracy:.1%} on {count}"
-    confusion, labels = metrics.confusion, evaluation.labels
+    confusion, labels, threshold = metrics.confusion, evaluation.labels, ""
     if evaluation.confusion is not None:
         confusion, labels = evaluation.confusion, (*labels, OTHER)
+        threshold = f" at an other threshold of {evaluation.other_threshold:.2f}"
+        threshold += ", at any confidence" if evaluation.min_confidence else ""
+    count = format_count(int(confusion.sum()), "picture")
+    accuracy = f"accuracy {confusion.trace() / confusion.sum():.1%} on {count}"
+    title = f"{classifier.model_path.stem}: {accuracy}{threshold}"
     image = draw_confusion_matrix(confusion, labels, title, font)
     with write_atomically(path) as temporary:
         image.save(temporary)
@@ -321,12 +343,13 @@ def _format_errors(evaluation: Evaluation) -> Iterator[str]:
 def _format_notes(evaluation: Evaluation) -> Iterator[str]:
     """Yield sentences about what the figures do not cover."""
     if evaluation.missing:
-        yield f"no pictures of {', '.join(evaluation.missing)}: the accuracy does not cover it"
-    if evaluation.open_set is not None and UNCERTAIN in evaluation.others:
+        them = "it" if len(evaluation.missing) == 1 else "them"
+        yield f"no pictures of {', '.join(evaluation.missing)}: the accuracy does not cover {them}"
+    if UNCERTAIN in evaluation.others:
         count, _ = evaluation.others[UNCERTAIN]
         yield (
             f"{format_count(count, 'picture')} of the folder {UNCERTAIN}: what they show is not "
-            f"known, so that the figures of other leave them out"
+            f"known, so that all figures leave them out"
         )
     if evaluation.outside_split:
         yield f"{format_count(evaluation.outside_split, 'picture')} left out: not in the test set"

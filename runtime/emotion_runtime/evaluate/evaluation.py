@@ -16,7 +16,7 @@ from emotion_runtime.classifier import EmotionClassifier
 from emotion_runtime.errors import SourceError
 from emotion_runtime.evaluate.folders import ClassFolders
 from emotion_runtime.evaluate.metrics import Metrics, measure_probabilities
-from emotion_runtime.evaluate.open_set import OpenSet, count_confusion
+from emotion_runtime.evaluate.open_set import OpenSet, compute_share, count_confusion
 from emotion_runtime.pictures.decoder_messages import silence_messages
 from emotion_runtime.pictures.sources import find_pictures
 from emotion_runtime.prediction import OTHER, UNCERTAIN, Prediction
@@ -71,14 +71,39 @@ class Evaluation:
     open_set: OpenSet | None = None
     confusion: NDArray[np.int64] | None = None
 
+    @property
+    def pictures(self) -> int:
+        """Return the number of pictures of the labels."""
+        return int(self.metrics.confusion.sum())
+
+    @property
+    def other_pictures(self) -> int:
+        """Return the number of pictures of other classes, without a folder ``uncertain``."""
+        return sum(count for name, (count, _) in self.others.items() if name != UNCERTAIN)
+
+    @property
+    def unlabelled(self) -> int:
+        """Return how many pictures of other classes get no label, as they should."""
+        labelled = sum(count for name, (_, count) in self.others.items() if name != UNCERTAIN)
+        return self.other_pictures - labelled
+
+    @property
+    def has_wrong_labels(self) -> bool:
+        """Return whether the label of a picture is wrong; with `other`, also a missing label."""
+        confusion = self.metrics.confusion if self.confusion is None else self.confusion
+        return bool(confusion.trace() < confusion.sum())
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        total = int(self.metrics.confusion.sum())
+        total = self.pictures
         other: dict[str, Any] = {}
         if self.open_set is not None and self.confusion is not None:
             figures = self.open_set.to_dict(self.other_threshold or 0.0)
             matrix = {"confusion_matrix": self.confusion.tolist()}
             other = {"other": {**figures, "labels": [*self.labels, OTHER], **matrix}}
+            right = self.covered_right + self.unlabelled
+            other["all_pictures"] = total + self.other_pictures
+            other["accuracy_with_other"] = round(right / (total + self.other_pictures), 6)
         return {
             **self.metrics.to_dict(self.labels),
             **other,
@@ -87,6 +112,8 @@ class Evaluation:
             "accuracy_of_covered": round(self.covered_right / self.covered, 6)
             if self.covered
             else None,
+            "right_label": round(self.covered_right / total, 6),
+            "others_without_label": compute_share(self.unlabelled, self.other_pictures),
             "other_folders": {
                 name: {"pictures": count, "labelled": labelled}
                 for name, (count, labelled) in self.others.items()

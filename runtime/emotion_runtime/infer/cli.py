@@ -32,6 +32,8 @@ from emotion_runtime.infer.face_options import FaceOptions, add_face_options
 from emotion_runtime.results.writers import WRITERS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from emotion_runtime.classifier import EmotionClassifier
     from emotion_runtime.drawing.fonts import Font
     from emotion_runtime.infer.job import Sink
@@ -292,7 +294,8 @@ def main(
     if font is not None and (note := font.describe_missing()):
         say(note)
     if not quiet:
-        _suggest_next(paths, model, face_options, sort_into, output)
+        thresholds = {"--min-confidence": min_confidence, "--other-threshold": other_threshold}
+        _suggest_next(paths, model, thresholds, face_options, sort_into, output)
     if not succeeded:
         sys.exit(1)
 
@@ -355,12 +358,16 @@ def _open_sinks(
 def _suggest_next(
     paths: tuple[str, ...],
     model: str | None,
+    thresholds: Mapping[str, float | None],
     face_options: FaceOptions,
     sort_into: Path | None,
     output: Path | None,
 ) -> None:
     """Show where pictures were written, and the command that is likely to be the next."""
-    named = () if model is None else ("-m", model)
+    named: tuple[str, ...] = () if model is None else ("-m", model)
+    for option, value in thresholds.items():
+        if value is not None:
+            named += (option, repr(value))
     if sort_into is not None and sort_into.is_dir():
         done = f"sorted pictures are in {sort_into}; move those that are wrong"
         suggest_next(done, "emotion-eval", sort_into, *named)

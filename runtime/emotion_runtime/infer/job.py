@@ -280,7 +280,7 @@ class Job:
                     yield nowhere, skip_done
                 return
             if resumable.done and not self.quiet:
-                self.say(f"continuing after {resumable.done:,} pictures")
+                self.say(f"continuing after {format_count(resumable.done, 'picture')}")
             with name_in_errors(self.output), resumable.open() as stream:
                 yield stream, skip_done
             resumable.finish()

@@ -39,6 +39,7 @@ MAX_LABELS = 1000
 MAX_GOLDEN_INPUTS = 1000
 MAX_JSON_DEPTH = 20
 MAX_NAME_CHARACTERS = 200  # of the network's name
+_JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 T = TypeVar("T")
 
@@ -356,10 +357,11 @@ class _MetadataReader:
         self, name: str, *, above: float | None = None, maximum: float = math.inf
     ) -> float:
         """Read a finite number from 0 to `maximum`, or above a limit."""
-        try:
-            value = float(self.read_text(name))
-        except ValueError as error:
-            raise self.make_error(name) from error
+        text = self.read_text(name)
+        # float() would also read 1_0, full-width digits and spaces, which other readers refuse.
+        if not _JSON_NUMBER.fullmatch(text):
+            raise self.make_error(name)
+        value = float(text) + 0.0  # -0.0 becomes 0.0
         in_range = value >= 0 if above is None else value > above
         if not (in_range and value <= maximum and math.isfinite(value)):
             raise self.make_error(name)

@@ -17,6 +17,7 @@ from emotion_runtime.command_line.commands import (
     version_option,
 )
 from emotion_runtime.command_line.signals import raise_on_signals
+from emotion_runtime.prediction import format_count
 from emotion_runtime.ray.defaults import FORMATS, PARTITION_SIZE
 
 _NAME = "python -m emotion_runtime.ray"
@@ -115,7 +116,8 @@ def main(
     )
     if not quiet:
         rate = done.pictures / max(done.seconds, 1e-9)
-        text = f"{output}: {done.pictures:,} pictures in {done.partitions:,} partitions"
+        pictures = format_count(done.pictures, "picture")
+        text = f"{output}: {pictures} in {format_count(done.partitions, 'partition')}"
         if done.skipped:
             text += f", {done.skipped:,} of them there already"
         if done.unreadable:

@@ -171,7 +171,7 @@ def _process(
         if result["error"]:
             raise ModelFileError(result["error"])
         unreadable += int(result["unreadable"])
-        say(f"partition {result['part']:,}: {result['pictures']:,} pictures")
+        say(f"partition {result['part']:,}: {format_count(result['pictures'], 'picture')}")
     return unreadable
 
 

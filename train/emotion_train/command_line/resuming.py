@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from emotion_runtime.prediction import format_count
 from emotion_train.command_line.choices import is_given
 from emotion_train.data.exclusion import find_audit_table
 from emotion_train.recipe import KEEP_DUPLICATES, Recipe
@@ -42,8 +43,8 @@ def extend_record(record: RunRecord, epochs: int, folder: Path) -> RunRecord:
         return record  # of a damaged checkpoint, which is reported later
     if epochs < completed:
         raise click.UsageError(
-            f"the run has done {completed} epochs already: --epochs {epochs} cannot end it "
-            f"earlier; name {completed} or more."
+            f"the run has done {format_count(completed, 'epoch')} already: --epochs {epochs} "
+            f"cannot end it earlier; name {completed} or more."
         )
     extension = Extension(completed, record.recipe.epochs, epochs)
     return replace(
@@ -85,8 +86,8 @@ def refuse_other_minutes(minutes: float | None, record: RunRecord) -> None:
     stored = None if record.options is None else record.options.max_minutes
     if minutes not in (None, stored):
         raise click.UsageError(
-            f"the run to resume has {record.recipe.epochs} epochs, and continues to the last of "
-            f"them; leave --max-minutes out."
+            f"the run to resume has {format_count(record.recipe.epochs, 'epoch')}, and continues "
+            f"to the last of them; leave --max-minutes out."
         )
 
 

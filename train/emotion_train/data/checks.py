@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from emotion_runtime.prediction import format_count
 from emotion_train.data.dataset import Dataset
 from emotion_train.data.duplicates import MIN_DIFFERENT_PICTURES
 from emotion_train.data.faces import Faces
@@ -87,13 +88,15 @@ def _describe_duplicates(dataset: Dataset) -> list[str]:
     if audit.contradictory:
         shown = "; ".join(" and ".join(names) for names in audit.contradictory)
         warnings.append(
-            f"{audit.contradictory_groups:,} pictures are in more than one class, such as {shown}"
+            f"in more than one class: {format_count(audit.contradictory_groups, 'picture')}, such "
+            f"as {shown}"
         )
     for name, count in audit.kept.items():
+        copies = "is a copy" if count == 1 else "are copies"
         warnings.append(
-            f"{count:,} training pictures of {name} are copies of held-out pictures or of each "
-            f"other and stay in train, since fewer than {MIN_DIFFERENT_PICTURES} others would be "
-            f"left"
+            f"{format_count(count, 'training picture')} of {name} {copies} of held-out pictures or "
+            f"of each other, kept in train, since fewer than {MIN_DIFFERENT_PICTURES} others would "
+            f"be left"
         )
     learned = set(dataset.train.hash_pixels())
     hint = "" if audit.kept else " (--keep-duplicates keeps them there)"

@@ -287,14 +287,17 @@ def _choose_validation(
                 f"{data}: has a validation set of its own, {format_count(len(own), 'picture')}; "
                 f"leave --validation out."
             )
-        return 0, [f"validation: the {len(own):,} pictures of the data's own validation set"]
+        return 0, [
+            f"validation: {format_count(len(own), 'picture')} of the data's own validation set"
+        ]
     if wanted == 0:
         raise DataError(
             f"{data}: has no validation set, and the run was trained with one; put it beside "
             f"train, as {data}/val/<class>/*."
         )
     if wanted is not None:
-        return wanted, [f"validation: {wanted:,} pictures of each class, drawn by their file names"]
+        count = format_count(wanted, "picture")
+        return wanted, [f"validation: {count} of each class, drawn by their file names"]
     counts = train.count_by_class(len(source.classes))
     share = max(1, round(VALIDATION_SHARE * int(counts.min())))
     chosen = min(VALIDATION_PER_CLASS, share)
@@ -302,8 +305,8 @@ def _choose_validation(
     if chosen < VALIDATION_PER_CLASS:
         name = source.classes[int(counts.argmin())]
         reason = f" ({VALIDATION_SHARE:.0%} of the smallest, {name})"
-    note = f"validation: {chosen:,} pictures of each class{reason}, drawn by their file names"
-    return chosen, [note]
+    count = format_count(chosen, "picture")
+    return chosen, [f"validation: {count} of each class{reason}, drawn by their file names"]
 
 
 def _choose_holdout(

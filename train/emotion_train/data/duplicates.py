@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from emotion_runtime.prediction import format_count
 from emotion_train.data.faces import Faces
 from emotion_train.recipe import DROP_DUPLICATES, DROP_HELD_OUT, KEEP_DUPLICATES
 
@@ -48,10 +49,11 @@ class Audit:
 
     def __str__(self) -> str:
         text = (
-            f"audit: {self.identical_groups:,} groups of identical pictures, "
+            f"audit: {format_count(self.identical_groups, 'group')} of identical pictures, "
             f"{self.contradictory_groups:,} of them under two labels; "
-            f"{self.test_in_train:,} test pictures are in the training folder too, "
-            f"{self.held_out_in_train:,} held-out pictures in train"
+            f"{format_count(self.test_in_train, 'test picture')} with a copy in the training "
+            f"folder, {format_count(self.held_out_in_train, 'held-out picture')} with a copy in "
+            f"train"
         )
         reasons = {
             "copies of held-out or test pictures left out of train": self.dropped,

@@ -202,7 +202,8 @@ class PictureReader:
             notes.append(f"no face was found in {format_count(faceless, 'picture')}: left out")
         if self.several_faces:
             notes.append(
-                f"{self.several_faces:,} pictures show several faces: the largest of each is used"
+                f"several faces in {format_count(self.several_faces, 'picture')}: the largest of "
+                f"each is used"
             )
         return notes + self._finder.notes()
 
@@ -302,8 +303,8 @@ def check_source(data: Path, source: Source) -> Source:
             lost = source.unreadable[split] + source.faceless[split]
             reason = "it has no picture of the classes"
             if lost and not source.faceless[split]:
-                reason = f"none of its {lost:,} pictures could be read"
+                reason = f"its {format_count(lost, 'picture')} could not be read"
             elif lost:
-                reason = f"none of its {lost:,} pictures could be used"
+                reason = f"its {format_count(lost, 'picture')} could not be used"
             messages.append(f"{split}: {reason}; {effect}")
     return replace(source, passed_over=(*source.passed_over, *messages))

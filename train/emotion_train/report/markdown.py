@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from emotion_runtime.prediction import format_count
 from emotion_train.data.dataset import Dataset
 from emotion_train.report.content import ReportContent
 from emotion_train.report.out_of_fold import MIN_FACES
@@ -87,7 +88,10 @@ def _format_metrics(figures: dict[str, Any], *, by_votes: bool) -> list[str]:
 def _describe_data(dataset: Dataset) -> list[str]:
     lines = [f"{dataset.audit}.", ""]
     if dataset.skipped:
-        lines += [f"{len(dataset.skipped):,} pictures could not be read and were left out.", ""]
+        lines += [
+            f"{format_count(len(dataset.skipped), 'picture')} could not be read, left out.",
+            "",
+        ]
     if dataset.passed_over:
         lines += ["Passed over:", "", *(f"- {text}" for text in dataset.passed_over), ""]
     return lines

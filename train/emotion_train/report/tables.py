@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from emotion_runtime.command_line.text_width import measure_width, pad_left
 from emotion_runtime.evaluate.metrics import compute_wilson_interval
+from emotion_runtime.prediction import format_count
 from emotion_train.class_weights import NO_WEIGHTS
 from emotion_train.data.balance import ClassBalance, compute_balance
 from emotion_train.data.dataset import Dataset
@@ -39,7 +40,7 @@ def describe_accuracy(figures: dict[str, Any]) -> str:
     unreadable = figures.get("unreadable", 0)
     unread = f"; {unreadable:,} more could not be read" if unreadable else ""
     return (
-        f"{figures['accuracy']:.2%} accuracy on {figures['pictures']:,} pictures "
+        f"{figures['accuracy']:.2%} accuracy on {format_count(figures['pictures'], 'picture')} "
         f"({interval}{balanced}{unread})"
     )
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from emotion_runtime.prediction import format_count
 from emotion_train.data.checks import require_every_class
 from emotion_train.data.dataset import Dataset
 from emotion_train.data.source import VOTED_OUT
@@ -52,7 +53,7 @@ def _leave_out_of_train(dataset: Dataset, votes: Votes, tell: Callable[[str], No
     train = dataset.train
     unlisted = int((~votes.find_listed(train)).sum())
     is_usable = votes.find_usable(train)
-    tell(f"left out by votes: {int((~is_usable).sum()):,} pictures")
+    tell(f"left out by votes: {format_count(int((~is_usable).sum()), 'picture')}")
     if unlisted:
         tell(
             f"votes: {unlisted:,} of {len(train):,} training pictures are not listed; they are "
