@@ -38,7 +38,7 @@ _DEFAULT_OUTPUT = Path("runs") / "audit"
 # Options that --from takes from the run.
 _OF_THE_RUN = ("classes", "each_class", "faces", "folds", "network", "epochs", "seed", "resume")
 # Options that fix the trainings, which --resume takes from the audit.
-_OF_THE_AUDIT = ("classes", "each_class", "faces", "folds", "network", "epochs", "seed")
+_OF_THE_AUDIT = ("classes", "each_class", "faces", "no_test", "folds", "network", "epochs", "seed")
 _EXAMPLES = (
     ("emotion-audit DATA", "rate the labels, to runs/audit"),
     ("emotion-audit DATA --from runs/edge", "at once, the pictures that a run held out"),
@@ -182,6 +182,9 @@ def main(context: click.Context, /, **values: Any) -> None:
             say(f"{reason}.")
         elif values["resume"] or folder.read_record() != earlier:
             command = ["emotion-audit", str(values["data"]), "-o", str(folder.path), "--resume"]
+            for name in ("votes", "font"):
+                if values[name] is not None:
+                    command += [f"--{name}", str(values[name])]
             say(f"{reason}; continue with: {shlex.join(command)}")
         else:
             say(f"{reason} before the trainings began; nothing was saved.")
@@ -216,27 +219,40 @@ def _audit(
     context: click.Context, values: dict[str, Any], classes: tuple[str, ...], folder: AuditFolder
 ) -> None:
     """Run the audit with the checked options."""
-    job = _make_job(values, folder)
+    from emotion_train.audit.label_quality import MIN_KAPPA
+
     resume = values["resume"]
     if not resume:
         folder.check_new(overwrite=values["overwrite"])
+    following: list[str | Path] = []
     if values["run"] is not None:
-        job.use_run(values["run"])
+        # It rates no training pictures, so there are none to exclude.
+        _make_job(values, folder, with_test=not values["no_test"]).use_run(values["run"])
     else:
-        recipe, folds, choose = _choose_recipe(context, values, classes, folder)
-        job.cross_validate(recipe, folds, choose, resume=resume)
+        recipe, folds, choose, with_test = _choose_recipe(context, values, classes, folder)
+        job = _make_job(values, folder, with_test=with_test)
+        figures = job.cross_validate(recipe, folds, choose, resume=resume)
+        if figures["issues"] and figures["kappa"] >= MIN_KAPPA:
+            following = ["emotion-train", values["data"], *_format_data_options(values)]
+            following += ["--exclude", folder.table]
     if not values["quiet"]:
-        exclude = f"{folder.table}"
-        suggest_next(
-            f"look at {folder.page} and {folder.sheets}",
-            *("emotion-train", values["data"], "--exclude", exclude),
-        )
+        suggest_next(f"look at {folder.page} and {folder.sheets}", *following)
+
+
+def _format_data_options(values: dict[str, Any]) -> list[str]:
+    """Return the options with which emotion-train reads the same pictures."""
+    options = [] if values["classes"] is None else ["--classes", values["classes"]]
+    for name in values["each_class"]:
+        options += ["--class", name]
+    return [*options, "--faces"] if values["faces"] else options
 
 
 def _choose_recipe(
     context: click.Context, values: dict[str, Any], classes: tuple[str, ...], folder: AuditFolder
-) -> tuple[Recipe, int, list[str]]:
-    """Return the recipe, the number of folds, and the fields of the recipe that the data decide.
+) -> tuple[Recipe, int, list[str], bool]:
+    """Return recipe, number of folds, what the data decide, and whether the test set is audited.
+
+    What the data decide are names of fields of the recipe.
 
     Raises:
         click.UsageError: An option differs from that of the audit to resume.
@@ -252,14 +268,15 @@ def _choose_recipe(
         recipe = replace(recipe, epochs=values["epochs"])
     choose = [name for name in PLANNED if name != "epochs" or values["epochs"] is None]
     if not values["resume"]:
-        return recipe, values["folds"], choose
+        return recipe, values["folds"], choose, not values["no_test"]
     from emotion_train.audit.job import read_audit_recipe
 
-    stored, folds = read_audit_recipe(folder)
+    stored, folds, with_test = read_audit_recipe(folder)
     wanted = {
         "classes": (classes in ((), ("all",)) or classes == stored.classes),
         "each_class": (not classes or classes == stored.classes),
         "faces": recipe.faces == stored.faces,
+        "no_test": values["no_test"] != with_test,
         "folds": values["folds"] == folds,
         "network": recipe.network == stored.network,
         "epochs": recipe.epochs == stored.epochs,
@@ -268,14 +285,15 @@ def _choose_recipe(
     for name in _OF_THE_AUDIT:
         if is_given(context, name) and not wanted[name]:
             flag = _get_flag(context, name)
+            then = "without" if name in ("faces", "no_test") else "with another"
             raise click.UsageError(
-                f"the audit to resume was started with another {flag}; leave {flag} out to "
+                f"the audit to resume was started {then} {flag}; leave {flag} out to "
                 f"continue, or start a new one."
             )
-    return stored, folds, []
+    return stored, folds, [], with_test
 
 
-def _make_job(values: dict[str, Any], folder: AuditFolder) -> AuditJob:
+def _make_job(values: dict[str, Any], folder: AuditFolder, *, with_test: bool) -> AuditJob:
     import torch
 
     from emotion_runtime.cpus import count_usable_cpus
@@ -293,7 +311,7 @@ def _make_job(values: dict[str, Any], folder: AuditFolder) -> AuditJob:
         say=_ignore if is_quiet else say,
         show=_ignore if is_quiet else show,
         votes=values["votes"],
-        with_test=not values["no_test"],
+        with_test=with_test,
         font=values["font"],
         threads=values["threads"] or count_usable_cpus(),
         progress=not is_quiet,

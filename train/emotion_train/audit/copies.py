@@ -33,7 +33,7 @@ class CopyGroup:
     """Two or more copies of one picture.
 
     Attributes:
-        kind: `IDENTICAL` if all pixels of all copies are equal, else `NEARLY_IDENTICAL`.
+        kind: `IDENTICAL` if the pixels of all copies are equal, else `NEARLY_IDENTICAL`.
         members: Indices of the pictures, in ascending order.
         labels: The different labels of the copies.
         splits: The different splits of the copies.
@@ -56,9 +56,13 @@ class CopyGroup:
 
 
 def find_copy_groups(pictures: AuditedPictures, *, progress: bool = False) -> list[CopyGroup]:
-    """Return the groups of copies: first those under several labels, then those in several splits.
+    """Return the groups of copies: under several labels, in several splits, and others.
 
-    A picture is in one group at most: copies of copies belong together.
+    Of each of these three, identical pictures come first.
+
+
+    A picture is in one group of each kind at most: copies of copies belong together. A group of
+    nearly identical pictures has all copies of its pictures, identical ones too.
 
     Args:
         pictures: The pictures.
@@ -66,27 +70,43 @@ def find_copy_groups(pictures: AuditedPictures, *, progress: bool = False) -> li
     """
     hashes = pictures.faces.hash_pixels()
     first: dict[bytes, int] = {}
-    groups = _Groups(len(pictures))
+    identical, groups = _Groups(len(pictures)), _Groups(len(pictures))
     for index, one in enumerate(hashes):
-        groups.join(first.setdefault(one, index), index)
+        for some in (identical, groups):
+            some.join(first.setdefault(one, index), index)
     different = np.array(sorted(first.values()), np.int64)
     for i, j in _find_near_pairs(pictures.faces.pixels[different], progress=progress):
         groups.join(int(different[i]), int(different[j]))
-    found = []
-    for members in groups.list_members():
-        if len(members) < 2:
-            continue
-        kind = IDENTICAL if len({hashes[one] for one in members}) == 1 else NEARLY_IDENTICAL
-        labels = Counter(pictures.classes[pictures.faces.labels[one]] for one in members)
-        splits = Counter(pictures.splits[one] for one in members)
-        found.append(CopyGroup(kind, tuple(members), tuple(labels), tuple(splits)))
-    return sorted(found, key=lambda g: (not g.is_contradictory, not g.is_leaking, g.members))
+    found = [
+        _make_group(pictures, IDENTICAL, members)
+        for members in identical.list_members()
+        if len(members) > 1
+    ]
+    found += [
+        _make_group(pictures, NEARLY_IDENTICAL, members)
+        for members in groups.list_members()
+        if len({hashes[one] for one in members}) > 1
+    ]
+    return sorted(found, key=_rank_group)
+
+
+def _rank_group(group: CopyGroup) -> tuple[bool, bool, bool, tuple[int, ...]]:
+    """Return the key to sort groups by."""
+    is_harmless = not (group.is_contradictory or group.is_leaking)
+    return not group.is_contradictory, is_harmless, group.kind != IDENTICAL, group.members
+
+
+def _make_group(pictures: AuditedPictures, kind: str, members: Sequence[int]) -> CopyGroup:
+    labels = Counter(pictures.classes[pictures.faces.labels[one]] for one in members)
+    splits = Counter(pictures.splits[one] for one in members)
+    return CopyGroup(kind, tuple(members), tuple(labels), tuple(splits))
 
 
 def number_groups(groups: Sequence[CopyGroup], count: int) -> NDArray[np.int64]:
     """Return a number for each picture, int64 (count,): equal for copies, else different."""
     numbers = np.arange(count, dtype=np.int64)
-    for group in groups:
+    # A group of nearly identical pictures includes the groups of identical ones.
+    for group in sorted(groups, key=lambda one: one.kind != IDENTICAL):
         numbers[list(group.members)] = group.members[0]
     return numbers
 

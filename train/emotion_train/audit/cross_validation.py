@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from emotion_runtime.atomic import write_atomically
+from emotion_runtime.prediction import format_count
 from emotion_train.audit.folds import EVERY_FOLD
 from emotion_train.audit.pictures import AuditedPictures
 from emotion_train.data.balance import compute_balance
@@ -28,10 +29,8 @@ from emotion_train.resuming import restore_trainer
 from emotion_train.run_folder import RunFolder
 from emotion_train.training.distributed import TrainingProcess
 from emotion_train.training.planning import (
-    PLANNED,
     TOTAL_FACES,
     Workload,
-    describe_plan,
     plan_recipe,
 )
 from emotion_train.training.trainer import Row, Trainer
@@ -115,15 +114,18 @@ class CrossValidation:
         folder.path.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         trainer.train(folder, lambda _: None, progress=False)
-        accuracy = trainer.history[-1]["validation_accuracy"]
         network = trainer.make_checkpoint().build().to(self.process.device)
         logits = predict_both_ways(network, self.pictures.faces.pixels[members])
         with write_atomically(self._get_path(number)) as path, path.open("wb") as file:
             np.savez(file, logits=logits)
         shutil.rmtree(folder.path, ignore_errors=True)
+        is_own = self.folds[members] == number
+        labels = self.pictures.faces.labels[members]
+        accuracy = float((logits.argmax(axis=1) == labels)[is_own].mean())
         self.say(
-            f"fold {number + 1} of {folds}: {accuracy:.1%} of its labels are predicted, after "
-            f"{(time.perf_counter() - started) / 60:.1f} minutes"
+            f"fold {number + 1} of {folds}: {accuracy:.1%} of its "
+            f"{format_count(int(is_own.sum()), 'label')} equal the suggestion; "
+            f"{_format_minutes(time.perf_counter() - started)}"
         )
         return logits
 
@@ -160,7 +162,7 @@ class CrossValidation:
 def plan_folds(
     pictures: AuditedPictures, folds: NDArray[np.int64], recipe: Recipe, choose: Collection[str]
 ) -> tuple[Recipe, str]:
-    """Return the recipe of the trainings of an audit, and a sentence about what was chosen.
+    """Return the recipe of the trainings of an audit, and a phrase that describes it.
 
     They are shorter than that of a network to keep: after few epochs a network has not yet learned
     wrong labels by heart, and its predictions of other pictures are almost as good.
@@ -178,7 +180,15 @@ def plan_folds(
     epochs = min(most, max(fewest, -(-TOTAL_FACES // epoch_faces)))
     workload = Workload(len(train), epoch_faces)
     planned = plan_recipe(recipe, workload, choose, epochs)
-    return planned, describe_plan(planned, workload, choose or PLANNED)
+    return planned, (
+        f"each on about {format_count(len(train), 'picture')}: "
+        f"{format_count(planned.epochs, 'epoch')}, batch size {planned.batch_size}, learning rate "
+        f"{planned.learning_rate:g}, {planned.augmentation} augmentation"
+    )
+
+
+def _format_minutes(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 60 else f"{seconds / 60:.1f} minutes"
 
 
 def take_others(faces: Faces, folds: NDArray[np.int64], number: int) -> Faces:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from scipy.special import softmax
 from emotion_runtime.atomic import write_atomically
 from emotion_runtime.drawing.fonts import Font
 from emotion_runtime.prediction import format_count
+from emotion_runtime.results.resumption import lock_exclusively
 from emotion_train.audit.copies import CopyGroup, find_copy_groups, number_groups
 from emotion_train.audit.cross_validation import CrossValidation, plan_folds
 from emotion_train.audit.finished_run import predict_with_run
@@ -27,7 +30,7 @@ from emotion_train.audit.picture_quality import find_quality_issues
 from emotion_train.audit.pictures import AuditedPictures, join_splits
 from emotion_train.audit.result import AuditResult
 from emotion_train.audit.sheets import draw_sheets
-from emotion_train.audit.summary import format_summary
+from emotion_train.audit.summary import describe_weakness, format_summary
 from emotion_train.audit.table import write_audit_table, write_copy_table
 from emotion_train.audit.votes_comparison import compare_with_votes
 from emotion_train.data.exclusion import AUDIT_TABLE
@@ -109,12 +112,32 @@ class AuditFolder:
         """Return the content of the record, or None where there is none."""
         return self.record.read_bytes() if self.record.is_file() else None
 
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from writing this audit; the folder exists.
+
+        Raises:
+            RunError: Another process is writing it.
+        """
+        with (self.path / ".lock").open("ab") as file:
+            try:
+                lock_exclusively(file.fileno())
+            except OSError as error:
+                # Not every file system has locks.
+                if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+                    raise RunError(
+                        f"{self.path}: another emotion-audit is writing it; wait until it has "
+                        f"ended, or choose another folder with -o."
+                    ) from error
+            yield
+
     def remove_audit(self) -> None:
         """Remove the files of an earlier audit; leave other files alone."""
         for file in (self.record, self.table, self.copies, self.page):
             file.unlink(missing_ok=True)
         for folder in (self.sheets, self.folds):
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():
+                shutil.rmtree(folder)
 
 
 @dataclass(frozen=True)
@@ -185,9 +208,24 @@ class AuditJob:
             "data": str(self.data.absolute()),
             "digest": _hash_folds(pictures, fold_of),
             "folds": folds,
+            "with_test": self.with_test,
             "recipe": recipe.to_dict(),
         }
-        self._begin(settings, resume=resume)
+        with self._begin(settings, resume=resume):
+            return self._train_and_report(pictures, fold_of, recipe, plan, groups, votes, settings)
+
+    def _train_and_report(
+        self,
+        pictures: AuditedPictures,
+        fold_of: NDArray[np.int64],
+        recipe: Recipe,
+        plan: str,
+        groups: list[CopyGroup],
+        votes: Votes | None,
+        settings: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Train on all folds but one, for each fold, and write the files of the audit."""
+        folds = settings["folds"]
         self.say(f"{folds} trainings of the network {recipe.network}, {plan}")
         logits = CrossValidation(
             pictures, fold_of, recipe, self.folder.folds, self.process, self.say, self.progress
@@ -230,15 +268,16 @@ class AuditJob:
         if not len(rated):
             raise RunError(f"{run}: has learned from every picture, so that none can be rated.")
         settings = {"data": str(self.data.absolute()), "run": str(run.absolute())}
-        self._begin(settings, resume=False)
-        groups = find_copy_groups(pictures, progress=self.progress)
         method = (
             f"probabilities of the run {run.name}, for the {len(rated):,} of "
             f"{format_count(len(pictures), 'picture')} that it has not learned from"
         )
-        return self._report(
-            pictures, rated, found.logits[rated], found.temperature, groups, votes, settings, method
-        )
+        with self._begin(settings, resume=False):
+            groups = find_copy_groups(pictures, progress=self.progress)
+            logits, temperature = found.logits[rated], found.temperature
+            return self._report(
+                pictures, rated, logits, temperature, groups, votes, settings, method
+            )
 
     def _is_audited(self, split: str) -> bool:
         return self.with_test or split != "test"
@@ -269,12 +308,19 @@ class AuditJob:
         if (more := len(sentences) - _MAX_SKIPPED_SHOWN) > 0:
             self.say(f"skipped: {more:,} more")
 
-    def _begin(self, settings: dict[str, Any], *, resume: bool) -> None:
-        """Write the settings of a new audit, or compare those of the audit to resume.
+    @contextlib.contextmanager
+    def _begin(self, settings: dict[str, Any], *, resume: bool) -> Iterator[None]:
+        """Lock the folder; write the settings of a new audit, or compare those to resume.
 
         Raises:
-            RunError: They differ.
+            RunError: They differ, or another process is writing the audit.
         """
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        with self.folder.lock():
+            self._write_settings(settings, resume=resume)
+            yield
+
+    def _write_settings(self, settings: dict[str, Any], *, resume: bool) -> None:
         if resume:
             earlier = read_audit_settings(self.folder)
             if earlier.get("digest") != settings["digest"]:
@@ -283,7 +329,6 @@ class AuditJob:
                     f"the audit to resume; start a new one with --overwrite, or with another -o."
                 )
             return
-        self.folder.path.mkdir(parents=True, exist_ok=True)
         self.folder.remove_audit()
         _write_json(self.folder.record, {"settings": settings})
 
@@ -325,6 +370,8 @@ class AuditJob:
         figures = {"temperature": temperature, **result.to_figures()}
         _write_json(self.folder.record, {"settings": settings, "figures": figures})
         self.show(format_summary(result))
+        if (weakness := describe_weakness(result)) is not None:
+            self.say(f"warning: {weakness}")
         return figures
 
 
@@ -345,8 +392,8 @@ def read_audit_settings(folder: AuditFolder) -> dict[str, Any]:
     return settings
 
 
-def read_audit_recipe(folder: AuditFolder) -> tuple[Recipe, int]:
-    """Load the recipe and the number of folds of an audit to resume.
+def read_audit_recipe(folder: AuditFolder) -> tuple[Recipe, int, bool]:
+    """Load the recipe, the number of folds and whether there is a test set of an audit to resume.
 
     Raises:
         RunError: There is none, it is damaged, or it is that of a finished run.
@@ -361,7 +408,10 @@ def read_audit_recipe(folder: AuditFolder) -> tuple[Recipe, int]:
         folds = settings["folds"]
         if type(folds) is not int or folds < 2:
             raise ValueError("a number of folds that no audit can have")
-        return Recipe.from_dict(settings["recipe"]), folds
+        with_test = settings.get("with_test", True)
+        if type(with_test) is not bool:
+            raise TypeError("neither with nor without a test set")
+        return Recipe.from_dict(settings["recipe"]), folds, with_test
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{folder.record}: damaged, the audit cannot be resumed.") from error
 

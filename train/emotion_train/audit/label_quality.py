@@ -17,12 +17,17 @@ from numpy.typing import NDArray
 
 from emotion_train.errors import RunError
 
+# Below, agreement beyond chance is fair at most (Landis and Koch, "The Measurement of Observer
+# Agreement for Categorical Data", 1977).
+MIN_KAPPA = 0.4
+
 
 @dataclass(frozen=True, eq=False)
 class LabelQuality:
     """The quality of the labels of n pictures.
 
     Attributes:
+        labels: int64 (n,), the given labels.
         scores: float64 (n,), 0 to 1: the probability of the given label; low means suspicious.
         suggested: int64 (n,), the most probable class.
         is_issue: bool (n,), the labels that are probably wrong.
@@ -30,6 +35,7 @@ class LabelQuality:
             label; the sum is 1.
     """
 
+    labels: NDArray[np.int64]
     scores: NDArray[np.float64]
     suggested: NDArray[np.int64]
     is_issue: NDArray[np.bool_]
@@ -45,6 +51,21 @@ class LabelQuality:
         with np.errstate(invalid="ignore", divide="ignore"):
             shares: NDArray[np.float64] = np.where(given > 0, 1 - right / given, np.nan)
         return shares
+
+    def measure_agreement(self) -> float:
+        """Return the share of labels that are also the suggestion, 0 to 1."""
+        return float((self.labels == self.suggested).mean())
+
+    def measure_kappa(self) -> float:
+        """Return Cohen's kappa of labels and suggestions: 1 at best, 0 for guessing.
+
+        Cohen, "A coefficient of agreement for nominal scales", 1960.
+        """
+        from sklearn.metrics import cohen_kappa_score
+
+        classes = np.arange(len(self.joint))
+        kappa = float(cohen_kappa_score(self.labels, self.suggested, labels=classes))
+        return 0.0 if np.isnan(kappa) else kappa  # all labels and all suggestions are one class
 
     def estimate_wrong_share(self) -> float:
         """Return the estimated share of wrong labels of all classes together."""
@@ -81,6 +102,7 @@ def measure_label_quality(
     except (ValueError, IndexError, ZeroDivisionError) as error:
         raise RunError(f"cleanlab cannot judge these labels ({error}).") from error
     return LabelQuality(
+        labels=labels,
         scores=np.asarray(scores, np.float64),
         suggested=probabilities.argmax(axis=1).astype(np.int64),
         is_issue=np.asarray(is_issue, np.bool_),

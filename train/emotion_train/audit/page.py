@@ -16,9 +16,14 @@ from PIL import Image
 from emotion_runtime.prediction import format_count
 from emotion_runtime.results.output import open_output
 from emotion_runtime.terminal import escape_controls
-from emotion_train.audit.copies import CopyGroup
+from emotion_train.audit.copies import IDENTICAL, NEARLY_IDENTICAL, CopyGroup
 from emotion_train.audit.result import AuditResult
-from emotion_train.audit.summary import describe_copies, describe_votes
+from emotion_train.audit.summary import (
+    describe_agreement,
+    describe_copies,
+    describe_votes,
+    describe_weakness,
+)
 
 MAX_SHOWN = 60  # pictures of a section
 MAX_GROUPS_SHOWN = 60
@@ -86,7 +91,11 @@ def _format_summary(result: AuditResult) -> str:
         lines = "".join(f"<li>{_escape(text)}</li>" for text in describe_votes(result.votes))
         votes = f"<p>Against the annotators’ votes:</p><ul>{lines}</ul>"
     header = ["class", "rated", "label issues", "estimated share of wrong labels"]
+    weakness = describe_weakness(result)
+    warning = f'<p class="mark">Warning: {_escape(weakness)}.</p>' if weakness else ""
     return (
+        f"{warning}<p>{len(result.rated):,} of {format_count(len(result.pictures), 'picture')} "
+        f"rated. {_escape(describe_agreement(result))}.</p>"
         f"{_format_table(header, rows)}"
         f"<p>How often each label (row) gets each suggestion (column):</p>"
         f'<div class="scroll"><table><tr><th>label</th>{head}</tr>{confusion}</table></div>'
@@ -115,7 +124,14 @@ def _format_pairs(result: AuditResult) -> str:
             f'<p class="faint">{_describe_shown(len(shown), len(issues), "picture")}, the most '
             f"suspicious first</p><ol>{''.join(figures)}</ol>"
         )
-    return "\n".join(parts) or "<p>None.</p>"
+    if not parts:
+        return "<p>None.</p>"
+    parts.insert(
+        0,
+        '<p class="faint">The score is the probability of the label. Pictures are shown as the '
+        "networks receive them.</p>",
+    )
+    return "\n".join(parts)
 
 
 def _format_copies(result: AuditResult) -> str:
@@ -123,10 +139,13 @@ def _format_copies(result: AuditResult) -> str:
     conflicts = [one for one in result.groups if one.is_contradictory or one.is_leaking]
     shown = conflicts[:MAX_GROUPS_SHOWN]
     items = "".join(_format_group(result, group) for group in shown)
-    counted = _describe_shown(len(shown), len(conflicts), "such group")
+    counted = _describe_shown(len(shown), len(conflicts), "group")
     return (
-        f"<p>{_escape(describe_copies(result))}. All groups are in <code>copies.csv</code>.</p>"
-        f'<p class="faint">{counted}</p><ul class="copies">{items}</ul>'
+        f"<p>{_escape(describe_copies(result, IDENTICAL))}.<br>"
+        f"{_escape(describe_copies(result, NEARLY_IDENTICAL))}.<br>"
+        "All groups are in <code>copies.csv</code>.</p>"
+        f'<p class="faint">Under several labels or in several splits: {counted}</p>'
+        f'<ul class="copies">{items}</ul>'
     )
 
 

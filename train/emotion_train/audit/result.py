@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_train.audit.copies import CopyGroup
+from emotion_train.audit.copies import IDENTICAL, NEARLY_IDENTICAL, CopyGroup
 from emotion_train.audit.label_quality import LabelQuality
 from emotion_train.audit.pictures import AuditedPictures
 from emotion_train.audit.votes_comparison import VotesComparison
@@ -83,9 +83,19 @@ class AuditResult:
             if group.is_contradictory or group.is_leaking:
                 kinds = [CONTRADICTORY_COPY] * group.is_contradictory
                 kinds += [LEAKING_COPY] * group.is_leaking
+            if group.kind != IDENTICAL:
+                kinds = [f"near {kind}" for kind in kinds]
             for index in group.members:
                 found[index] += kinds
         return found
+
+    def _count_copies(self, kind: str) -> dict[str, int]:
+        groups = [group for group in self.groups if group.kind == kind]
+        return {
+            "groups": len(groups),
+            "under_several_labels": sum(group.is_contradictory for group in groups),
+            "in_several_splits": sum(group.is_leaking for group in groups),
+        }
 
     def to_figures(self) -> dict[str, Any]:
         """Return the figures as JSON values."""
@@ -106,13 +116,12 @@ class AuditResult:
             "pictures": len(self.pictures),
             "rated": len(self.rated),
             "issues": int(quality.is_issue.sum()),
+            "agreement": quality.measure_agreement(),
+            "kappa": quality.measure_kappa(),
             "estimated_wrong_share": quality.estimate_wrong_share(),
             "classes": by_class,
-            "copies": {
-                "groups": len(self.groups),
-                "under_several_labels": sum(group.is_contradictory for group in self.groups),
-                "in_several_splits": sum(group.is_leaking for group in self.groups),
-            },
+            "copies": self._count_copies(IDENTICAL),
+            "near_copies": self._count_copies(NEARLY_IDENTICAL),
             "further_issues": {name: int(has.sum()) for name, has in self.issues.items()},
             "unreadable": len(self.pictures.unreadable),
             "votes": None if self.votes is None else self.votes.to_figures(),

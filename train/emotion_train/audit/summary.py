@@ -8,6 +8,8 @@ import numpy as np
 
 from emotion_runtime.command_line.text_width import measure_width, pad_left, pad_right
 from emotion_runtime.prediction import format_count
+from emotion_train.audit.copies import IDENTICAL, NEARLY_IDENTICAL
+from emotion_train.audit.label_quality import MIN_KAPPA
 from emotion_train.audit.result import AuditResult
 from emotion_train.audit.votes_comparison import VotesComparison
 
@@ -19,14 +21,33 @@ def format_summary(result: AuditResult) -> str:
     return "\n".join(_format_lines(result))
 
 
-def describe_copies(result: AuditResult) -> str:
-    """Return how many groups of copies there are, a sentence without a full stop."""
-    groups = result.groups
+def describe_copies(result: AuditResult, kind: str) -> str:
+    """Return how many groups of copies of a kind there are, a sentence without a full stop."""
+    groups = [group for group in result.groups if group.kind == kind]
     several_labels = sum(group.is_contradictory for group in groups)
     several_splits = sum(group.is_leaking for group in groups)
     return (
-        f"{format_count(len(groups), 'group')} of identical or nearly identical pictures, "
+        f"{format_count(len(groups), 'group')} of {kind} pictures, "
         f"{several_labels:,} of them under several labels, {several_splits:,} in several splits"
+    )
+
+
+def describe_agreement(result: AuditResult) -> str:
+    """Return how often suggestion and label agree, a sentence without a full stop."""
+    quality = result.quality
+    return (
+        f"{quality.measure_agreement():.1%} of {format_count(len(result.rated), 'rated label')} "
+        f"equal the suggestion (Cohen's kappa {quality.measure_kappa():.2f})"
+    )
+
+
+def describe_weakness(result: AuditResult) -> str | None:
+    """Return a warning about networks that do not know the classes, or None."""
+    if result.quality.measure_kappa() >= MIN_KAPPA:
+        return None
+    return (
+        f"the networks predict few labels better than by chance (Cohen's kappa below {MIN_KAPPA}): "
+        f"scores, label issues and estimates mean little; more pictures or more epochs may help"
     )
 
 
@@ -39,7 +60,8 @@ def describe_further_issues(result: AuditResult) -> str:
 def describe_votes(votes: VotesComparison) -> Iterator[str]:
     """Yield sentences about the comparison with votes, without a full stop."""
     yield (
-        f"{votes.listed:,} rated pictures are in the votes file; most votes are for the label of "
+        f"{votes.listed:,} of {format_count(votes.rated, 'rated picture')} are in the votes file, "
+        f"and the figures are of these; most votes are for the label of "
         f"{votes.agreeing:,} of them, and for another class of {votes.contradicting:,}"
     )
     if votes.auroc is None:
@@ -63,7 +85,9 @@ def _format_lines(result: AuditResult) -> Iterator[str]:
         f"({issues / len(result.rated):.1%}); estimated share of wrong labels "
         f"{quality.estimate_wrong_share():.1%}"
     )
-    yield f"copies             {describe_copies(result)}"
+    yield f"agreement          {describe_agreement(result)}"
+    yield f"copies             {describe_copies(result, IDENTICAL)}"
+    yield f"near copies        {describe_copies(result, NEARLY_IDENTICAL)}"
     yield f"further issues     {describe_further_issues(result)}"
     yield ""
     yield from _format_classes(result)

@@ -23,7 +23,7 @@ class FirstPictures:
         pictures: How many of them.
         another_class: Most of the votes are for another class of the data.
         none_of_the_classes: Most of the votes are for none of the classes.
-        no_majority: No choice has more than half of the votes, or there are none.
+        no_majority: Neither a class nor the other choices have more than half of the votes.
         label: Most of the votes are for the label.
     """
 
@@ -44,13 +44,15 @@ class VotesComparison:
     """The ranking of an audit against annotators' votes.
 
     Attributes:
-        listed: Rated pictures in the votes file.
+        rated: Rated pictures.
+        listed: Those in the votes file; all further figures are of these.
         agreeing: Pictures with most of the votes for their label.
         contradicting: Pictures with most of the votes for another class.
         auroc: How well the scores separate these two; None where one of them is missing.
         first: The votes for the most suspicious pictures.
     """
 
+    rated: int
     listed: int
     agreeing: int
     contradicting: int
@@ -85,10 +87,13 @@ def compare_with_votes(votes: Votes, faces: Faces, scores: NDArray[np.float64]) 
     auroc = None
     if agrees.any() and contradicts.any():
         auroc = float(roc_auc_score(contradicts[is_known], -scores[is_known]))
+    listed = votes.find_listed(faces)
     order = np.argsort(scores, kind="stable")
+    order = order[listed[order]]  # nothing is known of the others
     counts = [count for count in FIRST_COUNTS if count <= len(order)]
     return VotesComparison(
-        listed=int(votes.find_listed(faces).sum()),
+        rated=len(faces),
+        listed=int(listed.sum()),
         agreeing=int(agrees.sum()),
         contradicting=int(contradicts.sum()),
         auroc=auroc,

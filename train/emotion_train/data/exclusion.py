@@ -86,6 +86,12 @@ class AuditTable:
             )
         return {name: self._rows[name].label for name in chosen}
 
+    def count_unknown(self, faces: Faces) -> tuple[int, int]:
+        """Return how many faces the audit does not list, and how many it lists without a score."""
+        rows = [self._rows.get(name) for name in faces.names]
+        unlisted = sum(row is None for row in rows)
+        return unlisted, sum(row is not None and row.score is None for row in rows)
+
     def require_some(self, *splits: Faces) -> None:
         """Check that the audit is that of these pictures.
 
@@ -155,6 +161,8 @@ def exclude_pictures(
     is_excluded = _find_excluded(train, labels, dataset.classes)
     for text in _describe(dataset, labels, is_excluded, held_out, rule, weight):
         tell(text)
+    for text in _describe_unknown(table, train):
+        tell(text)
     excluded = int(is_excluded.sum())
     if weight:
         weights = np.where(is_excluded, weight, 1.0).astype(np.float32)
@@ -212,6 +220,21 @@ def _describe(
         sentences.append(
             f"exclude: {format_count(missing, 'such picture')} not in these splits: left out "
             f"already, or no longer in the data"
+        )
+    return sentences
+
+
+def _describe_unknown(table: AuditTable, train: Faces) -> list[str]:
+    """Return how many training pictures have no score, in sentences without a full stop."""
+    unlisted, unrated = table.count_unknown(train)
+    total = format_count(len(train), "training picture")
+    sentences = []
+    if unlisted:
+        sentences.append(f"exclude: {unlisted:,} of {total} not in the audit: kept")
+    if unrated:
+        sentences.append(
+            f"exclude: {unrated:,} of {total} without a score in the audit: kept (emotion-audit "
+            f"--from rates none that its run was trained on)"
         )
     return sentences
 
