@@ -133,6 +133,45 @@ def test_progress_is_shown_in_bytes(browser: Any, address: str) -> None:
     opened.close()
 
 
+def test_page_does_not_run_the_model_of_another_build(
+    browser: Any, page_folder: Path, npm_package: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "page"
+    shutil.copytree(page_folder, folder)
+    path = band_model(tmp_path / "edge-int8.onnx")  # of the same name
+    other = write_page(str(path), tmp_path / "other", runtime=npm_package)
+    shutil.copyfile(other / "edge-int8.onnx.gz", folder / "edge-int8.onnx.gz")
+    opened = browser.new_page()
+    with serve(folder) as found:
+        opened.goto(found)
+        opened.wait_for_selector("#status.bad")
+        assert "not the one that this page was made for" in opened.inner_text("#status")
+        assert opened.locator("#file").is_disabled()
+    opened.close()
+
+
+def test_kept_file_of_an_earlier_build_is_not_used(
+    browser: Any, page_folder: Path, npm_package: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "page"
+    shutil.copytree(page_folder, folder)
+    path = band_model(tmp_path / "edge-int8.onnx")  # of the same name
+    context = browser.new_context(service_workers="block")
+    opened = context.new_page()
+    # A host that lets the browser keep every file, the page itself too.
+    with serve(folder, headers={"Cache-Control": "max-age=86400"}) as found:
+        opened.goto(found)
+        opened.wait_for_selector("#list .example")
+        write_page(str(path), folder, runtime=npm_package, overwrite=True)
+        opened.goto("about:blank")
+        opened.goto(found)
+        opened.wait_for_selector("#list .example")
+        digest = opened.get_attribute("body", "data-sha256")
+        assert digest == compute_sha256(path)
+        assert saved_rows(opened)[0]["model_sha256"] == digest
+    context.close()
+
+
 def test_page_works_offline_until_a_new_build_replaces_it(
     browser: Any, npm_package: Path, page_folder: Path, tmp_path: Path
 ) -> None:
@@ -203,7 +242,124 @@ def test_lzma_decoder_returns_what_python_compressed(page: Any) -> None:
     assert found == [{"error": "The file is damaged."}] * len(cut)
 
 
+def test_missing_script_is_reported(browser: Any, page_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "page"
+    shutil.copytree(page_folder, folder)
+    (folder / "table.js").unlink()  # which results.js imports
+    opened = browser.new_page()
+    with serve(folder) as found:
+        opened.goto(found)
+        opened.wait_for_selector("#status.bad")
+        assert "A script of this page cannot be loaded." in opened.inner_text("#status")
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("policy", "sentence"),
+    [
+        ("script-src 'self'", "Content-Security-Policy must allow 'wasm-unsafe-eval'"),
+        (
+            "require-trusted-types-for 'script'; trusted-types 'none'",
+            "not allowed to start the worker",
+        ),
+        ("worker-src 'none'", "The network could not be started."),
+    ],
+)
+def test_policy_of_the_server_that_is_too_strict_is_reported(
+    browser: Any, page_folder: Path, policy: str, sentence: str
+) -> None:
+    opened = browser.new_page()
+    with serve(page_folder, headers={"Content-Security-Policy": policy}) as found:
+        opened.goto(found)
+        opened.wait_for_selector("#status.bad")
+        assert sentence in opened.inner_text("#status")
+    opened.close()
+
+
+def test_policy_of_the_documentation_is_enough(browser: Any, page_folder: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "web.md").read_text(encoding="utf-8")
+    (policy,) = re.findall(r"```\n(default-src .*?)```", text, re.DOTALL)
+    headers = {"Content-Security-Policy": " ".join(policy.split())}
+    opened = browser.new_page()
+    with serve(page_folder, headers=headers) as found:
+        opened.goto(found)
+        opened.wait_for_selector("#list .example")
+        opened.click("#samples li:last-child button")
+        opened.wait_for_selector("#list .photograph")
+    opened.close()
+
+
 # ---- many pictures
+
+
+def test_pictures_may_be_dropped_while_the_model_is_loaded(browser: Any, address: str) -> None:
+    context = browser.new_context(service_workers="block")
+    opened = context.new_page()
+    held: list[Any] = []
+    opened.route("**/*.onnx.gz", held.append)
+    opened.goto(address)
+    drop(opened, {"early.png": SAMPLES[0].read_bytes()})
+    wait_until(opened, "document.getElementById('left').textContent === '0 of 1 pictures'")
+    assert opened.locator("#save").is_disabled()
+    held[0].continue_()
+    wait_for_rows(opened, 1)
+    assert saved_rows(opened)[0]["label"] == "happy"
+    assert opened.locator("#list .example").count() == 0
+    context.close()
+
+
+def test_pictures_that_are_dropped_where_the_model_fails_are_not_kept(
+    browser: Any, address: str
+) -> None:
+    opened = browser.new_page()
+    held: list[Any] = []
+    opened.route("**/*.onnx.gz", held.append)
+    opened.goto(address)
+    drop(opened, {"early.png": SAMPLES[0].read_bytes()})
+    wait_until(opened, "!document.getElementById('results').hidden")
+    held[0].fulfill(body=b"no model")
+    opened.wait_for_selector("#status.bad")
+    assert opened.locator("#results").is_hidden()
+    drop(opened, {"late.png": SAMPLES[0].read_bytes()})
+    assert "no picture is read" in opened.inner_text("#hint")
+    opened.close()
+
+
+def test_example_is_not_counted(browser: Any, address: str) -> None:
+    """A picture that is dropped while the example is classified replaces it."""
+    delay = "const own = self.postMessage.bind(self); self.postMessage = (message) => "
+    delay += "setTimeout(() => own(message), message.id > 1 ? 1500 : 0);"
+    opened = open_with_change(browser, address, "worker.js", lambda text: delay + text)
+    wait_until(opened, "!document.getElementById('results').hidden")  # the example is in work
+    drop(opened, {"own.png": SAMPLES[0].read_bytes()})
+    wait_for_rows(opened, 1)
+    assert opened.text_content("#finished") == "1 picture is finished."
+    assert opened.locator("#list > li").count() == 1
+    opened.context.close()
+
+
+def test_marks_of_direction_in_names_do_not_reverse_the_sentence(page: Any) -> None:
+    name = "gnp.\u202etxt"
+    drop(page, {name: b"no picture"})
+    wait_for_rows(page, 1)
+    assert page.text_content("#list .unreadable bdi") == name
+    assert page.text_content("#list .unreadable") == f"{name}: Not a picture that this browser can read."
+
+
+def test_turned_webp_photograph_is_shown_upright(page: Any) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    upright = Image.open(SCENE).convert("RGB")
+    upright.transpose(Image.Transpose.ROTATE_90).save(buffer, "WEBP", lossless=True, exif=exif)
+    drop(page, {"phone.webp": buffer.getvalue()})
+    page.wait_for_selector("#list .photograph")
+    assert page.locator(".photograph .box").count() == 7
+    image = page.locator(".photograph img")
+    image.scroll_into_view_if_needed()
+    wait_until(page, "document.querySelector('.photograph img').complete")
+    shown = image.evaluate("(one) => [one.naturalWidth, one.naturalHeight]")
+    assert shown == list(upright.size)
 
 
 def test_pictures_are_counted_and_filtered(page: Any) -> None:
@@ -232,6 +388,7 @@ def test_pasted_picture_and_links(page: Any, address: str) -> None:
     labels = page.locator("#list strong").all_inner_texts()
     assert labels == ["surprise", "sad", "happy"]
     for link, sentence in [
+        ("file:///home/me/a.png", "file: is another place"),
         ("https://example.org/a.png", "example.org is another server"),
         (f"{address}missing.png", "missing.png cannot be loaded."),
         ("some words", "neither a picture nor a link"),
@@ -261,6 +418,11 @@ UNREADABLE = {
     "phone.heic": (HEIC, "A HEIC file, which this browser cannot read; save"),
     "scan.tif": (b"II*\0" + bytes(100), "A TIFF file, which this browser cannot read; save"),
     "letter.pdf": (b"%PDF-1.7" + bytes(100), "A PDF file, which this browser cannot read; save"),
+    "new.avif": (b"\0\0\0\x18ftypavif" + bytes(100), "An AVIF file, which this browser cannot read"),
+    "drawing.svg": (
+        b'<?xml version="1.0"?><!-- a drawing -->\n<svg xmlns="http://www.w3.org/2000/svg"/>',
+        "An SVG file, which this browser cannot read; save",
+    ),
     "film.mp4": (b"\0\0\0\x18ftypisom" + bytes(100), "A video, not a picture."),
     "notes.txt": (b"no picture", "Not a picture that this browser can read."),
 }
@@ -431,6 +593,30 @@ def test_camera_that_cannot_be_shown_is_stopped(camera_page: Any) -> None:
     assert "no picture came" in camera_page.inner_text("#hint")
     assert set(states(camera_page)) == {"ended"}
     camera_page.evaluate("delete document.getElementById('video').play")
+
+
+def test_camera_that_sends_no_picture_is_reported(camera_page: Any) -> None:
+    camera_page.click("#camera")
+    wait_until(camera_page, SHOWS_FACES)
+    camera_page.evaluate("self.tracks.at(-1).dispatchEvent(new Event('mute'))")
+    assert "sends no picture" in camera_page.inner_text("#hint")
+    camera_page.evaluate("self.tracks.at(-1).dispatchEvent(new Event('unmute'))")
+    assert camera_page.inner_text("#hint") == ""
+    camera_page.click("#stop")
+
+
+def test_camera_that_the_embedding_page_forbids_is_reported(
+    camera_page: Any, address: str, tmp_path: Path
+) -> None:
+    (tmp_path / "index.html").write_text(f'<!doctype html><iframe src="{address}"></iframe>')
+    opened = camera_page.context.new_page()
+    with serve(tmp_path) as found:  # another origin
+        opened.goto(found)
+        frame = opened.frame_locator("iframe")
+        frame.locator("#list .example").wait_for()
+        frame.locator("#camera").click()
+        frame.locator("#hint", has_text="the page that embeds this one").wait_for()
+    opened.close()
 
 
 def test_unplugged_camera_is_reported(camera_page: Any) -> None:

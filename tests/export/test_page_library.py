@@ -465,7 +465,7 @@ def test_faces_of_a_video_are_followed(page: Any) -> None:
 @pytest.mark.parametrize("end", ["abort", "ended"])
 def test_watching_ends_with_the_signal_and_with_the_video(page: Any, end: str) -> None:
     frames = watch(page, end, 2, detectEvery=1)
-    assert len(frames) in (2, 3)
+    assert 2 <= len(frames) <= 5  # some may come before the event
     assert all(one["searched"] for one in frames)
 
 

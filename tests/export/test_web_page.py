@@ -38,7 +38,7 @@ def page(browser: Any, address: str) -> Iterator[Any]:
     """The page, opened and with a passed self-test."""
     opened = browser.new_page(viewport={"width": 390, "height": 800})
     opened.goto(address)
-    opened.wait_for_selector("#status.good")
+    opened.wait_for_selector("#list .example")  # comes after the self-test, and enables Save
     yield opened
     opened.close()
 
@@ -325,7 +325,7 @@ self.postMessage = (message) => setTimeout(() => own(message), message.id > 3 ? 
 
 def test_saved_list_marks_unfinished_pictures(browser: Any, address: str) -> None:
     opened = open_with_change(browser, address, "worker.js", lambda text: SLOW + text)
-    opened.wait_for_selector("#status.good")
+    opened.wait_for_selector("#list .example")
     opened.set_input_files("#file", SAMPLES[:2])
     wait_for_rows(opened, 1)
     rows = saved_rows(opened)

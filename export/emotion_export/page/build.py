@@ -112,8 +112,9 @@ def write_page(
                 (page / name).write_bytes(_compress(data) if name.endswith(".lzma") else data)
             model_file = f"{source.stem}.onnx.gz"
             detector = emotion_models.detector_path("retinaface")
-            for path, name in ((source, model_file), (detector, DETECTOR_FILE)):
-                (page / name).write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+            content = source.read_bytes()
+            for data, name in ((content, model_file), (detector.read_bytes(), DETECTOR_FILE)):
+                (page / name).write_bytes(gzip.compress(data, mtime=0))
             references = gzip.compress(make_reference_pictures().encode(), mtime=0)
             (page / _REFERENCE_FILE).write_bytes(references)
             first = (model_file, RUNTIME_FILES["ort-wasm-simd-threaded.wasm"])
@@ -121,6 +122,7 @@ def write_page(
                 "title": html.escape(source.stem),
                 # With "./", a colon in the name does not start a URL scheme.
                 "model": "./" + urllib.parse.quote(model_file, safe=""),
+                "sha256": hashlib.sha256(content).hexdigest(),
                 "bytes": str(sum((page / name).stat().st_size for name in first)),
                 "card": _read_card(classifier),
             }

@@ -2,7 +2,7 @@
 // Explains why a picture cannot be read. Browsers give no reason, and Firefox shows a file that is cut
 // off as a picture with a gray rest.
 
-const HEAD_BYTES = 64;
+const HEAD_BYTES = 1024; // an SVG file may begin with comments
 const CUT_OFF = "The file is cut off; it ends before the picture does.";
 const [PNG_HEADER_BYTES, PNG_CHUNK_BYTES] = [8, 12]; // of a chunk: length, name, checksum
 const [JPEG_MARKER, JPEG_END, JPEG_SCAN] = [0xff, 0xd9, 0xda];
@@ -31,6 +31,7 @@ function findKind(head) {
   if (text.startsWith("%PDF")) return "PDF";
   if (text.startsWith("8BPS")) return "Photoshop";
   if (text.startsWith("\x1aE\xdf\xa3")) return "video";
+  if (/^(\xef\xbb\xbf)?\s*<[^]*<?svg\b/i.test(text)) return "SVG";
   return undefined;
 }
 
@@ -64,8 +65,9 @@ export async function explainFailure(blob) {
   const kind = findKind(new Uint8Array(await blob.slice(0, HEAD_BYTES).arrayBuffer()));
   if (kind === undefined) return undefined;
   if (kind === "video") return "A video, not a picture.";
-  if (["HEIC", "TIFF", "JPEG XL", "AVIF", "PDF", "Photoshop"].includes(kind)) {
-    return `A ${kind} file, which this browser cannot read; save the picture as JPEG or PNG.`;
+  if (["HEIC", "TIFF", "JPEG XL", "AVIF", "PDF", "Photoshop", "SVG"].includes(kind)) {
+    const article = ["AVIF", "SVG"].includes(kind) ? "An" : "A";
+    return `${article} ${kind} file, which this browser cannot read; save the picture as JPEG or PNG.`;
   }
   return `The ${kind} file is damaged, or larger than this browser can read.`;
 }

@@ -160,7 +160,14 @@ export class EmotionEdge {
     if (model === undefined) throw new TypeError("Give the address of the model file as model.");
     checkBrowser();
     signal?.throwIfAborted();
-    const client = new Client(startWorker(), onProgress);
+    let worker;
+    try {
+      worker = startWorker();
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new Error(`This page is not allowed to start the worker of the network (${reason}).`);
+    }
+    const client = new Client(worker, onProgress);
     const stop = () => client.close(signal?.reason);
     signal?.addEventListener("abort", stop, { once: true });
     try {

@@ -51,6 +51,7 @@ export class LiveCamera {
     this.stop();
     const session = new AbortController();
     this._session = session;
+    this._isMuted = false;
     byId("camera").disabled = true;
     const wish = device ? { deviceId: { exact: device } } : { facingMode: "user" };
     try {
@@ -62,6 +63,8 @@ export class LiveCamera {
       if (session.signal.aborted) return stopTracks(stream);
       for (const track of stream.getTracks()) {
         track.onended = () => this._end(session, "The camera was unplugged or taken away.");
+        track.onmute = () => this._setMuted(session, true);
+        track.onunmute = () => this._setMuted(session, false);
       }
       this._video.srcObject = stream;
       await this._video.play();
@@ -72,9 +75,10 @@ export class LiveCamera {
       this._listDevices(stream);
       byId("seen").textContent = "Loading the face detector …";
       for await (const frame of this._edge.watch(this._video, { signal: session.signal })) {
+        this._onFaces();
+        if (this._isMuted) continue; // a frame from before, or a black one
         this._draw(frame);
         this._summarise(frame);
-        this._onFaces();
       }
     } catch (error) {
       this._end(session, `The camera cannot be used: ${describeProblem(error)}.`);
@@ -103,6 +107,16 @@ export class LiveCamera {
     if (this._session !== session) return;
     this.stop();
     this._onHint(reason);
+  }
+
+  /** Report a camera that sends no pictures for now, and remove what the last one showed. */
+  _setMuted(session, isMuted) {
+    if (this._session !== session) return;
+    this._isMuted = isMuted;
+    this._onHint(isMuted ? "The camera sends no picture; is it switched off, covered or in use elsewhere?" : "");
+    if (!isMuted) return;
+    byId("seen").textContent = "";
+    this._canvas.getContext("2d").clearRect(0, 0, this._canvas.width, this._canvas.height);
   }
 
   /** Offer the choice of a camera where there are several. */
@@ -257,6 +271,9 @@ function stopTracks(stream) {
 
 /** Return why a camera cannot be used, as the second half of a sentence. */
 function describeProblem({ name, message }) {
+  if (name === "NotAllowedError" && document.featurePolicy?.allowsFeature("camera") === false) {
+    return "the page that embeds this one, or the server's Permissions-Policy, forbids it";
+  }
   if (name === "NotAllowedError") return "it was not allowed; allow it for this site in the browser";
   if (name === "NotFoundError") return "there is none";
   if (name === "OverconstrainedError") return "it is no longer there";

@@ -20,6 +20,7 @@ const SCENE = "scene.webp";
 const byId = (id) => document.getElementById(id);
 const status = byId("status");
 let edge;
+let isStopped = "stopped" in document.body.dataset; // by start.js
 let detectorIsKept = false;
 
 allowOwnScripts();
@@ -33,23 +34,34 @@ const camera = new LiveCamera({
 /** Allow the page's own worker, and no other script, where the browser enforces trusted types. */
 function allowOwnScripts() {
   const own = new URL("./", import.meta.url).href;
-  window.trustedTypes?.createPolicy("default", {
-    createScriptURL: (url) => (new URL(url, location.href).href.startsWith(own) ? url : null),
-  });
+  try {
+    window.trustedTypes?.createPolicy("default", {
+      createScriptURL: (url) => (new URL(url, location.href).href.startsWith(own) ? url : null),
+    });
+  } catch {
+    // The server's policy allows none of this name. Only where it also requires trusted types does
+    // the worker not start, and EmotionEdge.open gives the reason.
+  }
 }
 
 async function openModel() {
   const loaded = new Map(); // file → bytes
+  let opened;
   try {
-    edge = await EmotionEdge.open({
+    opened = await EmotionEdge.open({
       model: new URL(document.body.dataset.model, location.href),
       onProgress: (progress) => showProgress(loaded, progress),
     });
+    checkBuild(opened);
   } catch (error) {
     if (error.message === ALTERED) offerCanvasPermission();
     byId("loading").hidden = true;
+    opened?.close();
+    isStopped = true;
+    results.clear(); // pictures that were dropped meanwhile
     return showStatus(error.message, "bad");
   }
+  edge = opened;
   showModel();
   results.open(edge);
   camera.open(edge);
@@ -57,9 +69,23 @@ async function openModel() {
   document.body.dataset.ready = "true";
 }
 
+/** Refuse the model file of another build: its results would be shown under this one's name. */
+function checkBuild({ model: { digest } }) {
+  if (digest === null || digest === document.body.dataset.sha256) return;
+  // The browser may have kept the page itself of an earlier build; a reload asks the server for it.
+  const [{ type }] = performance.getEntriesByType("navigation");
+  if (type !== "reload") location.reload();
+  throw new Error(
+    "The model file is not the one that this page was made for: a new version is being uploaded, " +
+      "or only some of its files came from the server. Reload the page in a moment.",
+  );
+}
+
 /** Show the bytes that are loaded: first of model and runtime, later of the face detector. */
 function showProgress(loaded, { file, loaded: bytes, total }) {
   if (edge) {
+    const hint = byId("hint");
+    if (hint.textContent && hint.className !== "faint") return; // a message stays
     const of = total ? ` of ${formatMegabytes(total)}` : "";
     const text = `Loading the face detector: ${formatMegabytes(bytes)}${of} MB`;
     return showHint(bytes === total ? "" : text, "faint");
@@ -166,7 +192,7 @@ window.addEventListener("paste", (event) => takeTransfer(event.clipboardData));
 
 /** Add what was dropped or pasted: files, the files of folders, or a link. */
 async function takeTransfer(transfer) {
-  if (!edge) return;
+  if (isStopped) return showHint("The model cannot be used here, so no picture is read.");
   // Read before the first await: afterwards the browser has emptied it.
   const entries = Array.from(transfer.items, (item) => item.webkitGetAsEntry?.()).filter(Boolean);
   const files = Array.from(transfer.files);
@@ -174,20 +200,24 @@ async function takeTransfer(transfer) {
   showHint("");
   if (entries.some(({ isDirectory }) => isDirectory)) {
     const found = [];
+    showHint("Reading the folder …", "faint");
     for (const entry of entries) await readEntry(entry, found);
+    showHint("");
     if (found.length === 0) return showHint("The folder has no files.");
     results.add(found);
   } else if (files.length > 0) {
     addFiles(files);
   } else if (link) {
     await addLink(link.split("\n")[0].trim());
+  } else {
+    showHint("That is neither a picture nor a link.");
   }
 }
 
 /** Add the files of a dropped folder and its folders to `found`. */
 async function readEntry(entry, found) {
+  const name = entry.fullPath.replace(/^\//, "");
   if (entry.isFile) {
-    const name = entry.fullPath.replace(/^\//, "");
     try {
       found.push({ name, blob: await new Promise((...settle) => entry.file(...settle)) });
     } catch {
@@ -197,7 +227,13 @@ async function readEntry(entry, found) {
   }
   const reader = entry.createReader();
   for (;;) {
-    const some = await new Promise((...settle) => reader.readEntries(...settle)); // 100 at a time
+    let some; // 100 at a time
+    try {
+      some = await new Promise((...settle) => reader.readEntries(...settle));
+    } catch {
+      found.push({ name, error: "The folder cannot be read." });
+      return;
+    }
     if (some.length === 0) return;
     for (const one of some) await readEntry(one, found);
   }
@@ -211,20 +247,30 @@ async function addLink(link) {
   } catch {
     return showHint("That is neither a picture nor a link.");
   }
-  const isOwn = url.origin === location.origin;
-  const name = url.protocol === "data:" ? "dropped picture" : url.pathname.split("/").pop() || url.host;
-  if (!isOwn && url.protocol !== "data:") {
+  const name =
+    url.protocol === "data:" ? "dropped picture" : decodeName(url.pathname.split("/").pop()) || url.host;
+  if (url.origin !== location.origin && url.protocol !== "data:") {
+    const place = url.host ? `${url.host} is another server` : `${url.protocol} is another place`;
     return showHint(
-      `${url.host || link} is another server, from which this page loads nothing; save the picture ` +
-        "and choose the file, or copy the picture itself and paste it here.",
+      `${place}, from which this page loads nothing; save the picture and choose the file, or copy ` +
+        "the picture itself and paste it here.",
     );
   }
   try {
     const response = await fetch(url);
     if (!response.ok) throw new Error();
-    results.add([{ name: decodeURIComponent(name), blob: await response.blob() }]);
+    results.add([{ name, blob: await response.blob() }]);
   } catch {
     showHint(`${name} cannot be loaded.`);
+  }
+}
+
+/** Return a part of an address as people write it; unchanged where it is not encoded in UTF-8. */
+function decodeName(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
   }
 }
 
@@ -237,7 +283,8 @@ async function keepPage() {
   try {
     await workers.register("service-worker.js");
     await workers.ready;
-    byId("offline").textContent = "This page also works without a connection now.";
+    byId("offline").textContent =
+      "This page also works without a connection now; the search for faces does so once it has been used.";
   } catch {
     // Private windows refuse; the page works, but not offline.
   }
@@ -249,4 +296,4 @@ function keepDetector() {
   navigator.serviceWorker?.ready.then(({ active }) => active.postMessage("later"));
 }
 
-if (!("stopped" in document.body.dataset)) openModel().then(keepPage);
+if (!isStopped) openModel().then(keepPage);

@@ -1,6 +1,7 @@
 // The list of results: a queue of pictures, the newest result first, counts, and a filter.
 
 import { looksLikePhotograph } from "./emotion-edge.js";
+import { findWebpOrientation, turnsWebp } from "./orientation.js";
 import { formatCsv } from "./table.js";
 
 const UNSURE = "unsure"; // shown for the label "uncertain"
@@ -70,6 +71,7 @@ export class Results {
   /** Start to classify pictures with an open model. */
   open(edge) {
     this._edge = edge;
+    this._started = performance.now();
     this._run();
   }
 
@@ -129,6 +131,7 @@ export class Results {
   _removeExample() {
     const example = this._entries.find(({ isExample }) => isExample);
     if (!example) return;
+    if (!example.faces && !example.error) this._total--; // it runs, and is not counted
     this._finished = this._finished.filter((entry) => entry !== example);
     example.item?.remove();
     example.release?.();
@@ -151,23 +154,26 @@ export class Results {
       if (!signal.aborted) entry.error = error.message;
     }
     this._isRunning = false;
-    if (!signal.aborted) {
+    if (!signal.aborted && this._entries.includes(entry)) {
       this._done++;
-      if (this._entries.includes(entry)) this._finished.push(entry);
+      this._finished.push(entry);
       this._show();
     }
     this._run();
   }
 
   async _classify(entry, signal) {
-    const url = URL.createObjectURL(entry.blob);
-    entry.release = () => URL.revokeObjectURL(url);
-    const size = await readSize(url);
+    entry.url = URL.createObjectURL(entry.blob);
+    entry.release = () => URL.revokeObjectURL(entry.url);
+    const size = await readSize(entry.url);
     signal.throwIfAborted();
     if (size && looksLikePhotograph(...size)) {
-      entry.size = size;
-      entry.url = url;
       entry.faces = await this._edge.faces(entry.blob, { signal });
+      const shown = await turnUpright(entry.blob);
+      if (shown !== entry.blob) {
+        entry.release();
+        entry.url = URL.createObjectURL(shown);
+      }
       this._onFaces();
     } else {
       const result = await this._edge.classify(entry.blob, { signal });
@@ -182,7 +188,8 @@ export class Results {
     for (const entry of entries) {
       const outcomes = entry.faces?.map(({ label }) => (label === "uncertain" ? UNSURE : label));
       entry.outcomes = entry.error ? [UNREADABLE] : outcomes.length ? outcomes : [NO_FACE];
-      const render = entry.error ? renderError : entry.url ? renderPhotograph : renderFace;
+      const isPhotograph = entry.faces?.smallestFace !== undefined;
+      const render = entry.error ? renderError : isPhotograph ? renderPhotograph : renderFace;
       entry.item = render(entry, labels);
       entry.item.hidden = this._isHidden(entry);
     }
@@ -218,7 +225,8 @@ export class Results {
   _showNow() {
     const hasEntries = this._entries.length > 0;
     if (hasEntries) byId("results").hidden = false;
-    for (const id of ["save", "clear"]) byId(id).disabled = !hasEntries;
+    byId("clear").disabled = !hasEntries;
+    byId("save").disabled = !hasEntries || !this._edge; // the columns are the labels of the model
     const left = this._total - this._done + this._finished.length;
     byId("busy").hidden = left === 0;
     if (left > 0) {
@@ -276,6 +284,30 @@ async function readSize(url) {
   });
 }
 
+/** Return a picture that the browser shows upright: not all turn WebP files by their orientation. */
+async function turnUpright(blob) {
+  const head = new Uint8Array(await blob.slice(0, 16).arrayBuffer());
+  const orientation = await findWebpOrientation(blob, head);
+  if (orientation === 1 || (await turnsWebp())) return blob;
+  const bitmap = await createImageBitmap(blob);
+  const { width, height } = bitmap;
+  const canvas = make("canvas", orientation > 4 ? { width: height, height: width } : { width, height });
+  const context = canvas.getContext("2d");
+  const transforms = {
+    2: [-1, 0, 0, 1, width, 0],
+    3: [-1, 0, 0, -1, width, height],
+    4: [1, 0, 0, -1, 0, height],
+    5: [0, 1, 1, 0, 0, 0],
+    6: [0, 1, -1, 0, height, 0],
+    7: [0, -1, -1, 0, height, width],
+    8: [0, -1, 1, 0, 0, width],
+  };
+  context.setTransform(...transforms[orientation]);
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return new Promise((resolve) => canvas.toBlob((turned) => resolve(turned ?? blob)));
+}
+
 function renderFace({ name, faces: [face], isExample }, labels) {
   const time = `${face.milliseconds.network.toFixed(1)} ms for the network, ${face.milliseconds.read.toFixed(1)} ms to read the picture`;
   return make(
@@ -292,7 +324,8 @@ function renderFace({ name, faces: [face], isExample }, labels) {
   );
 }
 
-function renderPhotograph({ name, url, size, faces }, labels) {
+function renderPhotograph({ name, url, faces }, labels) {
+  const size = [faces.width, faces.height];
   const image = make("img", { src: url, alt: "", width: size[0], height: size[1], loading: "lazy" });
   image.decoding = "async";
   const frame = make("div", { className: "frame" }, image);
@@ -329,7 +362,9 @@ function countFaces({ length, turn, smallestFace }) {
 }
 
 function renderError({ name, error }) {
-  return make("li", { className: "unreadable" }, make("p", { className: "bad", textContent: `${name}: ${error}` }));
+  // A name may have marks that reverse the text after it.
+  const text = make("p", { className: "bad" }, make("bdi", { textContent: name }), `: ${error}`);
+  return make("li", { className: "unreadable" }, text);
 }
 
 /** Return the label of a face in bold, or without emphasis the words for a face without a label. */

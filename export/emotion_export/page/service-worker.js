@@ -49,9 +49,11 @@ async function removeEarlierBuilds() {
   await self.clients.claim();
 }
 
-async function load(request, file) {
+async function load({ url, mode, redirect }, file) {
   try {
-    return await fetch(request);
+    // By its address: a request of a navigation cannot be changed. Without no-cache, a browser may
+    // take a file of an earlier build that it has kept.
+    return await fetch(url, { cache: "no-cache", redirect, mode: mode === "navigate" ? "same-origin" : mode });
   } catch (error) {
     const cache = await caches.open(await getCacheName());
     const kept = await cache.match(SCOPE + file);

@@ -1,5 +1,5 @@
 // Runs before page.js, as a script that every browser can read, and reports what page.js cannot:
-// that a browser loads no modules from a file, or lacks a feature.
+// that a browser loads no modules from a file, or lacks a feature, or that a module is missing.
 
 (function () {
   var problem = "";
@@ -14,9 +14,22 @@
       "This browser has no WebAssembly, which the network needs. Some browsers switch it off in " +
       "a strict or lockdown mode; try another browser.";
   }
-  if (!problem) return;
-  var status = document.getElementById("status");
-  status.textContent = problem;
-  status.className = "bad";
-  document.body.setAttribute("data-stopped", "");
+  if (problem) {
+    show(problem);
+    document.body.setAttribute("data-stopped", "");
+    return;
+  }
+  // Also where one of the modules that page.js imports cannot be loaded.
+  document.querySelector("script[type=module]").onerror = function () {
+    show(
+      "A script of this page cannot be loaded. Is the folder complete, is the server still running, " +
+        "and does it send .js files as text/javascript?",
+    );
+  };
+
+  function show(text) {
+    var status = document.getElementById("status");
+    status.textContent = text;
+    status.className = "bad";
+  }
 })();

@@ -46,6 +46,7 @@ async function readSource(source, name) {
 
 /** @param {{model: string | ArrayBuffer, detector: string | ArrayBuffer, runtime: string}} sources */
 async function open(sources) {
+  checkCompilation();
   let bytes, reference;
   [bytes, reference, ort] = await Promise.all([
     readSource(sources.model, "model file"),
@@ -58,6 +59,18 @@ async function open(sources) {
   const digest = await computeDigest(bytes);
   const pixels = await checkPixels(reference, golden.probe);
   return { model: { digest, ...contract }, selfTest: { network: await network.check(), pixels } };
+}
+
+/** Refuse a Content-Security-Policy under which onnxruntime-web cannot run. */
+function checkCompilation() {
+  try {
+    new WebAssembly.Module(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0])); // an empty module
+  } catch {
+    throw new Error(
+      "WebAssembly is forbidden here: the server's Content-Security-Policy must allow 'wasm-unsafe-eval' " +
+        "as a source of scripts.",
+    );
+  }
 }
 
 /** @returns {Promise<Detector>} */
