@@ -68,7 +68,7 @@ class Face:
         pixels: Input of the network, uint8 (size, size).
         detected: Box of the detector, by which `pixels` was cropped; it may extend beyond the
             edges of the picture. None where it equals `box`.
-        small: Whether the face is less than 24 pixels high in the decoded picture, so that its label is
+        small: Whether the face is less than 24 pixels high in the decoded picture; its label is
             less reliable.
     """
 
