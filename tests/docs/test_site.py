@@ -132,6 +132,7 @@ def test_the_reference_describes_what_it_names(site: Path) -> None:
     assert "Create a new string object" not in text
     assert "Alias for field number" not in text
     # A docstring of a property up to its first colon would be its type.
+    assert " -- " not in text
     text = re.sub(r"<[^>]+>", "", text)
     assert re.findall(r"Type:\s*Return.*", text) == []
 
