@@ -27,7 +27,7 @@ extensions = [
 root_doc = "index"
 exclude_patterns = ["sphinx_extensions"]
 suppress_warnings = ["myst.header"]  # some files of the repository skip a level of headings
-smartquotes_action = "D"  # dashes alone; quotes stay as written
+smartquotes = False  # "--help" keeps its hyphens, in tables too
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
 
@@ -47,6 +47,7 @@ maximum_signature_line_length = 80
 html_theme = "furo"
 html_title = f"emotion-edge {version}"
 html_static_path = ["static"]
+html_favicon = "static/icon.svg"
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False

@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 
 _PAGE = re.compile(r"<!-- page: (\S+) -->")
@@ -88,5 +89,13 @@ def setup(app: Sphinx) -> dict[str, Any]:
         if name in repository.file_by_page:
             app.env.note_dependency(str(repository.file_by_page[name]))
 
+    def set_dashes(app: Sphinx, document: nodes.document) -> None:
+        # Sphinx's own separator of a parameter and its description, for its smart quotes, which are
+        # off since they would turn "--help" into a dash.
+        for text in list(document.findall(nodes.Text)):
+            if text == " -- ":
+                text.parent.replace(text, nodes.Text(" – "))
+
     app.connect("source-read", read)
+    app.connect("doctree-read", set_dashes)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -129,6 +129,9 @@ const minConfidence = Math.fround(metadata.min_confidence);
 const otherThreshold = Math.fround(metadata.other_threshold ?? 1); // 1: no face is "other"
 const session = await InferenceSession.create(model, { intraOpNumThreads: 1 });
 
+// A closed pipe, such as that of head, is no error.
+process.stdout.on("error", (error) => process.exit(error.code === "EPIPE" ? 0 : 1));
+
 for (const picture of pictures) {
   try {
     const pixels = new Tensor("uint8", await readFace(picture, size), [1, 1, size, size]);

@@ -69,4 +69,9 @@ def main(model: str, *pictures: str) -> int:
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit(__doc__)
-    sys.exit(main(*sys.argv[1:]))
+    try:
+        code = main(*sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has enough, such as head
+        os._exit(0)
+    sys.exit(code)

@@ -16,7 +16,8 @@ __all__ = [
     "names",
 ]
 
-DEFAULT_MODEL = "edge-int8"  # what is used where no model is named
+#: The name of the released model that is used where none is named.
+DEFAULT_MODEL = "edge-int8"
 
 _HERE = Path(__file__).parent
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from emotion_runtime.prediction import FacePrediction as FacePrediction
     from emotion_runtime.prediction import Prediction as Prediction
 
+#: The version of emotion-edge, one for all its packages.
 __version__ = "0.1.0"
 
 _MODULE_BY_NAME = {

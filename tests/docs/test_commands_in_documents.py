@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import json
 import re
 import shlex
 import sys
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import command_reference  # noqa: E402
+from emotion_runtime import EmotionClassifier  # noqa: E402
 
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -91,3 +93,32 @@ def test_every_name_in_python_code_exists(document: Path) -> None:
                     pytest.importorskip("ray", reason="ray is not installed")
                 module = importlib.import_module(str(node.module))
                 assert [one.name for one in node.names if not hasattr(module, one.name)] == []
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/reference/results.md"])
+def test_a_result_in_a_document_is_that_of_the_released_model(
+    document: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    classifier = EmotionClassifier()
+    results = [json.loads(text) for text in blocks(ROOT / document, "json")]
+    assert results
+    for shown in results:
+        computed = classifier.predict(shown["path"]).to_dict()
+        assert list(shown) == list(computed)
+        assert shown["label"] == computed["label"]
+        assert shown["probabilities"] == pytest.approx(computed["probabilities"], abs=0.004)
+        assert shown["other"] == pytest.approx(computed["other"], abs=0.02)
+
+
+def test_the_output_of_the_clients_is_that_of_the_released_model() -> None:
+    classifier = EmotionClassifier()
+    (text,) = blocks(ROOT / "docs" / "languages.md", "text")
+    *lines, rest = text.splitlines()
+    samples = sorted((ROOT / "samples").glob("*.png"))
+    assert rest == "…"
+    for line, sample in zip(lines, samples, strict=False):
+        path, label, confidence = line.split("\t")
+        computed = classifier.predict(sample)
+        assert (Path(path).name, label) == (sample.name, computed.label)
+        assert float(confidence) == pytest.approx(computed.confidence, abs=0.02)

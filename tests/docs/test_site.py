@@ -124,3 +124,20 @@ def test_a_card_on_the_site_has_no_front_matter(site: Path) -> None:
         text = (site / "models" / f"{name}.html").read_text(encoding="utf-8")
         assert "model-index" not in text
         assert "expressions, not feelings" in text
+
+
+def test_the_reference_describes_what_it_names(site: Path) -> None:
+    text = (site / "reference" / "python.html").read_text(encoding="utf-8")
+    # What Sphinx takes over from the type of a constant or a named tuple.
+    assert "Create a new string object" not in text
+    assert "Alias for field number" not in text
+    # A docstring of a property up to its first colon would be its type.
+    assert " -- " not in text
+    text = re.sub(r"<[^>]+>", "", text)
+    assert re.findall(r"Type:\s*Return.*", text) == []
+
+
+def test_options_keep_their_hyphens(site: Path) -> None:
+    for path in site.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        assert re.findall(r"\s[–—](?:help|faces|resume|labels|self-test)\b", text) == [], path.name

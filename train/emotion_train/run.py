@@ -486,9 +486,9 @@ class Run:
         if has_same_held_out(training, metrics, dataset.drawn, recipe):
             return []
         return [
-            f"{source} was trained with other held-out faces: where it was trained on pictures of "
-            f"{self.data.name}, it may have learned faces that are held out here, and the "
-            f"held-out figures be too good"
+            f"{source} was trained with other held-out faces: if its training data contain "
+            f"pictures of {self.data.name}, it may have learned some that are held out here, and "
+            f"their figures are too good"
         ]
 
     def _make_record(self, prepared: _PreparedRun) -> RunRecord:

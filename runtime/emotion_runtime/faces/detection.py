@@ -17,7 +17,14 @@ MAX_IOU = 0.4  # intersection over union of two boxes that are two faces
 
 
 class Box(NamedTuple):
-    """A rectangle in pixels, by its upper left corner and its size."""
+    """A rectangle in pixels, by its upper left corner and its size.
+
+    Attributes:
+        x: Distance of its left edge from that of the picture.
+        y: Distance of its upper edge from that of the picture.
+        width: From its left to its right edge.
+        height: From its upper to its lower edge.
+    """
 
     x: float
     y: float

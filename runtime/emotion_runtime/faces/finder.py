@@ -68,7 +68,8 @@ class Face:
         pixels: Input of the network, uint8 (size, size).
         detected: Box of the detector, by which `pixels` was cropped; it may extend beyond the
             edges of the picture. None where it equals `box`.
-        small: Whether the face is less than `RELIABLE_FACE_PIXELS` high in the decoded picture.
+        small: Whether the face is less than 24 pixels high in the decoded picture; its label is
+            less reliable.
     """
 
     box: Box

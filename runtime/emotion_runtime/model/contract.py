@@ -189,7 +189,7 @@ class Contract:
 
     @property
     def version(self) -> int:
-        """Return the contract version: 2 with the output `other`, else 1."""
+        """Return the contract version, which is 2 with the output `other` and else 1."""
         return VERSION if self.other_threshold is None else OTHER_VERSION
 
     def to_metadata(self) -> dict[str, str]:
