@@ -292,16 +292,26 @@ def test_policy_of_the_documentation_is_enough(browser: Any, page_folder: Path) 
 # ---- many pictures
 
 
+def wait_for_request(page: Any, held: list[Any]) -> Any:
+    """Wait until the page has requested the model file, which is not sent yet."""
+    for _ in range(1000):
+        if held:
+            break
+        page.wait_for_timeout(20)
+    (route,) = held
+    return route
+
+
 def test_pictures_may_be_dropped_while_the_model_is_loaded(browser: Any, address: str) -> None:
     context = browser.new_context(service_workers="block")
     opened = context.new_page()
     held: list[Any] = []
-    opened.route("**/*.onnx.gz", held.append)
+    opened.context.route("**/*.onnx.gz", lambda route: held.append(route))
     opened.goto(address)
     drop(opened, {"early.png": SAMPLES[0].read_bytes()})
     wait_until(opened, "document.getElementById('left').textContent === '0 of 1 pictures'")
     assert opened.locator("#save").is_disabled()
-    held[0].continue_()
+    wait_for_request(opened, held).continue_()
     wait_for_rows(opened, 1)
     assert saved_rows(opened)[0]["label"] == "happy"
     assert opened.locator("#list .example").count() == 0
@@ -311,18 +321,18 @@ def test_pictures_may_be_dropped_while_the_model_is_loaded(browser: Any, address
 def test_pictures_that_are_dropped_where_the_model_fails_are_not_kept(
     browser: Any, address: str
 ) -> None:
-    opened = browser.new_page()
+    opened = browser.new_context(service_workers="block").new_page()
     held: list[Any] = []
-    opened.route("**/*.onnx.gz", held.append)
+    opened.context.route("**/*.onnx.gz", lambda route: held.append(route))
     opened.goto(address)
     drop(opened, {"early.png": SAMPLES[0].read_bytes()})
     wait_until(opened, "!document.getElementById('results').hidden")
-    held[0].fulfill(body=b"no model")
+    wait_for_request(opened, held).fulfill(body=b"no model")
     opened.wait_for_selector("#status.bad")
     assert opened.locator("#results").is_hidden()
     drop(opened, {"late.png": SAMPLES[0].read_bytes()})
     assert "no picture is read" in opened.inner_text("#hint")
-    opened.close()
+    opened.context.close()
 
 
 def test_example_is_not_counted(browser: Any, address: str) -> None:

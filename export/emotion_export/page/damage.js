@@ -23,6 +23,7 @@ function findKind(head) {
   if (/^BM.{12}[\x0c-\x7c]\0\0\0/s.test(text)) return "BMP";
   if (/^(II[*+]\0|MM\0[*+])/.test(text)) return "TIFF";
   if (/^(\xff\x0a|\0\0\0\x0cJXL )/.test(text)) return "JPEG XL";
+  if (/^(\xff\x4f\xff\x51|\0\0\0\x0cjP {2})/.test(text)) return "JPEG 2000";
   if (text.slice(4, 8) === "ftyp") {
     const brand = text.slice(8, 12);
     if (HEIC_BRANDS.includes(brand)) return "HEIC";
@@ -65,7 +66,7 @@ export async function explainFailure(blob) {
   const kind = findKind(new Uint8Array(await blob.slice(0, HEAD_BYTES).arrayBuffer()));
   if (kind === undefined) return undefined;
   if (kind === "video") return "A video, not a picture.";
-  if (["HEIC", "TIFF", "JPEG XL", "AVIF", "PDF", "Photoshop", "SVG"].includes(kind)) {
+  if (["HEIC", "TIFF", "JPEG XL", "JPEG 2000", "AVIF", "PDF", "Photoshop", "SVG"].includes(kind)) {
     const article = ["AVIF", "SVG"].includes(kind) ? "An" : "A";
     return `${article} ${kind} file, which this browser cannot read; save the picture as JPEG or PNG.`;
   }
