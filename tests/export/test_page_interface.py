@@ -416,6 +416,13 @@ def truncated(kind: str, **options: Any) -> bytes:
     return buffer.getvalue()[: len(buffer.getvalue()) // 2]
 
 
+def damaged_png() -> bytes:
+    """Return a PNG with a wrong bit in its data."""
+    data = bytearray(SAMPLES[0].read_bytes())
+    data[data.index(b"IDAT") + 400] ^= 1
+    return bytes(data)
+
+
 CUT_OFF = "The file is cut off; it ends before the picture does."
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
 UNREADABLE = {
@@ -423,6 +430,7 @@ UNREADABLE = {
     "half.jpg": (truncated("JPEG"), CUT_OFF),
     "half_progressive.jpg": (truncated("JPEG", progressive=True), CUT_OFF),
     "half.png": (truncated("PNG"), CUT_OFF),
+    "damaged.png": (damaged_png(), "The PNG file is damaged; its data do not have the checksum"),
     "half.gif": (truncated("GIF"), CUT_OFF),
     "half.webp": (truncated("WEBP"), "The WebP file is damaged"),
     "phone.heic": (HEIC, "A HEIC file, which this browser cannot read; save"),
@@ -662,12 +670,12 @@ def test_interface_in_firefox(address: str) -> None:
                 transfer.items.add(new File([bytes], name));
               }
               window.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer }));
-              while (find("#list .unreadable").length < 4) await settle();
+              while (find("#list .unreadable").length < 5) await settle();
               return [faces, [...find("#list .unreadable")].map((one) => one.textContent)];
             }""",
             {
                 name: base64.b64encode(UNREADABLE[name][0]).decode()
-                for name in ("half.jpg", "half.png", "half.gif", "phone.heic")
+                for name in ("half.jpg", "half.png", "damaged.png", "half.gif", "phone.heic")
             },
         )
         faces, errors = shown
