@@ -44,7 +44,15 @@ the self-test of the model file, and fails in a browser that computes something 
 ```
 
 The files must be served over http or https, as they are: the worker, the model file, the face
-detector and onnxruntime-web lie beside `emotion-edge.js`. onnxruntime-web is licensed under the MIT
+detector and onnxruntime-web lie beside `emotion-edge.js`. With a bundler, copy this folder to the
+files that your site serves unchanged, and import it by its address:
+
+```js
+const library = new URL("/emotion-edge/emotion-edge.js", location.href).href;
+const {{ EmotionEdge }} = await import(/* @vite-ignore */ /* webpackIgnore: true */ library);
+```
+
+onnxruntime-web is licensed under the MIT
 License, Copyright (c) Microsoft Corporation; the licence of the face detector is in
 `detector/README.md`.
 """

@@ -292,16 +292,26 @@ def test_policy_of_the_documentation_is_enough(browser: Any, page_folder: Path) 
 # ---- many pictures
 
 
+def wait_for_request(page: Any, held: list[Any]) -> Any:
+    """Wait until the page has requested the model file, which is not sent yet."""
+    for _ in range(1000):
+        if held:
+            break
+        page.wait_for_timeout(20)
+    (route,) = held
+    return route
+
+
 def test_pictures_may_be_dropped_while_the_model_is_loaded(browser: Any, address: str) -> None:
     context = browser.new_context(service_workers="block")
     opened = context.new_page()
     held: list[Any] = []
-    opened.route("**/*.onnx.gz", held.append)
+    opened.context.route("**/*.onnx.gz", lambda route: held.append(route))
     opened.goto(address)
     drop(opened, {"early.png": SAMPLES[0].read_bytes()})
     wait_until(opened, "document.getElementById('left').textContent === '0 of 1 pictures'")
     assert opened.locator("#save").is_disabled()
-    held[0].continue_()
+    wait_for_request(opened, held).continue_()
     wait_for_rows(opened, 1)
     assert saved_rows(opened)[0]["label"] == "happy"
     assert opened.locator("#list .example").count() == 0
@@ -311,18 +321,18 @@ def test_pictures_may_be_dropped_while_the_model_is_loaded(browser: Any, address
 def test_pictures_that_are_dropped_where_the_model_fails_are_not_kept(
     browser: Any, address: str
 ) -> None:
-    opened = browser.new_page()
+    opened = browser.new_context(service_workers="block").new_page()
     held: list[Any] = []
-    opened.route("**/*.onnx.gz", held.append)
+    opened.context.route("**/*.onnx.gz", lambda route: held.append(route))
     opened.goto(address)
     drop(opened, {"early.png": SAMPLES[0].read_bytes()})
     wait_until(opened, "!document.getElementById('results').hidden")
-    held[0].fulfill(body=b"no model")
+    wait_for_request(opened, held).fulfill(body=b"no model")
     opened.wait_for_selector("#status.bad")
     assert opened.locator("#results").is_hidden()
     drop(opened, {"late.png": SAMPLES[0].read_bytes()})
     assert "no picture is read" in opened.inner_text("#hint")
-    opened.close()
+    opened.context.close()
 
 
 def test_example_is_not_counted(browser: Any, address: str) -> None:
@@ -406,6 +416,13 @@ def truncated(kind: str, **options: Any) -> bytes:
     return buffer.getvalue()[: len(buffer.getvalue()) // 2]
 
 
+def damaged_png() -> bytes:
+    """Return a PNG with a wrong bit in its data."""
+    data = bytearray(SAMPLES[0].read_bytes())
+    data[data.index(b"IDAT") + 400] ^= 1
+    return bytes(data)
+
+
 CUT_OFF = "The file is cut off; it ends before the picture does."
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
 UNREADABLE = {
@@ -413,6 +430,7 @@ UNREADABLE = {
     "half.jpg": (truncated("JPEG"), CUT_OFF),
     "half_progressive.jpg": (truncated("JPEG", progressive=True), CUT_OFF),
     "half.png": (truncated("PNG"), CUT_OFF),
+    "damaged.png": (damaged_png(), "The PNG file is damaged; its data do not have the checksum"),
     "half.gif": (truncated("GIF"), CUT_OFF),
     "half.webp": (truncated("WEBP"), "The WebP file is damaged"),
     "phone.heic": (HEIC, "A HEIC file, which this browser cannot read; save"),
@@ -652,12 +670,12 @@ def test_interface_in_firefox(address: str) -> None:
                 transfer.items.add(new File([bytes], name));
               }
               window.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer }));
-              while (find("#list .unreadable").length < 4) await settle();
+              while (find("#list .unreadable").length < 5) await settle();
               return [faces, [...find("#list .unreadable")].map((one) => one.textContent)];
             }""",
             {
                 name: base64.b64encode(UNREADABLE[name][0]).decode()
-                for name in ("half.jpg", "half.png", "half.gif", "phone.heic")
+                for name in ("half.jpg", "half.png", "damaged.png", "half.gif", "phone.heic")
             },
         )
         faces, errors = shown

@@ -1,6 +1,6 @@
 // @ts-check
 // Explains why a picture cannot be read. Browsers give no reason, and Firefox shows a file that is cut
-// off as a picture with a gray rest.
+// off or damaged as a picture with a gray rest.
 
 const HEAD_BYTES = 1024; // an SVG file may begin with comments
 const CUT_OFF = "The file is cut off; it ends before the picture does.";
@@ -23,6 +23,7 @@ function findKind(head) {
   if (/^BM.{12}[\x0c-\x7c]\0\0\0/s.test(text)) return "BMP";
   if (/^(II[*+]\0|MM\0[*+])/.test(text)) return "TIFF";
   if (/^(\xff\x0a|\0\0\0\x0cJXL )/.test(text)) return "JPEG XL";
+  if (/^(\xff\x4f\xff\x51|\0\0\0\x0cjP {2})/.test(text)) return "JPEG 2000";
   if (text.slice(4, 8) === "ftyp") {
     const brand = text.slice(8, 12);
     if (HEIC_BRANDS.includes(brand)) return "HEIC";
@@ -51,8 +52,12 @@ export async function findDamage(blob) {
   if (bytes.length === 0) return "The file is empty.";
   /** @type {Record<string, ((bytes: Uint8Array) => boolean) | undefined>} */
   const checks = { JPEG: hasJpegEnd, PNG: hasPngEnd, GIF: hasGifImage };
-  const isWhole = checks[findKind(bytes) ?? ""];
-  return isWhole && !isWhole(bytes) ? CUT_OFF : undefined;
+  const kind = findKind(bytes) ?? "";
+  if (checks[kind]?.(bytes) === false) return CUT_OFF;
+  if (kind === "PNG" && !hasPngChecksums(bytes)) {
+    return "The PNG file is damaged; its data do not have the checksum in the file.";
+  }
+  return undefined;
 }
 
 /**
@@ -65,7 +70,7 @@ export async function explainFailure(blob) {
   const kind = findKind(new Uint8Array(await blob.slice(0, HEAD_BYTES).arrayBuffer()));
   if (kind === undefined) return undefined;
   if (kind === "video") return "A video, not a picture.";
-  if (["HEIC", "TIFF", "JPEG XL", "AVIF", "PDF", "Photoshop", "SVG"].includes(kind)) {
+  if (["HEIC", "TIFF", "JPEG XL", "JPEG 2000", "AVIF", "PDF", "Photoshop", "SVG"].includes(kind)) {
     const article = ["AVIF", "SVG"].includes(kind) ? "An" : "A";
     return `${article} ${kind} file, which this browser cannot read; save the picture as JPEG or PNG.`;
   }
@@ -105,6 +110,44 @@ function hasPngEnd(bytes) {
     position += PNG_CHUNK_BYTES + view.getUint32(position);
   }
   return false;
+}
+
+/**
+ * Return whether the chunks that make the picture have the checksums in the file.
+ *
+ * @param {Uint8Array} bytes A PNG that is not cut off.
+ */
+function hasPngChecksums(bytes) {
+  const view = new DataView(bytes.buffer);
+  for (let position = PNG_HEADER_BYTES; position + PNG_CHUNK_BYTES <= bytes.length; ) {
+    const end = position + 8 + view.getUint32(position);
+    const name = String.fromCharCode(...bytes.subarray(position + 4, position + 8));
+    const isCritical = ["IHDR", "PLTE", "IDAT"].includes(name);
+    if (isCritical && computeCrc(bytes, position + 4, end) !== view.getUint32(end)) return false;
+    if (name === "IEND") return true;
+    position = end + 4;
+  }
+  return true;
+}
+
+/** @type {Uint32Array | undefined} */
+let crcTable;
+
+/**
+ * Compute the CRC-32 of PNG (ISO 3309).
+ *
+ * @param {Uint8Array} bytes
+ * @param {number} start
+ * @param {number} end
+ */
+function computeCrc(bytes, start, end) {
+  crcTable ??= Uint32Array.from({ length: 256 }, (_, value) => {
+    for (let bit = 0; bit < 8; bit++) value = value & 1 ? 0xedb88320 ^ (value >>> 1) : value >>> 1;
+    return value;
+  });
+  let crc = -1;
+  for (let i = start; i < end; i++) crc = crcTable[(crc ^ bytes[i]) & 255] ^ (crc >>> 8);
+  return ~crc >>> 0;
 }
 
 /**

@@ -43,6 +43,9 @@ export async function* readChunks(url, name, onProgress = () => {}) {
   if (!response.ok || !response.body) {
     throw new Error(`The ${name} cannot be loaded (${response.status}).`);
   }
+  if (response.headers.get("content-type")?.startsWith("text/html")) {
+    throw new Error(`The ${name} cannot be loaded; the server sends a web page in its place.`);
+  }
   const file = decodeURIComponent(new URL(url).pathname.split("/").pop() ?? "");
   // The stated length is that of the compressed file where the server compresses it.
   const stated = response.headers.get("content-encoding") ? null : response.headers.get("content-length");

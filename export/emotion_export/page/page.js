@@ -3,7 +3,7 @@
 import { EmotionEdge } from "./emotion-edge.js";
 import { LiveCamera } from "./live.js";
 import { ALTERED } from "./pixels.js";
-import { make, Results } from "./results.js";
+import { formatPercent, make, Results } from "./results.js";
 
 // Averages of many faces, drawn by scripts/draw_page_pictures.py; offered where the model has the
 // label. The first is classified at the start.
@@ -110,10 +110,16 @@ function showModel() {
   const { model, labels, selfTest } = edge;
   const { network, pixels } = selfTest;
   const names = [...labels];
-  if (model.otherThreshold !== undefined) names.push(`other (${model.otherClasses.join(", ")})`);
+  let rule = "";
+  if (model.otherThreshold !== undefined) {
+    names.push(`other (${model.otherClasses.join(", ")})`);
+    rule =
+      " The percentages of the labels add up to 100; other is computed apart, and a face where it is " +
+      `${formatPercent(model.otherThreshold)} or more gets none of the labels.`;
+  }
   byId("about").textContent =
     `Model: ${model.name}, a network ${model.network} in ${model.precision}; labels ` +
-    `${names.join(" · ")}; input ${model.size}×${model.size} gray pixels.`;
+    `${names.join(" · ")}; input ${model.size}×${model.size} gray pixels.${rule}`;
   const kinds = pixels.map(({ kind }) => kind).join(", ");
   const largest = Math.max(...pixels.map(({ difference }) => difference));
   byId("checked").textContent =

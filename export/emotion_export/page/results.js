@@ -184,6 +184,7 @@ export class Results {
 
   /** Add finished pictures to the list, each at its top. */
   _insert(entries) {
+    if (entries.length === 0) return; // perhaps before the model is open
     const { labels } = this._edge;
     for (const entry of entries) {
       const outcomes = entry.faces?.map(({ label }) => (label === "uncertain" ? UNSURE : label));
