@@ -16,8 +16,8 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_train.audit.cli import main
 from emotion_runtime.drawing.fonts import DEFAULT_FONT_PATH
+from emotion_train.audit.cli import main
 from emotion_train.audit.cross_validation import CrossValidation
 from emotion_train.audit.job import AuditFolder
 from emotion_train.training.trainer import Row, Trainer
