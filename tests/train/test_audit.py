@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import shutil
 from collections.abc import Callable
@@ -15,8 +16,10 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
+from emotion_runtime.drawing.fonts import DEFAULT_FONT_PATH
 from emotion_train.audit.cli import main
 from emotion_train.audit.cross_validation import CrossValidation
+from emotion_train.audit.job import AuditFolder
 from emotion_train.training.trainer import Row, Trainer
 from shortcuts import blank_figures, make_once
 from synthetic import band_face, save_face, write_data
@@ -95,7 +98,7 @@ class TestAudit:
         assert issues["train/sad/dark.png"] == "dark; no face"
         assert "dark.png" in (audited / "index.html").read_text()
 
-    def test_the_summary_has_each_class_and_the_confusion(self, audited: Path) -> None:
+    def test_the_summary_has_each_class_and_the_confusion(self, data: Path, audited: Path) -> None:
         figures = json.loads((audited / "audit.json").read_text())["figures"]
         assert figures["issues"] == 3
         assert figures["unreadable"] == 1
@@ -108,6 +111,9 @@ class TestAudit:
         assert "label issues       3 of 90 rated pictures (3.3%)" in output
         assert "broken.png: not a picture" in output
         assert "label ↓  suggested →" in output
+        assert f"agreement          {87 / 90:.1%} of 90 rated labels equal the suggestion" in output
+        assert figures["agreement"] == 87 / 90
+        assert f"next: emotion-train {data} --exclude" in output
 
     def test_copies_are_listed_with_their_names(self, audited: Path) -> None:
         groups: dict[str, list[str]] = {}
@@ -146,9 +152,9 @@ class TestAudit:
                 raise KeyboardInterrupt
 
         monkeypatch.setattr(Trainer, "_finish_epoch", stop)
-        stopped = audit(data, "-o", tmp_path / "a", *TRAININGS)
+        stopped = audit(data, "-o", tmp_path / "a", *TRAININGS, "--font", DEFAULT_FONT_PATH)
         assert stopped.exit_code == 130
-        command = f"emotion-audit {data} -o {tmp_path / 'a'} --resume"
+        command = f"emotion-audit {data} -o {tmp_path / 'a'} --resume --font {DEFAULT_FONT_PATH}"
         assert f"interrupted; continue with: {command}" in stopped.output
         assert not (tmp_path / "a" / "audit.csv").exists()
         monkeypatch.setattr(Trainer, "_finish_epoch", finish)
@@ -209,6 +215,32 @@ class TestAudit:
             result = audit(data, "-o", audited, "--resume", option, value)
             assert result.exit_code == 2
             assert f"was started with another {option}; leave {option} out" in result.output
+        result = audit(data, "-o", audited, "--resume", "--no-test")
+        assert result.exit_code == 2
+        assert "was started without --no-test; leave --no-test out" in result.output
+
+    def test_an_audit_without_the_test_set_is_resumed_without_it(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def guess(number: int, members: NDArray[np.int64]) -> NDArray[np.float32]:
+            return np.tile(np.float32([2, 1, 0]), (len(members), 1))
+
+        monkeypatch.setattr(CrossValidation, "_train", lambda _, *values: guess(*values[:2]))
+        first = audit(data, "-o", tmp_path / "a", "--folds", 2, "--no-test")
+        assert first.exit_code == 0, first.output
+        resumed = audit(data, "-o", tmp_path / "a", "--resume")
+        assert resumed.exit_code == 0, resumed.output
+        assert {row["split"] for row in read_table(tmp_path / "a" / "audit.csv")} == {"train"}
+        # Networks that guess are named, and no training without their label issues is suggested.
+        for text in (resumed.output, (tmp_path / "a" / "index.html").read_text()):
+            assert "the networks predict few labels better than by chance" in html.unescape(text)
+        assert "emotion-train" not in resumed.output
+
+    def test_an_audit_that_another_process_writes(self, data: Path, audited: Path) -> None:
+        with AuditFolder(audited).lock():
+            result = audit(data, "-o", audited, "--resume")
+        assert result.exit_code == 1
+        assert "another emotion-audit is writing it; wait until it has ended" in result.output
 
     def test_votes_are_compared_with_the_ranking(
         self, data: Path, audited: Path, tmp_path: Path

@@ -87,8 +87,19 @@ class TestCopies:
 
     def test_copies_of_copies_are_one_group(self) -> None:
         first = smooth_face(0)
-        pixels = [first, compress(first), compress(compress(first))]
+        darker = (first * 0.8).astype(np.uint8)
+        pixels = [first, compress(first), compress(darker)]
         assert len(find_copy_groups(make_pictures(pixels, [0, 0, 0]))) == 1
+
+    def test_identical_copies_under_two_labels_are_not_hidden_among_near_ones(self) -> None:
+        first, near = smooth_face(0), compress(smooth_face(0))
+        pictures = make_pictures([near, first, smooth_face(1), first], [0, 0, 0, 1])
+        groups = find_copy_groups(pictures)
+        assert [(group.kind, group.members) for group in groups] == [
+            (IDENTICAL, (1, 3)),
+            (NEARLY_IDENTICAL, (0, 1, 3)),
+        ]
+        assert number_groups(groups, 4).tolist() == [0, 0, 2, 0]
 
     def test_pictures_of_one_gray_value_are_no_copies_of_faces(self) -> None:
         flat = [np.full((48, 48), value, np.uint8) for value in (0, 9, 255)]
@@ -139,6 +150,17 @@ def test_label_quality_finds_the_labels_that_were_changed() -> None:
     assert quality.joint.sum() == pytest.approx(1)
     assert quality.estimate_wrong_shares() == pytest.approx([0, 10 / 110, 0])
     assert quality.estimate_wrong_share() == pytest.approx(10 / 300)
+
+
+def test_agreement_beyond_chance() -> None:
+    labels = np.repeat([0, 1], [30, 10])
+    probabilities = np.tile([0.9, 0.1], (40, 1))
+    always_first = measure_label_quality(labels, probabilities)
+    assert (always_first.measure_agreement(), always_first.measure_kappa()) == (0.75, 0.0)
+    probabilities[30:] = [0.1, 0.9]
+    assert measure_label_quality(labels, probabilities).measure_kappa() == 1.0
+    only_one_class = measure_label_quality(np.zeros(4, np.int64), np.tile([0.9, 0.1], (4, 1)))
+    assert only_one_class.measure_kappa() == 0.0
 
 
 def test_a_class_without_pictures_has_no_share() -> None:
@@ -195,20 +217,24 @@ def test_the_ranking_is_compared_with_votes(tmp_path: Path) -> None:
         "3.png": "5,3,2,0",  # no majority
         "4.png": "8,1,1,0",  # the label
     }
+    for number in range(7, 52):
+        rows[f"{number}.png"] = "9,0,0,0"
     text = "".join(f"{name},{counts}\n" for name, counts in rows.items())
     path.write_text(f"path,a,b,neutral,not_a_face\n{text}")
-    many = 50
-    names = (*rows, *(f"{number}.png" for number in range(5, many)))
+    many = 55
+    names = tuple(f"{number}.png" for number in range(many))
     faces = Faces(np.zeros((many, 2, 2), np.uint8), np.zeros(many, np.int64), names)
     scores = np.linspace(0, 1, many)
     found = compare_with_votes(Votes(path, ("a", "b")), faces, scores)
-    assert (found.listed, found.agreeing, found.contradicting) == (5, 2, 1)
+    assert (found.rated, found.listed) == (55, 50)
+    assert (found.agreeing, found.contradicting) == (47, 1)
     assert found.auroc == 1.0
     assert len(found.first) == 1
+    # The pictures that the file does not list are no part of the first 50.
     first = found.first[0]
     assert (first.pictures, first.another_class, first.none_of_the_classes) == (50, 1, 1)
-    assert (first.no_majority, first.label) == (46, 2)
+    assert (first.no_majority, first.label) == (1, 47)
     assert first.precision == 2 / 50
     swapped = scores.copy()
     swapped[0], swapped[1] = scores[1], scores[0]
-    assert compare_with_votes(Votes(path, ("a", "b")), faces, swapped).auroc == 0.5
+    assert compare_with_votes(Votes(path, ("a", "b")), faces, swapped).auroc == 46 / 47

@@ -113,6 +113,20 @@ class TestPictures:
         assert name in after.dataset.train.names
         assert any("1 such picture kept, whose label has changed" in text for text in told)
 
+    def test_training_pictures_without_a_score_are_counted(
+        self, dataset: Dataset, tmp_path: Path
+    ) -> None:
+        path = write_audit(tmp_path / "audit.csv", dataset)
+        lines = path.read_text().splitlines()
+        del lines[10]  # a training picture that is new since the audit
+        lines[11] = lines[11].replace("0.900000,no", ",")  # one that was not rated
+        path.write_text("\n".join(lines) + "\n")
+        told: list[str] = []
+        exclude_pictures(dataset, path, EXCLUDE_ISSUES, 0.0, told.append)
+        total = f"{len(dataset.train)} training pictures"
+        assert f"exclude: 1 of {total} not in the audit: kept" in told
+        assert any(f"exclude: 1 of {total} without a score in the audit" in one for one in told)
+
     def test_missing_pictures_are_counted(self, dataset: Dataset, tmp_path: Path) -> None:
         path = write_audit(tmp_path / "audit.csv", dataset)
         path.write_text(path.read_text() + "train/sad/gone.png,sad,train,happy,0.001,yes,\n")
@@ -168,7 +182,7 @@ class TestBadInput:
             (("--exclude-weight", "0.5"), "--exclude-weight needs --exclude"),
             (("--exclude", "a.csv", "--exclude-weight", "nan"), "nan is not a finite number"),
             (("--exclude", "a.csv", "--exclude-weight", "1"), "is not in the range"),
-            (("--exclude", "a.csv:2"), "--exclude: 2 is not a score between 0 and 1."),
+            (("--exclude", "a.csv:2"), "--exclude: 2 is not a score above 0 and below 1."),
         ],
     )
     def test_wrong_usage(
@@ -185,6 +199,10 @@ class TestBadInput:
         assert result.exit_code == 1
         assert "audit.csv: no such file; emotion-audit writes it." in result.output
         assert "layout" not in result.output
+        (tmp_path / "audit.csv").touch()
+        result = train(data_folder, "-o", tmp_path / "r", "--exclude", tmp_path / "audit.csv:0,1")
+        assert result.exit_code == 1
+        assert "'0,1' is neither a score such as 0.1 nor a share such as 3%" in result.output
 
 
 def test_a_weighted_face_counts_less_in_the_loss(dataset: Dataset) -> None:

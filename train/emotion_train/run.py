@@ -24,7 +24,11 @@ from emotion_train.class_weights import check_class_weights
 from emotion_train.data.balance import ClassBalance, compute_balance
 from emotion_train.data.checks import list_warnings
 from emotion_train.data.dataset import Dataset, load_recipe_dataset
-from emotion_train.data.exclusion import exclude_pictures, find_audit_table
+from emotion_train.data.exclusion import (
+    exclude_pictures,
+    find_audit_table,
+    require_audit_table,
+)
 from emotion_train.data.faces import Faces
 from emotion_train.data.held_out_draw import has_same_held_out
 from emotion_train.data.layout import refuse_output_within
@@ -294,10 +298,8 @@ class Run:
             raise DataError(f"{self.votes}: no such votes file.")
         if recipe.exclude and self.exclude is None:
             raise RunError("the recipe leaves out pictures by an audit; name it with --exclude.")
-        if self.exclude is not None and not find_audit_table(self.exclude).is_file():
-            raise DataError(
-                f"{find_audit_table(self.exclude)}: no such file; emotion-audit writes it."
-            )
+        if self.exclude is not None:
+            require_audit_table(find_audit_table(self.exclude))
         if recipe.teacher_weight:
             for source in self.teachers:
                 require_teacher_network(source)

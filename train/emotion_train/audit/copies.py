@@ -59,8 +59,6 @@ def find_copy_groups(pictures: AuditedPictures, *, progress: bool = False) -> li
     """Return the groups of copies: under several labels, in several splits, and others.
 
     Of each of these three, identical pictures come first.
-
-
     A picture is in one group of each kind at most: copies of copies belong together. A group of
     nearly identical pictures has all copies of its pictures, identical ones too.
 

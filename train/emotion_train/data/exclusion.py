@@ -116,9 +116,10 @@ def parse_exclusion(text: str) -> tuple[Path, str]:
     if not colon or not name or _parse_number(rule.removesuffix("%")) is None:
         return Path(text), EXCLUDE_ISSUES
     if not is_exclusion(rule):
-        kind = "a share between 0% and 100%" if rule.endswith("%") else "a score between 0 and 1"
-        raise ValueError(f"{rule} is not {kind}")
-    return Path(name), rule
+        is_share = rule.endswith("%")
+        kind = "share above 0% and below 100%" if is_share else "score above 0 and below 1"
+        raise ValueError(f"{rule} is not a {kind}")
+    return Path(name), rule.strip()
 
 
 def describe_rule(rule: str) -> str:
@@ -133,6 +134,23 @@ def describe_rule(rule: str) -> str:
 def find_audit_table(path: Path) -> Path:
     """Return the ``audit.csv`` that a path names, or that is in the folder it names."""
     return path / AUDIT_TABLE if path.is_dir() else path
+
+
+def require_audit_table(path: Path) -> None:
+    """Check that the file of an audit exists.
+
+    Raises:
+        DataError: It does not.
+    """
+    if path.is_file():
+        return
+    name, _, rule = str(path).rpartition(":")
+    if name and find_audit_table(Path(name)).is_file():
+        raise DataError(
+            f"{path}: no such file, and {rule!r} is neither a score such as 0.1 nor a share such "
+            f"as 3%."
+        )
+    raise DataError(f"{path}: no such file; emotion-audit writes it.")
 
 
 def exclude_pictures(
@@ -245,8 +263,7 @@ def _read_audit(path: Path) -> dict[str, _Row]:
     Raises:
         DataError: The file cannot be read, or was not written by ``emotion-audit``.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; emotion-audit writes it.")
+    require_audit_table(path)
     lines = read_rows(path, errors="surrogateescape")
     header = next(lines, (0, []))[1]
     if not all(header.count(name) == 1 for name in _NEEDED):

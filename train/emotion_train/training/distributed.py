@@ -59,10 +59,16 @@ def join_processes(device: str = "auto") -> Iterator[TrainingProcess]:
         device: As in `choose_device`.
 
     Raises:
-        RunError: ``cuda`` is required, but not available.
+        RunError: ``cuda`` is required, but not available, or WORLD_SIZE is no number.
     """
     is_cuda = choose_device(device) == "cuda"
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not text.isdecimal():
+        raise RunError(
+            f"the environment variable WORLD_SIZE is {text!r}, not a number of processes; unset "
+            f"it, or start with torchrun."
+        )
+    world_size = int(text)
     local = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if is_cuda else None
     if local is not None:
         torch.cuda.set_device(local)
