@@ -60,3 +60,14 @@ def wait_until_ready(pool: Any) -> bool:
     while not any(worker.is_ready for worker in pool._workers):
         pool._receive(None)
     return True
+
+
+class Middle:
+    """A detector that finds one face, in the middle of each picture."""
+
+    def detect(self, image: Any) -> list[Any]:
+        """Return the face."""
+        from emotion_runtime.faces.detection import Box, Detection
+
+        height, width = image.shape[:2]
+        return [Detection(Box(width / 4, height / 4, width / 2, height / 2), 0.99)]

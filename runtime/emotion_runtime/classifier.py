@@ -242,7 +242,7 @@ class EmotionClassifier:
                 may use.
             processes: Number of worker processes that replace the threads; None for none. Each
                 takes a quarter of a second to start and about 80 MB of memory. A picture that
-                ends its process gives a `Prediction` with an error. Pictures must be picklable.
+                ends its process gives a `Prediction` with an error.
 
         Raises:
             ModelFileError: The network cannot be run; raised during the iteration.
@@ -488,6 +488,14 @@ class _PicturePredictor(BatchFunction[Picture, list[Prediction]]):
             for picture, face in zip(batch, faces, strict=True)
         ]
 
+    def pack(self, item: Picture) -> Any:
+        """Return a picture in a form that can be pickled, or its error."""
+        if type(item) is str:  # most are
+            return item
+        from emotion_runtime.pictures.packing import pack_picture
+
+        return pack_picture(item)
+
     def describe_crash(self, item: Picture, reason: str) -> list[Prediction]:
         """Return the prediction with the error of a picture that ends its process."""
         path = get_path(item)
@@ -514,7 +522,9 @@ def _read_faces(
     large = []
     with small_picture_lock:
         for index, picture in enumerate(batch):
-            if (error := find_type_error(picture)) is not None:
+            if isinstance(picture, (PictureError, TypeError)):  # from `pack_picture`
+                faces[index] = picture
+            elif (error := find_type_error(picture)) is not None:
                 faces[index] = error
             elif is_small(picture):
                 read(index)

@@ -8,12 +8,13 @@ start. `worker_pool` has the processes themselves, and is imported when they are
 from __future__ import annotations
 
 import contextlib
+import operator
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from emotion_runtime.counts import check_count
 from emotion_runtime.cpus import count_usable_cpus
@@ -106,7 +107,10 @@ def map_in_processes(
         WorkerError: The workers cannot be started; raised during the iteration.
     """
     batches = Batches(iter(items), check_count("batch_size", batch_size))
-    return _map_in_processes(function, batches, check_count("processes", processes))
+    count = check_count("processes", processes)
+    # Not more processes than items, where their number is known: of a list, for example.
+    count = min(count, max(1, operator.length_hint(items, count)))
+    return _map_in_processes(function, batches, count)
 
 
 def predict_in_batches(
@@ -160,11 +164,20 @@ def _map_in_processes(
                 pool.start()
                 yield from pool.map(batches)
             except WorkerError as error:
-                raise WorkerError(
-                    f"{error}. In a script, the call must be in a block "
-                    f"\"if __name__ == '__main__':\", because each worker imports the script."
-                ) from error
+                raise WorkerError(f"{error}.{_describe_main(pool)}") from error
     batches.raise_failure()
+
+
+def _describe_main(pool: WorkerPool[Any, Any]) -> str:
+    """Return what to change in the main module of a program whose workers cannot import it."""
+    if not pool.failed_in_main:
+        return ""
+    if getattr(sys, "frozen", False):
+        return " A frozen program must begin with multiprocessing.freeze_support()."
+    return (
+        " In a script, the call must be in a block \"if __name__ == '__main__':\", because each "
+        "worker imports the script."
+    )
 
 
 def _map_adaptively(
@@ -181,7 +194,8 @@ def _map_adaptively(
     try:
         for result in map_in_threads(function, switch, workers):
             switch.count_result()
-            yield result
+            with switch.pause():  # the reader of the results may be slow
+                yield result
         if switch.is_over and (pool := switch.pool) is not None:
             try:
                 yield from pool.map(batches)
@@ -189,6 +203,8 @@ def _map_adaptively(
                 notes.append(f"{error}; the rest was classified by threads")
                 for chunk in pool.take_chunks():
                     yield from chunk.results
+                    if chunk.error is not None:
+                        raise chunk.error from None
                     for batch in chunk.list_missing():
                         yield function(batch, threading.Event())
                 yield from map_in_threads(function, batches, workers)
@@ -230,6 +246,7 @@ class _Switch(Iterator[list[T]], Generic[T, R]):
         self._can_start, self._can_look_ahead = True, can_look_ahead
         self._sizes: deque[int] = deque()  # of the batches without a result yet
         self._begun, self._done = 0.0, 0
+        self._paused = 0.0  # seconds in which others made this process wait
 
     def __next__(self) -> list[T]:
         if self._can_start and self._is_worthwhile():
@@ -238,7 +255,8 @@ class _Switch(Iterator[list[T]], Generic[T, R]):
         elif self.pool is not None and self._report_errors(self.pool.is_ready):
             self.is_over = True
             raise StopIteration
-        batch = next(self._batches)
+        with self.pause():  # the source of the items may be slow
+            batch = next(self._batches)
         self._sizes.append(len(batch))
         return batch
 
@@ -250,10 +268,20 @@ class _Switch(Iterator[list[T]], Generic[T, R]):
         else:  # the first batch, which includes imports at first use
             self._begun = time.monotonic()
 
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """Leave the time of a block out of the time that the work takes."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            if self._begun:
+                self._paused += time.perf_counter() - begun
+
     def _is_worthwhile(self) -> bool:
         if not self._begun or not self._done:
             return False
-        elapsed = time.monotonic() - self._begun
+        elapsed = time.monotonic() - self._begun - self._paused
         if elapsed < _MIN_MEASURED_SECONDS:
             return False
         if elapsed >= _MIN_ELAPSED_SECONDS:

@@ -131,6 +131,13 @@ class BatchFunction(ABC, Generic[T, R]):
             reason: What happened to the process, such as ``killed by SIGSEGV``.
         """
 
+    def pack(self, item: T) -> Any:
+        """Return an item as it is sent to a worker process, which calls the function with it.
+
+        To be called once for each item, in the parent.
+        """
+        return item
+
     def take_counts(self) -> Any:
         """Return what was counted since the last call, to be sent to the parent."""
 

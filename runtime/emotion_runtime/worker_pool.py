@@ -12,16 +12,18 @@ import contextlib
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing import get_context, process, resource_tracker
+from multiprocessing import get_context, process, resource_tracker, spawn
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from emotion_runtime.errors import WorkerError, format_reason
+from emotion_runtime.lazy_imports import IMPORT_LOCK
 from emotion_runtime.memory import find_available_memory, measure_peak_memory
 from emotion_runtime.streaming import Batches, BatchFunction, check_process
 from emotion_runtime.worker import END, run_worker
@@ -39,6 +41,7 @@ WORKER_MEMORY_BYTES = 128 << 20
 
 _CHUNK_SECONDS = 0.05  # of work that is sent to a worker at a time
 _MAX_CHUNK_BATCHES = 16
+_SLOW_SECONDS = 0.0125  # for a chunk to arrive from its source
 _MAX_DEATHS = 2  # of workers that have only one item, until that item is given up
 _MAX_FAILED_STARTS = 3  # in a row
 _JOIN_SECONDS = 5.0
@@ -100,6 +103,7 @@ class WorkerPool(Generic[T, R]):
 
     Attributes:
         count: As given.
+        failed_in_main: Whether a worker ended as one does that cannot import the main module.
     """
 
     def __init__(
@@ -117,9 +121,11 @@ class WorkerPool(Generic[T, R]):
         self._chunks: deque[_Chunk[T, R]] = deque()  # in the order of their results
         self._again: deque[_Chunk[T, R]] = deque()  # of these, what a dead worker had
         self._seconds = 0.0  # of a worker for a batch; 0 where it is not known
-        self._failed_starts = 0
+        self._failed_starts = 0  # in a row
         self._owner = os.getpid()
-        self._deaths: Counter[str] = Counter()
+        self._deaths: Counter[str] = Counter()  # of ready workers, by reason
+        self._early_ends: Counter[str] = Counter()  # of workers that were not ready, by reason
+        self.failed_in_main = False
 
     def __enter__(self) -> WorkerPool[T, R]:
         return self
@@ -156,8 +162,15 @@ class WorkerPool(Generic[T, R]):
     def _start_worker(self) -> _Worker[T, R]:
         if process.current_process().daemon:
             raise WorkerError("a daemonic process cannot start worker processes")
+        if getattr(sys, "frozen", False) and _is_run_by_multiprocessing():
+            # This process should be a worker, but runs the whole program: it would start further
+            # ones without end.
+            raise WorkerError("the program did not call multiprocessing.freeze_support() first")
         context = get_context("spawn")
-        parent_end, worker_end = context.Pipe()
+        try:
+            parent_end, worker_end = context.Pipe()
+        except OSError as error:
+            raise _make_start_error(error) from error
         # The kernel kills the worker when the thread that started it ends, not the process.
         parent = os.getpid() if threading.current_thread() is threading.main_thread() else 0
         worker = context.Process(
@@ -169,13 +182,11 @@ class WorkerPool(Generic[T, R]):
         try:
             if os.name == "posix":
                 resource_tracker.ensure_running()  # it changes the signal mask
-            with _block_interrupts():
+            with _block_interrupts(), _leave_out_missing_main():
                 worker.start()
         except OSError as error:
             parent_end.close()
-            raise WorkerError(
-                f"worker processes cannot be started ({error.strerror or error})"
-            ) from error
+            raise _make_start_error(error) from error
         finally:
             worker_end.close()
         self._workers.append(_Worker(worker, parent_end))
@@ -199,7 +210,7 @@ class WorkerPool(Generic[T, R]):
             TypeError: An item cannot be pickled.
         """
         while True:
-            self._hand_out(batches)
+            is_complete = self._hand_out(batches)
             if not self._chunks:
                 if any(worker.is_ready for worker in self._workers):
                     return  # there is no work left
@@ -211,19 +222,27 @@ class WorkerPool(Generic[T, R]):
                 if chunk.error is not None:
                     raise chunk.error
             else:
-                self._receive(None)
+                self._receive(None if is_complete else 0)
 
-    def _hand_out(self, batches: Batches[T]) -> None:
-        """Send work to the workers that have little, as long as the results are not too far."""
+    def _hand_out(self, batches: Batches[T]) -> bool:
+        """Send work to the workers that have little, as long as the results are not too far.
+
+        Returns:
+            False where the items arrive slowly: results are received before the next work is sent.
+        """
         # Two chunks keep a worker busy while its result travels; long ones do not need that.
         depth = 2 if self._seconds < _CHUNK_SECONDS else 1
         for length in range(depth):
             for worker in list(self._workers):
                 if worker.is_ready and len(worker.chunks) == length:
+                    begun = time.monotonic()
                     chunk = self._again.popleft() if self._again else self._cut_chunk(batches)
                     if chunk is None:
-                        return
+                        return True
                     self._send(worker, chunk)
+                    if time.monotonic() - begun > _SLOW_SECONDS:
+                        return False
+        return True
 
     def _cut_chunk(self, batches: Batches[T]) -> _Chunk[T, R] | None:
         if len(self._chunks) >= 4 * self.count:
@@ -237,10 +256,10 @@ class WorkerPool(Generic[T, R]):
         taken: list[list[T]] = []
         begun = time.monotonic()
         # A source that is slow, such as a pipe, makes small chunks: results come early.
-        while len(taken) < size and time.monotonic() - begun < _CHUNK_SECONDS / 4:
+        while not taken or (len(taken) < size and time.monotonic() - begun < _SLOW_SECONDS):
             if (batch := next(batches, None)) is None:
                 break
-            taken.append(batch)
+            taken.append([self._function.pack(item) for item in batch])
         if not taken:
             return None
         chunk: _Chunk[T, R] = _Chunk(taken)
@@ -252,10 +271,12 @@ class WorkerPool(Generic[T, R]):
         try:
             data = pickle.dumps(task, pickle.HIGHEST_PROTOCOL)
         except _PICKLING_ERRORS as error:
-            raise TypeError(
+            chunk.error = TypeError(
                 f"a picture cannot be sent to a worker process ({format_reason(error)}); give "
                 f"paths, bytes, images or arrays"
-            ) from error
+            )
+            chunk.error.__cause__, chunk.is_done = error, True
+            return
         worker.chunks.append(chunk)
         with contextlib.suppress(OSError):  # if it died, `_receive` finds out
             worker.connection.send_bytes(data)
@@ -316,18 +337,26 @@ class WorkerPool(Generic[T, R]):
         """
         self._workers.remove(worker)
         _end(worker, _JOIN_SECONDS if reason is None else 0.0)
-        reason = reason or _describe_end(worker.process.exitcode)
+        if reason is None:
+            reason = _describe_end(worker.process.exitcode)
+            if not worker.is_ready and worker.process.exitcode == 1:
+                self.failed_in_main = True
         if worker.is_ready:
             self._deaths[reason] += 1
             self._suspect(worker, reason)
             self._again.extendleft(chunk for chunk in reversed(worker.chunks) if not chunk.is_done)
         else:
+            self._early_ends[reason] += 1
             self._failed_starts += 1
-        if self._failed_starts >= _MAX_FAILED_STARTS:
-            if any(worker.is_ready for worker in self._workers):
-                return  # those that are left do the work
+        if worker.is_ready or self._failed_starts < _MAX_FAILED_STARTS:
+            try:
+                self._send_function(self._start_worker())
+            except WorkerError:
+                if not self._workers:
+                    raise
+                self._failed_starts = _MAX_FAILED_STARTS  # those that are left do the work
+        if not self._workers:
             raise WorkerError(f"worker processes end before they are ready ({reason})")
-        self._send_function(self._start_worker())
 
     def _suspect(self, worker: _Worker[T, R], reason: str) -> None:
         """Make the chunk on which a worker died be tried again, item by item."""
@@ -348,19 +377,25 @@ class WorkerPool(Generic[T, R]):
             yield self._chunks.popleft()
 
     def notes(self) -> list[str]:
-        """Return sentences about workers that died."""
-        if not self._deaths:
-            return []
-        count = self._deaths.total()
-        reasons = ", ".join(
-            reason if number == count else f"{number} {reason}"
-            for reason, number in self._deaths.most_common()
-        )
-        noun, was, its = ("process", "was", "its") if count == 1 else ("processes", "were", "their")
-        return [
-            f"{count} worker {noun} {was} replaced ({reasons}); {its} pictures were classified "
-            f"again, one by one"
-        ]
+        """Return sentences about workers that died, and about those that are missing."""
+        notes = []
+        if self._deaths:
+            is_one = self._deaths.total() == 1
+            was, its = ("was", "its") if is_one else ("were", "their")
+            notes.append(
+                f"{_format_workers(self._deaths)} {was} replaced "
+                f"({_format_reasons(self._deaths)}); {its} pictures were classified again, one by "
+                f"one"
+            )
+        if self._early_ends and self._workers:
+            is_one = self._early_ends.total() == 1
+            notes.append(
+                f"{_format_workers(self._early_ends)} ended before "
+                f"{'it was' if is_one else 'they were'} ready ({_format_reasons(self._early_ends)})"
+            )
+        if self._workers and (left := len(self._workers)) < self.count:
+            notes.append(f"{left} of {self.count} worker processes were left at the end")
+        return notes
 
     def close(self) -> None:
         """Stop the workers: kill those that are busy, let the idle ones end in order."""
@@ -386,6 +421,31 @@ def _end(worker: _Worker[Any, Any], seconds: float) -> None:
         worker.process.join()
 
 
+def _is_run_by_multiprocessing() -> bool:
+    """Return whether a frozen program was run in place of Python, to be a worker or the tracker."""
+    return spawn.is_forking(sys.argv) or sys.argv[-1].startswith("from multiprocessing.")
+
+
+def _make_start_error(error: OSError) -> WorkerError:
+    reason = error.strerror or str(error)
+    try:
+        os.getcwd()
+    except OSError:
+        reason = "the current folder was deleted"
+    return WorkerError(f"worker processes cannot be started ({reason})")
+
+
+def _format_workers(reasons: Counter[str]) -> str:
+    return f"{reasons.total():,} worker process{'' if reasons.total() == 1 else 'es'}"
+
+
+def _format_reasons(reasons: Counter[str]) -> str:
+    """Return the reasons for which processes ended, with their number if there are several."""
+    if len(reasons) == 1:
+        return next(iter(reasons))
+    return ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+
+
 def _describe_end(code: int | None) -> str:
     """Return what happened to a process with this exit code."""
     if code is not None and code < 0:
@@ -399,6 +459,26 @@ class _TracebackError(Exception):
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
+
+
+@contextlib.contextmanager
+def _leave_out_missing_main() -> Iterator[None]:
+    """Let workers start without the main module if it has no file: it came from standard input."""
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    if (
+        file is None
+        or getattr(main, "__spec__", None) is not None
+        or os.path.exists(os.path.join(process.ORIGINAL_DIR or "", file))
+    ):
+        yield
+        return
+    with IMPORT_LOCK:
+        del main.__file__
+        try:
+            yield
+        finally:
+            main.__file__ = file
 
 
 @contextlib.contextmanager

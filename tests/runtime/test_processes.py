@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -20,7 +22,15 @@ from click.testing import Result
 from PIL import Image
 
 import worker_functions
-from emotion_runtime import EmotionClassifier, FaceClassifier, WorkerError, processes, worker_pool
+from emotion_runtime import (
+    EmotionClassifier,
+    FaceClassifier,
+    FaceFinder,
+    NamedBytes,
+    WorkerError,
+    processes,
+    worker_pool,
+)
 from emotion_runtime.memory import find_available_memory
 from emotion_runtime.processes import map_adaptively, map_in_processes
 from emotion_runtime.streaming import Batches
@@ -120,13 +130,105 @@ def test_no_process_is_started_for_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     assert run(Double(), []) == []
 
 
-def test_what_cannot_be_pickled_is_refused() -> None:
+def test_no_more_processes_are_started_than_there_are_items(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts: list[int] = []
+    start = WorkerPool.start
+    monkeypatch.setattr(WorkerPool, "start", lambda pool: (counts.append(pool.count), start(pool)))
+    assert run(Double(), [1], processes=8) == [2]
+    stream = map_in_processes(Double(), (one for one in [1]), batch_size=1, processes=2)
+    assert flatten(stream) == [2]
+    assert counts == [1, 2]
+
+
+def test_what_cannot_be_pickled_is_refused_after_the_results_before_it() -> None:
+    stream = map_in_processes(Double(), [1, 2, lambda: 1], batch_size=1, processes=1)
+    assert [next(stream), next(stream)] == [[2], [4]]
     with pytest.raises(TypeError, match="give paths, bytes, images or arrays"):
-        run(Double(), [lambda: 1])  # type: ignore[list-item]
+        next(stream)
+
+
+def test_a_frozen_program_that_is_run_as_a_worker_starts_no_further_workers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr(WorkerPool, "_send_function", None)
+    for arguments in (
+        ["--multiprocessing-fork", "tracker_fd=5", "pipe_handle=7"],
+        ["-B", "-c", "from multiprocessing.resource_tracker import main;main(5)"],
+    ):
+        monkeypatch.setattr(sys, "argv", ["program", *arguments])
+        with pytest.raises(WorkerError, match=r"did not call multiprocessing\.freeze_support"):
+            run(Double(), [1])
+
+
+def kill(worker: Any) -> None:
+    os.kill(worker.process.pid, signal.SIGKILL)
+
+
+@posix
+def test_a_worker_that_ends_before_it_is_ready_is_replaced_and_counted() -> None:
+    pool = WorkerPool(Double(), 2)
+    with pool:
+        pool.start()
+        kill(pool._workers[0])
+        assert flatten(pool.map(Batches(iter(range(100)), 8))) == list(range(0, 200, 2))
+        while not all(worker.is_ready for worker in pool._workers):
+            pool._receive(None)
+        assert len(pool._workers) == 2
+        assert pool.notes() == ["1 worker process ended before it was ready (killed by SIGKILL)"]
+
+
+@posix
+def test_workers_that_cannot_be_replaced_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise WorkerError("worker processes cannot be started (Cannot allocate memory)")
+
+    pool = WorkerPool(Double(), 2)
+    with pool:
+        pool.start()
+        while not all(worker.is_ready for worker in pool._workers):
+            pool._receive(None)
+        monkeypatch.setattr(WorkerPool, "_start_worker", fail)
+        kill(pool._workers[0])
+        pool._workers[0].process.join()
+        assert flatten(pool.map(Batches(iter(range(100)), 8))) == list(range(0, 200, 2))
+        assert pool.notes()[-1] == "1 of 2 worker processes were left at the end"
+        kill(pool._workers[0])
+        with pytest.raises(WorkerError, match="Cannot allocate memory"):
+            list(pool.map(Batches(iter(range(100)), 8)))
+
+
+def test_an_error_that_a_worker_returned_is_raised_after_the_workers_are_gone(
+    early: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(pool: WorkerPool[int, list[object]], batches: Batches[int]) -> Iterator[Any]:
+        pool._chunks.append(worker_pool._Chunk([next(batches)], is_done=True, error=LookupError()))
+        yield [-1]
+        raise WorkerError("no worker is left")
+
+    monkeypatch.setattr(WorkerPool, "map", fail)
+    with pytest.raises(LookupError):
+        list(map_adaptively(Double(), range(100), batch_size=8, workers=2, notes=[]))
+
+
+def test_work_is_not_collected_for_all_workers_where_items_arrive_slowly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = WorkerPool(Double(), 2)
+    with pool:
+        pool.start()
+        while not all(worker.is_ready for worker in pool._workers):
+            pool._receive(None)
+        batches = Batches(iter(range(8)), 1)
+        monkeypatch.setattr(worker_pool, "_SLOW_SECONDS", -1.0)
+        assert not pool._hand_out(batches), "results are received first"
+        assert len(pool._chunks) <= 1
 
 
 def test_a_function_that_no_worker_can_load_is_an_error_or_left_to_threads(early: None) -> None:
-    with pytest.raises(WorkerError, match=r"stays at home.*if __name__ == '__main__'"):
+    with pytest.raises(WorkerError, match=r"\(this function stays at home\)\.$"):
         run(Double(refuse=True), [1])
     notes: list[str] = []
     results = map_adaptively(Double(refuse=True), range(100), batch_size=8, workers=2, notes=notes)
@@ -143,7 +245,9 @@ def count_started(monkeypatch: pytest.MonkeyPatch, items: Iterator[int], **optio
     notes: list[str] = []
     options = {"workers": 4, "batch_size": 8, "notes": notes, **options}
     function = Double()
-    clock = SimpleNamespace(monotonic=lambda: 0.001 * function.counted)
+    clock = SimpleNamespace(
+        monotonic=lambda: 0.001 * function.counted, perf_counter=lambda: 0.0
+    )
     monkeypatch.setattr(processes, "time", clock)
     results = flatten(map_adaptively(function, items, **options))
     assert results == [0] * len(results)
@@ -166,6 +270,35 @@ def test_processes_are_started_where_much_is_left(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delattr(sys, "frozen")
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
     assert count_started(monkeypatch, iter([0] * many)) == 0, "free-threaded: threads scale"
+
+
+@pytest.mark.parametrize("slow", ["source", "reader"])
+def test_time_in_which_others_are_slow_does_not_start_workers(
+    monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    monkeypatch.setattr(WorkerPool, "start", None)
+    seconds = [0.0]
+
+    def read() -> float:
+        return seconds[0]
+
+    monkeypatch.setattr(processes, "time", SimpleNamespace(monotonic=read, perf_counter=read))
+
+    def wait_in(place: str) -> None:
+        seconds[0] += 1.0 if place == slow else 0.0
+
+    def numbers() -> Iterator[int]:
+        for number in range(100):
+            wait_in("source")
+            yield number
+
+    notes: list[str] = []
+    results = map_adaptively(
+        Double(), numbers(), batch_size=4, workers=2, can_look_ahead=False, notes=notes
+    )
+    for _ in results:
+        wait_in("reader")
+    assert notes == []
 
 
 @pytest.mark.parametrize(("left", "count"), [(10, 4), (2.5, 2), (1.5, 0), (0, 0)])
@@ -237,6 +370,51 @@ def test_predictions_are_those_of_threads(model_file: Path, tmp_path: Path) -> N
             classifier.predict_many(pictures, processes=wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="not both"):
         FaceClassifier(classifier).predict_folder(tmp_path, processes=2, workers=2)
+
+
+def test_pictures_of_all_types_are_read_as_by_threads(model_file: Path, tmp_path: Path) -> None:
+    save_face(tmp_path / "0.png", 0)
+    large = tmp_path / "large.jpg"  # decoded at reduced size
+    Image.fromarray(band_face(1)).resize((900, 700)).save(large)
+    damaged = tmp_path / "damaged.jpg"
+    damaged.write_bytes(large.read_bytes()[:9000])
+    frames = [Image.fromarray(band_face(number)) for number in range(3)]
+    frames[0].save(tmp_path / "frames.gif", save_all=True, append_images=frames[1:])
+
+    def make_pictures() -> list[Any]:
+        animation, closed = Image.open(tmp_path / "frames.gif"), Image.open(large)
+        animation.seek(2)
+        closed.close()
+        (entry,) = (one for one in os.scandir(tmp_path) if one.name == "0.png")
+        data = large.read_bytes()
+        return [
+            *(large, str(large), data, bytearray(data), memoryview(data), entry),
+            *(NamedBytes(data, "store/large.jpg"), NamedBytes(b"", "store/empty.jpg")),
+            *(large.open("rb"), large.open(), io.BytesIO(data), io.BytesIO(), damaged.open("rb")),
+            *(Image.open(large), Image.open(damaged), animation, closed, frames[1]),
+            *(band_face(2), None, lambda: None, [large]),
+        ]
+
+    classifier = EmotionClassifier(model_file)
+    faces = FaceClassifier(classifier, FaceFinder(worker_functions.Middle()))
+    for one in (classifier, faces):
+        by_threads = list(one.predict_many(make_pictures(), workers=1))
+        by_processes = list(one.predict_many(make_pictures(), processes=1, batch_size=4))
+        for number, (expected, found) in enumerate(zip(by_threads, by_processes, strict=True)):
+            assert found == expected, number
+        assert sum(prediction.error is None for prediction in by_threads) == 13
+    copied = pickle.loads(pickle.dumps(NamedBytes(b"data", "store/1.jpg")))
+    assert (copied, copied.path) == (b"data", "store/1.jpg")
+
+
+def test_a_model_with_a_relative_path_is_found_from_another_folder(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model_file.parent)
+    classifier = EmotionClassifier(model_file.name)
+    monkeypatch.chdir(tmp_path)
+    (prediction,) = classifier.predict_many([band_face(1)], processes=1)
+    assert prediction.label == CLASSES[1]
 
 
 @pytest.fixture
@@ -444,3 +622,13 @@ def test_a_script_without_a_guard_gets_one_sentence(tmp_path: Path, model_file: 
     last = done.stderr.splitlines()[-1]
     assert last.startswith("emotion_runtime.errors.WorkerError: worker processes end before")
     assert "in a block \"if __name__ == '__main__':\"" in last
+    done = subprocess.run(  # from standard input, the script is not imported
+        [sys.executable, "-"],
+        input=(tmp_path / "script.py").read_text(),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=120,
+    )
+    assert (done.stdout, done.stderr) == ("2\n", "")

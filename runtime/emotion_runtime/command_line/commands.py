@@ -323,6 +323,8 @@ def _describe_error(error: Exception, extra: str | None) -> str | None:
     """Return the message for an expected error; None for a fault of this program."""
     if isinstance(error, EmotionEdgeError):
         return str(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory."
     if isinstance(error, ModuleNotFoundError):
         # A missing module of our own is a broken installation, not a missing extra.
         missing = (error.name or "").partition(".")[0]

@@ -61,6 +61,9 @@ def raise_on_signals() -> None:
     if _signal.getsignal(_signal.SIGINT) is _exit_interrupted:
         _signal.signal(_signal.SIGINT, _raise_interrupt)
         sys.unraisablehook = _resend_dropped_signal
+    if hasattr(_signal, "SIGCHLD") and _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN:
+        # The caller ignores it, and so would this process: how a worker ended could not be found.
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return
     global _raising_process

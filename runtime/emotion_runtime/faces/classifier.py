@@ -212,7 +212,10 @@ class FaceClassifier:
             if stop.is_set():
                 return []
             try:
-                found.append(find_type_error(picture) or self.find(picture))
+                if isinstance(picture, (PictureError, TypeError)):  # from `pack_picture`
+                    found.append(picture)
+                else:
+                    found.append(find_type_error(picture) or self.find(picture))
             except PictureError as error:
                 found.append(error)
         paths = [get_path(picture) for picture in batch]
@@ -248,6 +251,14 @@ class _PhotographPredictor(BatchFunction[Picture, list[FacePrediction]]):
     def __call__(self, batch: list[Picture], stop: threading.Event) -> list[FacePrediction]:
         """Return the predictions of all photographs."""
         return self._classifier.predict_batch(batch, stop)
+
+    def pack(self, item: Picture) -> Any:
+        """Return a picture in a form that can be pickled, or its error."""
+        if type(item) is str:  # most are
+            return item
+        from emotion_runtime.pictures.packing import pack_picture
+
+        return pack_picture(item)
 
     def describe_crash(self, item: Picture, reason: str) -> list[FacePrediction]:
         """Return the prediction with the error of a photograph that ends its process."""

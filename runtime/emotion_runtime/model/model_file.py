@@ -11,6 +11,7 @@ from emotion_runtime.model.onnx_graph import check_onnx
 
 MAX_MODEL_BYTES = 512 * 2**20
 
+_PART_BYTES = 16 * 2**20
 _HEAD_BYTES = 4096  # enough to recognise the kind of a file
 
 
@@ -41,8 +42,9 @@ def read_model(path: Path) -> bytes:
                 raise ModelFileError(f"{path}: {problem}.")
             if status.st_size > MAX_MODEL_BYTES:
                 raise ModelFileError(_describe_too_large(path))
-            # One byte more, to notice a file that has grown since.
-            data += file.read(MAX_MODEL_BYTES + 1 - len(data))
+            # In parts: `read` reserves as much memory as it is told to read.
+            while len(data) <= MAX_MODEL_BYTES and (part := file.read(_PART_BYTES)):
+                data += part
         except OSError as error:
             raise ModelFileError(f"{path}: cannot be read ({error.strerror}).") from error
     if len(data) > MAX_MODEL_BYTES:

@@ -71,6 +71,7 @@ class Session:
         self, path: Path, data: bytes, threads: int = 1, provider: str = "CPUExecutionProvider"
     ) -> None:
         self.path, self.threads, self.provider = path, threads, provider
+        self._absolute_path = Path(path).absolute()  # before the current folder changes
         self._data = data  # not copied: onnxruntime's session refers to them too
         self._ort_session: Any = self._open()
         _open_sessions.add(self)
@@ -214,7 +215,7 @@ class Session:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the path and the digest, so that a worker opens the file itself."""
-        path = Path(self.path).absolute()
+        path = self._absolute_path
         if path.is_relative_to(_PACKAGE):  # the package may be installed elsewhere there
             path = path.relative_to(_PACKAGE)
         return _open_unpickled, (path, self.sha256(), self.threads, self.provider)

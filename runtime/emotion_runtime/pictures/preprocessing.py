@@ -93,6 +93,10 @@ class NamedBytes(bytes):
         named.path = path
         return named
 
+    def __getnewargs__(self) -> tuple[bytes, str]:  # type: ignore[override]
+        """Return the arguments that a copy and an unpickled object are created with."""
+        return bytes(self), self.path
+
 
 def read_face(picture: Picture, size: int = FACE_SIZE) -> Pixels:
     """Read a picture and convert it to the network's input.
@@ -156,7 +160,7 @@ def process_picture(picture: Picture, use: Callable[[Image.Image], T]) -> T:
     if hasattr(picture, "read"):
         given = getattr(picture, "name", None)
         name = given if isinstance(given, str) else "the file object"
-        return _decode_bytes(_read_whole(picture, name), use, name)
+        return _decode_bytes(read_whole(picture, name), use, name)
     raise TypeError(
         f"a picture is a path, bytes, a file object, a PIL image or a uint8 array, "
         f"not {type(picture).__name__}."
@@ -274,14 +278,19 @@ def _open_file(name: str) -> Iterator[tuple[IO[bytes], int]]:
         if status.st_size:
             yield file, status.st_size
             return
-        data = _read_whole(file, name)  # some file systems report no size
+        data = read_whole(file, name)  # some file systems report no size
         if not data:
             raise PictureError(f"{name}: the file is empty.")
         yield io.BytesIO(data), len(data)
 
 
-def _read_whole(file: Any, name: str) -> bytes:
-    """Read a file object from its beginning, and restore its position."""
+def read_whole(file: Any, name: str) -> bytes:
+    """Read a file object from its beginning, and restore its position.
+
+    Raises:
+        PictureError: It cannot be read, or is larger than a picture may be.
+        TypeError: It was opened as text.
+    """
     try:
         position = None
         with contextlib.suppress(AttributeError, io.UnsupportedOperation, OSError):
@@ -378,8 +387,9 @@ def _convert_errors(read: Callable[[], T], name: str) -> T:
 
 def _use_image(image: Image.Image, use: Callable[[Image.Image], T]) -> T:
     """Return what `use` makes of the caller's image, which stays unchanged."""
-    own = _convert_errors(lambda: _reopen(image), "the image")
-    if own is not None:
+    reopened = _convert_errors(lambda: open_again(image), "the image")
+    if reopened is not None:
+        own, _ = reopened
         with own:
             return _convert_errors(lambda: use(own), "the image")
 
@@ -393,14 +403,14 @@ def _use_image(image: Image.Image, use: Callable[[Image.Image], T]) -> T:
     return _convert_errors(use_undecoded, "the image")
 
 
-def _reopen(image: Image.Image) -> ImageFile.ImageFile | None:
+def open_again(image: Image.Image) -> tuple[ImageFile.ImageFile, bytes] | None:
     """Open again an image that the caller opened and has not decoded.
 
     Decoding the caller's image would close its file, turn a TIFF by its orientation, and undo the
     caller's choice to decode at reduced scale.
 
     Returns:
-        None where its pixels are decoded already, or where it was changed after it was opened.
+        The new image and its encoded bytes; None where the pixels are decoded already, or where it was changed after it was opened.
     """
     file = getattr(image, "fp", None)
     if file is None or not (getattr(image, "tile", None) or image.format in ("WEBP", "HEIF")):
@@ -408,14 +418,20 @@ def _reopen(image: Image.Image) -> ImageFile.ImageFile | None:
     frame = image.tell()
     try:
         with _reopen_lock:
-            data = _read_whole(file, "the image")
-        own = _open_picture(io.BytesIO(data), len(data))
-        if own.tell() != frame:
-            own.seek(frame)
+            data = read_whole(file, "the image")
+        own = open_frame(data, frame)
     except (PictureError, Refusal, EOFError, SyntaxError, OSError, ValueError, TypeError):
         return None  # decoding the caller's image gives the reason
     is_same = (own.size, own.mode, own.format) == (image.size, image.mode, image.format)
-    return own if is_same and _has_same_metadata(own.info, image.info) else None
+    return (own, data) if is_same and _has_same_metadata(own.info, image.info) else None
+
+
+def open_frame(data: bytes, frame: int) -> ImageFile.ImageFile:
+    """Open the encoded bytes of a picture at a frame."""
+    image = _open_picture(io.BytesIO(data), len(data))
+    if image.tell() != frame:
+        image.seek(frame)
+    return image
 
 
 def _has_same_metadata(ours: dict[Any, Any], theirs: dict[Any, Any]) -> bool:
