@@ -76,10 +76,11 @@ def test_copies_of_test_leave_train_and_others_count_once(data: Path) -> None:
 
 
 def test_counts_of_one_are_singular() -> None:
-    audit = Audit(1, 0, test_in_train=1, held_out_in_train=2)
+    audit = Audit(1, 0, test_in_train=1, held_out_in_train=2, dropped=1, repeated=1)
     assert str(audit) == (
         "audit: 1 group of identical pictures, 0 of them under two labels; 1 test picture with a "
-        "copy in the training folder, 2 held-out pictures with a copy in train"
+        "copy in the training folder, 2 held-out pictures with a copy in train; 1 copy of held-out "
+        "or test pictures left out of train; 1 further copy within train"
     )
 
 

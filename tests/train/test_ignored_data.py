@@ -68,7 +68,7 @@ def test_unreadable_test_pictures_are_counted_beside_the_accuracy(
     odd_run: tuple[Path, Result],
 ) -> None:
     folder, result = odd_run
-    assert "1 test pictures could not be read" in result.stderr
+    assert "1 test picture could not be read" in result.stderr
     assert "on 5 pictures" in result.stdout
     assert "1 more could not be read" in result.stdout
     assert load_checkpoint(folder).metrics["test"]["unreadable"] == 1
@@ -242,12 +242,12 @@ def test_warnings_name_classes_that_are_never_predicted() -> None:
     assert one["classes"]["sad"]["precision"] is None
     two = measure(np.eye(3, dtype=np.float32)[[0, 0, 1, 0]], labels).to_dict(CLASSES)
     assert list_prediction_warnings(two, "test") == [
-        "the network never predicts 'surprise', which 1 test pictures show"
+        "the network never predicts 'surprise', which is on 1 test picture"
     ]
     assert "balanced 66.67%" in describe_accuracy(two)
     three = measure(np.eye(3, dtype=np.float32)[[0, 2, 1, 1]], labels).to_dict(CLASSES)
     assert list_prediction_warnings(three, "hold-out") == [
-        "the network recognises none of the 1 hold-out pictures of 'surprise' (recall 0), though "
+        "the network recognises none of the 1 hold-out picture of 'surprise' (recall 0), though "
         "it predicts 'surprise' for others",
     ]
     assert any("| surprise | – | 0.00%" in line for line in format_metrics_tables(two))

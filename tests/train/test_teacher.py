@@ -53,5 +53,5 @@ def test_a_released_model_gives_the_targets_of_its_checkpoint() -> None:
 
 def test_a_teacher_that_lacks_a_class_is_refused(tmp_path: Path) -> None:
     member = load_teacher_network(write_run(tmp_path / "two.pt", ("happy", "sad")), CPU)
-    with pytest.raises(DataError, match=r"two\.pt: does not know surprise"):
+    with pytest.raises(DataError, match=r"two\.pt: does not know surprise; a teacher"):
         Teacher([member], CLASSES, 48)

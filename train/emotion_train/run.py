@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from emotion_runtime.command_line.extras import find_missing_module, format_missing_message
@@ -33,19 +32,21 @@ from emotion_train.data.faces import Faces
 from emotion_train.data.held_out_draw import has_same_held_out
 from emotion_train.data.layout import refuse_output_within
 from emotion_train.data.readers import read_other_classes
-from emotion_train.data.table import format_data_table
 from emotion_train.data.votes import Votes
 from emotion_train.errors import DataError, RunError
 from emotion_train.networks import build_network
-from emotion_train.networks.face_network import count_parameters
 from emotion_train.recipe import FREEZE_NOTHING, Recipe
 from emotion_train.report.rate_curve import write_rate_curve
 from emotion_train.report.run_report import RunReport, collect_tool_versions
-from emotion_train.report.tables import format_class_table
 from emotion_train.resuming import merge_records, require_same_run, restore_trainer
 from emotion_train.run_folder import RunFolder
+from emotion_train.run_messages import (
+    describe_trainer,
+    find_emulation_warning,
+    format_data_tables,
+    list_data_notes,
+)
 from emotion_train.run_record import RunOptions, RunRecord, describe_input
-from emotion_train.training.cpu_features import is_emulated
 from emotion_train.training.cpu_threads import limit_threads
 from emotion_train.training.distributed import TrainingProcess, sum_over_processes
 from emotion_train.training.event_files import open_event_files
@@ -62,8 +63,6 @@ from emotion_train.training.vote_targets import (
     make_held_out_soft_labels,
     make_vote_targets,
 )
-
-_MAX_SKIPPED_SHOWN = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +165,9 @@ class Run:
         record = replace(
             self._make_record(prepared), warnings=prepared.warnings, plan=prepared.plan
         )
-        self._warn_of_emulation(trainer.precision)
+        emulation = find_emulation_warning(trainer.precision, self.process.device)
+        if emulation is not None:
+            self._tell(emulation)
         if resume is not None:
             trainer.extensions = [asdict(one) for one in resume.extensions]
             require_same_run(
@@ -282,7 +283,8 @@ class Run:
         shown = [name for name in choose if name not in unused]
         recipe, plan, report_seconds = self._plan(recipe, choose, shown, data, build, others or {})
         trainer = build(recipe)
-        self._describe_trainer(trainer)
+        for text in describe_trainer(trainer, self.start_from):
+            self._tell(text)
         return _PreparedRun(
             data=data,
             trainer=trainer,
@@ -337,7 +339,10 @@ class Run:
         balance = compute_balance(dataset.train, len(dataset.classes), recipe.balance, targets)
         warnings = list_warnings(dataset, dataset.holdout_share)
         if self.process.is_first:
-            self._describe_data(dataset, balance, warnings)
+            for text in list_data_notes(dataset, warnings):
+                self.say(text)
+            for text in format_data_tables(dataset, balance):
+                self.show(text)
         data = _Data(dataset, votes, targets, weights, excluded, balance, tuple(warnings))
         return data, recipe
 
@@ -545,64 +550,9 @@ class Run:
             self.say(f"curves: tensorboard --logdir {shlex.quote(str(folder))}")
             yield
 
-    def _warn_of_emulation(self, precision: torch.dtype) -> None:
-        """Warn if the CPU has no instructions for a precision."""
-        name = PRECISION_NAMES[precision]
-        if self.process.device.type == "cpu" and is_emulated(name):
-            self._tell(
-                f"warning: this CPU has no {name} arithmetic: --precision {name} is emulated, "
-                f"which is slower than fp32"
-            )
-
-    def _describe_data(self, dataset: Dataset, balance: ClassBalance, warnings: list[str]) -> None:
-        for line in dataset.notes:
-            self.say(line)
-        for line in dataset.skipped[:_MAX_SKIPPED_SHOWN]:
-            self.say(f"skipped: {line}")
-        if (more := len(dataset.skipped) - _MAX_SKIPPED_SHOWN) > 0:
-            self.say(f"skipped: {more:,} more")
-        for line in dataset.passed_over:
-            self.say(f"passed over: {line}")
-        for line in warnings:
-            self.say(f"warning: {line}")
-        self.show(format_data_table(dataset) + "\n")
-        self.show(format_class_table(dataset, balance))
-        self.show(str(dataset.audit))
-        if dataset.skipped:
-            self.show(f"skipped: {format_count(len(dataset.skipped), 'picture')} could not be used")
-
-    def _describe_trainer(self, trainer: Trainer) -> None:
-        self._tell(
-            f"network {trainer.recipe.network}: {_describe_parameters(trainer)}, "
-            f"{trainer.multiply_adds / 1e6:.2f} M multiply-adds a face, "
-            f"{PRECISION_NAMES[trainer.precision]} arithmetic"
-        )
-        if trainer.class_weights is not None:
-            weights = zip(trainer.dataset.classes, trainer.class_weights.tolist(), strict=True)
-            self._tell(
-                "no copies of rare classes; class weights of the loss: "
-                + ", ".join(f"{name} {weight:.3g}" for name, weight in weights)
-            )
-        if trainer.transferred is not None:
-            names = ", ".join(map(str, self.start_from))
-            self._tell(f"start from {names}: {trainer.transferred}")
-
 
 def _hash_faces(faces: Faces) -> str:
     """Return the SHA-256 of pixels and labels."""
     digest = hashlib.sha256(faces.labels.tobytes())
     digest.update(faces.pixels.tobytes())
     return digest.hexdigest()
-
-
-def _describe_parameters(trainer: Trainer) -> str:
-    """Return the number of parameters of a network, and of those that are trained."""
-    total = sum(one.numel() for one in trainer.network.parameters())
-    frozen = trainer.frozen
-    if not frozen.count:
-        return f"{total:,} parameters"
-    trained = count_parameters(trainer.network)
-    return (
-        f"{total:,} parameters, {trained:,} of them trained (the first {frozen.count} of "
-        f"{frozen.total} layers are frozen)"
-    )

@@ -63,9 +63,11 @@ def list_warnings(dataset: Dataset, holdout: float = 0.0) -> list[str]:
             f"{'it' if len(missing) == 1 else 'them'}"
         )
     if unreadable := dataset.unreadable.get("test", 0):
-        warnings.append(f"{unreadable:,} test pictures could not be read: they are not measured")
+        count = format_count(unreadable, "test picture")
+        warnings.append(f"{count} could not be read, not measured")
     if faceless := dataset.faceless.get("test", 0):
-        warnings.append(f"no face was found in {faceless:,} test pictures: they are not measured")
+        count = format_count(faceless, "test picture")
+        warnings.append(f"no face was found in {count}, not measured")
     if dataset.validation_per_class == 0 and (
         missing := _find_missing_classes(dataset.validation, classes)
     ):

@@ -55,12 +55,19 @@ class Audit:
             f"folder, {format_count(self.held_out_in_train, 'held-out picture')} with a copy in "
             f"train"
         )
-        reasons = {
-            "copies of held-out or test pictures left out of train": self.dropped,
-            "further copies within train": self.repeated,
-            "copies of test pictures left out of validation and hold-out": self.held_out_dropped,
-        }
-        counts = [f"{count:,} {reason}" for reason, count in reasons.items() if count]
+        left_out = (
+            (self.dropped, "copy", "copies", "of held-out or test pictures left out of train"),
+            (self.repeated, "further copy", "further copies", "within train"),
+            (
+                self.held_out_dropped,
+                *("copy", "copies", "of test pictures left out of validation and hold-out"),
+            ),
+        )
+        counts = [
+            f"{count:,} {one if count == 1 else several} {which}"
+            for count, one, several, which in left_out
+            if count
+        ]
         return "; ".join([text, *counts])
 
 

@@ -124,13 +124,13 @@ def list_prediction_warnings(figures: dict[str, Any], split: str) -> list[str]:
     if len(predicted) == 1 and figures["never_predicted"]:
         return [f"the network predicts only {predicted[0]!r}, on all {split} pictures"]
     warnings = [
-        f"the network never predicts {name!r}, which {figures['classes'][name]['support']:,} "
-        f"{split} pictures show"
+        f"the network never predicts {name!r}, which is on "
+        f"{format_count(figures['classes'][name]['support'], f'{split} picture')}"
         for name in figures["never_predicted"]
     ]
     return warnings + [
-        f"the network recognises none of the {row['support']:,} {split} pictures of {name!r} "
-        f"(recall 0), though it predicts {name!r} for others"
+        f"the network recognises none of the "
+        f"{format_count(row['support'], f'{split} picture')} of {name!r} (recall 0), though it predicts {name!r} for others"
         for name, row in figures["classes"].items()
         if row["support"] and row["recall"] == 0 and name not in figures["never_predicted"]
     ]

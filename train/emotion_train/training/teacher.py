@@ -126,7 +126,11 @@ class Teacher:
         self._networks = []
         for network in networks:
             if missing := [name for name in classes if name not in network.labels]:
-                raise DataError(f"{network.source}: does not know {', '.join(missing)}.")
+                raise DataError(
+                    f"{network.source}: does not know {', '.join(missing)}; a teacher knows all "
+                    f"classes of the run: of a model file with the output other, give the "
+                    f"checkpoint, or a file exported without --labels."
+                )
             if network.size != size:
                 raise DataError(
                     f"{network.source}: looks at faces of {network.size}×{network.size} pixels, "
