@@ -602,6 +602,39 @@ def test_a_closed_pipe_and_a_full_disk_end_the_workers(
         assert list_members(process.pid) == []
 
 
+@posix
+def test_a_command_learns_how_its_workers_end_where_its_caller_ignores_that() -> None:
+    code = (
+        "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "from emotion_runtime.command_line.signals import exit_on_interrupt, raise_on_signals\n"
+        "exit_on_interrupt(); raise_on_signals()\n"
+        "print(signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "not enough memory."),
+        (
+            RuntimeError("can't start new thread"),
+            "no thread can be started; raise the limit of processes, or use fewer threads.",
+        ),
+    ],
+)
+def test_limits_of_the_system_are_one_sentence(
+    infer: Infer, model_file: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(EmotionClassifier, "make_batch_function", fail)
+    done = infer("-m", model_file, model_file)
+    assert (done.exit_code, done.stderr) == (1, f"error: {message}\n")
+
+
 @pytest.mark.slow
 def test_a_script_without_a_guard_gets_one_sentence(tmp_path: Path, model_file: Path) -> None:
     (tmp_path / "script.py").write_text(
