@@ -467,7 +467,12 @@ def _leave_out_missing_main() -> Iterator[None]:
     """Let workers start without the main module if it has no file: it came from standard input."""
     main = sys.modules["__main__"]
     file = getattr(main, "__file__", None)
-    if file is None or getattr(main, "__spec__", None) is not None or Path(file).exists():
+    if (
+        file is None
+        or getattr(main, "__spec__", None)
+        or getattr(sys, "frozen", False)
+        or Path(file).exists()
+    ):
         yield
         return
     with IMPORT_LOCK:
