@@ -38,8 +38,8 @@ def run_worker(connection: Connection[Any, Any], parent: int) -> None:
     _die_with_parent(parent)
     # numpy's libraries would start a thread for each core, in each worker.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    tasks = _receive_tasks(connection)
     try:
+        tasks = _receive_tasks(connection)
         initialise, function = pickle.loads(tasks())
         if initialise is not None:
             initialise()
@@ -47,7 +47,7 @@ def run_worker(connection: Connection[Any, Any], parent: int) -> None:
         import gc
 
         gc.freeze()  # what was imported stays
-    except Exception as error:  # noqa: BLE001  whatever the pickle raises
+    except Exception as error:  # noqa: BLE001  a thread cannot start, or what the pickle raises
         connection.send_bytes(pickle.dumps(("refused", format_reason(error))))
         return
     connection.send_bytes(pickle.dumps(("ready",)))

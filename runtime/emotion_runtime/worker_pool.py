@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import get_context, process, resource_tracker, spawn
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from emotion_runtime.errors import WorkerError, format_reason
@@ -429,7 +430,7 @@ def _is_run_by_multiprocessing() -> bool:
 def _make_start_error(error: OSError) -> WorkerError:
     reason = error.strerror or str(error)
     try:
-        os.getcwd()
+        Path.cwd()
     except OSError:
         reason = "the current folder was deleted"
     return WorkerError(f"worker processes cannot be started ({reason})")
@@ -468,8 +469,9 @@ def _leave_out_missing_main() -> Iterator[None]:
     file = getattr(main, "__file__", None)
     if (
         file is None
-        or getattr(main, "__spec__", None) is not None
-        or os.path.exists(os.path.join(process.ORIGINAL_DIR or "", file))
+        or getattr(main, "__spec__", None)
+        or getattr(sys, "frozen", False)
+        or Path(file).exists()
     ):
         yield
         return

@@ -325,6 +325,8 @@ def _describe_error(error: Exception, extra: str | None) -> str | None:
         return str(error)
     if isinstance(error, MemoryError):
         return "not enough memory."
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
+        return "no thread can be started; raise the limit of processes, or use fewer threads."
     if isinstance(error, ModuleNotFoundError):
         # A missing module of our own is a broken installation, not a missing extra.
         missing = (error.name or "").partition(".")[0]

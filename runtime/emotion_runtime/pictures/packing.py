@@ -46,10 +46,10 @@ def pack_picture(picture: Picture) -> Any:
 
 def _pack_file(file: Any) -> io.BytesIO:
     name = getattr(file, "name", None)
-    has_name = isinstance(name, str)
-    packed = io.BytesIO(read_whole(file, name if has_name else "the file object"))
-    if has_name:
-        packed.name = name  # for errors
+    if not isinstance(name, str):
+        return io.BytesIO(read_whole(file, "the file object"))
+    packed = io.BytesIO(read_whole(file, name))
+    packed.name = name  # for errors
     return packed
 
 

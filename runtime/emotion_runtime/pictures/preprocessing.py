@@ -410,7 +410,8 @@ def open_again(image: Image.Image) -> tuple[ImageFile.ImageFile, bytes] | None:
     caller's choice to decode at reduced scale.
 
     Returns:
-        The new image and its encoded bytes; None where the pixels are decoded already, or where it was changed after it was opened.
+        The new image and its encoded bytes; None where the pixels are decoded already, or where
+        the image was changed after it was opened.
     """
     file = getattr(image, "fp", None)
     if file is None or not (getattr(image, "tile", None) or image.format in ("WEBP", "HEIF")):
