@@ -138,7 +138,7 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Number of calls of `on_step` by `export_checkpoint`: the total of a progress bar."""
+        """Number of steps of an export, the total of a progress bar."""
         graphs = 1 + self.simplified + (self.precision != "fp32")
         steps = CONVERSION_STEPS + COMPARISONS_PER_GRAPH * graphs + FILE_STEPS
         if self.precision == "int8":

@@ -62,8 +62,8 @@ def export_module(
             ``other``.
 
     Raises:
-        ExportError: The labels, the network or the faces are not valid, or an error of
-            `export_checkpoint`.
+        ExportError: The labels, the network or the faces are not valid, or the file failed the
+            parity check.
     """
     target = Path(path)
     check_target(target, overwrite=True)

@@ -216,3 +216,15 @@ def test_a_file_of_another_contract_version_is_refused(client: Client, tmp_path:
     assert done.returncode == 1
     assert "its contract version is 3, not 1 or 2." in done.stderr
     assert not done.stdout
+
+
+def test_a_reader_that_has_enough_is_no_error(client: Client) -> None:
+    model = ROOT / "models" / "emotion_models" / "edge-int8.onnx"
+    command = [*client.command, model, ROOT / "samples" / "happy_01.png"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
