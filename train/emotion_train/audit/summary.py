@@ -27,7 +27,8 @@ def describe_copies(result: AuditResult, kind: str) -> str:
     several_labels = sum(group.is_contradictory for group in groups)
     several_splits = sum(group.is_leaking for group in groups)
     return (
-        f"{format_count(len(groups), 'group')} of {kind} pictures, "
+        f"{format_count(len(groups), 'group')} of {kind} pictures among all "
+        f"{len(result.pictures):,}, "
         f"{several_labels:,} of them under several labels, {several_splits:,} in several splits"
     )
 
@@ -54,7 +55,10 @@ def describe_weakness(result: AuditResult) -> str | None:
 def describe_further_issues(result: AuditResult) -> str:
     """Return how many pictures have each further issue, without a full stop."""
     counts = [f"{name} {int(has.sum()):,}" for name, has in result.issues.items()]
-    return ", ".join([*counts, f"unreadable {len(result.pictures.unreadable):,}"])
+    return (
+        f"of all {format_count(len(result.pictures), 'picture')}: {', '.join(counts)}; besides, "
+        f"{len(result.pictures.unreadable):,} unreadable"
+    )
 
 
 def describe_votes(votes: VotesComparison) -> Iterator[str]:
