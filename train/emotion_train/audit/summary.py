@@ -44,11 +44,13 @@ def describe_agreement(result: AuditResult) -> str:
 
 def describe_weakness(result: AuditResult) -> str | None:
     """Return a warning about networks that do not know the classes, or None."""
-    if result.quality.measure_kappa() >= MIN_KAPPA:
+    kappa = result.quality.measure_kappa()
+    if kappa >= MIN_KAPPA:
         return None
     return (
-        f"the networks predict few labels better than by chance (Cohen's kappa below {MIN_KAPPA}): "
-        f"scores, label issues and estimates mean little; more pictures or more epochs may help"
+        f"the networks agree little with the labels (Cohen's kappa {kappa:.2f}, below {MIN_KAPPA}): "
+        f"expect many right labels among the label issues, and estimates that are too high; more "
+        f"pictures or more epochs may help"
     )
 
 
