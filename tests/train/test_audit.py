@@ -294,6 +294,13 @@ class TestRefusals:
         assert result.exit_code == 1
         assert "1 picture of a class 'angry' that" in result.output
 
+    def test_processes_of_torchrun(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for value in ("2", "many"):
+            monkeypatch.setenv("WORLD_SIZE", value)
+            result = audit(tmp_path, "-o", tmp_path / "a")
+            assert result.exit_code == 2
+            assert "runs in one process" in result.output
+
     def test_one_class(self, tmp_path: Path) -> None:
         data = write_data(tmp_path / "d", (8,), 0, classes=("happy",))
         result = audit(data, "-o", tmp_path / "a")
