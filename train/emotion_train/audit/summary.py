@@ -49,8 +49,8 @@ def describe_weakness(result: AuditResult) -> str | None:
         return None
     return (
         f"the networks agree little with the labels (Cohen's kappa {kappa:.2f}, below "
-        f"{MIN_KAPPA}): expect many right labels among the label issues, and estimates that are too high; more "
-        f"pictures or more epochs may help"
+        f"{MIN_KAPPA}): expect many right labels among the label issues, and estimates that are "
+        f"too high; more pictures or more epochs may help"
     )
 
 
