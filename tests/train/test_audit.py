@@ -233,7 +233,10 @@ class TestAudit:
         assert {row["split"] for row in read_table(tmp_path / "a" / "audit.csv")} == {"train"}
         # Networks that guess are named, and no training without their label issues is suggested.
         for text in (resumed.output, (tmp_path / "a" / "index.html").read_text()):
-            assert "the networks predict few labels better than by chance" in html.unescape(text)
+            assert (
+                "the networks agree little with the labels (Cohen's kappa 0.00, below 0.4)"
+                in html.unescape(text)
+            )
         assert "emotion-train" not in resumed.output
 
     def test_an_audit_that_another_process_writes(self, data: Path, audited: Path) -> None:
@@ -290,6 +293,13 @@ class TestRefusals:
         result = audit(data, "-o", tmp_path / "a")
         assert result.exit_code == 1
         assert "1 picture of a class 'angry' that" in result.output
+
+    def test_processes_of_torchrun(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for value in ("2", "many"):
+            monkeypatch.setenv("WORLD_SIZE", value)
+            result = audit(tmp_path, "-o", tmp_path / "a")
+            assert result.exit_code == 2
+            assert "runs in one process" in result.output
 
     def test_one_class(self, tmp_path: Path) -> None:
         data = write_data(tmp_path / "d", (8,), 0, classes=("happy",))

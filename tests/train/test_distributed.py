@@ -126,6 +126,16 @@ def test_two_processes_reach_the_weights_of_one(
         assert torch.allclose(value, weights[name], atol=1e-5), name
 
 
+def test_a_number_of_processes_that_is_no_number(
+    monkeypatch: pytest.MonkeyPatch, train: Callable[..., Result], tmp_path: Path
+) -> None:
+    data = write_data(tmp_path / "d", (8, 8, 8), 0)
+    monkeypatch.setenv("WORLD_SIZE", "many")
+    result = train(data, "-o", tmp_path / "run")
+    assert result.exit_code == 1
+    assert "WORLD_SIZE is 'many', not a number of processes" in result.output
+
+
 def test_missing_cuda_is_an_error(
     tmp_path: Path,
     data_folder: Path,

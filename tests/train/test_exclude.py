@@ -66,7 +66,7 @@ class TestRule:
 
     @pytest.mark.parametrize("rule", ["0", "1", "1.5", "-0.1", "0%", "100%"])
     def test_a_number_out_of_range_is_refused(self, rule: str) -> None:
-        with pytest.raises(ValueError, match=r"is not a s(core|hare) between"):
+        with pytest.raises(ValueError, match=r"is not a s(core|hare) above"):
             parse_exclusion(f"audit.csv:{rule}")
 
 

@@ -63,9 +63,9 @@ class LabelQuality:
         """
         from sklearn.metrics import cohen_kappa_score
 
-        classes = np.arange(len(self.joint))
-        kappa = float(cohen_kappa_score(self.labels, self.suggested, labels=classes))
-        return 0.0 if np.isnan(kappa) else kappa  # all labels and all suggestions are one class
+        if len({*self.labels.tolist(), *self.suggested.tolist()}) < 2:
+            return 0.0  # one class, which guessing finds too
+        return float(cohen_kappa_score(self.labels, self.suggested))
 
     def estimate_wrong_share(self) -> float:
         """Return the estimated share of wrong labels of all classes together."""

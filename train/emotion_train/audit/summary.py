@@ -27,7 +27,8 @@ def describe_copies(result: AuditResult, kind: str) -> str:
     several_labels = sum(group.is_contradictory for group in groups)
     several_splits = sum(group.is_leaking for group in groups)
     return (
-        f"{format_count(len(groups), 'group')} of {kind} pictures, "
+        f"{format_count(len(groups), 'group')} of {kind} pictures among all "
+        f"{len(result.pictures):,}, "
         f"{several_labels:,} of them under several labels, {several_splits:,} in several splits"
     )
 
@@ -43,18 +44,23 @@ def describe_agreement(result: AuditResult) -> str:
 
 def describe_weakness(result: AuditResult) -> str | None:
     """Return a warning about networks that do not know the classes, or None."""
-    if result.quality.measure_kappa() >= MIN_KAPPA:
+    kappa = result.quality.measure_kappa()
+    if kappa >= MIN_KAPPA:
         return None
     return (
-        f"the networks predict few labels better than by chance (Cohen's kappa below {MIN_KAPPA}): "
-        f"scores, label issues and estimates mean little; more pictures or more epochs may help"
+        f"the networks agree little with the labels (Cohen's kappa {kappa:.2f}, below "
+        f"{MIN_KAPPA}): expect many right labels among the label issues, and estimates that are "
+        f"too high; more pictures or more epochs may help"
     )
 
 
 def describe_further_issues(result: AuditResult) -> str:
     """Return how many pictures have each further issue, without a full stop."""
     counts = [f"{name} {int(has.sum()):,}" for name, has in result.issues.items()]
-    return ", ".join([*counts, f"unreadable {len(result.pictures.unreadable):,}"])
+    return (
+        f"of all {format_count(len(result.pictures), 'picture')}: {', '.join(counts)}; besides, "
+        f"{len(result.pictures.unreadable):,} unreadable"
+    )
 
 
 def describe_votes(votes: VotesComparison) -> Iterator[str]:
