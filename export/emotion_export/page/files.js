@@ -38,7 +38,7 @@ export async function* readChunks(url, name, onProgress = () => {}) {
     // browsers then keep a file for days. A page of a new build would run the model of the old one.
     response = await fetch(url, { cache: "no-cache" });
   } catch {
-    throw new Error(`The ${name} cannot be loaded; is the server still running?`);
+    throw new Error(`The ${name} cannot be loaded; is there a connection to the server?`);
   }
   if (!response.ok || !response.body) {
     throw new Error(`The ${name} cannot be loaded (${response.status}).`);

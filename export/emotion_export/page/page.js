@@ -168,7 +168,7 @@ async function addSample(file, name, isExample) {
     const blob = await response.blob();
     if (!isExample || results.isEmpty) results.add([{ name, blob, isExample }]);
   } catch {
-    showHint("The sample cannot be loaded; is the server still running?");
+    showHint("The sample cannot be loaded; is there a connection to the server?");
   }
 }
 
