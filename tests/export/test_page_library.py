@@ -331,7 +331,8 @@ FAIL = """async (call) => {
     ("call", "kind", "message"),
     [
         ("EmotionEdge.open({ model: '/missing.onnx' })", "Error", "cannot be loaded .404"),
-        ("EmotionEdge.open({ model: '/blank.html' })", "Error", "not ONNX"),
+        ("EmotionEdge.open({ model: '/blank.html' })", "Error", "sends a web page in its place"),
+        ("EmotionEdge.open({ model: model.replace(/edge-int8.*/, 'LICENSE') })", "Error", "not ONNX"),
         ("EmotionEdge.open({ model: new Uint8Array(0) })", "Error", "no emotion-edge contract"),
         ("EmotionEdge.open({ model, runtime: '/no/' })", "Error", "404|could not be started"),
         ("EmotionEdge.open({})", "TypeError", "address of the model file"),
