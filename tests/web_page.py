@@ -6,6 +6,7 @@ import contextlib
 import csv
 import functools
 import io
+import re
 import threading
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -69,17 +70,26 @@ def wait_for_rows(page: Any, count: int) -> None:
 
 def serve_changed(page: Any, file: str, change: Callable[[str], str]) -> None:
     """Serve the browser a changed file of the page."""
+    from playwright.sync_api import Error
 
     def fulfil(route: Any) -> None:
-        response = route.fetch()
-        route.fulfill(response=response, body=change(response.text()))
+        try:
+            response = route.fetch()
+            route.fulfill(response=response, body=change(response.text()))
+        except Error as error:
+            # The test closed the page meanwhile; raised here, it would fail the next test.
+            if not re.search("closed|disposed", str(error)):
+                raise
 
     page.context.route(f"**/{file}", fulfil)
 
 
 def open_with_change(browser: Any, address: str, file: str, change: Callable[[str], str]) -> Any:
-    """Open the page with one changed file, in a new context."""
-    opened = browser.new_context().new_page()
+    """Open the page with one changed file, in a new context.
+
+    It has no service worker, which would load the changed file again at any time.
+    """
+    opened = browser.new_context(service_workers="block").new_page()
     serve_changed(opened, file, change)
     opened.goto(address)
     return opened

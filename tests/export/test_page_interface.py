@@ -276,6 +276,32 @@ def test_policy_of_the_server_that_is_too_strict_is_reported(
     opened.close()
 
 
+def test_photograph_that_the_page_may_not_show_is_searched_for_faces(
+    browser: Any, page_folder: Path, tmp_path: Path
+) -> None:
+    Image.open(SCENE).convert("RGB").save(tmp_path / "photograph.png")
+    opened = browser.new_page()
+    with serve(page_folder, headers={"Content-Security-Policy": "img-src 'none'"}) as found:
+        opened.goto(found)
+        opened.wait_for_selector("#list .example")
+        opened.set_input_files("#file", tmp_path / "photograph.png")
+        wait_for_rows(opened, 1)
+        assert opened.inner_text("#list .photograph .head").startswith("7 faces found")
+    opened.close()
+
+
+def test_frame_with_a_sandbox_is_reported(browser: Any, address: str, tmp_path: Path) -> None:
+    frame = f'<!doctype html><iframe sandbox="allow-scripts" src="{address}"></iframe>'
+    (tmp_path / "index.html").write_text(frame)
+    opened = browser.new_page()
+    with serve(tmp_path) as found:
+        opened.goto(found)
+        shown = opened.frame_locator("iframe").locator("#status.bad")
+        shown.wait_for()
+        assert "needs sandbox=" in shown.inner_text()
+    opened.close()
+
+
 def test_policy_of_the_documentation_is_enough(browser: Any, page_folder: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "web.md").read_text(encoding="utf-8")
     (policy,) = re.findall(r"```\n(default-src .*?)```", text, re.DOTALL)
@@ -353,7 +379,8 @@ def test_marks_of_direction_in_names_do_not_reverse_the_sentence(page: Any) -> N
     drop(page, {name: b"no picture"})
     wait_for_rows(page, 1)
     assert page.text_content("#list .unreadable bdi") == name
-    assert page.text_content("#list .unreadable") == f"{name}: Not a picture that this browser can read."
+    text = page.text_content("#list .unreadable")
+    assert text == f"{name}: Not a picture that this browser can read."
 
 
 def test_turned_webp_photograph_is_shown_upright(page: Any) -> None:
@@ -436,7 +463,7 @@ UNREADABLE = {
     "phone.heic": (HEIC, "A HEIC file, which this browser cannot read; save"),
     "scan.tif": (b"II*\0" + bytes(100), "A TIFF file, which this browser cannot read; save"),
     "letter.pdf": (b"%PDF-1.7" + bytes(100), "A PDF file, which this browser cannot read; save"),
-    "new.avif": (b"\0\0\0\x18ftypavif" + bytes(100), "An AVIF file, which this browser cannot read"),
+    "new.avif": (b"\0\0\0\x18ftypavif" + bytes(100), "An AVIF file, which this browser cannot"),
     "drawing.svg": (
         b'<?xml version="1.0"?><!-- a drawing -->\n<svg xmlns="http://www.w3.org/2000/svg"/>',
         "An SVG file, which this browser cannot read; save",

@@ -331,7 +331,8 @@ FAIL = """async (call) => {
     ("call", "kind", "message"),
     [
         ("EmotionEdge.open({ model: '/missing.onnx' })", "Error", "cannot be loaded .404"),
-        ("EmotionEdge.open({ model: '/blank.html' })", "Error", "not ONNX"),
+        ("EmotionEdge.open({ model: '/blank.html' })", "Error", "sends a web page in its place"),
+        ("EmotionEdge.open({ model: PACKAGE + '/LICENSE' })", "Error", "not ONNX"),
         ("EmotionEdge.open({ model: new Uint8Array(0) })", "Error", "no emotion-edge contract"),
         ("EmotionEdge.open({ model, runtime: '/no/' })", "Error", "404|could not be started"),
         ("EmotionEdge.open({})", "TypeError", "address of the model file"),
@@ -349,7 +350,7 @@ FAIL = """async (call) => {
     ],
 )
 def test_failures_are_one_sentence(page: Any, call: str, kind: str, message: str) -> None:
-    name, text = page.evaluate(FAIL, call)
+    name, text = page.evaluate(FAIL, call.replace("PACKAGE", f"'/{PACKAGE}'"))
     assert name == kind
     assert re.search(message, text)
 

@@ -341,7 +341,8 @@ class Client {
       event.preventDefault();
       this.close(
         new Error(
-          "The network could not be started. Is the folder complete, and is the page opened over http?",
+          "The network could not be started. Is the folder complete, is the page opened over http, and " +
+            "does its Content-Security-Policy allow workers?",
         ),
       );
     };

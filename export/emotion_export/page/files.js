@@ -34,11 +34,11 @@ export async function fetchFile(url, name, limit, onProgress) {
 export async function* readChunks(url, name, onProgress = () => {}) {
   let response;
   try {
-    // Ask the server whether the kept copy is still the same: many hosts state no lifetime, and
+    // Check with the server that the kept copy is still the same: many hosts state no lifetime, and
     // browsers then keep a file for days. A page of a new build would run the model of the old one.
     response = await fetch(url, { cache: "no-cache" });
   } catch {
-    throw new Error(`The ${name} cannot be loaded; is the server still running?`);
+    throw new Error(`The ${name} cannot be loaded; is there a connection to the server?`);
   }
   if (!response.ok || !response.body) {
     throw new Error(`The ${name} cannot be loaded (${response.status}).`);

@@ -248,8 +248,9 @@ export class LiveCamera {
     const now = performance.now();
     if (now - (this._summarised ?? 0) < SUMMARY_INTERVAL) return;
     this._summarised = now;
-    byId("seen").textContent =
-      `${this._describeFaces(faces)} · ${framesPerSecond.toFixed(0)} frames a second`;
+    // The first frame has no rate yet.
+    const rate = framesPerSecond > 0 ? ` · ${framesPerSecond.toFixed(0)} frames a second` : "";
+    byId("seen").textContent = this._describeFaces(faces) + rate;
     this._canvas.dataset.frames = framesPerSecond.toFixed(1);
   }
 }

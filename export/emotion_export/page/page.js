@@ -72,7 +72,7 @@ async function openModel() {
 /** Refuse the model file of another build: its results would be shown under this one's name. */
 function checkBuild({ model: { digest } }) {
   if (digest === null || digest === document.body.dataset.sha256) return;
-  // The browser may have kept the page itself of an earlier build; a reload asks the server for it.
+  // The browser may have kept the page itself of an earlier build; a reload requests it from the server.
   const [{ type }] = performance.getEntriesByType("navigation");
   if (type !== "reload") location.reload();
   throw new Error(
@@ -168,7 +168,7 @@ async function addSample(file, name, isExample) {
     const blob = await response.blob();
     if (!isExample || results.isEmpty) results.add([{ name, blob, isExample }]);
   } catch {
-    showHint("The sample cannot be loaded; is the server still running?");
+    showHint("The sample cannot be loaded; is there a connection to the server?");
   }
 }
 

@@ -165,9 +165,15 @@ export class Results {
   async _classify(entry, signal) {
     entry.url = URL.createObjectURL(entry.blob);
     entry.release = () => URL.revokeObjectURL(entry.url);
-    const size = await readSize(entry.url);
+    let size = await readSize(entry.url);
     signal.throwIfAborted();
-    if (size && looksLikePhotograph(...size)) {
+    let result;
+    if (size === undefined) {
+      // The server's policy may forbid the page to show it, or it cannot be read.
+      result = await this._edge.classify(entry.blob, { signal });
+      size = [result.width, result.height];
+    }
+    if (looksLikePhotograph(...size)) {
       entry.faces = await this._edge.faces(entry.blob, { signal });
       const shown = await turnUpright(entry.blob);
       if (shown !== entry.blob) {
@@ -176,8 +182,7 @@ export class Results {
       }
       this._onFaces();
     } else {
-      const result = await this._edge.classify(entry.blob, { signal });
-      entry.faces = [result];
+      entry.faces = [result ?? (await this._edge.classify(entry.blob, { signal }))];
       entry.release();
     }
   }

@@ -7,6 +7,10 @@
     problem =
       "Browsers run this page only from a web server. In the folder of the page, run " +
       "python -m http.server, then open http://localhost:8000.";
+  } else if (self.origin === "null") {
+    problem =
+      "This page is in a frame with a sandbox, in which browsers load none of its scripts. The frame " +
+      "needs sandbox=\"allow-scripts allow-same-origin\", or no sandbox.";
   } else if (!("noModule" in document.createElement("script"))) {
     problem = "This browser is too old for the page. Update it, or try another browser.";
   } else if (typeof WebAssembly === "undefined") {
@@ -22,7 +26,7 @@
   // Also where one of the modules that page.js imports cannot be loaded.
   document.querySelector("script[type=module]").onerror = function () {
     show(
-      "A script of this page cannot be loaded. Is the folder complete, is the server still running, " +
+      "A script of this page cannot be loaded. Is the folder complete, is there a connection to the server, " +
         "and does it send .js files as text/javascript?",
     );
   };
