@@ -99,7 +99,7 @@ def _check_names(labels: Sequence[str]) -> tuple[str, ...]:
         raise ExportError(f"the labels are a string, {labels!r}; give a list of names.")
     names = tuple(labels)
     if len(names) < 2:
-        raise ExportError(f"{format_count(len(names), 'label')} given; give two or more.")
+        raise ExportError(f"{format_count(len(names), 'label')}: too few; give two or more.")
     try:
         check_labels(names)
     except ValueError as error:
