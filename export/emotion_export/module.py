@@ -20,6 +20,7 @@ from emotion_export.parity.faces import ParityFaces, read_parity_faces
 from emotion_runtime.errors import format_reason
 from emotion_runtime.labels import check_labels
 from emotion_runtime.pictures.preprocessing import FACE_SIZE, Pixels
+from emotion_runtime.prediction import format_count
 from emotion_train.checkpoints.checkpoint import Checkpoint
 
 _PLAN = Plan()
@@ -98,7 +99,7 @@ def _check_names(labels: Sequence[str]) -> tuple[str, ...]:
         raise ExportError(f"the labels are a string, {labels!r}; give a list of names.")
     names = tuple(labels)
     if len(names) < 2:
-        raise ExportError(f"{len(names)} labels are too few; give two or more.")
+        raise ExportError(f"{format_count(len(names), 'label')}: too few; give two or more.")
     try:
         check_labels(names)
     except ValueError as error:

@@ -115,6 +115,6 @@ def describe_comparisons(comparisons: Sequence[Comparison], faces: ParityFaces) 
     on_all = sum(one.faces == total for one in comparisons)
     few = f" and {len(comparisons) - on_all} on {fewer:,} of them" if fewer < total else ""
     return (
-        f"{on_all} comparisons on {total:,} faces{few}; largest logit difference "
+        f"{on_all} comparisons on {format_count(total, 'face')}{few}; largest logit difference "
         f"{max(one.max_logit_difference for one in comparisons):.1e}, {labels}"
     )

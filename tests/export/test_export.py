@@ -195,7 +195,7 @@ FACES = np.stack([band_face(n % 3, n) for n in range(6)])
     ("network", "options", "message"),
     [
         (Linear(scale), {"labels": "up,down"}, "labels are a string"),
-        (Linear(scale), {"labels": ["up"]}, "are too few"),
+        (Linear(scale), {"labels": ["up"]}, "too few; give two"),
         (Linear(scale), {"labels": ["up", "error"]}, "reserved"),
         (Linear(scale), {"labels": ["up", "down", "left"]}, "the 3 labels have the shape"),
         (Linear(scale), {"faces": FACES.astype(np.float32)}, "uint8"),

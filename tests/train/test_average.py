@@ -18,6 +18,7 @@ from emotion_train.data.dataset import load_dataset
 from emotion_train.data.held_out_draw import BY_NAME
 from emotion_train.networks import build_network
 from emotion_train.recipe import Recipe
+from emotion_train.run_record import find_votes
 from synthetic import CLASSES, write_data
 
 Average = Callable[..., Result]
@@ -61,7 +62,9 @@ def test_an_average_is_a_run_with_its_lineage(average: Average, data: Path, tmp_
     result = average(*runs, "-o", tmp_path / "mean")
     assert result.exit_code == 0, result.output
     assert "warning: nothing in the checkpoints" not in result.stderr
-    assert result.stdout.count("on 15 held-out faces") == 4  # three runs and their mean
+    assert (
+        result.stdout.count("on 15 held-out faces, by the labels of the data") == 4
+    )  # three runs and their mean
     parents, mean = [load_checkpoint(run) for run in runs], load_checkpoint(tmp_path / "mean")
     for name, value in mean.weights.items():
         if "running" in name or "tracked" in name:
@@ -168,4 +171,6 @@ def test_the_mean_of_runs_trained_on_votes_is_evaluated_on_votes(
     judged = average(*runs, "-o", tmp_path / "n", "--no-test", "--votes", tmp_path / "votes.csv")
     assert judged.exit_code == 0, judged.output
     assert load_checkpoint(tmp_path / "n").metrics["judged_by"] == "votes"
+    # emotion-export --labels finds them there.
+    assert find_votes(tmp_path / "n") == tmp_path / "votes.csv"
     assert judged.stdout.splitlines()[-1].startswith("validation: annotators' majority: ")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -238,6 +238,7 @@ class Averaging:
     def _write(self, averaged: Checkpoint, validation: Path | None) -> None:
         """Write the checkpoint and ``run.json``."""
         from emotion_runtime.atomic import write_atomically
+        from emotion_train.run_record import describe_input
 
         folder = RunFolder(self.folder)
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -245,8 +246,13 @@ class Averaging:
         averaged.save(folder.best_checkpoint)
         digests = [parent["weights"] for parent in averaged.training["averaged_from"]]
         values: dict[str, Any] = {"data": str(self.data.absolute()), "averaged_from": digests}
+        options: dict[str, Any] = {}
         if validation is not None:
-            values["options"] = {"validation": str(validation)}
+            options["validation"] = str(validation)
+        if self.votes is not None:
+            options["votes"] = asdict(describe_input(str(self.votes)))
+        if options:
+            values["options"] = options
         with write_atomically(folder.record) as path:
             path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
@@ -309,8 +315,8 @@ class Averaging:
             metrics = measure(predict_logits(one.build(), faces.pixels), faces.labels)
             interval = describe_interval(metrics.to_dict(dataset.classes)).rstrip(", ")
             self.show(
-                f"{name}: accuracy {metrics.accuracy:.2%} on {len(faces):,} held-out faces "
-                f"({interval})"
+                f"{name}: accuracy {metrics.accuracy:.2%} on {len(faces):,} held-out faces, by the "
+                f"labels of the data ({interval})"
             )
 
 

@@ -378,7 +378,8 @@ class Run:
             # All processes use the plan of the first one.
             epochs = int(sum_over_processes(epochs if self.process.is_first else 0, self.process))
             plan.append(
-                f"planned for --max-minutes {self.budget.minutes:g}: {epochs} epochs of about "
+                f"planned for --max-minutes {self.budget.minutes:g}: "
+                f"{format_count(epochs, 'epoch')} of about "
                 f"{epoch_seconds:.2g} seconds"
             )
         planned = plan_recipe(recipe, workload, choose, epochs)

@@ -121,7 +121,8 @@ def _format_other(evaluation: Evaluation) -> Iterator[str]:
         f"right in all       {right:.2%} of {known + others:,} pictures: the right label, or none "
         f"on another class"
     )
-    yield f"AUROC of other     {auroc:.4f} ({known:,} pictures of the labels, {others:,} others)"
+    pictures = format_count(known, "picture")
+    yield f"AUROC of other     {auroc:.4f} ({pictures} of the labels, {others:,} others)"
 
 
 def _format_classes(evaluation: Evaluation) -> Iterator[str]:

@@ -130,7 +130,8 @@ def list_prediction_warnings(figures: dict[str, Any], split: str) -> list[str]:
     ]
     return warnings + [
         f"the network recognises none of the "
-        f"{format_count(row['support'], f'{split} picture')} of {name!r} (recall 0), though it predicts {name!r} for others"
+        f"{format_count(row['support'], f'{split} picture')} of {name!r} (recall 0), "
+        f"though it predicts {name!r} for others"
         for name, row in figures["classes"].items()
         if row["support"] and row["recall"] == 0 and name not in figures["never_predicted"]
     ]
