@@ -35,7 +35,7 @@ from emotion_train.training.planning import (
 )
 from emotion_train.training.trainer import Row, Trainer
 
-EPOCHS = (20, 200)  # with many pictures, with few
+EPOCHS = (40, 200)  # with many pictures, with few
 
 
 @dataclass(frozen=True, eq=False)
