@@ -157,7 +157,7 @@ export class Results {
     if (!signal.aborted && this._entries.includes(entry)) {
       this._done++;
       this._finished.push(entry);
-      this._show();
+      this._show(this._waiting.length === 0);
     }
     this._run();
   }
@@ -212,10 +212,11 @@ export class Results {
     this._showFilters();
   }
 
-  /** Show new results, progress and counts: at once, but not too often. */
-  _show() {
-    if (this._timer !== undefined) return;
-    const elapsed = performance.now() - (this._shown ?? -Infinity);
+  /** Show new results, progress and counts: not too often, but the last results at once. */
+  _show(isLast = false) {
+    if (this._timer !== undefined && !isLast) return;
+    clearTimeout(this._timer);
+    const elapsed = isLast ? Infinity : performance.now() - (this._shown ?? -Infinity);
     this._timer = setTimeout(
       () => {
         this._timer = undefined;
