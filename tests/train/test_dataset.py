@@ -69,7 +69,8 @@ def test_the_validation_share_follows_small_data(
     dataset = load_dataset(write_data(tmp_path, train=(smallest + 3, smallest, smallest), test=0))
     assert dataset.validation.count_by_class(3).tolist() == [held_out] * 3
     assert dataset.validation_per_class == held_out
-    assert f"validation: {held_out} pictures of each class (15% of the" in dataset.notes[-2]
+    count = "1 picture" if held_out == 1 else f"{held_out} pictures"
+    assert f"validation: {count} of each class (15% of the" in dataset.notes[-2]
 
 
 def test_large_data_hold_out_46_of_each_class(tmp_path: Path) -> None:
