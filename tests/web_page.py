@@ -51,6 +51,14 @@ WAIT = """async () => {
 }"""
 
 
+def read_refusal(page: Any, address: str) -> str:
+    """Open a page that does not run, and return the reason that it shows."""
+    page.goto(address)
+    page.wait_for_selector("#status.bad")
+    text: str = page.inner_text("#status")
+    return text
+
+
 def wait_until(page: Any, condition: str) -> None:
     """Wait until an expression of JavaScript is true; AssertionError after a minute.
 

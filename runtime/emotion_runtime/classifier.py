@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from itertools import repeat
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from emotion_runtime.model.session import Session, open_session
 from emotion_runtime.pictures.arguments import (
     check_picture,
     check_pictures,
-    find_type_error,
+    find_argument_error,
     get_path,
 )
 from emotion_runtime.pictures.preprocessing import Picture, Pixels, is_small, read_face
@@ -36,6 +36,8 @@ from emotion_runtime.processes import (
     predict_in_batches,
 )
 from emotion_runtime.streaming import BatchFunction
+
+R = TypeVar("R")
 
 _SUM_TOLERANCE = 0.01  # of the sum of a row of probabilities; fp16 is off by some thousandths
 _SELF_TEST_BATCH_SIZE = 64
@@ -449,7 +451,19 @@ def _check_graph(session: Session, contract: Contract) -> None:
         )
 
 
-class _PicturePredictor(BatchFunction[Picture, list[Prediction]]):
+class PictureFunction(BatchFunction[Picture, R]):
+    """A function of a batch of pictures, which are packed for a worker process."""
+
+    def pack(self, item: Picture) -> Any:
+        """Return a picture in a form that can be pickled, or its error."""
+        if type(item) is str:  # most are
+            return item
+        from emotion_runtime.pictures.packing import pack_picture
+
+        return pack_picture(item)
+
+
+class _PicturePredictor(PictureFunction[list[Prediction]]):
     """Classifies each picture as one face.
 
     Decoding a small picture is mostly Python code. Two threads that do it compete for the
@@ -488,14 +502,6 @@ class _PicturePredictor(BatchFunction[Picture, list[Prediction]]):
             for picture, face in zip(batch, faces, strict=True)
         ]
 
-    def pack(self, item: Picture) -> Any:
-        """Return a picture in a form that can be pickled, or its error."""
-        if type(item) is str:  # most are
-            return item
-        from emotion_runtime.pictures.packing import pack_picture
-
-        return pack_picture(item)
-
     def describe_crash(self, item: Picture, reason: str) -> list[Prediction]:
         """Return the prediction with the error of a picture that ends its process."""
         path = get_path(item)
@@ -522,9 +528,7 @@ def _read_faces(
     large = []
     with small_picture_lock:
         for index, picture in enumerate(batch):
-            if isinstance(picture, (PictureError, TypeError)):  # from `pack_picture`
-                faces[index] = picture
-            elif (error := find_type_error(picture)) is not None:
+            if (error := find_argument_error(picture)) is not None:
                 faces[index] = error
             elif is_small(picture):
                 read(index)

@@ -21,7 +21,15 @@ from emotion_runtime import EmotionClassifier, FaceClassifier
 from emotion_runtime.digest import compute_sha256
 from firefox import Firefox, find_firefox
 from synthetic import band_model, dark_face
-from web_page import WAIT, open_with_change, saved_rows, serve, wait_for_rows, wait_until
+from web_page import (
+    WAIT,
+    open_with_change,
+    read_refusal,
+    saved_rows,
+    serve,
+    wait_for_rows,
+    wait_until,
+)
 
 SAMPLES = sorted((Path(__file__).parents[2] / "samples").glob("[hs]*.png"))
 SCENE = Path(write_page.__code__.co_filename).parent / "pictures" / "scene.webp"
@@ -143,9 +151,7 @@ def test_page_does_not_run_the_model_of_another_build(
     shutil.copyfile(other / "edge-int8.onnx.gz", folder / "edge-int8.onnx.gz")
     opened = browser.new_page()
     with serve(folder) as found:
-        opened.goto(found)
-        opened.wait_for_selector("#status.bad")
-        assert "not the one that this page was made for" in opened.inner_text("#status")
+        assert "not the one that this page was made for" in read_refusal(opened, found)
         assert opened.locator("#file").is_disabled()
     opened.close()
 
@@ -248,9 +254,7 @@ def test_missing_script_is_reported(browser: Any, page_folder: Path, tmp_path: P
     (folder / "table.js").unlink()  # which results.js imports
     opened = browser.new_page()
     with serve(folder) as found:
-        opened.goto(found)
-        opened.wait_for_selector("#status.bad")
-        assert "A script of this page cannot be loaded." in opened.inner_text("#status")
+        assert "A script of this page cannot be loaded." in read_refusal(opened, found)
     opened.close()
 
 
@@ -270,9 +274,7 @@ def test_policy_of_the_server_that_is_too_strict_is_reported(
 ) -> None:
     opened = browser.new_page()
     with serve(page_folder, headers={"Content-Security-Policy": policy}) as found:
-        opened.goto(found)
-        opened.wait_for_selector("#status.bad")
-        assert sentence in opened.inner_text("#status")
+        assert sentence in read_refusal(opened, found)
     opened.close()
 
 
@@ -492,9 +494,7 @@ def test_each_unreadable_file_has_one_sentence(page: Any) -> None:
 
 def test_page_that_is_opened_from_a_file_explains_itself(browser: Any, page_folder: Path) -> None:
     opened = browser.new_page()
-    opened.goto((page_folder / "index.html").as_uri())
-    opened.wait_for_selector("#status.bad")
-    assert "python -m http.server" in opened.inner_text("#status")
+    assert "python -m http.server" in read_refusal(opened, (page_folder / "index.html").as_uri())
     opened.close()
 
 

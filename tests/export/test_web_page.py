@@ -27,7 +27,15 @@ from emotion_runtime.errors import OutputError
 from emotion_runtime.model.self_test import draw_probe
 from firefox import Firefox, find_firefox
 from synthetic import CLASSES, band_model, dark_face, save_face
-from web_page import RUNTIME_FILES, WAIT, open_with_change, saved_rows, serve, wait_for_rows
+from web_page import (
+    RUNTIME_FILES,
+    WAIT,
+    open_with_change,
+    read_refusal,
+    saved_rows,
+    serve,
+    wait_for_rows,
+)
 
 MakePage = Callable[..., Result]
 SAMPLES = sorted((Path(__file__).parents[2] / "samples").glob("[hs]*.png"))
@@ -379,9 +387,7 @@ def test_page_can_be_used_with_the_keyboard(page: Any) -> None:
 def test_browser_without_wasm_is_reported(browser: Any, address: str) -> None:
     opened = browser.new_page()
     opened.add_init_script("delete self.WebAssembly")
-    opened.goto(address)
-    opened.wait_for_selector("#status.bad")
-    assert "no WebAssembly" in opened.inner_text("#status")
+    assert "no WebAssembly" in read_refusal(opened, address)
     opened.close()
 
 
@@ -402,9 +408,7 @@ def test_damaged_model_is_reported(
         ]:
             model.write_bytes(data)
             opened = browser.new_page()
-            opened.goto(found)
-            opened.wait_for_selector("#status.bad")
-            assert sentence in opened.inner_text("#status")
+            assert sentence in read_refusal(opened, found)
             opened.close()
 
 
@@ -424,9 +428,7 @@ def test_changed_weight_fails_the_self_test_of_the_page(
     path.write_bytes(gzip.compress(model.SerializeToString()))
     with serve(folder) as found:
         opened = browser.new_page()
-        opened.goto(found)
-        opened.wait_for_selector("#status.bad")
-        assert "Do not trust its results" in opened.inner_text("#status")
+        assert "Do not trust its results" in read_refusal(opened, found)
         opened.close()
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from emotion_runtime.classifier import EmotionClassifier
+from emotion_runtime.classifier import EmotionClassifier, PictureFunction
 from emotion_runtime.errors import PictureError
 from emotion_runtime.faces.detection import Box
 from emotion_runtime.faces.finder import Face, FaceFinder
@@ -18,7 +18,7 @@ from emotion_runtime.model.outputs import Outputs
 from emotion_runtime.pictures.arguments import (
     check_picture,
     check_pictures,
-    find_type_error,
+    find_argument_error,
     get_path,
 )
 from emotion_runtime.pictures.preprocessing import Picture
@@ -212,10 +212,7 @@ class FaceClassifier:
             if stop.is_set():
                 return []
             try:
-                if isinstance(picture, (PictureError, TypeError)):  # from `pack_picture`
-                    found.append(picture)
-                else:
-                    found.append(find_type_error(picture) or self.find(picture))
+                found.append(find_argument_error(picture) or self.find(picture))
             except PictureError as error:
                 found.append(error)
         paths = [get_path(picture) for picture in batch]
@@ -242,7 +239,7 @@ class FaceClassifier:
             yield add_face(prediction, face, keep_crop=self._keep_crops)
 
 
-class _PhotographPredictor(BatchFunction[Picture, list[FacePrediction]]):
+class _PhotographPredictor(PictureFunction[list[FacePrediction]]):
     """Classifies the faces of photographs."""
 
     def __init__(self, classifier: FaceClassifier) -> None:
@@ -251,14 +248,6 @@ class _PhotographPredictor(BatchFunction[Picture, list[FacePrediction]]):
     def __call__(self, batch: list[Picture], stop: threading.Event) -> list[FacePrediction]:
         """Return the predictions of all photographs."""
         return self._classifier.predict_batch(batch, stop)
-
-    def pack(self, item: Picture) -> Any:
-        """Return a picture in a form that can be pickled, or its error."""
-        if type(item) is str:  # most are
-            return item
-        from emotion_runtime.pictures.packing import pack_picture
-
-        return pack_picture(item)
 
     def describe_crash(self, item: Picture, reason: str) -> list[FacePrediction]:
         """Return the prediction with the error of a photograph that ends its process."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image
 
+from emotion_runtime.errors import PictureError
 from emotion_runtime.pictures.preprocessing import NamedBytes, Picture
 
 
@@ -52,8 +53,14 @@ def get_path(picture: Picture) -> str | None:
     return picture.path if isinstance(picture, NamedBytes) else None
 
 
-def find_type_error(picture: object) -> TypeError | None:
-    """Return the error of `check_picture`, which does not end a stream; None without error."""
+def find_argument_error(picture: object) -> PictureError | TypeError | None:
+    """Return the error of `check_picture`, which does not end a stream; None without error.
+
+    In place of a picture that could not be read, `packing.pack_picture` sends its error to a worker
+    process; it is returned as it is.
+    """
+    if isinstance(picture, (PictureError, TypeError)):
+        return picture
     try:
         check_picture(picture)
     except TypeError as error:
