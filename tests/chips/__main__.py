@@ -220,6 +220,17 @@ def show_progress(text: str) -> None:
         print(f"\r{text:<70}\r", end="", file=sys.stderr, flush=True)
 
 
+def count(text: str) -> int:
+    """Return a number of processes.
+
+    Raises:
+        ValueError: It is not an integer from 0 on; argparse prints the name of this function.
+    """
+    if (number := int(text)) < 0:
+        raise ValueError(text)
+    return number
+
+
 def main() -> int:
     names = [*FAMILIES, *(chip.name for chip in CHIPS)]
     parser = argparse.ArgumentParser(
@@ -232,7 +243,9 @@ def main() -> int:
     parser.add_argument(
         "--skip", action="store_true", help="where a chip cannot be emulated: print why, and pass"
     )
-    parser.add_argument("--jobs", type=int, default=0, help="processes (default: the usable CPUs)")
+    parser.add_argument(
+        "--jobs", type=count, default=0, help="processes (default: the usable CPUs)"
+    )
     options = parser.parse_args()
     if unknown := [name for name in options.names if name not in names]:
         parser.error(f"no such chip: {', '.join(unknown)}; there are {', '.join(names)}")

@@ -173,35 +173,51 @@ class Emulator:
         for name in names:
             if (folder / name).is_file():
                 return folder / name
-        raise UnavailableError(f"the package qemu-user-static has no {names[0]}")
+        raise UnavailableError(f"{folder}: has no {names[0]}; delete it, to download it again")
 
     def _arm_root(self) -> Path:
-        return self._cached("arm64-python", self._download_arm_python)
+        root = self._cached("arm64-python", self._download_arm_python)
+        if not _arm_python(root).is_file():
+            raise UnavailableError(f"{root}: holds no Python; delete it, to download it again")
+        return root
 
     def _arm_packages(self, python: str) -> Path:
         versions = {name: version(name) for name in _ARM_PACKAGES}
         name = "-".join([f"arm64-packages-{python}", *(f"{k}-{v}" for k, v in versions.items())])
-        return self._cached(name, lambda to: self._download_arm_packages(to, python, versions))
+        made = self._cached(name, lambda to: self._download_arm_packages(to, python, versions))
+        if missing := [one for one in ("onnxruntime", "numpy", "PIL") if not (made / one).is_dir()]:
+            raise UnavailableError(
+                f"{made}: {', '.join(missing)} not in it; delete it, to download it again"
+            )
+        return made
 
     def _cached(self, name: str, make: Callable[[Path], None]) -> Path:
         """Return a folder of the cache; where it is missing, make it completely or not at all."""
         folder = self.cache / name
         if folder.is_dir():
             return folder
-        self.cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.cache, prefix=".partial-") as partial:
-            made = Path(partial) / name
-            made.mkdir()
-            make(made)
-            try:
-                made.rename(folder)
-            except OSError:  # another process was faster
-                if not folder.is_dir():
-                    raise
+        try:
+            self.cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.cache, prefix=".partial-") as partial:
+                made = Path(partial) / name
+                made.mkdir()
+                make(made)
+                try:
+                    made.rename(folder)
+                except OSError:  # another process was faster
+                    if not folder.is_dir():
+                        raise
+        except OSError as error:
+            raise UnavailableError(
+                f"{error.filename or self.cache}: cannot be written ({error.strerror or error}); "
+                "CHIPS_CACHE names another folder for the downloads"
+            ) from error
+        except zipfile.BadZipFile as error:
+            raise UnavailableError(f"a downloaded package is damaged ({error})") from error
         return folder
 
     def _download_qemu(self, to: Path) -> None:
-        with self._apt(to, dpkg_architecture()) as run_apt:
+        with self._apt(to) as run_apt:
             self._report("downloading qemu-user-static (60 MB)")
             run_apt("install", "--yes", "--download-only", "qemu-user-static")
             unpacked = to / "apt" / "unpacked"
@@ -240,13 +256,14 @@ class Emulator:
         shutil.rmtree(to / "wheels")
 
     @contextlib.contextmanager
-    def _apt(self, to: Path, architecture: str) -> Iterator[Callable[..., None]]:
-        """Yield a function that runs apt-get with its own lists, for another architecture."""
-        if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+    def _apt(self, to: Path, architecture: str = "") -> Iterator[Callable[..., None]]:
+        """Yield a function that runs apt-get with its own lists, for one architecture."""
+        if not all(map(shutil.which, ("apt-get", "dpkg", "dpkg-deb"))):
             raise UnavailableError(
                 "qemu-user-static and arm64 packages are unpacked with apt-get and dpkg-deb, which "
                 "are not on this machine"
             )
+        architecture = architecture or dpkg_architecture()
         folder = to / "apt"
         for name in ("lists/partial", "cache/archives/partial"):
             (folder / name).mkdir(parents=True)
@@ -269,7 +286,9 @@ class Emulator:
             _run(["apt-get", "--quiet", *arguments], cwd=to, environment=environment)
 
         self._report(f"reading the list of {architecture} packages (9 MB)")
-        run_apt("update")
+        # Without the option a list that cannot be read is only a warning, and the error that
+        # follows is about a package that does not exist.
+        run_apt("update", "-o", "APT::Update::Error-Mode=any")
         yield run_apt
         shutil.rmtree(folder)
 
@@ -357,7 +376,7 @@ def _run(
     """Run a command without its output.
 
     Raises:
-        UnavailableError: It failed, with the last line that it wrote.
+        UnavailableError: It failed, with its reason.
     """
     try:
         done = subprocess.run(
@@ -372,10 +391,18 @@ def _run(
         )
     except subprocess.TimeoutExpired as error:
         raise UnavailableError(f"{command[0]} took more than {error.timeout:g} s") from error
+    except OSError as error:
+        raise UnavailableError(f"{command[0]} cannot be started ({error.strerror})") from error
     if done.returncode:
-        lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
         name = "pip" if "pip" in command else command[0]
-        raise UnavailableError(f"{name} failed ({lines[-1]})")
+        raise UnavailableError(f"{name} failed ({_find_reason(done.stderr or done.stdout)})")
+
+
+def _find_reason(output: str) -> str:
+    """Return the last line of a program's output, or what apt could not fetch."""
+    lines = output.strip().splitlines() or ["no message"]
+    # apt's last line only adds that it ignored them.
+    return next((line for line in lines if line.startswith("E: Failed to fetch")), lines[-1])
 
 
 def _write_script(path: Path, command: list[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -129,3 +131,80 @@ def test_the_cache_follows_the_xdg_specification(
     assert find_cache() == tmp_path / "x" / "emotion-edge" / "chips"
     monkeypatch.setenv("CHIPS_CACHE", str(tmp_path / "y"))
     assert find_cache() == tmp_path / "y"
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_cache_that_cannot_be_written_is_a_reason(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    skip: bool,
+) -> None:
+    cache = tmp_path / "file"
+    cache.write_text("mine")
+    monkeypatch.setenv("CHIPS_CACHE", str(cache))
+    monkeypatch.setattr("sys.argv", ["chips", "arm", *(["--skip"] if skip else [])])
+    assert command.main() == (0 if skip else 1)
+    output = "".join(capsys.readouterr())
+    assert f"{cache}: cannot be written (File exists); CHIPS_CACHE names another folder" in output
+    assert cache.read_text() == "mine"
+
+
+def test_a_damaged_cache_is_named(tmp_path: Path) -> None:
+    emulator = Emulator(tmp_path, print)
+    (tmp_path / "arm64-python").mkdir()
+    with pytest.raises(UnavailableError, match=r"arm64-python: holds no Python; delete it"):
+        emulator.prepare(CHIPS[:1])
+    python = tmp_path / "arm64-python" / "usr" / "bin" / "python3"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    versions = "-".join(f"{one}-{version(one)}" for one in ("onnxruntime", "numpy", "Pillow"))
+    packages = tmp_path / f"arm64-packages-3-{versions}"
+    (packages / "numpy").mkdir(parents=True)
+    with pytest.raises(UnavailableError, match=r"onnxruntime, PIL not in it; delete it"):
+        emulator.prepare(CHIPS[:1])
+
+
+def test_a_damaged_download_is_a_reason(tmp_path: Path) -> None:
+    emulator = Emulator(tmp_path / "cache", print)
+
+    def make(folder: Path) -> None:
+        (folder / "a.whl").write_bytes(b"PK\3\4 half")
+        zipfile.ZipFile(folder / "a.whl")
+
+    with pytest.raises(UnavailableError, match="a downloaded package is damaged"):
+        emulator._cached("arm64-packages", make)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_program_that_fails_or_is_missing_is_a_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("apt-get", "dpkg", "dpkg-deb"):
+        (tmp_path / name).write_text(
+            "#!/bin/sh\n"
+            "[ $1 = --print-architecture ] && echo arm64 && exit\n"
+            "echo 'E: Failed to fetch a list  No address' >&2\n"
+            "echo 'E: Some index files failed to download.' >&2\n"
+            "exit 100\n"
+        )
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    emulator = Emulator(tmp_path / "cache", print)
+    with pytest.raises(UnavailableError, match=r"apt-get failed \(E: Failed to fetch a list"):
+        emulator._arm_root()
+    assert list((tmp_path / "cache").iterdir()) == []
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    with pytest.raises(UnavailableError, match="which are not on this machine"):
+        emulator._find_qemu("aarch64")
+
+
+def test_a_negative_number_of_jobs_is_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for jobs in ("-1", "nan"):
+        monkeypatch.setattr("sys.argv", ["chips", "--jobs", jobs])
+        with pytest.raises(SystemExit) as error:
+            command.main()
+        assert error.value.code == 2
+        assert f"invalid count value: '{jobs}'" in capsys.readouterr().err
