@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import emotion_models
-from emotion_runtime.counts import check_count
+from emotion_runtime.counts import MAX_THREADS, check_count
 from emotion_runtime.errors import ModelFileError, PictureError, shorten_repr
 from emotion_runtime.model.contract import INPUT_NAME, OTHER_NAME, OUTPUT_NAMES, Contract
 from emotion_runtime.model.outputs import Outputs, compute_other_tolerance
@@ -71,7 +71,7 @@ class EmotionClassifier:
     Raises:
         ModelFileError: The file is missing, damaged, not a model, or does not conform to the
             contract, or this onnxruntime lacks the provider.
-        ValueError: `threads` is less than 1, a threshold is not from 0 to 1, or
+        ValueError: `threads` is not from 1 to 1024, a threshold is not from 0 to 1, or
             `other_threshold` is given for a file without the output `other`.
         TypeError: `threads` is not an integer, or a threshold is not a number.
     """
@@ -89,7 +89,7 @@ class EmotionClassifier:
     ) -> None:
         _check_threshold("min_confidence", min_confidence)
         _check_threshold("other_threshold", other_threshold)
-        threads = check_count("threads", threads)
+        threads = check_count("threads", threads, MAX_THREADS)
         self.model_path = resolve_model(model)
         self._session: Session = open_session(self.model_path, threads, provider)
         self.contract = Contract.from_metadata(self._session.metadata(), str(self.model_path))
@@ -249,7 +249,7 @@ class EmotionClassifier:
         Raises:
             ModelFileError: The network cannot be run; raised during the iteration.
             WorkerError: The processes cannot be started; raised during the iteration.
-            ValueError: A number is less than 1, or both `workers` and `processes` are given.
+            ValueError: A number is out of range, or both `workers` and `processes` are given.
             TypeError: One of them is not an integer, or `pictures` is a single picture.
         """
         check_pictures(pictures)
@@ -395,11 +395,13 @@ def resolve_model(model: str | os.PathLike[str] | None) -> Path:
     """Return the path of a model file, given by its path or by the name of a released model.
 
     Raises:
-        ModelFileError: It is neither a file nor the name of a released model.
+        ModelFileError: It is neither a file nor the name of a released model, or is empty.
     """
     name = emotion_models.DEFAULT_MODEL if model is None else os.fspath(model)
     if name in emotion_models.names():
         return emotion_models.model_path(name)
+    if not name:  # `Path` would make it the current folder
+        raise ModelFileError("the name of the model is empty.")
     path = Path(name)
     if not _path_exists(path):
         known = ", ".join(emotion_models.names())

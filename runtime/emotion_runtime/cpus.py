@@ -6,6 +6,8 @@ import math
 import os
 from pathlib import Path
 
+from emotion_runtime.counts import MAX_THREADS
+
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 # Those that OpenBLAS reads.
@@ -13,7 +15,7 @@ _BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"
 
 
 def count_usable_cpus() -> int:
-    """Return the CPUs that the scheduler, the container and the user allow, at least 1.
+    """Return the CPUs that the scheduler, the container and the user allow, 1 to `MAX_THREADS`.
 
     That is the smallest of the CPU set, the CPU quota of the control groups (``docker --cpus``)
     and ``OMP_NUM_THREADS``. A fractional quota is rounded up: 0.5 becomes 1, and 1.2 becomes 2. Of
@@ -26,7 +28,7 @@ def count_usable_cpus() -> int:
     if wanted.isdecimal() and len(wanted) < 10 and int(wanted) > 0:
         cpus = min(cpus, int(wanted))
     quota = read_cpu_quota()
-    return max(1, cpus if quota is None else min(cpus, math.ceil(quota)))
+    return max(1, min(cpus, MAX_THREADS, MAX_THREADS if quota is None else math.ceil(quota)))
 
 
 def limit_blas_threads() -> None:

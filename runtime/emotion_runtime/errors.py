@@ -13,12 +13,30 @@ EmotionEdgeError
 from __future__ import annotations
 
 MAX_REASON_CHARACTERS = 300  # of a library's message
+_LACK_OF_MEMORY = (
+    *("std::bad_alloc", "failed to map segment from shared object", "cannot allocate memory"),
+    *("failed to allocate memory", "can't allocate memory"),
+)
 
 
 def format_reason(error: BaseException, max_characters: int = MAX_REASON_CHARACTERS) -> str:
     """Return the message of an exception on one line of at most `max_characters`."""
     text = " ".join(str(error).split()) or type(error).__name__
     return _shorten(text, max_characters)
+
+
+def find_lack_of_memory(error: BaseException | None) -> bool:
+    """Return whether an exception, or one that it was raised from, is for want of memory.
+
+    Libraries report it as an error of other kinds: the system's loader as an ImportError,
+    onnxruntime and PyTorch as a RuntimeError.
+    """
+    while error is not None:
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or any(part in text for part in _LACK_OF_MEMORY):
+            return True
+        error = error.__cause__
+    return False
 
 
 def shorten_repr(value: object, max_characters: int = 200) -> str:

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from emotion_runtime.counts import check_count
+from emotion_runtime.counts import MAX_THREADS, check_count
 from emotion_runtime.cpus import count_usable_cpus
 from emotion_runtime.errors import WorkerError
 from emotion_runtime.lazy_imports import IMPORT_LOCK
@@ -69,11 +69,12 @@ def map_adaptively(
         notes: Receives sentences about workers that were not started, or that ended.
 
     Raises:
-        ValueError: `batch_size` or `workers` is less than 1.
+        ValueError: `batch_size` or `workers` is less than 1, or `workers` more than
+            `MAX_THREADS`.
         TypeError: One of them is not an integer.
     """
     batches = Batches(iter(items), check_count("batch_size", batch_size))
-    count = count_usable_cpus() if workers is None else check_count("workers", workers)
+    count = count_usable_cpus() if workers is None else check_count("workers", workers, MAX_THREADS)
     # In a frozen program (PyInstaller) `sys.executable` is that program, not Python.
     is_frozen = bool(getattr(sys, "frozen", False))
     can_start = can_start and count > 1 and has_interpreter_lock() and not is_frozen
@@ -101,13 +102,14 @@ def map_in_processes(
         processes: Number of worker processes, at least 1.
 
     Raises:
-        ValueError: `batch_size` or `processes` is less than 1.
+        ValueError: `batch_size` or `processes` is less than 1, or `processes` more than
+            `MAX_THREADS`.
         TypeError: One of them is not an integer; or, during the iteration, an item cannot be
             pickled.
         WorkerError: The workers cannot be started; raised during the iteration.
     """
     batches = Batches(iter(items), check_count("batch_size", batch_size))
-    count = check_count("processes", processes)
+    count = check_count("processes", processes, MAX_THREADS)
     # Not more processes than items, where their number is known: of a list, for example.
     count = min(count, max(1, operator.length_hint(items, count)))
     return _map_in_processes(function, batches, count)
@@ -124,7 +126,7 @@ def predict_in_batches(
     """Yield the results of all items, from threads or, where `processes` is given, from processes.
 
     Raises:
-        ValueError: A number is less than 1, or both `workers` and `processes` are given.
+        ValueError: A number is out of range, or both `workers` and `processes` are given.
         TypeError: A number is not an integer.
         WorkerError: As in `map_in_processes`.
     """

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from emotion_runtime.counts import check_count
+from emotion_runtime.counts import MAX_THREADS, check_count
 from emotion_runtime.cpus import count_usable_cpus
 from emotion_runtime.lazy_imports import IMPORT_LOCK
 
@@ -50,12 +50,13 @@ def map_batches(
             None for the number of CPUs that this process may use.
 
     Raises:
-        ValueError: `batch_size` or `workers` is less than 1.
+        ValueError: `batch_size` or `workers` is less than 1, or `workers` more than
+            `MAX_THREADS`.
         TypeError: One of them is not an integer.
     """
     batches = Batches(iter(items), check_count("batch_size", batch_size))
     # Checked here, before the first result is taken.
-    count = count_usable_cpus() if workers is None else check_count("workers", workers)
+    count = count_usable_cpus() if workers is None else check_count("workers", workers, MAX_THREADS)
     return _flatten(map_in_threads(function, batches, count), batches)
 
 

@@ -203,6 +203,8 @@ def test_a_classifier_shows_its_model_labels_and_threads(model_file: Path) -> No
     [
         ({"threads": 0}, ValueError, "threads must be at least 1, not 0"),
         ({"threads": -2}, ValueError, "threads"),
+        ({"threads": 1025}, ValueError, "threads must be at most 1024, not 1025"),
+        ({"threads": 10**30}, ValueError, "threads must be at most 1024"),
         ({"threads": True}, TypeError, "threads must be an integer"),
         ({"threads": 1.5}, TypeError, "threads must be an integer"),
         ({"threads": None}, TypeError, "threads must be an integer"),
@@ -226,6 +228,9 @@ def test_an_invalid_option_is_refused(
         ({"batch_size": 2.5}, TypeError),
         ({"workers": 0}, ValueError),
         ({"workers": -1}, ValueError),
+        ({"workers": 10**30}, ValueError),
+        ({"processes": 1025}, ValueError),
+        ({"processes": 10**30}, ValueError),
         ({"workers": "all"}, TypeError),
     ],
 )

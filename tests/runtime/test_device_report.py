@@ -64,6 +64,19 @@ def test_the_report_is_one_line_that_identifies_model_chip_and_versions(
         assert private not in line
 
 
+@pytest.mark.parametrize("name", ["", "missing.onnx", "folder", "empty.onnx", "cut.onnx"])
+def test_no_report_is_made_of_a_file_that_is_no_model(
+    infer: Infer, model_file: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty.onnx").touch()
+    (tmp_path / "cut.onnx").write_bytes(model_file.read_bytes()[:1000])
+    done = infer("--self-test", "--report", "-m", tmp_path / name if name else "")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {tmp_path / name}: " if name else "error: the name")
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_report_of_a_failed_self_test_has_the_reasons(infer: Infer, tmp_path: Path) -> None:
     bad = band_model(tmp_path / "bad.onnx", golden_offset=1.0)
     done = infer("--self-test", "--report", "-m", bad)

@@ -24,6 +24,15 @@ def test_commands_have_no_range_that_lets_nan_pass(command: click.Command) -> No
     assert all(isinstance(one, NumberRange) for one in ranges)
 
 
+@pytest.mark.parametrize("option", ["--threads", "--workers"])
+@pytest.mark.parametrize("number", ["0", "1025", "99999999999999999999"])
+def test_counts_of_threads_have_a_limit(option: str, number: str) -> None:
+    """More threads than that stop onnxruntime from starting, or overflow its number."""
+    result = CliRunner().invoke(infer, [option, number, "--self-test"])
+    assert result.exit_code == 2
+    assert f"{number} is not in the range 1<=x<=1024" in result.output
+
+
 def test_detection_threshold_nan_is_wrong_usage() -> None:
     result = CliRunner().invoke(infer, ["--faces", ".", "--detection-threshold", "nan"])
     assert result.exit_code == 2

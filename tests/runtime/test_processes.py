@@ -616,10 +616,24 @@ def test_a_command_learns_how_its_workers_end_where_its_caller_ignores_that() ->
     assert done.stdout == "True\n"
 
 
+def make_import_error(reason: str) -> ImportError:
+    """Return an error as numpy raises it: a page of advice, from the error with the reason."""
+    error = ImportError("\n\nIMPORTANT: PLEASE READ THIS FOR ADVICE ON HOW TO SOLVE THIS ISSUE!")
+    error.__cause__ = ImportError(reason, name="numpy._core._multiarray_umath")
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [
         (MemoryError(), "not enough memory."),
+        (ImportError("libm.so: failed to map segment from shared object"), "not enough memory."),
+        (make_import_error("Exception caught: std::bad_alloc"), "not enough memory."),
+        (
+            make_import_error("libstdc++.so.6: version `GLIBCXX_3.4.29' not found"),
+            "numpy cannot be loaded on this machine (libstdc++.so.6: version `GLIBCXX_3.4.29' not "
+            "found); install a version of it for this system and this Python.",
+        ),
         (
             RuntimeError("can't start new thread"),
             "no thread can be started; raise the limit of processes, or use fewer threads.",

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -338,6 +339,28 @@ def test_a_provider_that_does_not_start_is_an_error(
     monkeypatch.setattr(onnxruntime, "InferenceSession", OnTheCpu)
     with pytest.raises(ModelFileError, match="cannot start the provider CUDAExecutionProvider"):
         EmotionClassifier(model_file, provider=names[0])
+
+
+def test_too_little_memory_is_not_blamed_on_the_file(
+    model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError(
+            "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Conv "
+            "node. Status Message: bfc_arena.cc:360 Failed to allocate memory for requested buffer"
+        )
+
+    session = open_session(model_file)
+    monkeypatch.setattr(session, "_ort_session", SimpleNamespace(run=fail))
+    with pytest.raises(ModelFileError, match=r"cannot be run \(not enough memory\)\.$"):
+        session.run([], {})
+
+    def fail_to_open(*_: object, **__: object) -> None:
+        raise RuntimeError("std::bad_alloc")
+
+    monkeypatch.setattr(import_onnxruntime(), "InferenceSession", fail_to_open)
+    with pytest.raises(ModelFileError, match=r": not enough memory to open it\.$"):
+        open_session(model_file)
 
 
 def test_a_session_has_its_provider_and_threads(model_file: Path) -> None:

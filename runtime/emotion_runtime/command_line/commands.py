@@ -25,7 +25,8 @@ from emotion_runtime.command_line.signals import (
     was_interrupted,
 )
 from emotion_runtime.command_line.streams import discard_output
-from emotion_runtime.errors import EmotionEdgeError, OutputError
+from emotion_runtime.counts import MAX_THREADS
+from emotion_runtime.errors import EmotionEdgeError, OutputError, find_lack_of_memory, format_reason
 from emotion_runtime.pictures.decoder_messages import silence_decoders
 from emotion_runtime.terminal import escape_controls
 
@@ -62,7 +63,7 @@ other_threshold_option = click.option(
 workers_option = click.option(
     "-j",
     "--workers",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MAX_THREADS),
     help="Threads that read and classify; in a long run, worker processes. 1 uses neither."
     "  [default: the CPUs this process may use]",
 )
@@ -323,22 +324,37 @@ def _describe_error(error: Exception, extra: str | None) -> str | None:
     """Return the message for an expected error; None for a fault of this program."""
     if isinstance(error, EmotionEdgeError):
         return str(error)
-    if isinstance(error, MemoryError):
+    if find_lack_of_memory(error):
         return "not enough memory."
     if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
         return "no thread can be started; raise the limit of processes, or use fewer threads."
-    if isinstance(error, ModuleNotFoundError):
-        # A missing module of our own is a broken installation, not a missing extra.
-        missing = (error.name or "").partition(".")[0]
-        if extra is None or missing.startswith("emotion_"):
-            return None
-        from emotion_runtime.command_line.extras import format_missing_message
-
-        return format_missing_message("this command", missing, extra)
+    if isinstance(error, ImportError):
+        return _describe_import_error(error, extra)
     if isinstance(error, OSError) and error.strerror:
         prefix = "" if error.filename is None else f"{_decode_name(error.filename)}: "
         return f"{prefix}{error.strerror}."
     return None
+
+
+def _describe_import_error(error: ImportError, extra: str | None) -> str | None:
+    """Return the message for a package that is missing or cannot be loaded on this machine."""
+    # numpy raises a page of advice from the error that has the reason.
+    while isinstance(error.__cause__, ImportError):
+        error = error.__cause__
+    module = (error.name or "").partition(".")[0]
+    if module.startswith("emotion_"):
+        return None  # a fault of our own, or a broken installation
+    if not isinstance(error, ModuleNotFoundError):
+        # Such as a C library of the system that is too old for the package.
+        return (
+            f"{module or 'a package'} cannot be loaded on this machine ({format_reason(error)}); "
+            f"install a version of it for this system and this Python."
+        )
+    if extra is None:
+        return None
+    from emotion_runtime.command_line.extras import format_missing_message
+
+    return format_missing_message("this command", module, extra)
 
 
 def _decode_name(name: object) -> str:

@@ -160,7 +160,7 @@ class FaceClassifier:
         Raises:
             ModelFileError: The network cannot be run; raised during the iteration.
             WorkerError: The processes cannot be started; raised during the iteration.
-            ValueError: A number is less than 1, or both `workers` and `processes` are given.
+            ValueError: A number is out of range, or both `workers` and `processes` are given.
             TypeError: One of them is not an integer, or `pictures` is a single picture.
         """
         check_pictures(pictures)

@@ -28,6 +28,7 @@ from emotion_runtime.command_line.commands import (
     workers_option,
 )
 from emotion_runtime.command_line.signals import raise_on_signals
+from emotion_runtime.counts import MAX_THREADS
 from emotion_runtime.infer.face_options import FaceOptions, add_face_options
 from emotion_runtime.results.writers import WRITERS
 
@@ -112,7 +113,7 @@ _GROUPS = {
 @workers_option
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MAX_THREADS),
     default=1,
     show_default=True,
     help="Threads of onnxruntime for one batch.",

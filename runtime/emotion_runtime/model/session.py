@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import emotion_models
-from emotion_runtime.counts import check_count
-from emotion_runtime.errors import ModelFileError, format_reason
+from emotion_runtime.counts import MAX_THREADS, check_count
+from emotion_runtime.errors import ModelFileError, find_lack_of_memory, format_reason
 from emotion_runtime.model.model_file import is_ort, read_model
 from emotion_runtime.model.onnx_graph import find_graph
 
@@ -91,7 +91,8 @@ class Session:
         try:
             values: list[NDArray[np.float32]] = self._session.run(list(outputs), dict(inputs))
         except Exception as error:  # onnxruntime's errors have no common public base
-            raise ModelFileError(f"{self.path}: cannot be run ({format_reason(error)}).") from error
+            reason = "not enough memory" if find_lack_of_memory(error) else format_reason(error)
+            raise ModelFileError(f"{self.path}: cannot be run ({reason}).") from error
         return values
 
     def metadata(self) -> dict[str, str]:
@@ -188,6 +189,8 @@ class Session:
                 enable_fallback=0,  # fallback prints to stdout and runs on another provider
             )
         except Exception as error:  # onnxruntime's errors have no common public base
+            if find_lack_of_memory(error):
+                raise ModelFileError(f"{self.path}: not enough memory to open it.") from error
             raise ModelFileError(
                 f"{self.path}: not a model that onnxruntime {onnxruntime.__version__} can open "
                 f"({format_reason(error)})."
@@ -258,8 +261,8 @@ def open_session(path: Path, threads: int = 1, provider: str = "CPUExecutionProv
     Raises:
         ModelFileError: The file cannot be read, is not a model that this toolkit runs, or
             onnxruntime cannot open it or lacks the provider.
-        ValueError: `threads` is less than 1.
+        ValueError: `threads` is less than 1, or more than `MAX_THREADS`.
         TypeError: `threads` is not an integer.
     """
-    threads = check_count("threads", threads)
+    threads = check_count("threads", threads, MAX_THREADS)
     return Session(path, read_model(path), threads, provider)

@@ -23,6 +23,7 @@ from emotion_runtime.command_line.commands import (
     version_option,
 )
 from emotion_runtime.command_line.signals import INTERRUPTED_EXIT_CODE, Terminated, raise_on_signals
+from emotion_runtime.counts import MAX_THREADS
 from emotion_train.command_line.choices import is_given, parse_classes, refuse_inputs_within
 from emotion_train.networks import NETWORKS
 from emotion_train.recipe import MAX_SEED, NO_BALANCE, Recipe
@@ -139,7 +140,7 @@ _GROUPS = {
 )
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MAX_THREADS),
     help="Number of CPU threads.  [default: the CPUs that this process may use]",
 )
 @version_option("emotion-audit")

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from emotion_runtime.command_line.commands import NumberRange, make_moved_option
+from emotion_runtime.counts import MAX_THREADS
 from emotion_train.class_weights import (
     BALANCED,
     NO_WEIGHTS,
@@ -294,7 +295,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option(
         "--threads",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MAX_THREADS),
         help="Number of CPU threads.  [default: the CPUs that this process may use]",
     ),
     click.option(

@@ -19,6 +19,7 @@ from torch import Tensor
 
 import emotion_models
 from emotion_runtime.classifier import EmotionClassifier
+from emotion_runtime.counts import MAX_THREADS
 from emotion_train.checkpoints.checkpoint import load_checkpoint
 from emotion_train.errors import CheckpointError, DataError
 
@@ -76,7 +77,7 @@ def load_teacher_network(source: str, device: torch.device) -> TeacherNetwork:
     if path.exists() and not (path.is_dir() or path.is_file()):
         raise DataError(f"{source}: not a regular file, so no teacher.")
     if not path.is_dir() and path.suffix != ".pt":
-        classifier = EmotionClassifier(source, threads=torch.get_num_threads())
+        classifier = EmotionClassifier(source, threads=min(torch.get_num_threads(), MAX_THREADS))
 
         def predict_with_onnxruntime(pixels: Tensor) -> Tensor:
             _, probabilities = classifier.infer(pixels.cpu().numpy())
