@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,10 @@ def environment(tmp_path: Path) -> Path:
             copy_function=lambda source, target: Path(target).symlink_to(source),
             ignore=shutil.ignore_patterns("__pycache__"),
         )
+    (packages / "emotion_edge-0.1.0.dist-info").mkdir()
+    (packages / "emotion_edge-0.1.0.dist-info" / "METADATA").write_text(
+        "Name: emotion-edge\nVersion: 0.1.0\n"
+    )
     return tmp_path / "env"
 
 
@@ -88,6 +93,64 @@ def test_an_environment_with_other_packages_is_refused(environment: Path) -> Non
     assert done.exit_code == 2
     assert "torch" in done.output
     assert sorted(environment.rglob("*")) == before
+
+
+def test_nothing_outside_the_environment_is_removed(environment: Path, tmp_path: Path) -> None:
+    (packages,) = environment.glob("lib/python3/site-packages")
+    outside = tmp_path / "outside"
+    shutil.move(packages / "numpy", outside)
+    (packages / "numpy").symlink_to(outside)
+    before = sorted(tmp_path.rglob("*"))
+    done = CliRunner().invoke(main, [str(environment)])
+    assert done.exit_code == 2
+    assert f"{outside}, outside {environment}; nothing was removed" in done.output
+    assert sorted(tmp_path.rglob("*")) == before
+    (packages / "numpy").unlink()
+    # A link in the place of what is removed: the link goes, and not what it points to.
+    (packages / "numpy").mkdir()
+    (packages / "numpy" / "f2py").symlink_to(outside / "f2py")
+    kept = sorted(outside.rglob("*"))
+    done = CliRunner().invoke(main, [str(environment)])
+    assert done.exit_code == 0, done.output
+    assert list((packages / "numpy").iterdir()) == []
+    assert sorted(outside.rglob("*")) == kept
+    again = CliRunner().invoke(main, [str(environment)])
+    assert again.exit_code == 0
+    assert "0.0 MB of " in again.output
+
+
+def test_a_site_packages_folder_elsewhere_is_refused(environment: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "lib").symlink_to(environment / "lib")
+    before = sorted(environment.rglob("*"))
+    done = CliRunner().invoke(main, [str(tmp_path / "other")])
+    assert done.exit_code == 2
+    assert "nothing was removed" in done.output
+    assert sorted(environment.rglob("*")) == before
+
+
+def test_sources_that_are_not_installed_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "emotion_runtime").mkdir()
+    (tmp_path / "emotion_runtime" / "__init__.py").touch()
+    checkpoints = tmp_path / "emotion_models" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    done = CliRunner().invoke(main, [str(tmp_path)])
+    assert done.exit_code == 2
+    assert "emotion-edge is not installed in it" in done.output
+    assert checkpoints.is_dir()
+
+
+def test_what_cannot_be_removed_is_one_sentence(
+    environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", fail)
+    done = CliRunner().invoke(main, [str(environment)])
+    assert done.exit_code == 1
+    assert "cannot be removed (Permission denied); run the script again" in done.output
+    assert done.output.count("\n") <= 2
 
 
 def test_a_folder_without_the_light_install_is_refused(tmp_path: Path) -> None:
