@@ -1,7 +1,7 @@
 """The report of a self-test: what a device computes, how fast, and with which versions.
 
 It is one line of JSON that the owner of a device can send to the maintainers. Nothing sends it. It
-contains no path, no name of a user or host, and no picture.
+contains no folder, no name of a user or host, and no picture; of a model, the name of its file.
 """
 
 from __future__ import annotations
