@@ -313,9 +313,13 @@ def test_joblib_sends_a_classifier_to_its_workers() -> None:
     joblib = pytest.importorskip("joblib")
     classifier = EmotionClassifier()
     pictures = sorted((ROOT / "samples").glob("happy_0[1-3].png"))
-    work = joblib.Parallel(n_jobs=2, backend="loky")(
-        joblib.delayed(classifier.predict)(path) for path in pictures
-    )
+    try:
+        work = joblib.Parallel(n_jobs=2, backend="loky")(
+            joblib.delayed(classifier.predict)(path) for path in pictures
+        )
+    finally:
+        # It keeps its workers for five minutes, and tests of other files expect none.
+        joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
     assert [one.label for one in work] == ["happy"] * 3
 
 
