@@ -46,7 +46,7 @@ _SLOW_SECONDS = 0.0125  # for a chunk to arrive from its source
 _MAX_DEATHS = 2  # of workers that have only one item, until that item is given up
 _MAX_FAILED_STARTS = 3  # in a row
 _JOIN_SECONDS = 5.0
-# Of a main module that ends by itself: as intended, with an exception, or with its arguments refused.
+# Of a main module that ends by itself: as it should, with an exception, or refusing its arguments.
 _ENDED_BY_ITSELF = (0, 1, 2)
 _PICKLING_ERRORS = (pickle.PicklingError, TypeError, AttributeError, ValueError)
 

@@ -132,7 +132,7 @@ def test_a_download_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_an_emulated_install_has_no_packages_of_the_system_python(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    # In the place of qemu a script that runs the command on this machine; options: -cpu CPU -0 NAME.
+    # A script in the place of qemu, whose options are -cpu CPU -0 NAME: it emulates nothing.
     qemu = tmp_path / "qemu"
     qemu.write_text('#!/usr/bin/env bash\nexec -a "$4" "${@:5}"\n')
     qemu.chmod(0o755)
