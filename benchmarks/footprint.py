@@ -43,7 +43,8 @@ OWN_PARTS = {
     "emotion_models/checkpoints/": "checkpoints, to start a training from",
     "emotion_models/": "released models, face detector and cards",
     "emotion_runtime/": "emotion_runtime",
-    "emotion_": "emotion_train and emotion_export",
+    "emotion_train/": "emotion_train and emotion_export",
+    "emotion_export/": "emotion_train and emotion_export",
     "": "metadata and commands of emotion-edge",
 }
 
@@ -179,6 +180,11 @@ def measure_installed(package: str) -> dict[str, float]:
     return sizes
 
 
+def find_own_part(file: str) -> str:
+    """Return the part of emotion-edge that a file of its install belongs to."""
+    return next(part for start, part in OWN_PARTS.items() if file.startswith(start))
+
+
 def measure_parts(package: str) -> dict[str, tuple[float, float]]:
     """Return the parts of the light install: MB, and of those what is never loaded.
 
@@ -200,9 +206,7 @@ def measure_parts(package: str) -> dict[str, tuple[float, float]]:
             if not path.is_file():
                 continue
             if name == package:
-                part = next(
-                    label for start, label in OWN_PARTS.items() if str(file).startswith(start)
-                )
+                part = find_own_part(str(file))
             else:
                 part = PARTS.get(name, "packages that onnxruntime requires")
             size = path.stat().st_size / 1e6

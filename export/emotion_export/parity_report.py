@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from emotion_export.parity.paired_comparison import min_agreeing_labels
 from emotion_runtime import __version__
 from emotion_runtime.digest import compute_sha256
 from emotion_runtime.model.contract import Contract
+from emotion_runtime.versions import find_version
 
 WEIGHTS_KEY = "weights_sha256"  # names the checkpoint in the parity metadata of a model file
 
@@ -93,7 +93,8 @@ def summarise_parity(comparisons: Sequence[Comparison], faces: ParityFaces) -> d
 
 def collect_tool_versions() -> dict[str, str]:
     """Return the versions of the packages that make a model file."""
-    return {"emotion-edge": __version__, **{name: version(name) for name in _TOOLS}}
+    found = {name: find_version(name) or "unknown" for name in _TOOLS}
+    return {"emotion-edge": __version__, **found}
 
 
 def _describe_other(contract: Contract) -> dict[str, Any]:

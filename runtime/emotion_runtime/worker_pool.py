@@ -46,6 +46,8 @@ _SLOW_SECONDS = 0.0125  # for a chunk to arrive from its source
 _MAX_DEATHS = 2  # of workers that have only one item, until that item is given up
 _MAX_FAILED_STARTS = 3  # in a row
 _JOIN_SECONDS = 5.0
+# Of a main module that ends by itself: as it should, with an exception, or refusing its arguments.
+_ENDED_BY_ITSELF = (0, 1, 2)
 _PICKLING_ERRORS = (pickle.PicklingError, TypeError, AttributeError, ValueError)
 
 
@@ -104,7 +106,8 @@ class WorkerPool(Generic[T, R]):
 
     Attributes:
         count: As given.
-        failed_in_main: Whether a worker ended as one does that cannot import the main module.
+        failed_in_main: Whether a worker ended by itself before it was ready, as one does that
+            cannot import the main module, or that runs a frozen program instead of its work.
     """
 
     def __init__(
@@ -340,7 +343,7 @@ class WorkerPool(Generic[T, R]):
         _end(worker, _JOIN_SECONDS if reason is None else 0.0)
         if reason is None:
             reason = _describe_end(worker.process.exitcode)
-            if not worker.is_ready and worker.process.exitcode == 1:
+            if not worker.is_ready and worker.process.exitcode in _ENDED_BY_ITSELF:
                 self.failed_in_main = True
         if worker.is_ready:
             self._deaths[reason] += 1

@@ -177,6 +177,20 @@ def test_the_memory_of_a_process_is_not_that_of_the_one_which_starts_it() -> Non
         footprint.run_and_measure([sys.executable, "-c", "raise SystemExit(1)"])
 
 
+def test_every_file_of_the_install_counts_in_its_part() -> None:
+    files = {
+        "emotion_models/checkpoints/edge.npz": "checkpoints, to start a training from",
+        "emotion_models/edge-int8.onnx": "released models, face detector and cards",
+        "emotion_runtime/__init__.py": "emotion_runtime",
+        "emotion_train/run.py": "emotion_train and emotion_export",
+        "emotion_export/export.py": "emotion_train and emotion_export",
+        "emotion_edge-0.1.0.dist-info/METADATA": "metadata and commands of emotion-edge",
+        "../../../bin/emotion-infer": "metadata and commands of emotion-edge",
+    }
+    assert {file: footprint.find_own_part(file) for file in files} == files
+    assert set(files.values()) == set(footprint.OWN_PARTS.values())
+
+
 def test_an_editable_install_is_not_measured_as_the_light_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -142,7 +142,10 @@ class Emulator:
             install = Path(folder).resolve()
             python = install / "bin" / "python"
             python.parent.mkdir()
-            (install / "pyvenv.cfg").write_text(f"home = {base.parent}\n")
+            # Without the second line Python would import the packages of its own installation too.
+            (install / "pyvenv.cfg").write_text(
+                f"home = {base.parent}\ninclude-system-site-packages = false\n"
+            )
             site = install / "lib" / f"python{python_version}" / "site-packages"
             site.mkdir(parents=True)
             own = _find_own_packages()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +14,14 @@ import pytest
 
 from chips import __main__ as command
 from chips.comparison import ChipResults, compare
-from chips.emulation import CHIPS, Chip, Emulator, UnavailableError, find_cache
+from chips.emulation import (
+    CHIPS,
+    Chip,
+    Emulator,
+    UnavailableError,
+    find_cache,
+    make_environment,
+)
 
 
 def make_results() -> ChipResults:
@@ -118,6 +128,27 @@ def test_a_download_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     made = emulator._cached("qemu", lambda folder: (folder / "all").touch())
     assert emulator._cached("qemu", make) == made
     assert [path.name for path in made.iterdir()] == ["all"]
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+def test_an_emulated_install_has_no_packages_of_the_system_python(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # A script in the place of qemu, whose options are -cpu CPU -0 NAME: it emulates nothing.
+    qemu = tmp_path / "qemu"
+    qemu.write_text('#!/usr/bin/env bash\nexec -a "$4" "${@:5}"\n')
+    qemu.chmod(0o755)
+    monkeypatch.setattr(Emulator, "_find_qemu", lambda self, architecture: qemu)
+    chip = next(chip for chip in CHIPS if chip.name == "haswell")
+    code = "import json, sys; print(json.dumps([sys.prefix, sys.path]))"
+    with Emulator(tmp_path / "cache", print).make_install(chip) as python:
+        done = subprocess.run(
+            [python, "-c", code], capture_output=True, text=True, check=True, env=make_environment()
+        )
+        prefix, folders = json.loads(done.stdout)
+        assert Path(prefix) == python.parents[1]
+        packages = [folder for folder in folders if Path(folder).name.endswith("-packages")]
+        assert packages == [str(next(python.parents[1].glob("lib/python*/site-packages")))]
 
 
 def test_the_cache_follows_the_xdg_specification(

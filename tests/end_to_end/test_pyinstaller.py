@@ -58,6 +58,7 @@ def test_a_one_file_build_classifies_and_passes_its_self_test(tmp_path: Path) ->
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "COVERAGE_"))}
     for arguments, expected in (
         (["--self-test"], "self-test passed"),
+        (["--self-test", "--report"], f'"onnxruntime": "{metadata.version("onnxruntime")}"'),
         (["--self-test", "-m", "baseline"], "self-test passed"),
         (["-q", str(ROOT / "samples" / "sad_01.png")], "sad "),
         (

@@ -200,6 +200,21 @@ def test_an_emulated_chip_does_not_have_the_name_of_the_host(
     assert describe_cpu(cpuinfo, board)["emulated"] is True
 
 
+def test_an_emulated_chip_without_avx512_is_told_from_a_host_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NPY_DISABLE_CPU_FEATURES", raising=False)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(cpu_description, "_find_numpy_features", lambda: {"AVX", "AVX2", "FMA3"})
+    files = write_cpuinfo(tmp_path, "model name\t: EPYC\nflags\t\t: avx avx2 fma vaes\n")
+    monkeypatch.setattr(cpu_description, "_list_numpy_names", lambda: {"AVX", "VAES"})
+    described = describe_cpu(*files)
+    assert (described["name"], described["emulated"]) == (None, True)
+    monkeypatch.setattr(cpu_description, "_list_numpy_names", lambda: {"AVX"})  # an older numpy
+    described = describe_cpu(*files)
+    assert (described["name"], described["emulated"]) == ("EPYC", False)
+
+
 def test_a_system_without_the_files_has_a_description_too(tmp_path: Path) -> None:
     described = describe_cpu(tmp_path / "none", tmp_path / "none")
     assert described["machine"] == platform.machine()

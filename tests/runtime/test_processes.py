@@ -164,6 +164,37 @@ def test_a_frozen_program_that_is_run_as_a_worker_starts_no_further_workers(
             run(Double(), [1])
 
 
+def test_a_frozen_program_that_refuses_the_arguments_of_a_worker_gets_advice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Python itself is such a program: it knows no --multiprocessing-fork, and exits with code 2.
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    with pytest.raises(WorkerError, match=r"exit code 2\).*multiprocessing\.freeze_support\(\)"):
+        run(Double(), [1])
+
+
+@pytest.mark.parametrize("code", [0, 1, 2])
+def test_a_main_module_that_ends_a_worker_gets_advice(code: int, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys\nif __name__ != '__main__':\n    sys.exit({code})\n"
+        "from emotion_runtime.processes import map_in_processes\n"
+        "from worker_functions import Double\n"
+        "next(map_in_processes(Double(), [1], batch_size=1, processes=1))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert f"(exit code {code})" in done.stderr
+    assert "in a block \"if __name__ == '__main__':\"" in done.stderr.splitlines()[-1]
+
+
 def kill(worker: Any) -> None:
     os.kill(worker.process.pid, signal.SIGKILL)
 

@@ -56,6 +56,8 @@ _ARM_CORES = {
 
 # A flag of /proc/cpuinfo on x86, and numpy's name of it.
 _X86_FLAGS = (("avx", "AVX"), ("avx2", "AVX2"), ("fma", "FMA3"), ("avx512f", "AVX512F"))
+# The same, where numpy looks for them: newer CPUs without AVX-512 have them, Haswell has not.
+_NEWER_X86_FLAGS = (("vaes", "VAES"), ("vpclmulqdq", "VPCLMULQDQ"))
 
 
 def describe_cpu(cpuinfo: Path = _CPUINFO, board: Path = _BOARD) -> dict[str, Any]:
@@ -120,21 +122,32 @@ def _describes_another_cpu(machine: str, fields: dict[str, list[str]], features:
         return True
     listed = set(fields.get("flags", [""])[0].split())
     # Without features numpy is of a version that does not list them.
+    known = _list_numpy_names()
+    pairs = _X86_FLAGS + tuple(pair for pair in _NEWER_X86_FLAGS if pair[1] in known)
     return bool(listed and features) and any(
-        (flag in listed) != (feature in features) for flag, feature in _X86_FLAGS
+        (flag in listed) != (feature in features) for flag, feature in pairs
     )
 
 
 def _find_numpy_features() -> set[str]:
     """Return the instruction sets that numpy finds on this CPU, by its names."""
+    return {name for name, is_there in _read_numpy_features().items() if is_there}
+
+
+def _list_numpy_names() -> set[str]:
+    """Return the names of all instruction sets that this version of numpy looks for."""
+    return set(_read_numpy_features())
+
+
+def _read_numpy_features() -> dict[str, bool]:
     for name in ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath"):  # numpy 2, 1
         try:
             found = importlib.import_module(name)
         except ImportError:
             continue
         features: dict[str, bool] = getattr(found, "__cpu_features__", {})
-        return {feature for feature, is_there in features.items() if is_there}
-    return set()
+        return features
+    return {}
 
 
 def _find_arm_flags(machine: str) -> list[str] | None:

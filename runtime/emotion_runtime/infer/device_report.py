@@ -10,7 +10,6 @@ import dataclasses
 import platform
 import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from emotion_runtime import __version__
 from emotion_runtime.infer.cpu_description import describe_cpu
+from emotion_runtime.versions import find_version
 
 if TYPE_CHECKING:
     from emotion_runtime.classifier import EmotionClassifier
@@ -68,7 +68,7 @@ def make_report(
         "versions": {
             "python": platform.python_version(),
             "emotion-edge": __version__,
-            **{name: _find_version(name) for name in ("onnxruntime", "numpy", "Pillow")},
+            **{name: find_version(name) for name in ("onnxruntime", "numpy", "Pillow")},
         },
     }
 
@@ -120,11 +120,3 @@ def measure_peak_memory(status: Path = _STATUS) -> float | None:
         return None
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
-
-
-def _find_version(package: str) -> str | None:
-    """Return the version of a package; None for one that has no metadata, as in some bundles."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

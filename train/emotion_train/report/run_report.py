@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from emotion_runtime import __version__
 from emotion_runtime.model.self_test import draw_probe
 from emotion_runtime.pictures.preprocessing import read_face
+from emotion_runtime.versions import find_version
 from emotion_train.checkpoints.checkpoint import load_checkpoint
 from emotion_train.data.balance import ClassBalance
 from emotion_train.data.dataset import Dataset
@@ -237,8 +237,5 @@ def collect_tool_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages on which the result of a run depends."""
     versions = {"emotion-edge": __version__, "python": platform.python_version()}
     for name in ("torch", "numpy", "Pillow"):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "unknown"
+        versions[name] = find_version(name) or "unknown"
     return versions
