@@ -74,7 +74,7 @@ def write_new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         OutputError: `path` exists with other content, or as in `write_atomically`.
     """
     target = Path(path)
-    made = _make_folders(target.parent)
+    made = make_folders(target.parent)
     try:
         with _convert_output_errors(target):
             temporary = _create_beside(target, target, None)
@@ -271,8 +271,12 @@ def make_exists_error(target: str | os.PathLike[str]) -> OutputError:
     )
 
 
-def _make_folders(folder: Path) -> list[Path]:
-    """Create a folder and its missing parents; return the new ones, outermost first."""
+def make_folders(folder: Path) -> list[Path]:
+    """Create a folder and its missing parents; return the new ones, outermost first.
+
+    Raises:
+        OutputError: A folder cannot be created.
+    """
     missing = []
     for one in (folder, *folder.parents):
         try:

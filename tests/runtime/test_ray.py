@@ -144,8 +144,8 @@ def test_a_folder_with_results_of_another_run_is_refused(folder: Path, tmp_path:
 @pytest.mark.skipif(sys.platform == "win32", reason="locks as POSIX has them")
 def test_a_second_run_is_refused(folder: Path, tmp_path: Path) -> None:
     from emotion_runtime.errors import OutputError
+    from emotion_runtime.locks import lock_exclusively
     from emotion_runtime.ray.job import predict_to
-    from emotion_runtime.results.resumption import lock_exclusively
 
     out = tmp_path / "out"
     warnings: list[str] = []

@@ -174,9 +174,15 @@ class Averaging:
 
         Raises:
             CheckpointError: A checkpoint cannot be read.
-            RunError: The runs differ in network, classes or held-out faces.
+            RunError: The runs differ in network, classes or held-out faces, or another process is
+                training in the folder.
             DataError: The data cannot be read, or are not those of the runs.
         """
+        with RunFolder(self.folder).lock():
+            return self._average(runs)
+
+    def _average(self, runs: Sequence[Path]) -> dict[str, Any]:
+        """Average runs and write the run folder, which is locked."""
         from emotion_train.checkpoints.checkpoint import load_checkpoint
         from emotion_train.checkpoints.transfer import average_weights
         from emotion_train.data.checks import list_warnings
@@ -241,7 +247,6 @@ class Averaging:
         from emotion_train.run_record import describe_input
 
         folder = RunFolder(self.folder)
-        folder.path.mkdir(parents=True, exist_ok=True)
         folder.remove_run()
         averaged.save(folder.best_checkpoint)
         digests = [parent["weights"] for parent in averaged.training["averaged_from"]]

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -154,10 +154,23 @@ class Run:
 
         Raises:
             DataError: The data are missing, malformed or too few.
-            RunError: The run cannot be resumed, does not fit into the time limit, or diverged.
+            RunError: Another process is training in the folder; or the run cannot be resumed, does
+                not fit into the time limit, or diverged.
         """
         if resume is not None and resume.precision == "fp32" and recipe.precision == "auto":
             recipe = replace(recipe, precision="fp32")  # available on every machine
+        with self._lock_folder():
+            return self._train(recipe, choose, resume, overwrite=overwrite)
+
+    def _train(
+        self,
+        recipe: Recipe,
+        choose: Collection[str],
+        resume: RunRecord | None,
+        *,
+        overwrite: bool,
+    ) -> dict[str, Any]:
+        """Train and write the report, in the locked folder."""
         last = RunFolder(self.folder).last_checkpoint
         has_checkpoint = resume is not None and last.exists()
         prepared = self._prepare(recipe, choose, with_initial=not has_checkpoint)
@@ -177,7 +190,6 @@ class Run:
         if has_checkpoint:
             restore_trainer(trainer, last, record.extensions, self._tell)
         if self.process.is_first:
-            self.folder.mkdir(parents=True, exist_ok=True)
             if overwrite:
                 RunFolder(self.folder).remove_run()
             record.save(self.folder)
@@ -205,8 +217,14 @@ class Run:
 
         Raises:
             DataError: The data are missing, malformed or too few.
-            RunError: The loss falls at no learning rate.
+            RunError: Another process is training in the folder, or the loss falls at no learning
+                rate.
         """
+        with self._lock_folder():
+            return self._find_learning_rate(recipe, choose)
+
+    def _find_learning_rate(self, recipe: Recipe, choose: Collection[str]) -> RangeTest:
+        """Find a learning rate and write the curve, in the locked folder."""
         prepared = self._prepare(
             replace(recipe, averaging=0.0),
             choose,
@@ -234,6 +252,13 @@ class Run:
         )
         return result
 
+    @contextmanager
+    def _lock_folder(self) -> Iterator[None]:
+        """Keep other commands from training in the folder; the first process has the lock."""
+        refuse_output_within(self.data, self.folder)
+        with RunFolder(self.folder).lock() if self.process.is_first else nullcontext():
+            yield
+
     def _tell(self, text: str) -> None:
         """Print a message once, in the first process."""
         if self.process.is_first:
@@ -255,7 +280,6 @@ class Run:
             with_initial: Load the initial weights; a resumed run has them in its checkpoint.
             unused: Fields that are chosen, but not printed, because the caller does not use them.
         """
-        refuse_output_within(self.data, self.folder)
         self._require_inputs(recipe)
         data, recipe = self._load_data(recipe)
         dataset = data.dataset

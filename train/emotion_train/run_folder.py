@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from emotion_train.errors import RunError
+from emotion_train.folder_lock import is_empty, lock_folder
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path}: a file, not a folder to write a run to.")
-        if self.path.is_dir() and any(self.path.iterdir()) and not overwrite:
+        if self.path.is_dir() and not is_empty(self.path) and not overwrite:
             raise RunError(
                 f"{self.path}: not empty; choose another folder with -o, continue the run with "
                 f"--resume, or replace it with --overwrite."
@@ -106,6 +108,14 @@ class RunFolder:
                 f"{self.path}: holds a learning-rate search already; choose another folder with "
                 f"-o, or replace its files with --overwrite."
             )
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Return a context in which no other process can train here, see `lock_folder`."""
+        return lock_folder(
+            self.path,
+            f"{self.path}: another emotion-train is training in this folder; wait for it to end, "
+            f"or choose another folder with -o.",
+        )
 
     def remove_run(self) -> None:
         """Remove the files of an earlier run; leave other files alone."""

@@ -29,12 +29,12 @@ from emotion_runtime.classifier import resolve_model
 from emotion_runtime.cpus import count_usable_cpus
 from emotion_runtime.digest import compute_sha256
 from emotion_runtime.errors import ModelFileError, OutputError
+from emotion_runtime.locks import lock_exclusively
 from emotion_runtime.prediction import format_count
 from emotion_runtime.ray.defaults import FORMATS, PARTITION_SIZE
 from emotion_runtime.ray.packages import pafs, ray
 from emotion_runtime.ray.storage import list_pictures, locate
 from emotion_runtime.ray.worker import Job, PartitionWorker, make_part_name
-from emotion_runtime.results.resumption import lock_exclusively
 
 _MANIFEST = "_manifest.json"  # readers of data folders ignore names with an underscore in front
 

@@ -8,11 +8,9 @@ whether it would write the same results.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import stat
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
@@ -22,6 +20,7 @@ from typing import Any, TextIO
 from emotion_runtime.atomic import is_stream, make_write_error, write_atomically
 from emotion_runtime.digest import compute_sha256
 from emotion_runtime.errors import OutputError, shorten_repr
+from emotion_runtime.locks import is_held, lock_exclusively
 from emotion_runtime.prediction import Prediction
 from emotion_runtime.results.json_text import to_json
 
@@ -106,7 +105,7 @@ class ResumableOutput:
                 try:
                     lock_exclusively(handle)
                 except OSError as error:
-                    if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+                    if not is_held(error):
                         raise OutputError(
                             f"{self.partial}: cannot be locked ({error.strerror}); --resume needs "
                             f"a file system with locks."
@@ -331,24 +330,6 @@ def _convert_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise make_write_error(path, error) from error
-
-
-def lock_exclusively(handle: int) -> None:
-    """Lock an open file without waiting; the lock ends with the process, also when it is killed.
-
-    Raises:
-        OSError: Another process has it (EAGAIN or EACCES), or the file system has no locks.
-    """
-    if sys.platform == "win32":
-        import msvcrt
-
-        # A byte far beyond the end, so that lines can be read and written.
-        os.lseek(handle, 1 << 60, os.SEEK_SET)
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _format_setting(value: object) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from scipy.special import softmax
 from emotion_runtime.atomic import write_atomically
 from emotion_runtime.drawing.fonts import Font
 from emotion_runtime.prediction import format_count
-from emotion_runtime.results.resumption import lock_exclusively
 from emotion_train.audit.copies import CopyGroup, find_copy_groups, number_groups
 from emotion_train.audit.cross_validation import CrossValidation, plan_folds
 from emotion_train.audit.finished_run import predict_with_run
@@ -40,6 +38,7 @@ from emotion_train.data.source import Source
 from emotion_train.data.votes import Votes
 from emotion_train.errors import DataError, RunError
 from emotion_train.evaluation import fit_temperature
+from emotion_train.folder_lock import is_empty, lock_folder
 from emotion_train.recipe import Recipe
 from emotion_train.training.distributed import TrainingProcess
 
@@ -95,7 +94,7 @@ class AuditFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path}: a file, not a folder to write an audit to.")
-        if not self.path.is_dir() or not any(self.path.iterdir()):
+        if not self.path.is_dir() or is_empty(self.path):
             return
         if not overwrite:
             raise RunError(
@@ -112,24 +111,13 @@ class AuditFolder:
         """Return the content of the record, or None where there is none."""
         return self.record.read_bytes() if self.record.is_file() else None
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep other processes from writing this audit; the folder exists.
-
-        Raises:
-            RunError: Another process is writing it.
-        """
-        with (self.path / ".lock").open("ab") as file:
-            try:
-                lock_exclusively(file.fileno())
-            except OSError as error:
-                # Not every file system has locks.
-                if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
-                    raise RunError(
-                        f"{self.path}: another emotion-audit is writing it; wait until it has "
-                        f"ended, or choose another folder with -o."
-                    ) from error
-            yield
+    def lock(self) -> AbstractContextManager[None]:
+        """Return a context in which no other process can write this audit, see `lock_folder`."""
+        return lock_folder(
+            self.path,
+            f"{self.path}: another emotion-audit is writing it; wait until it has ended, or choose "
+            f"another folder with -o.",
+        )
 
     def remove_audit(self) -> None:
         """Remove the files of an earlier audit; leave other files alone."""
@@ -184,9 +172,17 @@ class AuditJob:
 
         Raises:
             DataError: The data are missing, malformed or too few.
-            RunError: The audit cannot be resumed, or a training diverged.
+            RunError: Another process is writing the audit; or it cannot be resumed, or a training
+                diverged.
         """
         self._check_inputs()
+        with self.folder.lock():
+            return self._cross_validate(recipe, folds, choose, resume=resume)
+
+    def _cross_validate(
+        self, recipe: Recipe, folds: int, choose: Collection[str], *, resume: bool
+    ) -> dict[str, Any]:
+        """Audit the labels in the locked folder."""
         source = read_source(
             self.data,
             recipe.classes or None,
@@ -211,21 +207,7 @@ class AuditJob:
             "with_test": self.with_test,
             "recipe": recipe.to_dict(),
         }
-        with self._begin(settings, resume=resume):
-            return self._train_and_report(pictures, fold_of, recipe, plan, groups, votes, settings)
-
-    def _train_and_report(
-        self,
-        pictures: AuditedPictures,
-        fold_of: NDArray[np.int64],
-        recipe: Recipe,
-        plan: str,
-        groups: list[CopyGroup],
-        votes: Votes | None,
-        settings: dict[str, Any],
-    ) -> dict[str, Any]:
-        """Train on all folds but one, for each fold, and write the files of the audit."""
-        folds = settings["folds"]
+        self._begin(settings, resume=resume)
         self.say(f"{folds} trainings of the network {recipe.network}, {plan}")
         logits = CrossValidation(
             pictures, fold_of, recipe, self.folder.folds, self.process, self.say, self.progress
@@ -252,9 +234,14 @@ class AuditJob:
         Raises:
             CheckpointError: The checkpoint cannot be read.
             DataError: The data are missing, malformed or too few.
-            RunError: The data are not those of the run.
+            RunError: The data are not those of the run, or another process is writing the audit.
         """
         self._check_inputs()
+        with self.folder.lock():
+            return self._use_run(run)
+
+    def _use_run(self, run: Path) -> dict[str, Any]:
+        """Audit the labels in the locked folder."""
         found = predict_with_run(run, self.data, with_test=self.with_test, progress=self.progress)
         for note in found.notes:
             self.say(note)
@@ -272,12 +259,10 @@ class AuditJob:
             f"probabilities of the run {run.name}, for the {len(rated):,} of "
             f"{format_count(len(pictures), 'picture')} that it has not learned from"
         )
-        with self._begin(settings, resume=False):
-            groups = find_copy_groups(pictures, progress=self.progress)
-            logits, temperature = found.logits[rated], found.temperature
-            return self._report(
-                pictures, rated, logits, temperature, groups, votes, settings, method
-            )
+        self._begin(settings, resume=False)
+        groups = find_copy_groups(pictures, progress=self.progress)
+        logits, temperature = found.logits[rated], found.temperature
+        return self._report(pictures, rated, logits, temperature, groups, votes, settings, method)
 
     def _is_audited(self, split: str) -> bool:
         return self.with_test or split != "test"
@@ -308,19 +293,12 @@ class AuditJob:
         if (more := len(sentences) - _MAX_SKIPPED_SHOWN) > 0:
             self.say(f"skipped: {more:,} more")
 
-    @contextlib.contextmanager
-    def _begin(self, settings: dict[str, Any], *, resume: bool) -> Iterator[None]:
-        """Lock the folder; write the settings of a new audit, or compare those to resume.
+    def _begin(self, settings: dict[str, Any], *, resume: bool) -> None:
+        """Write the settings of a new audit, or compare those to resume.
 
         Raises:
-            RunError: They differ, or another process is writing the audit.
+            RunError: They differ.
         """
-        self.folder.path.mkdir(parents=True, exist_ok=True)
-        with self.folder.lock():
-            self._write_settings(settings, resume=resume)
-            yield
-
-    def _write_settings(self, settings: dict[str, Any], *, resume: bool) -> None:
         if resume:
             earlier = read_audit_settings(self.folder)
             if earlier.get("digest") != settings["digest"]:
