@@ -108,7 +108,10 @@ class TestRelease:
             pytest.skip("a file in float")
         figures = contract.parity["int8"]
         assert "loosened" not in figures
-        assert figures["label_agreement"] >= 0.99
+        assert figures["clear_label_agreement"] >= 0.999
+        if len(contract.labels) == 3:
+            # Of seven labels, more are almost equally probable: see test_clear_labels.py.
+            assert figures["label_agreement"] >= 0.99
         assert figures["accuracy_loss"] <= 0.003
         # Of some classes 200 faces are held out or fewer, so that one of them is 0.5 %.
         assert figures["recall_loss"] <= 0.01
