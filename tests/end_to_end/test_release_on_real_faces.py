@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,12 +43,16 @@ def test_export_of_the_release_reproduces_its_parity_report(
     if not votes.exists():
         pytest.skip(f"no votes: {votes} is missing")
     target = tmp_path / f"{name}.onnx"
+    command = re.search(r"^emotion-export .*", emotion_models.card_path(name).read_text(), re.M)
+    assert command is not None, "the card has the command"
+    labels_and_coverage = command[0][command[0].index("--labels") :].split()
     result = export(
-        *("--labels", ",".join(contract.labels), "--votes", votes, "--other-coverage", "0.94"),
+        *(*labels_and_coverage, "--votes", votes),
         *(target, "-c", checkpoint, "-p", contract.precision, "--parity-data", fer2013),
         *(("--calibration", fer2013) if contract.precision == "int8" else ()),
     )
     assert result.exit_code == 0, result.output
+    assert EmotionClassifier(target).contract.other_threshold == contract.other_threshold
     released = emotion_models.model_path(name).with_suffix(".parity.json")
     then, now = (
         json.loads(path.read_text(encoding="utf-8"))
