@@ -9,6 +9,7 @@ kept from the card. The HTML of the cards is written too.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -127,6 +128,7 @@ def render_card(name: str, model: Path, contract: Contract, command: str) -> str
         metrics_tables="\n".join(format_metrics_tables(test)),
         confidence_table="\n".join(format_confidence_table(rows)) if rows else "",
         knows_other=contract.other_threshold is not None,
+        other_coverage=_format_other_coverage(metrics),
         judged_by=[by for by in ("", "_by_labels") if f"other{by}" in test],
         other_rows=_OTHER_ROWS,
         labelled_others=_describe_labelled_others(test),
@@ -209,6 +211,16 @@ def _describe_parents(training: dict[str, Any]) -> list[str]:
     if not isinstance(parents, list):
         return []
     return [f"`{str(parent.get('weights'))[:16]}…`" for parent in parents]
+
+
+def _format_other_coverage(metrics: dict[str, Any]) -> str:
+    """Return a coverage of which `emotion-export` makes the threshold of `other` in the file.
+
+    It is that of the held-out faces, rounded down: every smaller threshold has less coverage than
+    the one that was given for the file.
+    """
+    coverage = metrics.get("held-out", {}).get("other", {}).get("coverage", 0.0)
+    return f"{math.floor(coverage * 1000) / 1000:.3f}"
 
 
 def _format_recipe(recipe: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ def format_reason(error: BaseException, max_characters: int = MAX_REASON_CHARACT
     return _shorten(text, max_characters)
 
 
-def find_lack_of_memory(error: BaseException | None) -> bool:
+def is_lack_of_memory(error: BaseException | None) -> bool:
     """Return whether an exception, or one that it was raised from, is for want of memory.
 
     Libraries report it as an error of other kinds: the system's loader as an ImportError,

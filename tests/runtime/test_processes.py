@@ -67,6 +67,19 @@ def run(function: Double, items: list[int], **options: Any) -> list[Any]:
     return flatten(map_in_processes(function, items, **options))
 
 
+def run_python(script: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a script, or `text` from standard input where it is ``-``, with the modules of tests."""
+    return subprocess.run(
+        [sys.executable, script],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=120,
+    )
+
+
 @posix
 def test_an_item_that_kills_its_worker_is_the_only_one_without_a_result() -> None:
     items = list(range(200))
@@ -182,14 +195,7 @@ def test_a_main_module_that_ends_a_worker_gets_advice(code: int, tmp_path: Path)
         "from worker_functions import Double\n"
         "next(map_in_processes(Double(), [1], batch_size=1, processes=1))\n"
     )
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        timeout=120,
-    )
+    done = run_python(str(script))
     assert done.returncode == 1
     assert f"(exit code {code})" in done.stderr
     assert "in a block \"if __name__ == '__main__':\"" in done.stderr.splitlines()[-1]
@@ -689,25 +695,11 @@ def test_a_script_without_a_guard_gets_one_sentence(tmp_path: Path, model_file: 
         f"classifier = EmotionClassifier({str(model_file)!r})\n"
         "print(len(list(classifier.predict_many([b'', b''], processes=1))))\n"
     )
-    done = subprocess.run(
-        [sys.executable, str(tmp_path / "script.py")],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        timeout=120,
-    )
+    done = run_python(str(tmp_path / "script.py"))
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.startswith("emotion_runtime.errors.WorkerError: worker processes end before")
     assert "in a block \"if __name__ == '__main__':\"" in last
-    done = subprocess.run(  # from standard input, the script is not imported
-        [sys.executable, "-"],
-        input=(tmp_path / "script.py").read_text(),
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        timeout=120,
-    )
+    # From standard input, the script is not imported.
+    done = run_python("-", (tmp_path / "script.py").read_text())
     assert (done.stdout, done.stderr) == ("2\n", "")

@@ -26,7 +26,7 @@ from emotion_runtime.command_line.signals import (
 )
 from emotion_runtime.command_line.streams import discard_output
 from emotion_runtime.counts import MAX_THREADS
-from emotion_runtime.errors import EmotionEdgeError, OutputError, find_lack_of_memory, format_reason
+from emotion_runtime.errors import EmotionEdgeError, OutputError, format_reason, is_lack_of_memory
 from emotion_runtime.pictures.decoder_messages import silence_decoders
 from emotion_runtime.terminal import escape_controls
 
@@ -324,7 +324,7 @@ def _describe_error(error: Exception, extra: str | None) -> str | None:
     """Return the message for an expected error; None for a fault of this program."""
     if isinstance(error, EmotionEdgeError):
         return str(error)
-    if find_lack_of_memory(error):
+    if is_lack_of_memory(error):
         return "not enough memory."
     if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
         return "no thread can be started; raise the limit of processes, or use fewer threads."

@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 import emotion_models
 from emotion_runtime.counts import MAX_THREADS, check_count
-from emotion_runtime.errors import ModelFileError, find_lack_of_memory, format_reason
+from emotion_runtime.errors import ModelFileError, format_reason, is_lack_of_memory
 from emotion_runtime.model.model_file import is_ort, read_model
 from emotion_runtime.model.onnx_graph import find_graph
 
@@ -91,7 +91,7 @@ class Session:
         try:
             values: list[NDArray[np.float32]] = self._session.run(list(outputs), dict(inputs))
         except Exception as error:  # onnxruntime's errors have no common public base
-            reason = "not enough memory" if find_lack_of_memory(error) else format_reason(error)
+            reason = "not enough memory" if is_lack_of_memory(error) else format_reason(error)
             raise ModelFileError(f"{self.path}: cannot be run ({reason}).") from error
         return values
 
@@ -189,7 +189,7 @@ class Session:
                 enable_fallback=0,  # fallback prints to stdout and runs on another provider
             )
         except Exception as error:  # onnxruntime's errors have no common public base
-            if find_lack_of_memory(error):
+            if is_lack_of_memory(error):
                 raise ModelFileError(f"{self.path}: not enough memory to open it.") from error
             raise ModelFileError(
                 f"{self.path}: not a model that onnxruntime {onnxruntime.__version__} can open "

@@ -29,7 +29,7 @@ from emotion_runtime.classifier import resolve_model
 from emotion_runtime.cpus import count_usable_cpus
 from emotion_runtime.digest import compute_sha256
 from emotion_runtime.errors import ModelFileError, OutputError
-from emotion_runtime.locks import lock_exclusively
+from emotion_runtime.locks import is_held, lock_exclusively
 from emotion_runtime.prediction import format_count
 from emotion_runtime.ray.defaults import FORMATS, PARTITION_SIZE
 from emotion_runtime.ray.packages import pafs, ray
@@ -233,7 +233,9 @@ def _lock(file: IO[bytes], folder: str) -> None:
     """
     try:
         lock_exclusively(file.fileno())
-    except BlockingIOError as error:
+    except OSError as error:
+        if not is_held(error):
+            raise
         raise OutputError(
             f"{folder}: another process is writing it; wait until it has ended."
         ) from error
